@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read every raw TEM and 4D-STEM recording into HyperSpy.
+
+``import rsciio_tem`` imports nothing heavy and never raises: it only adds the readers to the list
+that ``hs.load`` searches.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rsciio_tem.api import detect, from_array, load, open
+    from rsciio_tem.registry import formats, register, unregister
+
+__all__ = [
+    "__version__",
+    "detect",
+    "formats",
+    "from_array",
+    "load",
+    "open",
+    "register",
+    "unregister",
+]
+
+_API = ("detect", "from_array", "load", "open")
+_REGISTRY = ("formats", "register", "unregister")
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use; ``rsciio_tem.mib`` is ``rsciio_tem.formats.mib``."""
+    import importlib
+
+    if name in _API:
+        return getattr(importlib.import_module("rsciio_tem.api"), name)
+    registry = importlib.import_module("rsciio_tem.registry")
+    if name in _REGISTRY:
+        return getattr(registry, name)
+    if name in registry.FORMATS:
+        return importlib.import_module(registry.FORMATS[name].module)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from rsciio_tem.registry import FORMATS
+
+    return sorted({*__all__, *FORMATS})
+
+
+from rsciio_tem.registry import autoregister as _autoregister  # noqa: E402
+
+_autoregister()

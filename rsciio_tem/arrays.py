@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames that lie inside arrays: Fortran-ordered files, memory, HDF5 and zarr data sets, dask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.frames import FrameIndex
+from rsciio_tem.pixels import Region, full_region
+from rsciio_tem.read import ReadOptions, read
+from rsciio_tem.recording import Axis, Recording
+from rsciio_tem.scan import ScanHint
+
+__all__ = ["ArrayFrames", "DaskFrames", "from_array"]
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayFrames:
+    """Frames of an array-like whose last axes are the frame.
+
+    Parameters
+    ----------
+    open : callable
+        Returns the array-like; called for each load, so it may reopen a file.
+    nav_shape, frame_shape : tuple of int
+        How its shape divides.
+    dtype : numpy.dtype
+        Type of a pixel, in the machine's byte order.
+    order : ndarray of int64, optional
+        Frame i is flat scan position ``order[i]``; -1 is a blank.
+    detector_major : bool
+        Neighbours in memory are the same pixel of different frames (Fortran order).
+    fill : float
+        Value of blanks.
+    """
+
+    open: Callable[[], Any]
+    nav_shape: tuple[int, ...]
+    frame_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: npt.NDArray[np.int64] | None = None
+    detector_major: bool = False
+    fill: float = 0
+
+    def __len__(self) -> int:
+        return math.prod(self.nav_shape) if self.order is None else len(self.order)
+
+    @property
+    def index(self) -> npt.NDArray[np.int64]:
+        """Flat scan position of each frame."""
+        return np.arange(len(self), dtype=np.int64) if self.order is None else self.order
+
+    def __getitem__(self, index: FrameIndex, /) -> ArrayFrames:
+        if isinstance(index, slice):
+            return replace(self, order=self.index[index])
+        index = np.asarray(index, np.int64)
+        return replace(self, order=np.where(index < 0, -1, self.index[index]))
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        region = region or full_region(self.frame_shape)
+        positions = self.index
+        blank = positions < 0
+        out[blank] = self.fill
+        wanted = np.flatnonzero(~blank)
+        if not len(wanted):
+            return
+        source = self.open()
+        if self.detector_major:
+            self._load_detector_major(source, out, positions, wanted, region)
+            return
+        if not self.nav_shape:
+            out[wanted] = source[region]
+            return
+        # stretches of neighbouring positions within one fast-scan line
+        fast = self.nav_shape[-1]
+        p = positions[wanted]
+        joins = (np.diff(p) == 1) & (p[1:] % fast != 0) & (np.diff(wanted) == 1)
+        bounds = [0, *(np.flatnonzero(~joins) + 1).tolist(), len(p)]
+        for a, b in pairwise(bounds):
+            *slow, column = np.unravel_index(int(p[a]), self.nav_shape)
+            key = (*(int(i) for i in slow), slice(int(column), int(column) + b - a), *region)
+            first = int(wanted[a])
+            out[first : first + b - a] = source[key]
+
+    def _load_detector_major(
+        self,
+        source: npt.NDArray[Any],
+        out: npt.NDArray[Any],
+        positions: npt.NDArray[np.int64],
+        wanted: npt.NDArray[np.int64],
+        region: Region,
+    ) -> None:
+        """Gather from an array in Fortran order, one slab of memory after the other."""
+        n_sig = len(self.frame_shape)
+        stored = source.T  # C order: detector axes reversed, then scan axes reversed
+        flat = stored.reshape(*self.frame_shape[::-1], -1)
+        grid = np.unravel_index(positions[wanted], self.nav_shape)
+        where = np.ravel_multi_index(grid[::-1], self.nav_shape[::-1]) if grid else np.array([0])
+        inner = region[::-1][1:]
+        last = region[-1]
+        rest: tuple[Any, ...] = (slice(None),) * (n_sig - 1)
+        for i, k in enumerate(range(last.start, last.stop)):
+            here: tuple[Any, ...] = (k, *inner)
+            slab = flat[here][..., where]
+            there: tuple[Any, ...] = (wanted, *rest, i)
+            out[there] = slab.T
+
+
+@dataclass(frozen=True, eq=False)
+class DaskFrames:
+    """Frames of a dask array; stays lazy.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        Shape (frames, *frame_shape), frames not split.
+    order : ndarray of int64, optional
+        As in `ArrayFrames`.
+    fill : float
+        Value of blanks.
+    """
+
+    array: Any
+    order: npt.NDArray[np.int64] | None = None
+    fill: float = 0
+    frame_shape: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frame_shape", tuple(self.array.shape[1:]))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        result: np.dtype[Any] = np.dtype(self.array.dtype)
+        return result
+
+    def __len__(self) -> int:
+        return int(self.array.shape[0]) if self.order is None else len(self.order)
+
+    def __getitem__(self, index: FrameIndex, /) -> DaskFrames:
+        if isinstance(index, slice) and self.order is None:
+            return replace(self, array=self.array[index])
+        order = np.arange(len(self)) if self.order is None else self.order
+        if isinstance(index, slice):
+            return replace(self, order=order[index])
+        return replace(self, order=np.where(index < 0, -1, order[index]))
+
+    def lazy(self) -> Any:
+        """Return the frames as a dask array; blanks are joined on as blocks, never gathered."""
+        import dask.array as da
+
+        if self.order is None:
+            return self.array
+        order = self.order
+        joins = (np.diff(order) == 1) & (order[:-1] >= 0) | (order[1:] < 0) & (order[:-1] < 0)
+        bounds = [0, *(np.flatnonzero(~joins) + 1).tolist(), len(order)]
+        if len(bounds) > 1 + max(64, len(order) // 16):
+            real = self.array[np.maximum(order, 0)]
+            keep = (order >= 0).reshape(-1, *(1,) * len(self.frame_shape))
+            return da.where(keep, real, np.asarray(self.fill, self.dtype))
+        parts = []
+        for a, b in pairwise(bounds):
+            first = int(order[a])
+            if first < 0:
+                parts.append(da.full((b - a, *self.frame_shape), self.fill, dtype=self.dtype))
+            else:
+                parts.append(self.array[first : first + b - a])
+        return da.concatenate(parts) if parts else self.array[:0]
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        data = self.lazy()
+        if region is not None:
+            data = data[(slice(None), *region)]
+        out[...] = data.compute()
+
+
+def from_array(
+    array: Any,
+    *,
+    sig_dims: int = 2,
+    lazy: bool | None = None,
+    chunks: Any = "auto",
+    navigation_shape: int | tuple[int, ...] | None = None,
+    first_frame: int | None = None,
+    last_frame: int | None = None,
+    title: str = "",
+    **options: Unpack[ReadOptions],
+) -> list[dict[str, Any]]:
+    """Arrange an array as a reader arranges a file.
+
+    Parameters
+    ----------
+    array : array-like
+        numpy array, memory map, h5py or zarr data set, or dask array; the last `sig_dims` axes
+        are the frame.
+    sig_dims : int
+        Number of axes of a frame.
+    lazy : bool, optional
+        Return a dask array; by default what `array` is.
+    chunks, navigation_shape, first_frame, last_frame
+        As in every reader, see ``docs/parameters.md``. Without a shape that of `array` is kept.
+    title : str
+        Goes to the metadata.
+    **options
+        `ReadOptions`. ``sig_shape`` cuts the array anew into frames of this shape.
+
+    Returns
+    -------
+    list of one dict
+        ``data``, ``axes``, ``metadata``, ``original_metadata``.
+
+    Raises
+    ------
+    ValueError
+        The array does not divide into frames as asked.
+    """
+    is_dask = hasattr(array, "dask") and hasattr(array, "rechunk")
+    shape = tuple(array.shape)
+    if any(not isinstance(n, (int, np.integer)) for n in shape):
+        raise ValueError("the array has unknown sizes (NaN); call compute_chunk_sizes() first")
+    sig_shape = options.pop("sig_shape", None)
+    if sig_shape is not None:
+        sig_shape = tuple(int(n) for n in sig_shape)
+        if math.prod(shape) % math.prod(sig_shape):
+            raise ValueError(f"an array of {shape} does not divide into frames of {sig_shape}")
+        if shape[len(shape) - len(sig_shape) :] != sig_shape:
+            array = array.reshape(-1, *sig_shape)
+            shape = array.shape
+        sig_dims = len(sig_shape)
+    if not 0 < sig_dims <= len(shape):
+        raise ValueError(f"sig_dims={sig_dims} for an array with {len(shape)} axes")
+    nav_shape, frame_shape = shape[: len(shape) - sig_dims], shape[len(shape) - sig_dims :]
+    dtype = np.dtype(array.dtype)
+    if dtype.hasobject or dtype.fields:
+        raise ValueError(f"pixels of type {dtype} are no numbers")
+    frames: ArrayFrames | DaskFrames
+    if is_dask:
+        whole = array.rechunk({i: -1 for i in range(len(nav_shape), len(shape))})
+        frames = DaskFrames(whole.reshape(math.prod(nav_shape), *frame_shape))
+    else:
+        frames = ArrayFrames(lambda: array, nav_shape, frame_shape, dtype.newbyteorder("="))
+    recording = Recording(
+        format="dask" if is_dask else "memory",
+        path=title or "<array>",
+        frames=frames,
+        signal_axes=(Axis(),) * sig_dims,
+        hints=(ScanHint("header", nav_shape, 1.0, "shape of the array"),) if nav_shape else (),
+        metadata={"General": {"title": title}, "Signal": {"signal_type": ""}},
+    )
+    return read(
+        recording,
+        lazy=is_dask if lazy is None else lazy,
+        chunks=chunks,
+        navigation_shape=navigation_shape,
+        first_frame=first_frame,
+        last_frame=last_frame,
+        options=options,
+    )

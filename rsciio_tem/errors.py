@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be wrong with a recording, said so that a reader of the message can act on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "FormatError",
+    "NotEnoughMemory",
+    "NotThisFormat",
+    "Problem",
+    "RecordingWarning",
+    "Truncated",
+    "Unsupported",
+]
+
+
+class FormatError(ValueError):
+    """A file cannot be read as asked.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file the message is about.
+    problem : str
+        What is wrong, in terms of the file.
+    hint : str
+        What to pass or do instead; may be empty.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str, hint: str = "") -> None:
+        # The three parts are the exception's args, so that it survives pickling between processes.
+        super().__init__(os.fspath(path), problem, hint)
+        self.path, self.problem, self.hint = os.fspath(path), problem, hint
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}" + (f" {self.hint}" if self.hint else "")
+
+
+class Truncated(FormatError):
+    """The file ends before what its header announces."""
+
+
+class Unsupported(FormatError):
+    """The format is recognised, this variant of it cannot be read."""
+
+
+class NotThisFormat(FormatError):
+    """The content is not of the format that was asked for."""
+
+
+class NotEnoughMemory(FormatError):
+    """A non-lazy load would not fit into the free memory."""
+
+
+class RecordingWarning(UserWarning):
+    """Something about a recording contradicts, is missing, or rests on a hypothesis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding of a check: how bad, what, and what to do about it."""
+
+    severity: Literal["info", "warning", "error"]
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return self.message + (f" {self.hint}" if self.hint else "")

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Raw binary frames: no header to go by, only what the caller or a side file says.
+
+The general form is ``offset``, then for each frame ``frame_header`` bytes, pixels, and
+``frame_footer`` bytes. ``specifications/raw.md`` describes it and the side file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from typing import Any, Unpack
+
+import numpy as np
+
+from rsciio_tem import files, headers
+from rsciio_tem.backends import DataFile
+from rsciio_tem.errors import FormatError, Problem, Truncated
+from rsciio_tem.frames import FrameTable, runs_of
+from rsciio_tem.pixels import Packing, Pixels
+from rsciio_tem.read import CommonOptions, read
+from rsciio_tem.recording import Axis, Recording
+from rsciio_tem.scan import ScanHint
+
+__all__ = ["file_reader", "parse", "sniff"]
+
+#: Packed pixel types that numpy has no name for, and how they are decoded.
+PACKED: dict[str, tuple[Packing, str]] = {
+    "uint1": ("bits-le", "u1"),
+    "<uint1": ("bits-le", "u1"),
+    ">uint1": ("bits-be", "u1"),
+    "uint12": ("u12-le", "u2"),
+    "<uint12": ("u12-le", "u2"),
+    ">uint12": ("u12-be", "u2"),
+}
+SIDE_FILES = (".toml", ".yaml", ".yml")
+#: Suffixes under which the data of a side file is looked for.
+DATA_FILES = (".raw", ".bin", ".dat")
+_KEYS = {
+    *("filetype", "file", "dtype", "sig_shape", "nav_shape"),
+    *("offset", "frame_header", "frame_footer"),
+}
+
+
+def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
+    """Recognise a raw file by its side file; the content says nothing."""
+    if path.lower().endswith(SIDE_FILES):
+        if b"raw" not in head or b"params" not in head:
+            return None
+        params = headers.side_parameters(path)
+        if str(params.get("filetype", "")).lower() == "raw":
+            return 0.99, "is the side file of a raw recording", {}
+        return None
+    if path.lower().endswith(DATA_FILES) and (side := files.side_file(path, SIDE_FILES)):
+        params = headers.side_parameters(side)
+        if str(params.get("filetype", "raw")).lower() == "raw":
+            return 0.95, f"is described by {os.path.basename(side)}", {}
+    if path.lower().endswith(".raw"):
+        return 0.3, "is named .raw, but nothing describes its content", {}
+    return None
+
+
+def _suggestion(path: str) -> str:
+    """Read sizes and types out of a file name, for the error text only."""
+    name = os.path.basename(path)
+    sizes = re.findall(r"(\d+)x(\d+)", name)
+    found = []
+    if kind := re.search(r"(u?int(?:8|16|32)|float(?:32|64))", name):
+        found.append(f'dtype="{kind[1]}"')
+    if sizes:
+        found.append(f"sig_shape=({sizes[-1][0]}, {sizes[-1][1]})")
+    if scan := re.search(r"scan_x(\d+)_y(\d+)", name):
+        found.append(f"navigation_shape=({scan[1]}, {scan[2]})")
+    elif len(sizes) > 1:
+        found.append(f"nav_shape=({sizes[0][0]}, {sizes[0][1]})")
+    return f" Its name suggests {', '.join(found)}." if found else ""
+
+
+def _shape(value: Any, name: str, path: str, unknown: bool = False) -> tuple[int, ...]:
+    sizes = value if isinstance(value, (list, tuple)) else (value,)
+    least = -1 if unknown else 1
+    if not sizes or any(
+        isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least or n == 0
+        for n in sizes
+    ):
+        raise FormatError(path, f"{name} = {value!r} is no shape.", "Give positive integers.")
+    return tuple(int(n) for n in sizes)
+
+
+def _count(value: Any, name: str, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise FormatError(path, f"{name} = {value!r} is no number of bytes.")
+    return int(value)
+
+
+def _pixels(dtype: Any, shape: tuple[int, ...], path: str) -> Pixels:
+    packing: Packing = "plain"
+    if isinstance(dtype, str) and dtype in PACKED:
+        packing, dtype = PACKED[dtype]
+    try:
+        stored = np.dtype(dtype)
+    except TypeError as error:
+        raise FormatError(
+            path,
+            f"dtype {dtype!r} is unknown.",
+            f"Use numpy's names, such as '>u2', or {', '.join(PACKED)}.",
+        ) from error
+    if stored.kind not in "buifc":
+        raise FormatError(path, f"dtype {stored} is no type of number.")
+    try:
+        return Pixels(shape, stored, packing)
+    except ValueError as error:
+        raise FormatError(path, f"{error}.", "Choose sig_shape so that it does.") from error
+
+
+def parse(
+    filename: str | os.PathLike[str],
+    *,
+    dtype: Any = None,
+    sig_shape: tuple[int, ...] | None = None,
+    offset: int | None = None,
+    frame_header: int | None = None,
+    frame_footer: int | None = None,
+) -> Recording:
+    """Describe a raw recording; parameters as in `file_reader`.
+
+    Returns
+    -------
+    Recording
+    """
+    asked = files.existing(filename)
+    path: str | None = asked
+    if asked.lower().endswith(SIDE_FILES):
+        side: str | None = asked
+        params = headers.side_parameters(asked)
+        named = params.get("file")
+        if named is not None:
+            # only beside the side file: paths of another computer mean nothing here
+            base = re.split(r"[/\\]", str(named))[-1]
+            path = os.path.join(os.path.dirname(asked), base)
+        else:
+            path = files.side_file(asked, DATA_FILES)
+        if path is None:
+            raise FormatError(
+                asked, f"describes no file: none of {', '.join(DATA_FILES)} beside it."
+            )
+        path = files.existing(path)
+    else:
+        side = files.side_file(asked, SIDE_FILES)
+        params = headers.side_parameters(side) if side else {}
+        if str(params.get("filetype", "raw")).lower() != "raw":
+            side, params = None, {}
+    assert path is not None
+    problems = []
+    if unknown := sorted(set(params) - _KEYS):
+        problems.append(Problem("warning", f"{side}: unknown keys {unknown} are ignored."))
+
+    def pick(given: Any, name: str, default: Any = None) -> Any:
+        return params.get(name, default) if given is None else given
+
+    dtype, shape_given = pick(dtype, "dtype"), pick(sig_shape, "sig_shape")
+    if dtype is None or shape_given is None:
+        lacking = " and ".join(
+            n for n, v in (("dtype", dtype), ("sig_shape", shape_given)) if v is None
+        )
+        raise FormatError(
+            path,
+            f"is raw binary and nothing says its {lacking}.",
+            f'Pass for example dtype="uint16", sig_shape=(256, 256), navigation_shape=(x, y), '
+            f"or write them into {os.path.splitext(os.path.basename(path))[0]}.toml."
+            + _suggestion(path),
+        )
+    shape = _shape(shape_given, "sig_shape", path)
+    pixels = _pixels(dtype, shape, path)
+    start = _count(pick(offset, "offset", 0), "offset", path)
+    before = _count(pick(frame_header, "frame_header", 0), "frame_header", path)
+    after = _count(pick(frame_footer, "frame_footer", 0), "frame_footer", path)
+    file = DataFile.of(path)
+    stride = before + pixels.nbytes + after
+    count = max(0, file.size - start) // stride
+    if count < 1:
+        raise Truncated(
+            path,
+            f"has {file.size} bytes, one frame takes {stride}"
+            + (f" behind an offset of {start}." if start else "."),
+            "Check dtype and sig_shape.",
+        )
+    if rest := (file.size - start) % stride:
+        problems.append(
+            Problem(
+                "warning",
+                f"{rest} bytes at the end are no complete frame of {stride} bytes, ignored.",
+                "If the frames look sheared, dtype, sig_shape or offset is wrong.",
+            )
+        )
+    hints: tuple[ScanHint, ...] = ()
+    if (nav := params.get("nav_shape")) is not None:
+        nav_shape = _shape(nav, "nav_shape", path, unknown=True)
+        if -1 in nav_shape:
+            known = -math.prod(nav_shape)
+            nav_shape = tuple(count // known if n == -1 else n for n in nav_shape)
+        reason = f"nav_shape in {os.path.basename(side or '')}"
+        hints = (ScanHint("header", nav_shape, 0.95, reason),)
+    return Recording(
+        format="raw",
+        path=path,
+        frames=FrameTable((file,), runs_of([(0, start + before, stride, count)]), pixels),
+        signal_axes=(Axis(),) * len(shape),
+        hints=hints,
+        metadata={
+            "General": {
+                "title": os.path.splitext(os.path.basename(path))[0],
+                "original_filename": os.path.basename(path),
+            },
+            "Signal": {"signal_type": ""},
+        },
+        original_metadata={"params": dict(params)} if params else {},
+        files=(path, side) if side else (path,),
+        problems=tuple(problems),
+    )
+
+
+def file_reader(
+    filename: str | os.PathLike[str],
+    lazy: bool = False,
+    chunks: Any = "auto",
+    mmap_mode: str | None = None,
+    navigation_shape: int | tuple[int, ...] | None = None,
+    first_frame: int | None = None,
+    last_frame: int | None = None,
+    distributed: bool = False,
+    *,
+    dtype: Any = None,
+    sig_shape: tuple[int, ...] | None = None,
+    offset: int | None = None,
+    frame_header: int | None = None,
+    frame_footer: int | None = None,
+    **options: Unpack[CommonOptions],
+) -> list[dict[str, Any]]:
+    """Read raw binary frames.
+
+    Parameters
+    ----------
+    filename : str or path
+        The data file, or its TOML or YAML side file.
+    lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
+        As in every reader, see ``docs/parameters.md``.
+    dtype : dtype-like
+        Stored type of a pixel with its byte order (">u2"), or one of the packed types "uint1",
+        ">uint1" (1 bit, least or most significant first), "<uint12", ">uint12".
+    sig_shape : tuple of int
+        Shape of a frame, rows first.
+    offset : int
+        Bytes before the first frame.
+    frame_header, frame_footer : int
+        Bytes before and after the pixels of each frame.
+    **options
+        `CommonOptions`.
+
+    Returns
+    -------
+    list of one dict
+        ``data`` has the scan shape followed by `sig_shape`, in native byte order.
+
+    Raises
+    ------
+    FormatError
+        Pixel type or frame shape are unknown, or the side file is wrong.
+    Truncated
+        The file is smaller than one frame.
+    """
+    del distributed  # nothing is left to do for it
+    recording = parse(
+        filename,
+        dtype=dtype,
+        sig_shape=sig_shape,
+        offset=offset,
+        frame_header=frame_header,
+        frame_footer=frame_footer,
+    )
+    return read(
+        recording,
+        lazy=lazy,
+        chunks=chunks,
+        mmap_mode=mmap_mode,
+        navigation_shape=navigation_shape,
+        first_frame=first_frame,
+        last_frame=last_frame,
+        options=options,
+    )

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parsers that several formats share: comma text, key-value text, TOML and YAML side files."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from rsciio_tem.errors import FormatError
+from rsciio_tem.files import read_start
+
+__all__ = ["comma_fields", "key_values", "number", "side_parameters", "value_of"]
+
+#: No side file of any format comes near this; what is larger is something else.
+_SIDE_FILE_LIMIT = 1 << 20
+
+
+def comma_fields(header: bytes) -> list[str]:
+    """Split the text of a fixed-size header: cut at the first NUL, trim the padding."""
+    text = header.split(b"\0", 1)[0].decode("latin-1").strip()
+    return [field.strip() for field in text.rstrip(", \r\n").split(",")]
+
+
+def key_values(text: str, separator: str = ":\t") -> dict[str, str]:
+    """Parse lines of key, separator, value; lines without separator are split at a tab."""
+    found = {}
+    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+        key, hit, value = line.partition(separator)
+        if not hit:
+            key, hit, value = line.partition("\t")
+        if hit and key.strip():
+            found[key] = value
+    return found
+
+
+def value_of(values: Mapping[str, Any], name: str) -> Any:
+    """Return the value whose key begins with `name`; the text in brackets after it varies."""
+    for key, value in values.items():
+        if key.split("(")[0].strip().lower() == name.lower():
+            return value
+    return None
+
+
+def number(text: Any) -> float | None:
+    """Return the number a text begins with, None if it begins with none."""
+    words = str(text).replace(",", " ").split() if text is not None else []
+    try:
+        value = float(words[0]) if words else None
+    except ValueError:
+        return None
+    return value if value is not None and abs(value) < 1e300 else None
+
+
+def side_parameters(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the ``[params]`` table of a TOML or YAML side file.
+
+    Raises
+    ------
+    FormatError
+        It cannot be parsed, or has no such table.
+    """
+    content = read_start(path, _SIDE_FILE_LIMIT + 1)
+    if len(content) > _SIDE_FILE_LIMIT:
+        raise FormatError(path, "is larger than 1 MiB, so it is no parameter file.")
+    try:
+        text = content.decode("utf-8-sig")
+        if os.fspath(path).lower().endswith(".toml"):
+            tree: Any = tomllib.loads(text)
+        else:
+            import yaml
+
+            tree = yaml.safe_load(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FormatError(path, f"is not valid: {error}.") from error
+    except Exception as error:
+        if type(error).__module__.split(".")[0] == "yaml":
+            raise FormatError(path, f"is not valid YAML: {error}.") from error
+        raise
+    params = tree.get("params") if isinstance(tree, dict) else None
+    if not isinstance(params, dict):
+        raise FormatError(path, "has no table [params].")
+    return params

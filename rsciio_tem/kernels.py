@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compiled loops: the only module that imports numba.
+
+Every kernel has a slow twin in numpy in ``tests/test_kernels.py``. Kernels release the GIL, never
+start threads of their own, and are cached on disk after their first use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["unpack_medipix", "unpack_u12"]
+
+_jit = nb.njit(nogil=True, cache=True, boundscheck=False)
+
+
+# ---------------------------------------------------------------- Medipix RAW words
+#
+# A row is a sequence of 64-bit big-endian words; within a word the lowest-numbered pixel sits in
+# the least significant bits. Seen as little-endian memory, a row read forwards is therefore every
+# word byte-swapped, and a row read backwards (chips turned by 180 degrees) is the words in reverse
+# order with only the bytes inside one pixel swapped.
+
+
+@_jit
+def _swap64(x: np.uint64) -> np.uint64:
+    x = ((x & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8)) | (
+        (x >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)
+    )
+    x = ((x & np.uint64(0x0000FFFF0000FFFF)) << np.uint64(16)) | (
+        (x >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF)
+    )
+    return (x << np.uint64(32)) | (x >> np.uint64(32))
+
+
+@_jit
+def _swap16x4(x: np.uint64) -> np.uint64:
+    return ((x & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8)) | (
+        (x >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)
+    )
+
+
+@_jit
+def _medipix6(words, out, row_words, first_word, out_row, out_first, rows, n, up, mirrored):
+    for f in range(len(out)):
+        for r in range(rows):
+            start = first_word + r * row_words
+            source = words[f, start : start + n]
+            begin = out_first + (rows - 1 - r if up else r) * out_row
+            target = out[f, begin : begin + n]
+            if mirrored:
+                for g in range(n):
+                    target[n - 1 - g] = source[g]
+            else:
+                for g in range(n):
+                    target[g] = _swap64(source[g])
+
+
+@_jit
+def _medipix12(words, out, row_words, first_word, out_row, out_first, rows, n, up, mirrored):
+    for f in range(len(out)):
+        for r in range(rows):
+            start = first_word + r * row_words
+            source = words[f, start : start + n]
+            begin = out_first + (rows - 1 - r if up else r) * out_row
+            target = out[f, begin : begin + n]
+            if mirrored:
+                for g in range(n):
+                    target[n - 1 - g] = _swap16x4(source[g])
+            else:
+                for g in range(n):
+                    target[g] = _swap64(source[g])
+
+
+@_jit
+def _medipix24(
+    words, out, row_words, first_word, plane_words, out_row, out_first, rows, n, up, mirrored
+):
+    # First plane: the high 12 bits, second plane: the low 12 bits, both stored like 12-bit frames;
+    # two 32-bit results fill one output word.
+    half = np.uint64(0xFFFF)
+    for f in range(len(out)):
+        for r in range(rows):
+            start = first_word + r * row_words
+            high = words[f, start : start + n]
+            low = words[f, start + plane_words : start + plane_words + n]
+            begin = out_first + (rows - 1 - r if up else r) * out_row
+            target = out[f, begin : begin + 2 * n]
+            for g in range(n):
+                h, w = _swap64(high[g]), _swap64(low[g])
+                p0 = ((h & half) << np.uint64(12)) + (w & half)
+                p1 = (((h >> np.uint64(16)) & half) << np.uint64(12)) + (
+                    (w >> np.uint64(16)) & half
+                )
+                p2 = (((h >> np.uint64(32)) & half) << np.uint64(12)) + (
+                    (w >> np.uint64(32)) & half
+                )
+                p3 = ((h >> np.uint64(48)) << np.uint64(12)) + (w >> np.uint64(48))
+                if mirrored:
+                    target[2 * n - 1 - 2 * g] = p1 | (p0 << np.uint64(32))
+                    target[2 * n - 2 - 2 * g] = p3 | (p2 << np.uint64(32))
+                else:
+                    target[2 * g] = p0 | (p1 << np.uint64(32))
+                    target[2 * g + 1] = p2 | (p3 << np.uint64(32))
+
+
+@_jit
+def _medipix1(words, out, row_words, first_word, out_row, out_first, rows, n, up, mirrored):
+    # Spread 8 bits over 8 bytes: replicate the byte, keep bit k in byte k, make non-zero one.
+    bits = np.uint64(0x0102040810204080) if mirrored else np.uint64(0x8040201008040201)
+    for f in range(len(out)):
+        for r in range(rows):
+            start = first_word + r * row_words
+            source = words[f, start : start + n]
+            begin = out_first + (rows - 1 - r if up else r) * out_row
+            target = out[f, begin : begin + 8 * n]
+            for w in range(n):
+                word = _swap64(source[w])
+                for k in range(8):
+                    byte = (word >> np.uint64(8 * k)) & np.uint64(0xFF)
+                    spread = (byte * np.uint64(0x0101010101010101)) & bits
+                    ones = ((spread + np.uint64(0x7F7F7F7F7F7F7F7F)) >> np.uint64(7)) & np.uint64(
+                        0x0101010101010101
+                    )
+                    position = w * 8 + k
+                    target[n * 8 - 1 - position if mirrored else position] = ones
+
+
+def _as_words(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """View a block of stored frames as 64-bit words, copying only if it is not aligned to them."""
+    size = raw.shape[1] // 8 * 8
+    raw = raw[:, :size]
+    if raw.ctypes.data % 8 or (len(raw) > 1 and raw.strides[0] % 8) or raw.strides[1] != 1:
+        raw = np.ascontiguousarray(raw)
+    return raw.view(np.uint64)
+
+
+def unpack_medipix(
+    packing: str,
+    raw: npt.NDArray[np.uint8],
+    out: npt.NDArray[Any],
+    *,
+    row_pixels: int,
+    plane_pixels: int,
+    first_pixel: int,
+    to: tuple[int, int],
+    shape: tuple[int, int],
+    upside_down: bool,
+    mirrored: bool,
+) -> None:
+    """Decode one chip of a block of Merlin RAW frames.
+
+    Parameters
+    ----------
+    packing : {"medipix1", "medipix6", "medipix12", "medipix24"}
+        Counter depth.
+    raw : ndarray of uint8, shape (frames, bytes)
+        Stored bytes of each frame.
+    out : ndarray, shape (frames, rows, columns), C-contiguous
+        uint8 for 1 and 6 bit, uint16 for 12 bit, uint32 for 24 bit.
+    row_pixels, plane_pixels : int
+        Stored pixels per row, and per plane (24 bit has two planes).
+    first_pixel : int
+        Where in `raw` the chip's first wanted pixel is, in pixels.
+    to, shape : (int, int)
+        Upper left corner in `out` and size (rows, columns) of the decoded part.
+    upside_down, mirrored : bool
+        Write rows, columns in reverse order.
+    """
+    rows, columns = shape
+    pixels_per_word = {"medipix1": 64, "medipix6": 8}.get(packing, 4)
+    out_words = 8 // out.itemsize
+    if columns % out_words or to[1] % out_words or out.shape[2] % out_words:
+        # The chip does not begin or end on a word of the assembled frame (a gap between chips).
+        part = np.empty((len(raw), rows, columns), out.dtype)
+        unpack_medipix(
+            packing,
+            raw,
+            part,
+            row_pixels=row_pixels,
+            plane_pixels=plane_pixels,
+            first_pixel=first_pixel,
+            to=(0, 0),
+            shape=shape,
+            upside_down=upside_down,
+            mirrored=mirrored,
+        )
+        out[:, to[0] : to[0] + rows, to[1] : to[1] + columns] = part
+        return
+    target = out.reshape(len(out), -1).view(np.uint64)
+    words = _as_words(raw)
+    source = (row_pixels // pixels_per_word, first_pixel // pixels_per_word)
+    row = out.shape[2] // out_words
+    place = (row, to[0] * row + to[1] // out_words, rows, columns // pixels_per_word)
+    if packing == "medipix24":
+        plane = plane_pixels // pixels_per_word
+        _medipix24(words, target, *source, plane, *place, upside_down, mirrored)
+    else:
+        kernel = {"medipix1": _medipix1, "medipix6": _medipix6, "medipix12": _medipix12}[packing]
+        kernel(words, target, *source, *place, upside_down, mirrored)
+
+
+# ---------------------------------------------------------------- 12-bit packed streams
+
+
+@_jit
+def _unpack_u12(raw, out, big):
+    frames, pixels = out.shape
+    for f in range(frames):
+        source, target = raw[f], out[f]
+        for k in range(pixels // 2):
+            b0 = np.uint16(source[3 * k])
+            b1 = np.uint16(source[3 * k + 1])
+            b2 = np.uint16(source[3 * k + 2])
+            if big:
+                target[2 * k] = (b0 << 4) | (b1 >> 4)
+                target[2 * k + 1] = ((b1 & 15) << 8) | b2
+            else:
+                target[2 * k] = b0 | ((b1 & 15) << 8)
+                target[2 * k + 1] = (b1 >> 4) | (b2 << 4)
+
+
+def unpack_u12(raw: npt.NDArray[np.uint8], out: npt.NDArray[np.uint16], big: bool) -> None:
+    """Unpack two 12-bit pixels from every three bytes; shapes (frames, bytes), (frames, pixels)."""
+    _unpack_u12(raw, out, big)

@@ -1,0 +1,600 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a `Recording` to the dictionaries that RosettaSciIO readers return.
+
+One function for every format, so that eager, lazy and mapped loading give the same values by
+construction: all of them load through ``frames[index].load(out, region)``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem import __version__
+from rsciio_tem.backends import Backend, backend_name
+from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Unsupported
+from rsciio_tem.frames import Frames, FrameTable
+from rsciio_tem.pixels import Region
+from rsciio_tem.recording import Axis, Recording
+from rsciio_tem.scan import Missing, Scan, ScanRequest
+
+__all__ = ["CommonOptions", "LazyFrames", "ReadOptions", "default_chunks", "read", "threads"]
+
+_logger = logging.getLogger(__name__)
+
+MiB = 1 << 20
+
+
+class CommonOptions(TypedDict, total=False):
+    """Keywords that every reader takes; described once in ``docs/parameters.md``."""
+
+    nav_shape: int | tuple[int, ...] | None
+    sync_offset: int
+    missing: Missing
+    fill_value: float
+    scan: str
+    flyback: Literal["keep", "drop"]
+    line_skip: int
+    snake: bool
+    roi: Any
+    flip_y: bool | None
+    io_backend: Any
+
+
+class ReadOptions(CommonOptions, total=False):
+    """Keywords of all readers but those that need the pixel type and frame shape to be told."""
+
+    sig_shape: tuple[int, ...] | None
+    dtype: Any
+
+
+#: Names other packages use for the same things.
+_FOREIGN = {
+    "scan_size": "nav_shape (array order: y, x)",
+    "scan_shape": "nav_shape (array order: y, x)",
+    "detector_size": "sig_shape",
+    "scan": "scan='header' | 'exposures' | 'timestamps' | 'square' | 'stack'",
+    "scan_start_frame": "first_frame",
+    "flip": "flip_y",
+    "backend": "io_backend",
+    "roi_mask": "roi",
+    "incomplete": "missing",
+}
+
+
+# ---------------------------------------------------------------- options
+
+
+def _checked(options: Mapping[str, Any], path: str) -> None:
+    known = [*CommonOptions.__annotations__, *ReadOptions.__annotations__]
+    for name in options:
+        if name in known:
+            continue
+        if name in _FOREIGN:
+            hint = f"here it is called {_FOREIGN[name]}"
+        elif close := difflib.get_close_matches(name, known, n=1):
+            hint = f"did you mean {close[0]!r}?"
+        else:
+            hint = f"known are {', '.join(known)}"
+        raise TypeError(f"unexpected keyword {name!r} for {os.path.basename(path)}: {hint}")
+
+
+def _scan_request(
+    navigation_shape: Any,
+    first_frame: int | None,
+    last_frame: int | None,
+    options: Mapping[str, Any],
+) -> ScanRequest:
+    nav_shape = options.get("nav_shape")
+    if navigation_shape is not None and nav_shape is not None:
+        raise TypeError(
+            "pass either navigation_shape (HyperSpy order: x, y) or nav_shape (array order: y, x)"
+        )
+    if navigation_shape is not None and not isinstance(navigation_shape, (tuple, int, np.integer)):
+        raise TypeError(
+            "`navigation_shape` must be None or a tuple in HyperSpy order (x, y), "
+            f"not {type(navigation_shape).__name__}"
+        )
+
+    def sizes(value: Any) -> tuple[int, ...]:
+        return tuple(int(n) for n in np.atleast_1d(value).tolist())
+
+    shape = None
+    if navigation_shape is not None:
+        shape = sizes(navigation_shape)[::-1]
+    elif nav_shape is not None:
+        shape = sizes(nav_shape)
+    for name, value in (("first_frame", first_frame), ("last_frame", last_frame)):
+        if value is not None and not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name} must be an integer or None, not {value!r}")
+    return ScanRequest(
+        shape=shape or None,
+        hyperspy_order=navigation_shape is not None,
+        first_frame=first_frame,
+        last_frame=last_frame,
+        sync_offset=int(options.get("sync_offset") or 0),
+        missing=options.get("missing", "auto"),
+        rule=options.get("scan") or "auto",
+        flyback=options.get("flyback") or "keep",
+        line_skip=int(options.get("line_skip") or 0),
+        snake=bool(options.get("snake", False)),
+    )
+
+
+def _cast(source: np.dtype[Any], wanted: Any) -> np.dtype[Any] | None:
+    """Return the dtype to cast to, None for no cast."""
+    if wanted is None or (isinstance(wanted, str) and wanted == "stored"):
+        return None
+    target = np.dtype(wanted)
+    if source.kind in "fc" and target.kind in "iub":
+        raise TypeError(f"dtype={target} would cut off the fractions of {source} pixels")
+    if source.kind == "c" and target.kind != "c":
+        raise TypeError(f"dtype={target} cannot hold {source} pixels")
+    return None if target == source else target
+
+
+def _checked_cast(values: npt.NDArray[Any], target: np.dtype[Any], path: str) -> npt.NDArray[Any]:
+    """Cast; a value that the target cannot hold is an error, never a wrapped number."""
+    if not np.can_cast(values.dtype, target, "safe") and values.size:
+        if target.kind in "iub":
+            low, high = (
+                (0, 1) if target.kind == "b" else (np.iinfo(target).min, np.iinfo(target).max)
+            )
+            least, most = values.min(), values.max()
+            if least < low or most > high:
+                raise FormatError(
+                    path,
+                    f"pixel values from {least} to {most} do not fit into {target}.",
+                    "Pass a wider dtype.",
+                )
+        elif target.kind == "f" and values.dtype.kind == "f":
+            finite = np.isfinite(values)
+            if (np.abs(values[finite]) > np.finfo(target).max).any():
+                raise FormatError(path, f"pixel values do not fit into {target}.", "Use float64.")
+    return values.astype(target)
+
+
+# ---------------------------------------------------------------- lazy
+
+
+@dataclass(frozen=True, eq=False)
+class LazyFrames:
+    """Frames arranged in a scan, behaving like an array that is read when it is sliced.
+
+    dask fuses slices into it, so that asking for one frame reads one frame and asking for a few
+    detector rows reads those rows. It holds no open file and pickles small.
+
+    Parameters
+    ----------
+    frames : Frames
+        In scan order.
+    nav_shape : tuple of int
+        Scan shape; its product is ``len(frames)``.
+    dtype : numpy.dtype
+        Type of the result.
+    path : str
+        For messages.
+    """
+
+    frames: Frames
+    nav_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    path: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Scan shape followed by frame shape."""
+        return (*self.nav_shape, *self.frames.frame_shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __getitem__(self, key: Any, /) -> npt.NDArray[Any]:
+        key = key if isinstance(key, tuple) else (key,)
+        if any(k is Ellipsis for k in key):
+            at = next(i for i, k in enumerate(key) if k is Ellipsis)
+            fill = self.ndim - (len(key) - 1)
+            key = (*key[:at], *(slice(None),) * fill, *key[at + 1 :])
+        key = (*key, *(slice(None),) * (self.ndim - len(key)))
+        if len(key) > self.ndim:
+            raise IndexError(f"too many indices: {len(key)} for {self.ndim} dimensions")
+        ranges = []
+        for k, n in zip(key, self.shape, strict=True):
+            if isinstance(k, slice):
+                ranges.append(range(*k.indices(n)))
+            else:
+                i = int(k)
+                if not -n <= i < n:
+                    raise IndexError(f"index {i} is out of bounds for size {n}")
+                ranges.append(range(i % n, i % n + 1))
+        n_nav = len(self.nav_shape)
+        nav, sig = ranges[:n_nav], ranges[n_nav:]
+        region: Region = tuple(slice(min(r), max(r) + 1) if len(r) else slice(0, 0) for r in sig)
+        frames = self.frames[self._positions(nav)]
+        shape = (len(frames), *(s.stop - s.start for s in region))
+        out = np.empty(shape, self.frames.dtype)
+        frames.load(out, region)
+        steps = tuple(slice(None, None, r.step) for r in sig)
+        out = out[(slice(None), *steps)]
+        if out.dtype != self.dtype:
+            out = _checked_cast(out, self.dtype, self.path)
+        out = out.reshape(*(len(r) for r in ranges))
+        dropped = tuple(i for i, k in enumerate(key) if not isinstance(k, slice))
+        return out.squeeze(dropped) if dropped else out
+
+    def _positions(self, nav: list[range]) -> slice | npt.NDArray[np.int64]:
+        """Flat scan positions of a grid of ranges; a slice where they follow each other."""
+        if not nav:
+            return slice(0, 1)
+        strides = [math.prod(self.nav_shape[i + 1 :]) for i in range(len(nav))]
+        total = math.prod(len(r) for r in nav)
+        if not total:
+            return slice(0, 0)
+        first = sum(r[0] * s for r, s in zip(nav, strides, strict=True))
+        last = sum(r[-1] * s for r, s in zip(nav, strides, strict=True))
+        if last - first + 1 == total and all(r.step > 0 for r in nav):
+            return slice(first, last + 1)
+        flat = np.zeros((), np.int64)
+        for r, s in zip(nav, strides, strict=True):
+            flat = flat[..., np.newaxis] + np.arange(r.start, r.stop, r.step, dtype=np.int64) * s
+        return flat.reshape(-1)
+
+
+def default_chunks(
+    nav_shape: tuple[int, ...], frame_shape: tuple[int, ...], itemsize: int
+) -> tuple[int, ...]:
+    """Choose chunks of whole frames that are one contiguous byte range each.
+
+    Whole fast-scan rows, as many of them as make about 64 MiB; less where that would leave fewer
+    than four chunks per processor, but not below 16 MiB.
+    """
+    frame_bytes = max(1, math.prod(frame_shape) * itemsize)
+    total = frame_bytes * math.prod(nav_shape)
+    target = min(64 * MiB, max(16 * MiB, total // (4 * threads())))
+    chunks: list[int] = []
+    size, full = frame_bytes, True
+    for i, n in enumerate(reversed(nav_shape)):
+        if not full:
+            chunks.append(1)
+            continue
+        limit = 256 * MiB if i == 0 and len(nav_shape) > 1 else target
+        if size * n <= limit:
+            k = n
+        else:
+            k = max(1, target // size)
+            k = -(-n // -(-n // k))  # equal pieces
+            full = False
+        chunks.append(k)
+        size *= k
+    return (*reversed(chunks), *frame_shape)
+
+
+def _lazy(source: LazyFrames, chunks: Any) -> Any:
+    import dask.array as da
+    from dask.array.core import normalize_chunks
+
+    if isinstance(chunks, str) and chunks == "auto":
+        chunks = default_chunks(source.nav_shape, source.frames.frame_shape, source.dtype.itemsize)
+    elif isinstance(chunks, tuple) and len(chunks) == len(source.nav_shape) != source.ndim:
+        chunks = (*chunks, *source.frames.frame_shape)
+    chunks = normalize_chunks(chunks, shape=source.shape, dtype=source.dtype)
+    if any(len(c) > 1 for c in chunks[len(source.nav_shape) :]):
+        _logger.info("%s: chunks split the frames; whole frames are read faster", source.path)
+    return da.from_array(
+        source,
+        chunks=chunks,
+        name=False,  # a random name: hashing an index of millions of frames is not worth it
+        asarray=False,
+        fancy=False,
+        meta=np.empty((0,) * source.ndim, source.dtype),
+    )
+
+
+# ---------------------------------------------------------------- eager
+
+
+def threads() -> int:
+    """Return the number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _load(source: LazyFrames) -> npt.NDArray[Any]:
+    """Load everything into one new array, with a few threads over contiguous stretches."""
+    frames = source.frames
+    shape = frames.frame_shape
+    out = np.empty((len(frames), *shape), source.dtype)
+    frame_bytes = max(1, math.prod(shape) * source.dtype.itemsize)
+    piece = max(1, 16 * MiB // frame_bytes)
+    cast = source.dtype != frames.dtype
+
+    def fill(first: int) -> None:
+        part = frames[first : first + piece]
+        target = out[first : first + piece]
+        if not cast:
+            part.load(target)
+            return
+        values = np.empty(target.shape, frames.dtype)
+        part.load(values)
+        target[...] = _checked_cast(values, source.dtype, source.path)
+
+    starts = range(0, len(frames), piece)
+    workers = min(threads(), len(starts))
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(fill, starts):
+                pass
+    else:
+        for first in starts:
+            fill(first)
+    return out.reshape(source.shape)
+
+
+def free_memory() -> int | None:
+    """Return the bytes this process can still get, None if the system does not tell."""
+    free: list[int] = []
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    free.append(int(line.split()[1]) * 1024)
+        with (
+            open("/sys/fs/cgroup/memory.max", encoding="ascii") as limit,
+            open("/sys/fs/cgroup/memory.current", encoding="ascii") as used,
+        ):
+            if (text := limit.read().strip()) != "max":
+                free.append(int(text) - int(used.read()))
+    except (OSError, ValueError):
+        _logger.debug("free memory is only partly known", exc_info=True)
+    if free:
+        return max(0, min(free))
+    if os.name == "nt":
+        return _free_memory_windows()
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def _free_memory_windows() -> int | None:
+    import ctypes
+
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "free", "a", "b", "c", "d", "e")),
+        )
+
+    status = Status()
+    status.length = ctypes.sizeof(Status)
+    windll = getattr(ctypes, "windll", None)
+    if windll is None or not windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None
+    return int(status.free)
+
+
+def _guard(source: LazyFrames, recording: Recording) -> None:
+    needed = math.prod(source.shape) * source.dtype.itemsize
+    free = free_memory()
+    if free is not None and needed > 0.95 * free:
+        raise NotEnoughMemory(
+            recording.path,
+            f"{needed / 1e9:.1f} GB of pixels do not fit into the {free / 1e9:.1f} GB of free "
+            "memory.",
+            f"Load it lazily: hs.load({recording.path!r}, lazy=True), "
+            "or part of it with first_frame= and last_frame=.",
+        )
+
+
+# ---------------------------------------------------------------- read
+
+
+def read(
+    recording: Recording,
+    *,
+    lazy: bool = False,
+    chunks: Any = "auto",
+    mmap_mode: str | None = None,
+    navigation_shape: Any = None,
+    first_frame: int | None = None,
+    last_frame: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Load a recording.
+
+    Parameters
+    ----------
+    recording : Recording
+        What `parse` of a format returned.
+    lazy : bool
+        Return a dask array instead of a loaded one.
+    chunks : "auto", int, tuple or dict
+        Chunks of the dask array, of the whole shape or of its scan axes; "auto" keeps frames
+        whole.
+    mmap_mode : {None, "r", "c"}
+        Return a view of the file where its pixels are plain, read-only or copy-on-write.
+    navigation_shape : int or tuple of int, optional
+        Scan shape in HyperSpy order (x, y).
+    first_frame, last_frame : int, optional
+        Slice bounds on the stored frames.
+    options : ReadOptions
+        Everything else, see ``docs/parameters.md``.
+
+    Returns
+    -------
+    list of one dict
+        ``data``, ``axes``, ``metadata``, ``original_metadata`` as in RosettaSciIO.
+
+    Raises
+    ------
+    FormatError
+        The recording cannot be arranged or read as asked.
+    TypeError, ValueError
+        A keyword is unknown or has an impossible value.
+    """
+    options = dict(options or {})
+    _checked(options, recording.path)
+    if mmap_mode not in (None, "r", "c"):
+        raise ValueError(f"mmap_mode={mmap_mode!r}: files are never written; pass 'r' or 'c'")
+    for problem in recording.problems:
+        if problem.severity == "info":
+            _logger.info("%s: %s", recording.path, problem)
+        else:
+            warnings.warn(f"{recording.path}: {problem}", RecordingWarning, stacklevel=3)
+
+    request = _scan_request(navigation_shape, first_frame, last_frame, options)
+    scan = recording.scan(request)
+    frames, flip_y = _configured(recording, options)
+    index, nav_shape, roi_index = scan.index, scan.shape, None
+    if options.get("roi") is not None:
+        index, roi_index = _selected(scan, options["roi"], recording.path)
+        nav_shape = (len(roi_index),)
+    frames = frames[index]
+    source = LazyFrames(
+        frames, nav_shape, _cast(frames.dtype, options.get("dtype")) or frames.dtype, recording.path
+    )
+    if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
+        raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
+
+    data: Any = None
+    if lazy:
+        data = _lazy(source, chunks)
+    else:
+        if mmap_mode is not None and isinstance(frames, FrameTable) and not options.get("dtype"):
+            view = frames.mapped(mmap_mode)
+            data = None if view is None else view.reshape(source.shape)
+        if data is None:
+            _guard(source, recording)
+            data = _load(source)
+
+    return [
+        {
+            "data": data,
+            "axes": _axes(recording, scan, source, roi_index is not None),
+            "metadata": recording.metadata,
+            "original_metadata": {
+                **recording.original_metadata,
+                "rsciio_tem": _provenance(recording, scan, flip_y, roi_index),
+            },
+        }
+    ]
+
+
+def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frames, bool | None]:
+    """Apply the keywords that change how frames are decoded."""
+    frames = recording.frames
+    sig_shape = options.get("sig_shape")
+    if not isinstance(frames, FrameTable):
+        for name in ("flip_y", "io_backend"):
+            if options.get(name) not in (None, "auto"):
+                raise TypeError(f"{name} has no meaning for {recording.format}")
+        if sig_shape is not None and tuple(sig_shape) != frames.frame_shape:
+            raise Unsupported(recording.path, f"frames of {frames.frame_shape} keep their shape.")
+        return frames, None
+    backend: Backend = backend_name(options.get("io_backend", "auto"))
+    pixels = frames.pixels
+    changes: dict[str, Any] = {}
+    if (flip := options.get("flip_y")) is not None:
+        changes["flip_y"] = bool(flip)
+    if isinstance(options.get("dtype"), str) and options["dtype"] == "stored":
+        changes["native"] = False
+    if sig_shape is not None and (shape := tuple(int(n) for n in sig_shape)) != pixels.shape:
+        if math.prod(shape) != math.prod(pixels.shape) or not pixels.plain:
+            raise FormatError(
+                recording.path,
+                f"frames have {pixels.shape} pixels, which is not sig_shape={shape}.",
+                "Only a reshape to the same number of pixels is possible.",
+            )
+        changes["shape"] = shape
+    from dataclasses import replace
+
+    if changes:
+        pixels = replace(pixels, **changes)
+    fill = options.get("fill_value", 0)
+    if fill != fill and pixels.dtype.kind not in "fc" and not options.get("dtype"):
+        raise TypeError(f"fill_value=nan needs a floating dtype=, pixels are {pixels.dtype}")
+    return replace(frames, pixels=pixels, backend=backend, fill=fill), pixels.flip_y
+
+
+def _selected(
+    scan: Scan, roi: Any, path: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the frame index of a region of interest, and its flat scan positions."""
+    roi = np.asarray(roi) if not isinstance(roi, tuple) else roi
+    positions = math.prod(scan.shape)
+    if isinstance(roi, tuple):
+        flat = np.ravel_multi_index(tuple(np.asarray(r) for r in roi), scan.shape).reshape(-1)
+    elif roi.dtype == bool:
+        if roi.shape != scan.shape:
+            raise ValueError(
+                f"{path}: roi has shape {roi.shape}, the scan {scan.shape} (array order)"
+            )
+        flat = np.flatnonzero(roi)
+    else:
+        flat = roi.astype(np.int64).reshape(-1)
+        if len(flat) and (flat.min() < -positions or flat.max() >= positions):
+            raise ValueError(f"{path}: roi has positions outside 0..{positions - 1}")
+        flat = flat % positions
+    if not len(flat):
+        raise ValueError(f"{path}: roi selects no position")
+    if isinstance(scan.index, slice):
+        return scan.index.start + flat, flat
+    return scan.index[flat], flat
+
+
+def _axes(recording: Recording, scan: Scan, source: LazyFrames, flat: bool) -> list[dict[str, Any]]:
+    n_nav = len(source.nav_shape)
+    known = [Axis()] * n_nav
+    if not flat:
+        given = recording.scan_axes[-n_nav:] if n_nav else ()
+        for i, axis in enumerate(reversed(given)):
+            known[n_nav - 1 - i] = axis
+        if recording.layers > 1 and n_nav > 1:
+            known[0] = recording.layer_axis
+    axes = [*known, *recording.signal_axes]
+    if len(axes) != source.ndim:  # sig_shape changed the number of frame axes
+        axes = [*known, *([Axis()] * (source.ndim - n_nav))]
+    return [
+        axis.to_dict(i, size, i < n_nav)
+        for i, (axis, size) in enumerate(zip(axes, source.shape, strict=True))
+    ]
+
+
+def _provenance(
+    recording: Recording,
+    scan: Scan,
+    flip_y: bool | None,
+    roi_index: npt.NDArray[np.int64] | None,
+) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "version": __version__,
+        "format": recording.format,
+        "files": list(recording.files[:1000]),
+        "scan": {
+            **scan.evidence.describe(),
+            "shape": list(scan.shape),
+            "alternatives": [h.describe() for h in scan.alternatives],
+        },
+        "frames": dict(scan.counts or {}),
+    }
+    if flip_y is not None:
+        result["orientation"] = {"flip_y": flip_y}
+    if roi_index is not None:
+        result["roi_flat_index"] = roi_index
+    if (mask := scan.missing_mask) is not None:
+        result["missing_mask"] = mask
+    return result

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a file holds, before any pixel is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rsciio_tem.errors import Problem
+from rsciio_tem.frames import Frames
+from rsciio_tem.scan import Scan, ScanHint, ScanRequest, propose, resolve_scan
+from rsciio_tem.times import Times
+
+__all__ = ["Axis", "Recording"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Calibration of one axis; the coordinate of index i is ``offset + i * scale``."""
+
+    name: str = ""
+    units: str = ""
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def to_dict(self, index: int, size: int, navigate: bool) -> dict[str, Any]:
+        """Return the axis as RosettaSciIO describes one."""
+        return {
+            "index_in_array": index,
+            "name": self.name,
+            "navigate": navigate,
+            "offset": float(self.offset),
+            "scale": float(self.scale),
+            "size": int(size),
+            "units": self.units,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A described recording: where its frames are, how they are arranged, what they mean.
+
+    Parameters
+    ----------
+    format : str
+        Name of the format, as in ``rsciio_tem.formats()``.
+    path : str
+        The file it was opened through.
+    frames : Frames
+        All stored frames in acquisition order.
+    signal_axes : tuple of Axis
+        Calibration of the frame's axes, rows first.
+    scan_axes : tuple of Axis
+        Calibration of the scan axes, slowest first; used from the fast end.
+    hints : tuple of ScanHint
+        Scan shapes that the header speaks for.
+    times : Times, optional
+        Access to per-frame times.
+    layers : int
+        Frames recorded at each scan position (energy thresholds, counters).
+    layer_axis : Axis
+        Calibration of the axis over the layers.
+    metadata, original_metadata : dict
+        As RosettaSciIO's; ``metadata`` without what only `read` can know.
+    files : tuple of str
+        Every file the recording consists of, side files included.
+    problems : tuple of Problem
+        What parsing found odd.
+    """
+
+    format: str
+    path: str
+    frames: Frames
+    signal_axes: tuple[Axis, ...]
+    scan_axes: tuple[Axis, ...] = ()
+    hints: tuple[ScanHint, ...] = ()
+    times: Times | None = None
+    layers: int = 1
+    layer_axis: Axis = Axis("layer")
+    metadata: dict[str, Any] = field(default_factory=dict)
+    original_metadata: dict[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of stored frames."""
+        return len(self.frames)
+
+    def scan(self, request: ScanRequest | None = None) -> Scan:
+        """Decide how the frames are arranged; see `resolve_scan`."""
+        return resolve_scan(
+            self.count,
+            request or ScanRequest(),
+            self.hints,
+            self.times,
+            layers=self.layers,
+            path=self.path,
+        )
+
+    def candidates(self) -> list[ScanHint]:
+        """List the scan shapes the recording may have, most credible first."""
+        return propose(self.count // self.layers, self.hints, self.times)

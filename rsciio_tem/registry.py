@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The formats, how files are recognised, and the registration in RosettaSciIO's list of readers.
+
+`FORMATS` has one row per format; its order is the order in which contents are tried.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "FORMATS",
+    "Candidate",
+    "Format",
+    "autoregister",
+    "candidates",
+    "formats",
+    "register",
+    "unregister",
+]
+
+_logger = logging.getLogger(__name__)
+
+_PREFIX = "rsciio_tem."
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row of the registry.
+
+    Parameters
+    ----------
+    name : str
+        As in ``rsciio_tem.<name>`` and ``format="<name>"``.
+    description : str
+        One line for people.
+    suffixes : tuple of str
+        Of its files, lower case, without dot.
+    owned_by : str
+        RosettaSciIO's module that also claims the suffixes, if there is one.
+    takeover : bool
+        Whether ``hs.load`` uses this reader instead of RosettaSciIO's unless told otherwise.
+    """
+
+    name: str
+    description: str
+    suffixes: tuple[str, ...]
+    owned_by: str = ""
+    takeover: bool = False
+
+    @property
+    def module(self) -> str:
+        """Module that holds the reader."""
+        return f"rsciio_tem.formats.{self.name}"
+
+
+FORMATS: dict[str, Format] = {
+    row.name: row
+    for row in (
+        Format(
+            "mib",
+            "Merlin / MerlinEM (Quantum Detectors), processed and RAW",
+            ("mib", "hdr"),
+            owned_by="rsciio.quantumdetector",
+            takeover=True,
+        ),
+        Format(
+            "npy",
+            "NumPy arrays (.npy, uncompressed .npz in place)",
+            ("npy", "npz"),
+            owned_by="rsciio.numpy",
+            takeover=True,
+        ),
+        Format("raw", "Raw binary frames, described by keywords or a side file", ("raw", "bin")),
+    )
+}
+
+#: Suffixes that several formats use; one dispatcher looks at the content.
+_SHARED = ("hdr", "raw", "bin", "npz")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A format that a file may have.
+
+    Parameters
+    ----------
+    format : str
+        Name of the format.
+    confidence : float
+        0 to 1.
+    reason : str
+        What was seen.
+    options : dict
+        Keywords to pass to its reader.
+    """
+
+    format: str
+    confidence: float
+    reason: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def candidates(path: str, head: bytes) -> list[Candidate]:
+    """Ask every format about a file that begins with `head`; most credible first."""
+    found = []
+    for row in FORMATS.values():
+        try:
+            verdict = importlib.import_module(row.module).sniff(path, head)
+        except (OSError, ValueError):  # FormatError included: this format cannot make sense of it
+            _logger.debug("%s does not recognise %s", row.name, path, exc_info=True)
+            continue
+        if verdict is not None:
+            found.append(Candidate(row.name, *verdict))
+    return sorted(found, key=lambda c: -c.confidence)
+
+
+def formats() -> list[Format]:
+    """List the formats."""
+    return list(FORMATS.values())
+
+
+# ---------------------------------------------------------------- RosettaSciIO's list of readers
+
+
+def _taken_over(takeover: str) -> set[str]:
+    """Names of the formats whose RosettaSciIO suffixes ``hs.load`` gives to us."""
+    owned = {row.name for row in FORMATS.values() if row.owned_by}
+    if takeover == "auto":
+        return {name for name in owned if FORMATS[name].takeover}
+    if takeover in ("all", "none"):
+        return owned if takeover == "all" else set()
+    names = {name.strip().lower() for name in takeover.split(",") if name.strip()}
+    if unknown := names - set(FORMATS):
+        raise ValueError(f"unknown formats {sorted(unknown)}; there are {', '.join(FORMATS)}")
+    return names & owned
+
+
+def _plugin(name: str, api: str, description: str, suffixes: list[str], aliases: list[str]) -> Any:
+    return {
+        "name": name,
+        "name_aliases": aliases,
+        "description": description,
+        "full_support": False,
+        "file_extensions": suffixes,
+        "default_extension": 0,
+        "writes": False,  # saving stays with RosettaSciIO
+        "non_uniform_axis": False,
+        "api": api,
+    }
+
+
+def register(takeover: str = "auto") -> None:
+    """Add the readers to the list that ``hs.load`` searches; again replaces them.
+
+    Parameters
+    ----------
+    takeover : str
+        Which formats that RosettaSciIO reads too are opened with our reader: "auto" (those whose
+        RosettaSciIO tests ours passes), "all", "none", or names separated by commas.
+        RosettaSciIO's own reader stays reachable with ``file_format=``.
+    """
+    from rsciio import IO_PLUGINS, __version__
+
+    if str(__version__).split(".")[0] != "0" and takeover == "auto":
+        _logger.info("rosettasciio %s is unknown to us: its formats are left to it", __version__)
+        takeover = "none"
+    taken = _taken_over(takeover)
+    plugins = [
+        _plugin(
+            "TEM-auto",
+            "rsciio_tem.dispatch",
+            "TEM recordings recognised by their content",
+            list(_SHARED),
+            [],
+        )
+    ]
+    for row in FORMATS.values():
+        # Suffixes that RosettaSciIO owns are taken as aliases of the name: HyperSpy looks at
+        # those first, and nobody finds the same suffix listed twice.
+        own = [s for s in row.suffixes if s not in _SHARED]
+        aliases = own if row.owned_by and row.name in taken else []
+        listed = [] if row.owned_by else own
+        plugins.append(
+            _plugin(
+                f"TEM-{row.name}",
+                row.module,
+                row.description,
+                [*listed, f"tem-{row.name}"],
+                [row.module, *aliases],
+            )
+        )
+    unregister()
+    IO_PLUGINS[:0] = plugins
+
+
+def unregister() -> None:
+    """Remove the readers from the list that ``hs.load`` searches."""
+    from rsciio import IO_PLUGINS
+
+    IO_PLUGINS[:] = [p for p in IO_PLUGINS if not str(p.get("api", "")).startswith(_PREFIX)]
+
+
+def autoregister() -> None:
+    """Register as the environment says; never raises.
+
+    ``RSCIIO_TEM_AUTOREGISTER=0`` switches it off, ``RSCIIO_TEM_TAKEOVER`` is the argument of
+    `register`.
+    """
+    try:
+        if os.environ.get("RSCIIO_TEM_AUTOREGISTER", "1").lower() in ("0", "no", "false", "off"):
+            return
+        register(os.environ.get("RSCIIO_TEM_TAKEOVER", "auto"))
+    except Exception as error:  # importing us must never break importing HyperSpy
+        _logger.warning("rsciio-tem could not register its readers: %r", error)

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Specifications are complete, compiled, and agree with real files and with our header dtypes."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import io
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import kaitaistruct
+import numpy as np
+import pytest
+import yaml
+from oracles.mib import Mib
+from oracles.npy import Npy
+
+ROOT = Path(__file__).resolve().parents[1]
+SPECIFICATIONS = sorted((ROOT / "specifications").glob("*.ksy"))
+REALDATA = Path(os.environ.get("RSCIIO_TEM_REALDATA", ROOT.parent / "shared" / "realdata"))
+MIB_FILES = sorted((REALDATA / "mib").rglob("*.mib"))
+
+
+def specification(name: str) -> dict[str, Any]:
+    """Return a .ksy file as a dictionary."""
+    return yaml.safe_load((ROOT / "specifications" / f"{name}.ksy").read_text(encoding="utf-8"))
+
+
+def described(node: dict[str, Any], path: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return every field, parameter and instance of a type and of the types inside it."""
+    items = [
+        (f"{path}.{item['id']}", item) for key in ("params", "seq") for item in node.get(key, [])
+    ]
+    items += [(f"{path}.{name}", item) for name, item in node.get("instances", {}).items()]
+    for name, child in node.get("types", {}).items():
+        items += described(child, f"{path}.{name}")
+    return items
+
+
+# ---- every specification -----------------------------------------------------------------------
+
+
+def test_there_is_a_specification_for_each_oracle_and_the_reverse() -> None:
+    oracles = {path.stem for path in (ROOT / "tests" / "oracles").glob("*.py")} - {"__init__"}
+    assert {path.stem for path in SPECIFICATIONS} == oracles
+
+
+@pytest.mark.parametrize("path", SPECIFICATIONS, ids=lambda path: path.name)
+def test_specification_is_documented(path: Path) -> None:
+    content = specification(path.stem)
+    assert content["meta"]["id"] == path.stem
+    assert content["meta"]["license"] == "GPL-3.0-or-later"
+    assert content["meta"]["title"]
+    assert content["meta"]["endian"] in ("be", "le")
+    assert content["doc"]
+    items = described(content, path.stem)
+    assert items
+    assert [name for name, item in items if not str(item.get("doc", "")).strip()] == []
+
+
+@pytest.mark.parametrize("path", SPECIFICATIONS, ids=lambda path: path.name)
+def test_oracle_was_compiled_from_this_specification(path: Path) -> None:
+    digest = hashlib.sha256(path.read_text(encoding="utf-8").encode()).hexdigest()
+    oracle = (ROOT / "tests" / "oracles" / f"{path.stem}.py").read_text(encoding="utf-8")
+    assert re.findall(r"^# sha256 of the specification: (\w+)$", oracle, re.MULTILINE) == [digest]
+
+
+@pytest.mark.parametrize("path", SPECIFICATIONS, ids=lambda path: path.name)
+def test_index_lists_the_specification(path: Path) -> None:
+    index = (ROOT / "specifications" / "README.md").read_text(encoding="utf-8")
+    assert f"({path.name})" in index
+    assert f"`tests/oracles/{path.stem}.py`" in index
+
+
+# ---- Merlin ------------------------------------------------------------------------------------
+
+
+def constant_fields(fields: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """Return name and size of the leading fields of fixed size; commas are all called ","."""
+    result = []
+    for field in fields:
+        if "contents" in field:
+            result.append((field["contents"], len(field["contents"])))
+        elif isinstance(field.get("size"), int):
+            result.append((field["id"], field["size"]))
+        else:
+            break
+    return result
+
+
+def test_mib_header_starts_the_settings_where_the_fixed_fields_end() -> None:
+    fields = specification("mib")["types"]["header"]["seq"]
+    fixed = constant_fields(fields)
+    settings = fields[len(fixed)]
+    assert settings["id"] == "settings"
+    assert settings["size"] == f"offset.to_i - {sum(size for _, size in fixed)}"
+
+
+def test_mib_header_has_the_fields_of_our_dtype() -> None:
+    try:
+        module = importlib.import_module("rsciio_tem.formats.mib")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("rsciio_tem"):
+            raise
+        pytest.skip(f"{error.name} cannot be imported")
+    if not hasattr(module, "HEADER"):
+        pytest.skip("rsciio_tem.formats.mib has no HEADER")
+    header = module.HEADER
+    ours = []
+    for name in header.names:
+        dtype, _offset = header.fields[name]
+        assert dtype.kind == "S"
+        ours.append(("," if re.fullmatch(r"c\d+", name) else name, dtype.itemsize))
+    assert ours == constant_fields(specification("mib")["types"]["header"]["seq"])
+    assert header.itemsize == sum(size for _, size in ours)  # no padding between fields
+
+
+EXTENSION = "MQ1A,2021-04-15T14:03:57.000000501Z,1000000ns,{depth},"
+
+
+def mib_frame(
+    number: int,
+    width: int,
+    height: int,
+    pixel_type: str,
+    pixels: bytes,
+    *,
+    offset: int = 384,
+    layout: str = "1x1",
+    extension: str = EXTENSION.format(depth=12),
+    padding: bytes = b"\0",
+) -> bytes:
+    """Return one frame, with a header as the Merlin software writes it."""
+    thresholds = "2.000000E+0,5.110000E+2" + 6 * ",0.000000E+0"
+    text = (
+        f"MQ1,{number:06},{offset:05},01,{width:04},{height:04},{pixel_type},{layout:>6},01,"
+        f"2021-04-15 15:03:57.000000,0.001000,0,0,0,{thresholds},3RX,{'011,' * 27}{extension}"
+    )
+    return text.encode().ljust(offset, padding) + pixels
+
+
+def parse_mib(content: bytes, counter_depth: int = 0) -> Mib:
+    """Parse the bytes of a recording."""
+    return Mib(counter_depth, kaitaistruct.KaitaiStream(io.BytesIO(content)))
+
+
+# Sizes of whole frames, header included, as they occur in recordings of one and of four chips.
+FRAME_SIZES = [
+    ("U08", 256, 256, 384, 6, 65920),
+    ("U16", 256, 256, 384, 12, 131456),
+    ("U32", 256, 256, 384, 24, 262528),
+    ("U08", 512, 512, 768, 6, 262912),
+    ("U16", 512, 512, 768, 12, 525056),
+    ("U32", 512, 512, 768, 24, 1049344),
+    ("U16", 514, 514, 768, 12, 529160),
+    ("U08", 256, 64, 384, 6, 16768),
+    ("U64", 256, 256, 384, 24, 524672),
+    ("U01", 256, 256, 384, 1, 8576),
+    ("R64", 256, 256, 384, 1, 8576),
+    ("R64", 1024, 256, 768, 1, 33536),
+    ("R64", 256, 256, 384, 6, 65920),
+    ("R64", 256, 256, 384, 12, 131456),
+    ("R64", 512, 256, 384, 24, 262528),
+    # a header that is longer than one chip needs
+    ("U16", 256, 256, 512, 12, 131584),
+]
+
+
+@pytest.mark.parametrize(("pixel_type", "width", "height", "offset", "depth", "size"), FRAME_SIZES)
+def test_mib_oracle_finds_frames_of_every_pixel_type(
+    pixel_type: str, width: int, height: int, offset: int, depth: int, size: int
+) -> None:
+    rng = np.random.default_rng(size)
+    pixels = [rng.bytes(size - offset) for _ in range(3)]
+    content = b"".join(
+        mib_frame(
+            number,
+            width,
+            height,
+            pixel_type,
+            block,
+            offset=offset,
+            extension=EXTENSION.format(depth=depth),
+        )
+        for number, block in enumerate(pixels, start=1)
+    )
+    recording = parse_mib(content)
+    assert recording.len_frame == size
+    assert [frame.header.sequence for frame in recording.frames] == ["000001", "000002", "000003"]
+    assert [frame.pixels for frame in recording.frames] == pixels
+    assert recording.remainder == b""
+
+
+def test_mib_oracle_reads_every_header_field() -> None:
+    header = parse_mib(mib_frame(7, 4, 2, "U16", bytes(16), layout="Nx1G")).frames[0].header
+    assert (header.type_id, header.sequence, header.offset) == ("MQ1", "000007", "00384")
+    assert (header.chips, header.width, header.height) == ("01", "0004", "0002")
+    assert (header.pixel_type, header.layout, header.chip_select) == ("U16", "  Nx1G", "01")
+    fields = header.settings.fields
+    assert fields[:2] == ["2021-04-15 15:03:57.000000", "0.001000"]
+    assert len(fields) == 42  # 13 settings and thresholds, chip type, 27 DAC values, MQ1A
+    extension = header.settings.extension
+    assert extension.utc_time == "2021-04-15T14:03:57.000000501Z"
+    assert extension.shutter == "1000000ns"
+    assert extension.counter_depth == "12"
+    assert set(extension.padding) == {0}
+
+
+@pytest.mark.parametrize("padding", [b"\0", b" ", b"\n"])
+@pytest.mark.parametrize("extension", ["", EXTENSION.format(depth=6)])
+def test_mib_oracle_accepts_headers_of_other_versions(extension: str, padding: bytes) -> None:
+    content = mib_frame(1, 8, 2, "U08", b"pixels of frame.", extension=extension, padding=padding)
+    (frame,) = parse_mib(content).frames
+    assert frame.header.settings.has_extension == bool(extension)
+    assert frame.pixels == b"pixels of frame."
+
+
+def test_mib_oracle_accepts_raw_headers_without_thresholds() -> None:
+    text = (
+        "MQ1,000001,00384,01,0256,0256,R64,   1x1,01,2018-01-02 15:55:15.323401,0.100000,0,0,0,,"
+        "MQ1A,2018-01-02T15:55:15.323401404Z,100000000ns,12,"
+    )
+    (frame,) = parse_mib(text.encode().ljust(384, b"\0") + bytes(131072)).frames
+    assert frame.header.settings.fields[5:] == ["", "MQ1A"]
+    assert frame.header.depth == 12
+
+
+def test_mib_oracle_takes_the_counter_depth_of_raw_frames_from_the_caller() -> None:
+    content = mib_frame(1, 256, 2, "R64", bytes(64), extension="")
+    assert len(parse_mib(content, counter_depth=1).frames[0].pixels) == 64
+    with pytest.raises(kaitaistruct.ValidationExprError):
+        parse_mib(content)
+
+
+@pytest.mark.parametrize("cut", [1, 16, 399])
+def test_mib_oracle_keeps_what_an_interrupted_recording_leaves(cut: int) -> None:
+    content = b"".join(mib_frame(i, 8, 2, "U08", bytes([i]) * 16) for i in (1, 2, 3))
+    recording = parse_mib(content[:-cut])
+    assert [frame.pixels[0] for frame in recording.frames] == [1, 2]
+    assert len(recording.remainder) == 400 - cut
+
+
+@pytest.mark.parametrize(
+    ("position", "replacement"), [(0, b"MPX"), (0, b"PR1"), (3, b";"), (30, b"X16")]
+)
+def test_mib_oracle_refuses_other_content(position: int, replacement: bytes) -> None:
+    content = bytearray(mib_frame(1, 8, 2, "U16", bytes(32)))
+    content[position : position + len(replacement)] = replacement
+    with pytest.raises(kaitaistruct.ValidationFailedError):
+        parse_mib(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "path",
+    MIB_FILES
+    or [
+        pytest.param(
+            None,
+            marks=pytest.mark.skip(
+                reason=f"no .mib files in {REALDATA / 'mib'}; set RSCIIO_TEM_REALDATA"
+            ),
+        )
+    ],
+    ids=lambda path: str(path.relative_to(REALDATA)) if path else "none",
+)
+def test_mib_oracle_agrees_with_slices_of_real_files(path: Path) -> None:
+    file = np.memmap(path, dtype="u1", mode="r")
+    first = bytes(file[:1024]).split(b",")
+    offset, width, height, pixel_type = int(first[2]), int(first[4]), int(first[5]), first[6]
+    if pixel_type == b"R64":
+        depth = int(first[first.index(b"MQ1A") + 3])
+        size = width * height * {1: 1, 6: 8, 12: 16, 24: 16}[depth] // 8
+    else:
+        size = width * height * int(pixel_type[1:]) // 8
+    count, rest = divmod(file.size, offset + size)
+    assert count > 0
+    table = file[: count * (offset + size)].reshape(count, offset + size)
+
+    recording = parse_mib(bytes(file))
+    assert recording.num_frames == len(recording.frames) == count
+    assert len(recording.remainder) == rest
+    numbers = [int(frame.header.sequence) for frame in recording.frames]
+    # One public file holds the same frame twice, header included.
+    repeats = [np.array_equal(one, next_one) for one, next_one in pairwise(table)]
+    assert np.diff(numbers).tolist() == [0 if repeat else 1 for repeat in repeats]
+    for frame, row in zip(recording.frames, table, strict=True):
+        assert int(frame.header.offset) == offset
+        assert frame.header.settings.has_extension
+        if pixel_type == b"R64":
+            assert frame.pixels == row[offset:].tobytes()
+        else:
+            dtype = f">u{int(pixel_type[1:]) // 8}"
+            pixels = np.frombuffer(frame.pixels, dtype).reshape(height, width)
+            np.testing.assert_array_equal(pixels, row[offset:].view(dtype).reshape(height, width))
+
+
+# ---- NumPy -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["|u1", "<u2", ">u2", "<f4", ">f8", "<c8", "|b1"])
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4, 5)])
+@pytest.mark.filterwarnings("ignore:Stored array in format:UserWarning")
+def test_npy_oracle_agrees_with_numpy(
+    tmp_path: Path, version: tuple[int, int], order: str, dtype: str, shape: tuple[int, ...]
+) -> None:
+    values = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    array = np.asarray(values.astype(dtype), order=order)
+    path = tmp_path / "array.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, array, version=version)
+
+    with Npy.from_file(path) as npy:
+        assert (npy.version_major, npy.version_minor) == version
+        assert npy.ofs_data % 64 == 0
+        assert npy.header.endswith("\n")
+        header = ast.literal_eval(npy.header)
+        fortran = order == "F" and len(shape) > 1
+        assert header == {"descr": dtype, "fortran_order": fortran, "shape": shape}
+        assert npy.data == path.read_bytes()[npy.ofs_data :] == array.tobytes(order)
+        np.testing.assert_array_equal(
+            np.frombuffer(npy.data, header["descr"]).reshape(
+                header["shape"], order="F" if header["fortran_order"] else "C"
+            ),
+            np.load(path),
+        )
+
+
+@pytest.mark.filterwarnings("ignore:Stored array in format:UserWarning")
+def test_npy_oracle_decodes_the_header_as_its_version_says() -> None:
+    names = {1: "µ", 2: "µ" * 70000, 3: "電子"}
+    for version, name in names.items():
+        file = io.BytesIO()
+        np.save(file, np.zeros(3, [(name, "<f4")]))
+        npy = Npy.from_bytes(file.getvalue())
+        assert npy.version_major == version
+        assert ast.literal_eval(npy.header)["descr"] == [(name, "<f4")]
+        assert npy.data == bytes(12)
+
+
+@pytest.mark.parametrize(("position", "value"), [(0, 0x92), (5, ord("X")), (6, 0), (6, 4)])
+def test_npy_oracle_refuses_other_content(position: int, value: int) -> None:
+    file = io.BytesIO()
+    np.save(file, np.zeros(3))
+    content = bytearray(file.getvalue())
+    content[position] = value
+    with pytest.raises(kaitaistruct.ValidationFailedError):
+        Npy.from_bytes(bytes(content))
