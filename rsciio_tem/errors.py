@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +17,7 @@ __all__ = [
     "RecordingWarning",
     "Truncated",
     "Unsupported",
+    "warn",
 ]
 
 
@@ -70,3 +73,12 @@ class Problem:
 
     def __str__(self) -> str:
         return self.message + (f" {self.hint}" if self.hint else "")
+
+
+def warn(path: str | os.PathLike[str], message: str) -> None:
+    """Warn about a recording, pointing at the line outside this package that asked for it."""
+    package = os.path.dirname(__file__)
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"{os.fspath(path)}: {message}", RecordingWarning, stacklevel=level)

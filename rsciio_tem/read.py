@@ -11,10 +11,9 @@ import difflib
 import logging
 import math
 import os
-import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 from rsciio_tem import __version__
 from rsciio_tem.backends import Backend, backend_name
-from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Unsupported
+from rsciio_tem.errors import FormatError, NotEnoughMemory, Unsupported, warn
 from rsciio_tem.frames import Frames, FrameTable
 from rsciio_tem.pixels import Region
 from rsciio_tem.recording import Axis, Recording
@@ -210,46 +209,57 @@ class LazyFrames:
         key = (*key, *(slice(None),) * (self.ndim - len(key)))
         if len(key) > self.ndim:
             raise IndexError(f"too many indices: {len(key)} for {self.ndim} dimensions")
-        ranges = []
-        for k, n in zip(key, self.shape, strict=True):
-            if isinstance(k, slice):
-                ranges.append(range(*k.indices(n)))
-            else:
-                i = int(k)
-                if not -n <= i < n:
-                    raise IndexError(f"index {i} is out of bounds for size {n}")
-                ranges.append(range(i % n, i % n + 1))
+        chosen = [_picked(k, n) for k, n in zip(key, self.shape, strict=True)]
         n_nav = len(self.nav_shape)
-        nav, sig = ranges[:n_nav], ranges[n_nav:]
-        region: Region = tuple(slice(min(r), max(r) + 1) if len(r) else slice(0, 0) for r in sig)
+        nav, sig = chosen[:n_nav], chosen[n_nav:]
+        region: Region = tuple(slice(min(c), max(c) + 1) if len(c) else slice(0, 0) for c in sig)
         frames = self.frames[self._positions(nav)]
         shape = (len(frames), *(s.stop - s.start for s in region))
         out = np.empty(shape, self.frames.dtype)
         frames.load(out, region)
-        steps = tuple(slice(None, None, r.step) for r in sig)
-        out = out[(slice(None), *steps)]
+        for axis, (c, s) in enumerate(zip(sig, region, strict=True), start=1):
+            if isinstance(c, range):
+                if c.step != 1:
+                    out = out[(*(slice(None),) * axis, slice(None, None, c.step))]
+            else:
+                out = out.take(c - s.start, axis=axis)
         if out.dtype != self.dtype:
             out = _checked_cast(out, self.dtype, self.path)
-        out = out.reshape(*(len(r) for r in ranges))
-        dropped = tuple(i for i, k in enumerate(key) if not isinstance(k, slice))
+        out = out.reshape(*(len(c) for c in chosen))
+        dropped = tuple(i for i, k in enumerate(key) if isinstance(k, (int, np.integer)))
         return out.squeeze(dropped) if dropped else out
 
-    def _positions(self, nav: list[range]) -> slice | npt.NDArray[np.int64]:
-        """Flat scan positions of a grid of ranges; a slice where they follow each other."""
+    def _positions(self, nav: list[range | npt.NDArray[np.int64]]) -> slice | npt.NDArray[np.int64]:
+        """Flat scan positions of a grid of indices; a slice where they follow each other."""
         if not nav:
             return slice(0, 1)
         strides = [math.prod(self.nav_shape[i + 1 :]) for i in range(len(nav))]
-        total = math.prod(len(r) for r in nav)
+        total = math.prod(len(c) for c in nav)
         if not total:
             return slice(0, 0)
-        first = sum(r[0] * s for r, s in zip(nav, strides, strict=True))
-        last = sum(r[-1] * s for r, s in zip(nav, strides, strict=True))
-        if last - first + 1 == total and all(r.step > 0 for r in nav):
-            return slice(first, last + 1)
+        if all(isinstance(c, range) and c.step > 0 for c in nav):
+            first = sum(c[0] * s for c, s in zip(nav, strides, strict=True))
+            last = sum(c[-1] * s for c, s in zip(nav, strides, strict=True))
+            if last - first + 1 == total:
+                return slice(int(first), int(last) + 1)
         flat = np.zeros((), np.int64)
-        for r, s in zip(nav, strides, strict=True):
-            flat = flat[..., np.newaxis] + np.arange(r.start, r.stop, r.step, dtype=np.int64) * s
+        for c, s in zip(nav, strides, strict=True):
+            flat = flat[..., np.newaxis] + np.asarray(c, np.int64) * s
         return flat.reshape(-1)
+
+
+def _picked(key: Any, size: int) -> range | npt.NDArray[np.int64]:
+    """Return the indices that one part of a key picks from an axis of `size`."""
+    if isinstance(key, slice):
+        return range(*key.indices(size))
+    index = np.asarray(key)
+    if index.dtype == bool:
+        index = np.flatnonzero(index)
+    if index.size and (index.min() < -size or index.max() >= size):
+        raise IndexError(f"index {key} is out of bounds for size {size}")
+    if index.ndim == 0:
+        return range(int(index) % size, int(index) % size + 1)
+    return index.astype(np.int64) % size
 
 
 def default_chunks(
@@ -296,8 +306,7 @@ def _lazy(source: LazyFrames, chunks: Any) -> Any:
         source,
         chunks=chunks,
         name=False,  # a random name: hashing an index of millions of frames is not worth it
-        asarray=False,
-        fancy=False,
+        # dask fuses slices into the read only with its default getter (asarray, fancy)
         meta=np.empty((0,) * source.ndim, source.dtype),
     )
 
@@ -454,7 +463,7 @@ def read(
         if problem.severity == "info":
             _logger.info("%s: %s", recording.path, problem)
         else:
-            warnings.warn(f"{recording.path}: {problem}", RecordingWarning, stacklevel=3)
+            warn(recording.path, str(problem))
 
     request = _scan_request(navigation_shape, first_frame, last_frame, options)
     scan = recording.scan(request)
@@ -520,8 +529,6 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
                 "Only a reshape to the same number of pixels is possible.",
             )
         changes["shape"] = shape
-    from dataclasses import replace
-
     if changes:
         pixels = replace(pixels, **changes)
     fill = options.get("fill_value", 0)

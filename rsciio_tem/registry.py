@@ -154,6 +154,14 @@ def _plugin(name: str, api: str, description: str, suffixes: list[str], aliases:
     }
 
 
+def _understood(plugins: Any) -> bool:
+    """Whether RosettaSciIO still describes its readers as in the versions we were tested with."""
+    keys = {"name", "name_aliases", "file_extensions", "default_extension", "writes", "api"}
+    known = {str(p.get("api")) for p in plugins}
+    owners = {row.owned_by for row in FORMATS.values() if row.owned_by}
+    return all(keys <= set(p) for p in plugins) and owners <= known
+
+
 def register(takeover: str = "auto") -> None:
     """Add the readers to the list that ``hs.load`` searches; again replaces them.
 
@@ -164,10 +172,10 @@ def register(takeover: str = "auto") -> None:
         RosettaSciIO tests ours passes), "all", "none", or names separated by commas.
         RosettaSciIO's own reader stays reachable with ``file_format=``.
     """
-    from rsciio import IO_PLUGINS, __version__
+    from rsciio import IO_PLUGINS
 
-    if str(__version__).split(".")[0] != "0" and takeover == "auto":
-        _logger.info("rosettasciio %s is unknown to us: its formats are left to it", __version__)
+    if takeover == "auto" and not _understood(IO_PLUGINS):
+        _logger.warning("this RosettaSciIO is unknown to rsciio-tem: its formats are left to it")
         takeover = "none"
     taken = _taken_over(takeover)
     plugins = [

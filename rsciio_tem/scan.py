@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -20,7 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError, RecordingWarning
+from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.frames import FrameIndex
 from rsciio_tem.times import Times, guess_lines
 
@@ -286,11 +285,10 @@ def _resolve_unknown(
         )
     used = found * known if shape[-1] == -1 else found * known // shape[-1] * line
     if explicit and used < available and line == shape[-1]:
-        warnings.warn(
-            f"{os.fspath(path)}: {available - used} of {available} frames dropped: the scan shape "
+        warn(
+            path,
+            f"{available - used} of {available} frames dropped: the scan shape "
             f"{tuple(found if n == -1 else n for n in shape)} holds complete lines only.",
-            RecordingWarning,
-            stacklevel=2,
         )
     return tuple(found if n == -1 else n for n in shape)
 
@@ -319,30 +317,23 @@ def _treat_missing(
             'Pass missing="fill" or missing="crop", or another navigation_shape.',
         )
     if mode == "fill":
-        warnings.warn(
-            f"{os.fspath(path)}: {lacking} of {positions} scan positions were not recorded and "
-            "are filled.",
-            RecordingWarning,
-            stacklevel=2,
-        )
+        warn(path, f"{lacking} of {positions} scan positions were not recorded and are filled.")
         return shape, positions, False
     per_slowest = positions // shape[0]
     complete = end // per_slowest if len(shape) > 1 else 0
     if complete:
         dropped = end - complete * per_slowest
-        warnings.warn(
-            f"{os.fspath(path)}: only {complete} of {shape[0]} lines are complete; "
+        warn(
+            path,
+            f"only {complete} of {shape[0]} lines are complete; "
             f"the scan shape is {(complete, *shape[1:])}"
             + (f", {dropped} frames of the next line are dropped." if dropped else "."),
-            RecordingWarning,
-            stacklevel=2,
         )
         return (complete, *shape[1:]), complete * per_slowest, False
-    warnings.warn(
-        f"{os.fspath(path)}: {end} frames do not fill one line of the scan shape {shape}; "
+    warn(
+        path,
+        f"{end} frames do not fill one line of the scan shape {shape}; "
         "they are returned as a flat stack.",
-        RecordingWarning,
-        stacklevel=2,
     )
     return (end,), end, True
 
@@ -364,11 +355,10 @@ def _report(
         if asked:
             _logger.info("%s: %d frames after the scan are not used", name, ignored)
         else:
-            warnings.warn(
-                f"{name}: {ignored} of {counts['stored']} frames lie beyond the scan of "
+            warn(
+                path,
+                f"{ignored} of {counts['stored']} frames lie beyond the scan of "
                 f"{positions} positions that the file describes, and are not used.",
-                RecordingWarning,
-                stacklevel=2,
             )
 
 
@@ -511,12 +501,7 @@ def resolve_scan(
     if request.rule == "square":
         chosen = next((h for h in found if h.rule == "square"), None)
         if chosen is not None:
-            warnings.warn(
-                f"{os.fspath(path)}: the scan is taken to be {chosen.shape} only because "
-                f"{chosen.reason}.",
-                RecordingWarning,
-                stacklevel=2,
-            )
+            warn(path, f"the scan is taken to be {chosen.shape} only because {chosen.reason}.")
     if chosen is None:
         raise FormatError(
             path,

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""pytest plugin (``-p plugin``): RosettaSciIO's tests meet our readers instead of its own.
+
+``sys.modules`` gets a facade for each taken-over module. What the facade has is ours; private names
+that only RosettaSciIO's tests know come from RosettaSciIO's module, loaded under another name.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import rsciio
+
+from rsciio_tem.formats import mib, npy
+
+CONVENTIONS = os.environ.get("RSCIIO_TEM_CONFORMANCE", "rosettasciio") == "rosettasciio"
+
+#: RosettaSciIO module, our module, names served by us, keywords of RosettaSciIO's conventions
+FORMATS: list[tuple[str, ModuleType, list[str], dict[str, Any]]] = [
+    (
+        "quantumdetector",
+        mib,
+        [
+            "MIBProperties",
+            "load_mib_data",
+            "parse_exposures",
+            "parse_hdr_file",
+            "parse_timestamps",
+        ],
+        {"dtype": "stored", "scan": "rosettasciio"},
+    ),
+    ("numpy", npy, [], {}),
+]
+
+calls: dict[str, int] = {}
+
+
+def _upstream(name: str) -> ModuleType:
+    """Load RosettaSciIO's implementation under a name that the tests do not import."""
+    path = Path(rsciio.__file__).parent / name / "_api.py"
+    spec = importlib.util.spec_from_file_location(f"rsciio._upstream_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _counted(reader: Any, name: str, conventions: dict[str, Any]) -> Any:
+    @functools.wraps(reader)
+    def file_reader(*args: Any, **options: Any) -> Any:
+        calls[name] = calls.get(name, 0) + 1
+        return reader(*args, **(conventions if CONVENTIONS else {}), **options)
+
+    return file_reader
+
+
+def pytest_configure() -> None:
+    for name, ours, served, conventions in FORMATS:
+        upstream = _upstream(name)
+        facade = ModuleType(f"rsciio.{name}")
+        facade.__dict__.update({k: v for k, v in vars(upstream).items() if not k.startswith("__")})
+        for attribute in served:
+            setattr(facade, attribute, getattr(ours, attribute))
+        facade.file_reader = _counted(ours.file_reader, name, conventions)  # type: ignore[attr-defined]
+        facade._api = facade  # type: ignore[attr-defined]
+        facade.__path__ = []
+        facade.__spec__ = importlib.util.spec_from_loader(facade.__name__, loader=None)
+        sys.modules[f"rsciio.{name}"] = facade
+        sys.modules[f"rsciio.{name}._api"] = facade
+        setattr(rsciio, name, facade)
+        for plugin in rsciio.IO_PLUGINS:
+            if plugin["api"] in (f"rsciio.{name}", ours.__name__):
+                plugin["api"] = f"rsciio.{name}"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for name, count in calls.items():
+        terminalreporter.write_line(f"our reader for rsciio.{name} was called {count} times")
