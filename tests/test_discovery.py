@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HyperSpy finds our readers by itself, and nothing of ours can break HyperSpy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rsciio
+from writers import mib as mib_writer
+from writers import npy as npy_writer
+from writers import raw as raw_writer
+
+import rsciio_tem
+from rsciio_tem import registry
+
+FRAMES = np.arange(12 * 64 * 256, dtype=np.uint16).reshape(12, 64, 256) % 4096
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("discovery")
+    times, exposures = mib_writer.scan_times((3, 4), jitter_ns=0)
+    mib_writer.write_mib(
+        path / "scan.mib", FRAMES, 12, times_ns=times, exposures_ns=exposures, hdr={"frames": 12}
+    )
+    npy_writer.write_npy(path / "stack.npy", FRAMES)
+    raw_writer.write_raw(path / "plain.raw", FRAMES)
+    raw_writer.side_file(path / "plain.raw", dtype="<u2", sig_shape=[64, 256], nav_shape=[3, 4])
+    return path
+
+
+def python(code: str, **environment: str) -> str:
+    """Run code in a fresh interpreter, with every warning an error; return what it prints."""
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error::rsciio_tem.errors.RecordingWarning",
+            "-c",
+            textwrap.dedent(code),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    # HyperSpy logs a warning for signal types whose package is not installed
+    return "\n".join(line for line in result.stdout.splitlines() if "WARNING" not in line).strip()
+
+
+LOAD = """
+import hyperspy.api as hs
+signal = hs.load({path!r}, lazy=True)
+print(signal.metadata.General.FileIO.as_dictionary()["0"]["io_plugin"])
+print(signal.data.shape)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "plugin", "shape"),
+    [
+        ("scan.mib", "rsciio_tem.formats.mib", (3, 4, 64, 256)),
+        ("scan.hdr", "rsciio_tem.dispatch", (3, 4, 64, 256)),
+        ("stack.npy", "rsciio_tem.formats.npy", (12, 64, 256)),
+        ("plain.raw", "rsciio_tem.dispatch", (3, 4, 64, 256)),
+    ],
+)
+def test_hs_load_finds_us(folder: Path, name: str, plugin: str, shape: tuple[int, ...]) -> None:
+    printed = python(LOAD.format(path=str(folder / name))).splitlines()
+    assert printed[-2:] == [plugin, str(shape)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "plugin"),
+    [
+        ({"RSCIIO_TEM_AUTOREGISTER": "0"}, "rsciio.quantumdetector"),
+        ({"RSCIIO_TEM_TAKEOVER": "none"}, "rsciio.quantumdetector"),
+        ({"RSCIIO_TEM_TAKEOVER": "npy"}, "rsciio.quantumdetector"),
+        ({"RSCIIO_TEM_TAKEOVER": "mib"}, "rsciio_tem.formats.mib"),
+        ({"RSCIIO_TEM_TAKEOVER": "all"}, "rsciio_tem.formats.mib"),
+    ],
+)
+def test_switches(folder: Path, environment: dict[str, str], plugin: str) -> None:
+    printed = python(LOAD.format(path=str(folder / "scan.mib")), **environment)
+    assert printed.splitlines()[-2] == plugin
+
+
+def test_rosettasciio_stays_reachable_by_name(folder: Path) -> None:
+    printed = python(
+        f"""
+        import hyperspy.api as hs
+        signal = hs.load({str(folder / "scan.mib")!r}, file_format="QuantumDetector")
+        print(signal.metadata.General.FileIO.as_dictionary()["0"]["io_plugin"])
+        signal = hs.load({str(folder / "scan.mib")!r}, file_format="TEM-mib", scan="stack")
+        print(signal.metadata.General.FileIO.as_dictionary()["0"]["io_plugin"], signal.data.shape)
+        """
+    )
+    assert printed.splitlines()[-2:] == [
+        "rsciio.quantumdetector",
+        "rsciio_tem.formats.mib (12, 64, 256)",
+    ]
+
+
+def test_module_as_file_format(folder: Path) -> None:
+    printed = python(
+        f"""
+        import hyperspy.api as hs, rsciio_tem
+        print(hs.load({str(folder / "scan.mib")!r}, file_format=rsciio_tem.mib).data.shape)
+        """,
+        RSCIIO_TEM_AUTOREGISTER="0",
+    )
+    assert printed.endswith("(3, 4, 64, 256)")
+
+
+def test_saving_stays_with_rosettasciio(tmp_path: Path) -> None:
+    path = tmp_path / "saved.npy"
+    python(
+        f"""
+        import numpy as np, hyperspy.api as hs
+        hs.signals.Signal2D(np.arange(24.0).reshape(2, 3, 4)).save({str(path)!r})
+        """
+    )
+    np.testing.assert_array_equal(np.load(path), np.arange(24.0).reshape(2, 3, 4))
+
+
+def test_a_broken_registration_never_breaks_hyperspy(tmp_path: Path) -> None:
+    printed = python(
+        """
+        import importlib.util, sys
+        # a registry whose register() raises, in place of ours
+        import rsciio
+        class Broken(list):
+            def __setitem__(self, key, value): raise RuntimeError("no")
+        sys.modules["rsciio._io_plugins"].IO_PLUGINS = Broken(rsciio.IO_PLUGINS)
+        import hyperspy.api as hs
+        print("alive", hs.signals.Signal2D)
+        """
+    )
+    assert "alive" in printed
+
+
+def test_an_unknown_rosettasciio_keeps_its_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = [{k: v for k, v in p.items() if k != "writes"} for p in rsciio.IO_PLUGINS]
+    plugins = [p for p in plugins if not p["api"].startswith("rsciio_tem")]
+    monkeypatch.setattr(sys.modules["rsciio._io_plugins"], "IO_PLUGINS", plugins)
+    registry.register()
+    ours = [p for p in plugins if p["api"] == "rsciio_tem.formats.mib"]
+    assert len(ours) == 1
+    assert "mib" not in ours[0]["name_aliases"]
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers(folder: Path, tmp_path: Path, method: str) -> None:
+    if sys.platform == "win32" and method != "spawn":
+        pytest.skip("Windows spawns")
+    script = tmp_path / "pool.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import multiprocessing as mp
+            def work(path):
+                import hyperspy.api as hs
+                signal = hs.load(path, lazy=True)
+                return signal.metadata.General.FileIO.as_dictionary()["0"]["io_plugin"]
+            if __name__ == "__main__":
+                with mp.get_context({method!r}).Pool(1) as pool:
+                    print(pool.apply(work, ({str(folder / "scan.mib")!r},)))
+            """
+        )
+    )
+    result = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.stdout.strip() == "rsciio_tem.formats.mib", result.stderr
+
+
+def test_registration_is_idempotent_and_reversible() -> None:
+    from rsciio import IO_PLUGINS
+
+    def ours() -> list[str]:
+        return [p["name"] for p in IO_PLUGINS if p["api"].startswith("rsciio_tem.")]
+
+    before = list(IO_PLUGINS)
+    try:
+        rsciio_tem.register()
+        names = ours()
+        assert names[1:] == [f"TEM-{name}" for name in registry.FORMATS]
+        rsciio_tem.register()
+        assert ours() == names
+        assert IO_PLUGINS[0]["name"] == names[0]
+        rsciio_tem.unregister()
+        assert ours() == []
+        with pytest.raises(ValueError, match="unknown formats"):
+            rsciio_tem.register("nonsense")
+    finally:
+        IO_PLUGINS[:] = before
+
+
+def test_no_suffix_is_listed_twice() -> None:
+    """Programs that resolve suffixes through the same list fail on duplicates."""
+    from rsciio import IO_PLUGINS
+
+    others = {
+        suffix.lower()
+        for p in IO_PLUGINS
+        if not p["api"].startswith("rsciio_tem.")
+        for suffix in p["file_extensions"]
+    }
+    ours = [
+        suffix
+        for p in IO_PLUGINS
+        if p["api"].startswith("rsciio_tem.")
+        for suffix in p["file_extensions"]
+    ]
+    assert len(set(ours)) == len(ours)
+    assert not set(ours) & others
+    assert not any(p["writes"] for p in IO_PLUGINS if p["api"].startswith("rsciio_tem."))
+
+
+def test_every_format_is_an_entry_point() -> None:
+    found = {e.name: e.value for e in entry_points(group="rosettasciio.plugins")}
+    expected = {row.name: row.module for row in registry.FORMATS.values()}
+    assert {k: v for k, v in found.items() if v.startswith("rsciio_tem.")} == expected
+    for name in expected:
+        module = getattr(rsciio_tem, name)
+        assert callable(module.file_reader)
+        assert callable(module.parse)
+        assert callable(module.sniff)
