@@ -27,7 +27,16 @@ from rsciio_tem.pixels import Region
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import Missing, Scan, ScanRequest
 
-__all__ = ["CommonOptions", "LazyFrames", "ReadOptions", "default_chunks", "read", "threads"]
+__all__ = [
+    "Arranged",
+    "CommonOptions",
+    "LazyFrames",
+    "ReadOptions",
+    "arrange",
+    "default_chunks",
+    "read",
+    "threads",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -412,6 +421,46 @@ def _guard(source: LazyFrames, recording: Recording) -> None:
 # ---------------------------------------------------------------- read
 
 
+@dataclass(frozen=True, eq=False)
+class Arranged:
+    """Frames in scan order, ready to be loaded, and how they were put there."""
+
+    source: LazyFrames
+    scan: Scan
+    flip_y: bool | None = None
+    roi_index: npt.NDArray[np.int64] | None = None
+
+
+def arrange(
+    recording: Recording,
+    *,
+    navigation_shape: Any = None,
+    first_frame: int | None = None,
+    last_frame: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Arranged:
+    """Put the frames of a recording into scan order; parameters and errors as in `read`.
+
+    No pixel is read.
+    """
+    options = dict(options or {})
+    _checked(options, recording.path)
+    request = _scan_request(navigation_shape, first_frame, last_frame, options)
+    scan = recording.scan(request)
+    frames, flip_y = _configured(recording, options)
+    index, nav_shape, roi_index = scan.index, scan.shape, None
+    if options.get("roi") is not None:
+        index, roi_index = _selected(scan, options["roi"], recording.path)
+        nav_shape = (len(roi_index),)
+    frames = frames[index]
+    source = LazyFrames(
+        frames, nav_shape, _cast(frames.dtype, options.get("dtype")) or frames.dtype, recording.path
+    )
+    if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
+        raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
+    return Arranged(source, scan, flip_y, roi_index)
+
+
 def read(
     recording: Recording,
     *,
@@ -456,7 +505,6 @@ def read(
         A keyword is unknown or has an impossible value.
     """
     options = dict(options or {})
-    _checked(options, recording.path)
     if mmap_mode not in (None, "r", "c"):
         raise ValueError(f"mmap_mode={mmap_mode!r}: files are never written; pass 'r' or 'c'")
     for problem in recording.problems:
@@ -465,24 +513,20 @@ def read(
         else:
             warn(recording.path, str(problem))
 
-    request = _scan_request(navigation_shape, first_frame, last_frame, options)
-    scan = recording.scan(request)
-    frames, flip_y = _configured(recording, options)
-    index, nav_shape, roi_index = scan.index, scan.shape, None
-    if options.get("roi") is not None:
-        index, roi_index = _selected(scan, options["roi"], recording.path)
-        nav_shape = (len(roi_index),)
-    frames = frames[index]
-    source = LazyFrames(
-        frames, nav_shape, _cast(frames.dtype, options.get("dtype")) or frames.dtype, recording.path
+    arranged = arrange(
+        recording,
+        navigation_shape=navigation_shape,
+        first_frame=first_frame,
+        last_frame=last_frame,
+        options=options,
     )
-    if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
-        raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
+    scan, source, roi_index = arranged.scan, arranged.source, arranged.roi_index
 
     data: Any = None
     if lazy:
         data = _lazy(source, chunks)
     else:
+        frames = source.frames
         if mmap_mode is not None and isinstance(frames, FrameTable) and not options.get("dtype"):
             view = frames.mapped(mmap_mode)
             data = None if view is None else view.reshape(source.shape)
@@ -497,7 +541,7 @@ def read(
             "metadata": recording.metadata,
             "original_metadata": {
                 **recording.original_metadata,
-                "rsciio_tem": _provenance(recording, scan, flip_y, roi_index),
+                "rsciio_tem": _provenance(recording, scan, arranged.flip_y, roi_index),
             },
         }
     ]

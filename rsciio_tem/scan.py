@@ -399,9 +399,7 @@ def propose(
     """
     last = count if last is None else last
     n = last - first
-    found = [h for h in hints if rule == "auto" or h.rule == rule or rule == "header" == h.rule]
-    if rule == "header":
-        found = [h for h in hints if h.rule in ("header", "trigger")]
+    found = list(hints) if rule in ("auto", "header") else []
     if times is not None and n > 1:
         if rule in ("exposures", "timestamps") or (rule == "auto" and (search_times or not found)):
             guess = guess_lines(times, first, last, rule)
@@ -521,6 +519,8 @@ def resolve_scan(
                     f"{chosen.line_length} frames.",
                 )
             chosen = replace(chosen, shape=(*chosen.shape[:-1], columns), line=chosen.line_length)
+        elif chosen.line_length > chosen.shape[-1]:
+            chosen = _aligned(chosen, times, first // layers, last // layers)
     # a single frame, or no evidence at all: no hint
     hint = chosen if chosen is not None and chosen.shape else None
     shape, index, counts = map_frames(
@@ -535,6 +535,20 @@ def resolve_scan(
     return Scan(shape, index, chosen, others, counts)
 
 
+def _aligned(hint: ScanHint, times: Times | None, first: int, last: int) -> ScanHint:
+    """Find where in the stored lines the flyback frames are; without evidence, at their ends."""
+    guess = guess_lines(times, first, last, "exposures") if times is not None else None
+    if guess is None or guess.length != hint.line_length:
+        return hint
+    # the over-exposed frame opens the line; the scan proper follows it
+    return replace(
+        hint,
+        start=guess.start,
+        column=hint.line_length - hint.shape[-1],
+        reason=f"{hint.reason}; {guess.reason}",
+    )
+
+
 def _flyback_columns(
     found: Sequence[ScanHint], path: str | os.PathLike[str], columns: int | None
 ) -> ScanHint:
@@ -544,7 +558,7 @@ def _flyback_columns(
     over-exposed first frame of each line.
     """
     for hint in found:
-        if hint.line > hint.shape[-1:][0] if hint.shape else False:
+        if hint.shape and hint.line_length > hint.shape[-1]:
             return hint
     for hint in found:
         if hint.rule == "exposures":
