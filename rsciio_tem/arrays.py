@@ -12,6 +12,8 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from rsciio_tem.backends import Backend
+from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames import FrameIndex
 from rsciio_tem.pixels import Region, full_region
 from rsciio_tem.read import ReadOptions, read
@@ -63,6 +65,23 @@ class ArrayFrames:
         index = np.asarray(index, np.int64)
         return replace(self, order=np.where(index < 0, -1, self.index[index]))
 
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> ArrayFrames:
+        """Return the same frames, read in another way; see `Frames`."""
+        del native  # the array decides about it
+        if backend != "auto" or flip_y is not None:
+            raise Unsupported("", "io_backend and flip_y have no meaning for frames in an array.")
+        if frame_shape is not None and frame_shape != self.frame_shape:
+            raise Unsupported("", f"frames of {self.frame_shape} pixels keep their shape.")
+        return self if fill is None else replace(self, fill=fill)
+
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         region = region or full_region(self.frame_shape)
@@ -102,8 +121,10 @@ class ArrayFrames:
         n_sig = len(self.frame_shape)
         stored = source.T  # C order: detector axes reversed, then scan axes reversed
         flat = stored.reshape(*self.frame_shape[::-1], -1)
-        grid = np.unravel_index(positions[wanted], self.nav_shape)
-        where = np.ravel_multi_index(grid[::-1], self.nav_shape[::-1]) if grid else np.array([0])
+        where = positions[wanted]
+        if self.nav_shape:
+            grid = np.unravel_index(where, self.nav_shape)
+            where = np.ravel_multi_index(grid[::-1], self.nav_shape[::-1])
         inner = region[::-1][1:]
         last = region[-1]
         rest: tuple[Any, ...] = (slice(None),) * (n_sig - 1)
@@ -152,6 +173,23 @@ class DaskFrames:
         if isinstance(index, slice):
             return replace(self, order=order[index])
         return replace(self, order=np.where(index < 0, -1, order[index]))
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> DaskFrames:
+        """Return the same frames, read in another way; see `Frames`."""
+        del native  # the array decides about it
+        if backend != "auto" or flip_y is not None:
+            raise Unsupported("", "io_backend and flip_y have no meaning for frames in an array.")
+        if frame_shape is not None and frame_shape != self.frame_shape:
+            raise Unsupported("", f"frames of {self.frame_shape} pixels keep their shape.")
+        return self if fill is None else replace(self, fill=fill)
 
     def lazy(self) -> Any:
         """Return the frames as a dask array; blanks are joined on as blocks, never gathered."""

@@ -85,21 +85,25 @@ class _Handle:
             self.fd = os.open(file.path, flags)
         except OSError as error:
             raise FormatError(file.path, f"cannot be opened: {error.strerror}.") from error
-        status = os.fstat(self.fd)
-        if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-            os.close(self.fd)
-            raise FormatError(
-                file.path,
-                f"changed since it was opened (it had {file.size} bytes, now {status.st_size}).",
-                "Load it again.",
-            )
+        self.file = file
         self.lock = threading.Lock()
         self._map: npt.NDArray[np.uint8] | None = None
+        self.check()
 
     def __del__(self) -> None:
         if (fd := getattr(self, "fd", -1)) >= 0:
             self.fd = -1
             os.close(fd)
+
+    def check(self) -> None:
+        """Raise if the file is no longer the one that was described."""
+        status, file = os.fstat(self.fd), self.file
+        if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+            raise FormatError(
+                file.path,
+                f"changed since it was opened (it had {file.size} bytes, now {status.st_size}).",
+                "Load it again.",
+            )
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`; return the number of bytes that were there."""
@@ -137,7 +141,9 @@ def _handle(file: DataFile, direct: bool = False) -> _Handle:
     with _handles_lock:
         if (handle := _handles.get(key)) is not None:
             _handles.move_to_end(key)
-            return handle
+    if handle is not None:
+        handle.check()
+        return handle
     handle = _Handle(file, direct)
     with _handles_lock:
         handle = _handles.setdefault(key, handle)

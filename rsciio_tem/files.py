@@ -3,14 +3,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError
 
-__all__ = ["existing", "natural_key", "numbered_set", "read_start", "side_file", "split_number"]
+__all__ = [
+    "existing",
+    "natural_key",
+    "numbered_set",
+    "read_start",
+    "replacing",
+    "side_file",
+    "split_number",
+]
 
 
 def existing(path: str | os.PathLike[str]) -> str:
@@ -41,7 +53,7 @@ def read_start(path: str | os.PathLike[str], size: int) -> bytes:
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts ``scan2`` before ``scan10``."""
     return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part.lower())
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower())
         for part in re.split(r"(\d+)", name)
         if part
     ]
@@ -69,10 +81,13 @@ def numbered_set(path: str | os.PathLike[str]) -> list[DataFile]:
     with os.scandir(folder or ".") as entries:
         for entry in entries:
             match = pattern.fullmatch(entry.name)
-            if match and entry.name.startswith(prefix):
+            if match and os.path.normcase(entry.name).startswith(os.path.normcase(prefix)):
                 found.append((int(match[1]) if match[1] else -1, entry.name))
     found.sort()
-    return [DataFile.of(os.path.join(folder, entry)) for _, entry in found]
+    if not any(os.path.normcase(entry) == os.path.normcase(base) for _, entry in found):
+        return [DataFile.of(name)]  # a disk that ignores case in a system that does not
+    beginning = os.path.join(folder, "")
+    return [DataFile.of(beginning + entry) for _, entry in found]
 
 
 def side_file(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str | None:
@@ -94,3 +109,35 @@ def side_file(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str | 
             if candidate and entry is not None and (folder / entry).is_file():
                 return str(folder / entry)
     return None
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[str]:
+    """Give a temporary name beside `path`; what was written there becomes `path` at the end.
+
+    If anything goes wrong, `path` is as it was and the temporary file is gone.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file and `overwrite` is False.
+    """
+    name = os.fspath(path)
+
+    def check() -> None:
+        if not overwrite and os.path.lexists(name):
+            raise FileExistsError(errno.EEXIST, "exists already, and is not overwritten", name)
+
+    check()
+    folder, base = os.path.split(name)
+    temporary = os.path.join(folder, f".{base}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        check()
+        os.replace(temporary, name)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from rsciio_tem import backends
 from rsciio_tem.backends import Backend, DataFile
+from rsciio_tem.errors import Unsupported
 from rsciio_tem.pixels import Pixels, Region, full_region
 
-__all__ = ["RUN", "FrameIndex", "FrameTable", "Frames", "Span", "runs_of"]
+__all__ = ["RUN", "FrameIndex", "FrameTable", "Frames", "Mosaic", "Span", "runs_of"]
 
 #: Frames at evenly spaced places of one file. File header, frame header, frame footer and gaps are
 #: nothing but `start` and `stride`.
@@ -57,6 +58,37 @@ class Frames(Protocol):
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
+        ...
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> Frames:
+        """Return the same frames, read in another way.
+
+        Parameters
+        ----------
+        backend : str
+            How bytes are fetched, see `rsciio_tem.backends`.
+        fill : float, optional
+            Value of blanks.
+        flip_y : bool, optional
+            Whether the first stored row is the bottom one.
+        native : bool
+            Byte order of the machine, or of the file.
+        frame_shape : tuple of int, optional
+            Reshape to the same number of pixels.
+
+        Raises
+        ------
+        Unsupported
+            Frames of this kind cannot be read so.
+        """
         ...
 
 
@@ -153,6 +185,33 @@ class FrameTable:
             runs["start"][0] += skip * int(runs["stride"][0])
             runs["count"][0] -= skip
         return runs[runs["count"] > 0]
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> FrameTable:
+        """Return the same frames, read in another way; see `Frames`."""
+        pixels = self.pixels
+        if frame_shape is not None and frame_shape != pixels.shape:
+            if math.prod(frame_shape) != math.prod(pixels.shape) or not pixels.plain:
+                raise Unsupported(
+                    self.files[0].path,
+                    f"frames have {pixels.shape} pixels, which is not sig_shape={frame_shape}.",
+                    "Only a reshape to the same number of pixels is possible.",
+                )
+            pixels = replace(pixels, shape=frame_shape)
+        if flip_y is not None:
+            pixels = replace(pixels, flip_y=bool(flip_y))
+        if not native:
+            pixels = replace(pixels, native=False)
+        return replace(
+            self, pixels=pixels, backend=backend, fill=self.fill if fill is None else fill
+        )
 
     # ------------------------------------------------------------------ reading
 
@@ -257,3 +316,83 @@ class FrameTable:
             writeable=mode == "c",
         )
         return self.pixels.view(raw)[:: span.step]
+
+
+@dataclass(frozen=True, eq=False)
+class Mosaic:
+    """Frames put together from parts that are stored apart, such as the sectors of a camera.
+
+    Parameters
+    ----------
+    parts : tuple of Frames
+        All with the same number of frames and the same pixel type.
+    places : tuple of Region
+        Where the frames of each part belong in the whole.
+    frame_shape : tuple of int
+        Shape of the whole.
+    fill : float
+        Value of places that no part covers, and of blanks.
+    """
+
+    parts: tuple[Frames, ...]
+    places: tuple[Region, ...]
+    frame_shape: tuple[int, ...]
+    fill: float = 0
+
+    def __post_init__(self) -> None:
+        if len({len(part) for part in self.parts}) != 1 or len(self.parts) != len(self.places):
+            raise ValueError("a mosaic needs equally many frames in each part, and a place for it")
+        for part, place in zip(self.parts, self.places, strict=True):
+            if part.frame_shape != tuple(s.stop - s.start for s in place):
+                raise ValueError(f"a part of {part.frame_shape} pixels does not fit into {place}")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return self.parts[0].dtype
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, index: FrameIndex, /) -> Mosaic:
+        return replace(self, parts=tuple(part[index] for part in self.parts))
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> Mosaic:
+        """Return the same frames, read in another way; see `Frames`."""
+        if flip_y is not None or (frame_shape is not None and frame_shape != self.frame_shape):
+            raise Unsupported(
+                "",
+                f"frames of {self.frame_shape} pixels, put together from {len(self.parts)} parts, "
+                "can be neither flipped nor reshaped while reading.",
+            )
+        value = self.fill if fill is None else fill
+        parts = tuple(
+            part.configured(backend=backend, fill=value, native=native) for part in self.parts
+        )
+        return replace(self, parts=parts, fill=value)
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        region = region or full_region(self.frame_shape)
+        pieces = []
+        for part, place in zip(self.parts, self.places, strict=True):
+            target, source = [], []
+            for p, r in zip(place, region, strict=True):
+                a, b = max(p.start, r.start), min(p.stop, r.stop)
+                target.append(slice(a - r.start, b - r.start))
+                source.append(slice(a - p.start, b - p.start))
+            if all(s.start < s.stop for s in source):
+                pieces.append((part, tuple(target), tuple(source)))
+        covered = sum(math.prod(s.stop - s.start for s in source) for _, _, source in pieces)
+        if covered < math.prod(r.stop - r.start for r in region):
+            out[...] = self.fill
+        for part, there, source_region in pieces:
+            part.load(out[(slice(None), *there)], source_region)

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem import __version__
-from rsciio_tem.backends import Backend, backend_name
+from rsciio_tem.backends import backend_name
 from rsciio_tem.errors import FormatError, NotEnoughMemory, Unsupported, warn
 from rsciio_tem.frames import Frames, FrameTable
-from rsciio_tem.pixels import Region
+from rsciio_tem.pixels import Pixels, Region
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import Missing, Scan, ScanRequest
 
@@ -66,6 +66,9 @@ class ReadOptions(CommonOptions, total=False):
     dtype: Any
 
 
+#: Keywords that every reader spells out in its signature.
+_EXPLICIT = ("lazy", "chunks", "mmap_mode", "navigation_shape", "first_frame", "last_frame")
+
 #: Names other packages use for the same things.
 _FOREIGN = {
     "scan_size": "nav_shape (array order: y, x)",
@@ -84,7 +87,8 @@ _FOREIGN = {
 
 
 def _checked(options: Mapping[str, Any], path: str) -> None:
-    known = [*CommonOptions.__annotations__, *ReadOptions.__annotations__]
+    # the signature's own keywords come last: they never arrive here, but may be what was meant
+    known = list(dict.fromkeys((*ReadOptions.__annotations__, *_EXPLICIT)))
     for name in options:
         if name in known:
             continue
@@ -192,12 +196,15 @@ class LazyFrames:
         Type of the result.
     path : str
         For messages.
+    fill : float
+        Value of blanks in `dtype`, where this differs from that of the frames.
     """
 
     frames: Frames
     nav_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     path: str
+    fill: float = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -232,11 +239,19 @@ class LazyFrames:
                     out = out[(*(slice(None),) * axis, slice(None, None, c.step))]
             else:
                 out = out.take(c - s.start, axis=axis)
-        if out.dtype != self.dtype:
-            out = _checked_cast(out, self.dtype, self.path)
-        out = out.reshape(*(len(c) for c in chosen))
+        out = self.cast(out, frames).reshape(*(len(c) for c in chosen))
         dropped = tuple(i for i, k in enumerate(key) if isinstance(k, (int, np.integer)))
         return out.squeeze(dropped) if dropped else out
+
+    def cast(self, values: npt.NDArray[Any], frames: Frames) -> npt.NDArray[Any]:
+        """Turn loaded frames into the wanted type, blanks into the fill value."""
+        if values.dtype == self.dtype:
+            return values
+        values = _checked_cast(values, self.dtype, self.path)
+        order = getattr(frames, "order", None)
+        if self.fill != 0 and order is not None:
+            values[order < 0] = self.fill
+        return values
 
     def _positions(self, nav: list[range | npt.NDArray[np.int64]]) -> slice | npt.NDArray[np.int64]:
         """Flat scan positions of a grid of indices; a slice where they follow each other."""
@@ -304,11 +319,21 @@ def _lazy(source: LazyFrames, chunks: Any) -> Any:
     import dask.array as da
     from dask.array.core import normalize_chunks
 
-    if isinstance(chunks, str) and chunks == "auto":
+    automatic = isinstance(chunks, str) and chunks == "auto"
+    if automatic:
         chunks = default_chunks(source.nav_shape, source.frames.frame_shape, source.dtype.itemsize)
     elif isinstance(chunks, tuple) and len(chunks) == len(source.nav_shape) != source.ndim:
         chunks = (*chunks, *source.frames.frame_shape)
     chunks = normalize_chunks(chunks, shape=source.shape, dtype=source.dtype)
+    frames: Any = source.frames
+    if hasattr(frames, "lazy"):  # a dask array already: no task may compute another graph
+        if frames.dtype != source.dtype:
+            cast = frames.array.map_blocks(
+                _checked_cast, source.dtype, source.path, dtype=source.dtype
+            )
+            frames = replace(frames, array=cast, fill=source.fill)
+        data = frames.lazy().reshape(source.shape)
+        return data if automatic else data.rechunk(chunks)
     if any(len(c) > 1 for c in chunks[len(source.nav_shape) :]):
         _logger.info("%s: chunks split the frames; whole frames are read faster", source.path)
     return da.from_array(
@@ -347,7 +372,7 @@ def _load(source: LazyFrames) -> npt.NDArray[Any]:
             return
         values = np.empty(target.shape, frames.dtype)
         part.load(values)
-        target[...] = _checked_cast(values, source.dtype, source.path)
+        target[...] = source.cast(values, part)
 
     starts = range(0, len(frames), piece)
     workers = min(threads(), len(starts))
@@ -453,9 +478,8 @@ def arrange(
         index, roi_index = _selected(scan, options["roi"], recording.path)
         nav_shape = (len(roi_index),)
     frames = frames[index]
-    source = LazyFrames(
-        frames, nav_shape, _cast(frames.dtype, options.get("dtype")) or frames.dtype, recording.path
-    )
+    dtype = _cast(frames.dtype, options.get("dtype")) or frames.dtype
+    source = LazyFrames(frames, nav_shape, dtype, recording.path, options.get("fill_value", 0))
     if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
         raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
     return Arranged(source, scan, flip_y, roi_index)
@@ -505,6 +529,7 @@ def read(
         A keyword is unknown or has an impossible value.
     """
     options = dict(options or {})
+    _checked(options, recording.path)
     if mmap_mode not in (None, "r", "c"):
         raise ValueError(f"mmap_mode={mmap_mode!r}: files are never written; pass 'r' or 'c'")
     for problem in recording.problems:
@@ -551,34 +576,33 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
     """Apply the keywords that change how frames are decoded."""
     frames = recording.frames
     sig_shape = options.get("sig_shape")
-    if not isinstance(frames, FrameTable):
-        for name in ("flip_y", "io_backend"):
-            if options.get(name) not in (None, "auto"):
-                raise TypeError(f"{name} has no meaning for {recording.format}")
-        if sig_shape is not None and tuple(sig_shape) != frames.frame_shape:
-            raise Unsupported(recording.path, f"frames of {frames.frame_shape} keep their shape.")
-        return frames, None
-    backend: Backend = backend_name(options.get("io_backend", "auto"))
-    pixels = frames.pixels
-    changes: dict[str, Any] = {}
-    if (flip := options.get("flip_y")) is not None:
-        changes["flip_y"] = bool(flip)
-    if isinstance(options.get("dtype"), str) and options["dtype"] == "stored":
-        changes["native"] = False
-    if sig_shape is not None and (shape := tuple(int(n) for n in sig_shape)) != pixels.shape:
-        if math.prod(shape) != math.prod(pixels.shape) or not pixels.plain:
-            raise FormatError(
-                recording.path,
-                f"frames have {pixels.shape} pixels, which is not sig_shape={shape}.",
-                "Only a reshape to the same number of pixels is possible.",
-            )
-        changes["shape"] = shape
-    if changes:
-        pixels = replace(pixels, **changes)
-    fill = options.get("fill_value", 0)
-    if fill != fill and pixels.dtype.kind not in "fc" and not options.get("dtype"):
-        raise TypeError(f"fill_value=nan needs a floating dtype=, pixels are {pixels.dtype}")
-    return replace(frames, pixels=pixels, backend=backend, fill=fill), pixels.flip_y
+    stored = isinstance(options.get("dtype"), str) and options["dtype"] == "stored"
+    try:
+        frames = frames.configured(
+            backend=backend_name(options.get("io_backend", "auto")),
+            flip_y=options.get("flip_y"),
+            native=not stored,
+            frame_shape=tuple(int(n) for n in sig_shape) if sig_shape is not None else None,
+        )
+    except Unsupported as error:
+        raise Unsupported(recording.path, error.problem, error.hint) from None
+    frames = frames.configured(fill=_fill(frames.dtype, options))
+    pixels = getattr(frames, "pixels", None)
+    return frames, pixels.flip_y if isinstance(pixels, Pixels) else None
+
+
+def _fill(stored: np.dtype[Any], options: Mapping[str, Any]) -> float:
+    """Return the value that blanks get when frames are loaded; checks that it fits."""
+    fill: float = options.get("fill_value", 0)
+    cast = _cast(stored, options.get("dtype"))
+    dtype = stored if cast is None else cast
+    if fill != fill and dtype.kind not in "fc":
+        raise TypeError(f"fill_value=nan needs a floating dtype=, pixels are {dtype}")
+    if dtype.kind in "iub":
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if not low <= fill <= high or fill != int(fill):
+            raise ValueError(f"fill_value={fill} does not fit into {dtype} pixels")
+    return fill if cast is None else 0
 
 
 def _selected(

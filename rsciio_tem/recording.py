@@ -8,7 +8,7 @@ from typing import Any
 
 from rsciio_tem.errors import Problem
 from rsciio_tem.frames import Frames
-from rsciio_tem.scan import Scan, ScanHint, ScanRequest, propose, resolve_scan
+from rsciio_tem.scan import Scan, ScanHint, ScanRequest, decimated, propose, resolve_scan
 from rsciio_tem.times import Times
 
 __all__ = ["Axis", "Recording"]
@@ -100,4 +100,5 @@ class Recording:
 
     def candidates(self) -> list[ScanHint]:
         """List the scan shapes the recording may have, most credible first."""
-        return propose(self.count // self.layers, self.hints, self.times)
+        times = decimated(self.times, self.layers) if self.layers > 1 else self.times
+        return propose(self.count // self.layers, self.hints, times)

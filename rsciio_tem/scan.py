@@ -23,7 +23,16 @@ from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.frames import FrameIndex
 from rsciio_tem.times import Times, guess_lines
 
-__all__ = ["Missing", "Scan", "ScanHint", "ScanRequest", "map_frames", "propose", "resolve_scan"]
+__all__ = [
+    "Missing",
+    "Scan",
+    "ScanHint",
+    "ScanRequest",
+    "decimated",
+    "map_frames",
+    "propose",
+    "resolve_scan",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -471,9 +480,11 @@ def resolve_scan(
         raise ValueError(f"scan={request.rule!r} is none of {', '.join(RULES)}")
     if request.missing not in get_args(Missing):
         raise ValueError(f"missing={request.missing!r} is none of {', '.join(get_args(Missing))}")
+    if request.flyback not in ("keep", "drop"):
+        raise ValueError(f"flyback={request.flyback!r} is none of keep, drop")
     first, last, _ = slice(request.first_frame, request.last_frame).indices(count)
     if layers > 1:
-        times = _decimated(times, layers)
+        times = decimated(times, layers)
     if request.shape is not None:
         asked = ScanHint("argument", request.shape, 1.0, "given by the caller")
         hint = None
@@ -577,7 +588,7 @@ def _flyback_columns(
     )
 
 
-def _decimated(times: Times | None, layers: int) -> Times | None:
+def decimated(times: Times | None, layers: int) -> Times | None:
     """See only the first layer of each position."""
     if times is None:
         return None

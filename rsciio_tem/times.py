@@ -34,7 +34,7 @@ Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 #: Frames looked at first, and at most, before the recording is taken to have no lines.
-_SAMPLE, _SAMPLE_MAX = 2048, 1 << 17
+_SAMPLE, _SAMPLE_MAX = 2048, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,11 @@ def integers(text: Bytes) -> Ints:
 
 
 def decimals(text: Bytes, unit: int) -> Ints:
-    """Value of columns such as ``0.001000`` in 1/unit; -1 where they are no plain decimals."""
+    """Value of columns such as ``0.001000`` or ``2.5E+1`` in 1/unit; -1 where there is no such."""
     if not text.size:
         return np.full(len(text), -1, np.int64)
+    if (marks := np.flatnonzero((text[0] == ord("E")) | (text[0] == ord("e")))).size:
+        return _scientific(text, int(marks[0]), unit)
     dots = np.flatnonzero(text[0] == ord("."))
     if len(dots) > 1:
         return np.full(len(text), -1, np.int64)
@@ -113,6 +115,19 @@ def decimals(text: Bytes, unit: int) -> Ints:
     fraction = integers(after) if after.shape[1] else np.zeros(len(text), np.int64)
     value = whole * unit + fraction * 10 ** (places - after.shape[1])
     return np.where((whole < 0) | (fraction < 0), -1, value)
+
+
+def _scientific(text: Bytes, mark: int, unit: int) -> Ints:
+    """Value of decimals with an exponent behind column `mark`."""
+    mantissa, tail = decimals(text[:, :mark], unit), text[:, mark + 1 :]
+    signed = tail.shape[1] > 1 and tail[0, 0] in b"+-"
+    exponent = integers(tail[:, 1:] if signed else tail)
+    negative = tail[:, 0] == ord("-") if signed else np.zeros(len(text), np.bool_)
+    good = (mantissa >= 0) & (exponent >= 0) & (exponent < 10) & (mantissa < 10**9)
+    if signed:
+        good &= negative | (tail[:, 0] == ord("+"))
+    power = 10 ** np.where(good, exponent, 0)
+    return np.where(good, np.where(negative, mantissa // power, mantissa * power), -1)
 
 
 def moments(text: Bytes) -> Ints:
@@ -128,11 +143,15 @@ def moments(text: Bytes) -> Ints:
     while end < min(width, 29) and ord("0") <= text[0, end] <= ord("9"):
         end += 1
     fraction = integers(text[:, 20:end]) if end > 20 else np.zeros(n, np.int64)
-    good = (year >= 1970) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-    good &= (hour >= 0) & (minute >= 0) & (second >= 0) & (fraction >= 0)
+    good = (year >= 1970) & (month >= 1) & (month <= 12) & (day >= 1) & (fraction >= 0)
+    good &= (
+        (hour >= 0) & (minute >= 0) & (second >= 0) & (hour < 24) & (minute < 60) & (second < 60)
+    )
     month, year = np.clip(month, 1, 12), np.clip(year, 1970, 9999)
     months = (year - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1)
-    days = months.astype("M8[D]").astype(np.int64) + day - 1
+    first_day = months.astype("M8[D]")
+    good &= first_day + (day - 1) < (months + 1).astype("M8[D]")
+    days = first_day.astype(np.int64) + day - 1
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
     value = seconds * 1_000_000_000 + fraction * 10 ** (29 - end if end > 20 else 0)
     return np.where(good, value, nothing)
@@ -290,9 +309,10 @@ def guess_lines(times: Times, first: int, last: int, rule: str = "auto") -> Line
 
     size = min(_SAMPLE, total)
     while True:
-        found = look(times.read(first, first + size))
-        if size == total:
-            return found
+        part = times.read(first, first + size)
+        found = look(part)
+        if size == total or (found is None and part.time_ns[-1] < 0 and part.exposure_ns[-1] < 0):
+            return found  # everything was seen, or headers end here
         if (
             found
             and (size - found.start) // found.length >= 4

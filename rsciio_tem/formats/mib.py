@@ -125,7 +125,7 @@ class Header:
 
 
 def _int(text: str, default: int = -1) -> int:
-    return int(text) if text.isdigit() else default
+    return int(text) if text.isdecimal() and len(text) < 19 else default
 
 
 def parse_header(head: bytes, path: str) -> Header:
@@ -613,10 +613,13 @@ def _iso(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _members(first: DataFile, described: _Layout) -> tuple[list[DataFile], list[Problem]]:
     """Collect the files that continue each other's frame numbers, around the one opened."""
     found = files.numbered_set(first.path)
-    names = [os.path.basename(f.path) for f in found]
-    here = names.index(os.path.basename(first.path))
+    own = os.path.basename(first.path)
     if len(found) == 1:
         return [first], []
+    same = os.path.normcase(own)
+    here = next(
+        i for i, f in enumerate(found) if os.path.normcase(os.path.basename(f.path)) == same
+    )
     frames = [f.size // described.stride for f in found]
     ends = np.cumsum(frames)
     begins = ends - frames
@@ -646,8 +649,8 @@ def _members(first: DataFile, described: _Layout) -> tuple[list[DataFile], list[
         if 0 <= i < len(found):
             number = _int(files.read_start(found[i].path, 10)[4:10].decode("latin-1"))
             text = (
-                f"{names[i]} is not read with {names[here]}: it begins with frame number "
-                f"{number}, which does not continue the numbering."
+                f"{os.path.basename(found[i].path)} is not read with {own}: it begins with frame "
+                f"number {number}, which does not continue the numbering."
             )
             lost = number > 1 and i > high
             problems.append(Problem("warning" if lost else "info", text))

@@ -13,6 +13,7 @@ import math
 import os
 import struct
 import zipfile
+import zlib
 from functools import partial
 from typing import Any, Unpack
 
@@ -180,7 +181,7 @@ def parse(
     frames: Frames
     if compressed is not None:
         frames = ArrayFrames(
-            partial(_load_member, path, compressed.filename, shape, nbytes + offset),
+            partial(_load_member, file, compressed.filename, shape, nbytes + offset),
             nav_shape,
             frame_shape,
             dtype.newbyteorder("="),
@@ -255,12 +256,14 @@ def _inflate(path: str, info: zipfile.ZipInfo, size: int) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(info.filename) as member:
             return member.read(size)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, EOFError) as error:
         raise FormatError(path, f"the array {info.filename} cannot be read: {error}.") from error
 
 
-def _load_member(path: str, name: str, shape: tuple[int, ...], size: int) -> Any:
+def _load_member(file: DataFile, name: str, shape: tuple[int, ...], size: int) -> Any:
     """Decompress a whole member."""
+    path = file.path
+    backends.read(file, 0, 4, "auto")  # checks that the file is still the one that was described
     info = _members(path)[name[:-4]]
     content = _inflate(path, info, size)
     if len(content) < size:

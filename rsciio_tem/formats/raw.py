@@ -100,7 +100,7 @@ def _pixels(dtype: Any, shape: tuple[int, ...], path: str) -> Pixels:
         packing, dtype = PACKED[dtype]
     try:
         stored = np.dtype(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:
         raise FormatError(
             path,
             f"dtype {dtype!r} is unknown.",

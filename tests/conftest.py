@@ -1,0 +1,724 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The recordings that every reader is tested with, and where real ones lie.
+
+A new format needs one list of `Spec` at the end of `SPECS` here; ``test_every_format.py`` then
+tests it in full. Recordings are written once per session, on first use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import shutil
+import sys
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parent))  # `writers`, also for tests in folders
+
+from writers import mib as mib_writer
+from writers import npy as npy_writer
+from writers import raw as raw_writer
+
+import rsciio_tem
+from rsciio_tem.errors import RecordingWarning
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+Array = NDArray[Any]
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """Folder with recordings of real detectors."""
+    named = os.environ.get("RSCIIO_TEM_REALDATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "realdata"
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings: {folder} is no folder (set RSCIIO_TEM_REALDATA)")
+    return folder
+
+
+# -- samples -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A recording and what a reader must make of it.
+
+    Parameters
+    ----------
+    format, variant : str
+        Name of the format, and what is special about this recording of it.
+    path : Path or None
+        What is opened; None for an array in memory.
+    expected : ndarray
+        Scan shape followed by frame shape, in the type that loading returns.
+    options : dict
+        Keywords of the reader.
+    warns : str
+        Pattern of the RecordingWarning that opening it gives; empty for none.
+    array : array-like
+        What is given to `rsciio_tem.from_array`, where there is no file.
+    plain : bool
+        The file holds plain evenly spaced pixels, so that ``mmap_mode`` gives a view.
+    sig_dims : int
+        Number of axes of a frame.
+    """
+
+    format: str
+    variant: str
+    path: Path | None
+    expected: Array
+    options: dict[str, Any] = field(default_factory=dict)
+    warns: str = ""
+    array: Any = None
+    plain: bool = False
+    sig_dims: int = 2
+
+    def __str__(self) -> str:
+        return f"{self.format}: {self.variant}"
+
+    @property
+    def nav_shape(self) -> tuple[int, ...]:
+        """Scan shape, array order."""
+        return self.expected.shape[: self.expected.ndim - self.sig_dims]
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self.expected.shape[self.expected.ndim - self.sig_dims :]
+
+    @property
+    def module(self) -> Any:
+        """Module of the format."""
+        return importlib.import_module(f"rsciio_tem.formats.{self.format}")
+
+    @property
+    def own_options(self) -> dict[str, Any]:
+        """Those of the options that ``parse`` takes."""
+        names = self.module.parse.__annotations__
+        return {name: value for name, value in self.options.items() if name in names}
+
+    def parse(self) -> Any:
+        """Describe the recording."""
+        return self.module.parse(self.path, **self.own_options)
+
+    def read(self, **more: Any) -> dict[str, Any]:
+        """Read it as `options` and `more` say; exactly the warning announced must come."""
+        options = {**self.options, **more}
+        if not self.warns:
+            return self._read(options)
+        with pytest.warns(RecordingWarning, match=self.warns):
+            return self._read(options)
+
+    def read_quietly(self, **more: Any) -> dict[str, Any]:
+        """Read it, whatever it warns of."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RecordingWarning)
+            return self._read({**self.options, **more})
+
+    def _read(self, options: dict[str, Any]) -> dict[str, Any]:
+        if self.path is None:
+            (signal,) = rsciio_tem.from_array(self.array, **options)
+        else:
+            (signal,) = self.module.file_reader(self.path, **options)
+        return signal
+
+    def moved(self, folder: Path, rename: Callable[[str], str] = str) -> Sample:
+        """Copy the recording with all its files into a new folder."""
+        assert self.path is not None
+        folder.mkdir(parents=True)
+        for file in self.path.parent.iterdir():
+            shutil.copy2(file, folder / rename(file.name))
+        return dataclasses.replace(self, path=folder / rename(self.path.name))
+
+
+class Spec(NamedTuple):
+    """How a sample is made: ``make(folder, rng)`` writes it and returns its other values."""
+
+    format: str
+    variant: str
+    make: Callable[[Path, np.random.Generator], Sample]
+    has_file: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.format}: {self.variant}"
+
+
+TEN = "ten frames"  # a flat stack of this name meets the whole frame-mapping table
+
+
+# -- Merlin --------------------------------------------------------------------------------------
+
+
+def mib(
+    variant: str,
+    depth: int = 12,
+    kind: str = "processed",
+    *,
+    nav: tuple[int, ...] = (3, 4),
+    sig: tuple[int, int] = (64, 256),
+    given: dict[str, Any] | None = None,
+    warns: str = "",
+    change: Callable[[Array], Array] = lambda frames: frames,
+    stored: int | None = None,
+    open_hdr: bool = False,
+    dtype: str | None = None,
+    plain: bool | None = None,
+    values: int | None = None,
+    **written: Any,
+) -> Spec:
+    """Make a Merlin sample.
+
+    `given` are the keywords of the reader; by default the scan shape. `stored` is the number of
+    frames written, `change` turns these (n, rows, columns; flipped) into what is expected.
+    """
+    options = {"nav_shape": nav} if given is None else given
+    dtype = dtype or {1: "u1", 6: "u1", 12: "u2", 24: "u4"}[depth]
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        count = stored or int(np.prod(nav))
+        frames = rng.integers(0, values or 1 << depth, (count, *sig)).astype(dtype)
+        path = mib_writer.write_mib(folder / "scan.mib", frames, depth, kind, **written)
+        expected = change(frames[:, ::-1])
+        return Sample(
+            "mib",
+            variant,
+            path.with_suffix(".hdr") if open_hdr else path,
+            expected.reshape(*nav, *expected.shape[-2:]),
+            options,
+            warns,
+            plain=kind == "processed" if plain is None else plain,
+        )
+
+    return Spec("mib", variant, make)
+
+
+def mib_u01(packed: bool) -> Spec:
+    variant = "U01 packed" if packed else "U01 in bytes"
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        frames = rng.integers(0, 2, (12, 64, 256)).astype("u1")
+        heads = mib_writer.headers(np.arange(1, 13), (64, 256), 1, "U01")
+        pixels = frames.reshape(12, -1)
+        pixels = np.packbits(pixels, axis=1) if packed else pixels
+        path = folder / "scan.mib"
+        path.write_bytes(np.concatenate([heads, pixels], axis=1).tobytes())
+        return Sample(
+            "mib",
+            variant,
+            path,
+            frames[:, ::-1].reshape(3, 4, 64, 256),
+            {"nav_shape": (3, 4)},
+            "bit order of packed U01" if packed else "",
+            plain=not packed,
+        )
+
+    return Spec("mib", variant, make)
+
+
+def mib_set(variant: str, names: tuple[str, ...], opened: int, **kwargs: Any) -> Spec:
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        frames = rng.integers(0, 4096, (12, 64, 256)).astype("u2")
+        bounds = [0, 5, 9, 12]
+        for name, a, b in zip(names, bounds[:-1], bounds[1:], strict=True):
+            mib_writer.write_mib(folder / name, frames[a:b], first_sequence=a + 1)
+        # a stranger that must not be swallowed
+        mib_writer.write_mib(folder / "scan_U08.mib", frames[:2] % 256, 6)
+        expected = frames[:, ::-1].reshape(3, 4, 64, 256)
+        return Sample("mib", variant, folder / names[opened], expected, {"nav_shape": (3, 4)})
+
+    return Spec("mib", variant, make)
+
+
+def with_cross(gap: int) -> Callable[[Array], Array]:
+    """Put an empty cross of `gap` pixels into frames of 2 x 2 chips."""
+
+    def change(frames: Array) -> Array:
+        rows, columns = frames.shape[1] // 2, frames.shape[2] // 2
+        out = np.zeros((len(frames), 2 * rows + gap, 2 * columns + gap), frames.dtype)
+        for y, to_y in ((slice(rows), slice(rows)), (slice(rows, None), slice(rows + gap, None))):
+            out[:, to_y, :columns] = frames[:, y, :columns]
+            out[:, to_y, columns + gap :] = frames[:, y, columns:]
+        return out
+
+    return change
+
+
+def layered(layers: int) -> Callable[[Array], Array]:
+    return lambda frames: frames.reshape(-1, layers, *frames.shape[1:]).swapaxes(0, 1)
+
+
+_TIMES = np.random.default_rng(7)
+_FLYBACK = mib_writer.flyback_exposures(4, 5, 2)
+_SCAN_TIMES, _SCAN_EXPOSURES = mib_writer.scan_times((5, 4), rng=_TIMES)
+
+MIB = [
+    mib("U08", 6),
+    mib("U08, 1 bit", 1),
+    mib("U16"),
+    mib("U32", 24),
+    mib("U64", 24, dtype="u8", pixel_type="U64"),
+    mib_u01(packed=False),
+    mib_u01(packed=True),
+    *(mib(f"RAW {d}", d, "raw") for d in (1, 6, 12, 24)),
+    *(mib(f"RAW {d}, 256 rows", d, "raw", nav=(1, 2), sig=(256, 256)) for d in (1, 6, 12, 24)),
+    *(
+        mib(
+            f"RAW {d} quad",
+            d,
+            "raw",
+            nav=(1, 3),
+            sig=(512, 512),
+            layout="2x2",
+            warns="24-bit of several chips" if d == 24 else "",
+        )
+        for d in (1, 6, 12, 24)
+    ),
+    *(
+        mib(
+            f"RAW {d} quad with gap",
+            d,
+            "raw",
+            nav=(2, 1),
+            sig=(512, 512),
+            layout="2x2G",
+            given={"nav_shape": (2, 1), "gap": gap},
+            change=with_cross(2 if gap == "header" else gap),
+        )
+        for d, gap in ((1, "header"), (6, 3), (12, "header"))
+    ),
+    mib("RAW 12 quad, rows", 12, "raw", sig=(128, 512), layout="2x2", warns="part of the rows"),
+    mib("processed quad", 12, sig=(512, 512), nav=(1, 2), layout="2x2"),
+    mib(
+        "processed quad with gap",
+        6,
+        sig=(512, 512),
+        nav=(1, 2),
+        layout="2x2",
+        given={"nav_shape": (1, 2), "gap": 4},
+        change=with_cross(4),
+        plain=False,
+    ),
+    mib("2x2G as stored", 6, sig=(514, 514), nav=(1, 2), layout="2x2G"),
+    mib("Nx1 processed", 12, sig=(64, 768), layout="Nx1"),
+    *(
+        mib(
+            f"RAW 12, {n} chips in a row",
+            12,
+            "raw",
+            sig=(64, 256 * n),
+            layout="Nx1",
+            warns="in a row is undocumented",
+        )
+        for n in (2, 3, 4)
+    ),
+    mib("RAW 24, 2 chips in a row", 24, "raw", sig=(64, 512), layout="Nx1", warns="undocumented"),
+    mib("flat stack", nav=(7,), given={}),
+    mib(TEN, nav=(10,), sig=(8, 16), given={}),
+    mib("one frame", nav=(), given={}),
+    mib("colour layers", nav=(4, 2, 3), given={"nav_shape": (2, 3)}, stored=24, change=layered(4),
+        colour=1, counters=np.arange(24) % 4, plain=False),
+    mib("two counters", nav=(2, 2, 3), given={"nav_shape": (2, 3)}, stored=12, change=layered(2),
+        counters=np.arange(12) % 2, hdr={"active_counters": "Counter 0 & Counter 1"}, plain=False),
+    mib("alternating counters", counters=np.arange(12) % 2, hdr={"active_counters": "Alternating"}),
+    mib("legacy 12B", nav=(2, 2), sig=(256, 256), legacy="12B"),
+    mib("legacy 24B", 24, nav=(2, 1), sig=(256, 256), legacy="24B"),
+    mib("socket dump", mpx=True, given={}, hdr={"frames_per_trigger": 4}),
+    mib("space-padded headers", pad=b" "),
+    mib("unpadded headers", pad=None),
+    mib("no MQ1A", mq1a=False),
+    mib("no MQ1A, no DACs", mq1a=False, dacs=False),
+    mib("RAW without DACs", 6, "raw", dacs=False),
+    mib("RAW of unknown depth", 12, "raw", mq1a=False),
+    mib("RAW 6 with depth told", 6, "raw", mq1a=False, given={"nav_shape": (3, 4), "depth": 6}),
+    mib("long header", data_offset=512),
+    mib("day first", day_first=True, mq1a=False),
+    mib_set("set, first opened", ("scan.mib", "scan1.mib", "scan2.mib"), 0),
+    mib_set("set, last opened", ("scan_000001.mib", "scan_000002.mib", "scan_000003.mib"), 2),
+    mib("via .hdr", given={}, open_hdr=True, hdr={"frames_per_trigger": 4}),
+    mib("ScanX and ScanY", given={}, hdr={"scan_x": 4, "scan_y": 3, "software": "1.5"}),
+    mib("ScanX and ScanY, flyback dropped", given={"flyback": "drop"}, stored=15,
+        hdr={"scan_x": 4, "scan_y": 3, "frames_per_trigger": 5, "software": "1.5"},
+        change=lambda f: f.reshape(3, 5, *f.shape[1:])[:, :4], plain=False),
+    mib("flyback dropped", nav=(4, 4), stored=22, given={"flyback": "drop"}, exposures_ns=_FLYBACK,
+        change=lambda f: f[2:].reshape(4, 5, *f.shape[1:])[:, 1:], plain=False),
+    mib("flyback kept", nav=(4, 5), stored=22, given={}, exposures_ns=_FLYBACK,
+        change=lambda f: f[2:]),
+    mib("line ends in timestamps", nav=(5, 4), given={}, times_ns=_SCAN_TIMES,
+        exposures_ns=_SCAN_EXPOSURES),
+    mib("line_skip", given={"nav_shape": (3, 4), "line_skip": 1}, stored=15,
+        change=lambda f: f.reshape(3, 5, *f.shape[1:])[:, :4], plain=False),
+    mib("snake", given={"nav_shape": (3, 4), "snake": True},
+        change=lambda f: np.concatenate([f[:4], f[7:3:-1], f[8:]]), plain=False),
+    mib("not flipped", given={"nav_shape": (3, 4), "flip_y": False}, change=lambda f: f[:, ::-1]),
+    mib("some frames", nav=(2, 3), stored=12, change=lambda f: f[4:10],
+        given={"first_frame": 3, "last_frame": -1, "sync_offset": 1, "nav_shape": (2, 3)}),
+    mib("blanks first", nav=(2, 5), stored=8, plain=False,
+        given={"sync_offset": -2, "nav_shape": (2, 5), "fill_value": 5},
+        change=lambda f: np.concatenate([np.full_like(f[:2], 5), f])),
+    mib("last frame cut", nav=(11,), stored=12, truncate=1000, change=lambda f: f[:11],
+        given={}, warns="last frame is incomplete"),
+    mib("stored type", dtype=">u2", given={"nav_shape": (3, 4), "dtype": "stored"}),
+    mib("wider type", given={"nav_shape": (3, 4), "dtype": "float32"}, plain=False,
+        change=lambda f: f.astype("f4")),
+    mib("narrower type", given={"nav_shape": (3, 4), "dtype": "uint8"}, plain=False, values=256,
+        change=lambda f: f.astype("u1")),
+    mib("one row per frame", sig=(1, 256)),
+]  # fmt: skip
+
+
+# -- raw binary ----------------------------------------------------------------------------------
+
+
+def raw(
+    variant: str,
+    dtype: str = "<u2",
+    *,
+    nav: tuple[int, ...] = (3, 4),
+    sig: tuple[int, ...] = (6, 10),
+    side: str = "",
+    named: str = "",
+    change: Callable[[Array], Array] = lambda frames: frames,
+    warns: str = "",
+    plain: bool = True,
+    given: dict[str, Any] | None = None,
+    **layout: Any,
+) -> Spec:
+    """Make a raw binary sample; with `side` a side file of this kind says everything."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        bits = int(dtype.split("uint")[1]) if "uint" in dtype else 0
+        shape = (int(np.prod(nav)), *sig)
+        if bits:
+            frames = rng.integers(0, 1 << bits, shape).astype("u1" if bits == 1 else "u2")
+        else:
+            stored = np.dtype(dtype)
+            frames = rng.integers(0, 2, shape).astype(stored)
+            noise = rng.integers(0, 256, frames.nbytes, np.uint8).view(stored)
+            if stored.kind in "iu":
+                frames = noise.reshape(shape)
+            elif stored.kind in "fc":
+                frames = (frames * 1.5 + rng.integers(-9, 9, shape)).astype(stored)
+        told = dict(layout)
+        cut = told.pop("truncate", 0)
+        path = raw_writer.write_raw(
+            folder / "data.raw", frames, dtype, truncate=cut, sig_dims=len(sig), **told
+        )
+        told |= {"dtype": dtype, "sig_shape": sig}
+        options: dict[str, Any] = {**told, "nav_shape": nav}
+        if side:
+            options = {}
+            extra = {"file": "data.raw"} if named == "side" else {}
+            description = raw_writer.side_file(path, side, nav_shape=nav, **told, **extra)
+            if named == "side":
+                path = description.rename(folder / f"other.{side}")
+        elif len(nav) == 1:
+            del options["nav_shape"]
+        native = frames.dtype.newbyteorder("=")
+        expected = change(frames.astype(native)).reshape(*nav, *sig)
+        options |= given or {}
+        return Sample(
+            "raw",
+            variant,
+            path,
+            expected,
+            options,
+            warns,
+            plain=plain and not bits,
+            sig_dims=len(sig),
+        )
+
+    return Spec("raw", variant, make)
+
+
+RAW = [
+    *(raw(dtype.replace("<", "little-").replace(">", "big-"), dtype) for dtype in (
+        "u1", "i1", "<u2", ">u2", "<i2", ">i4", "<u4", "<u8", ">u8", "<f4", ">f4", ">f8", "<c8",
+        ">c16", "<f2", "?",
+    )),
+    raw("offset", offset=11),
+    raw("headers and footers", ">u2", offset=3, frame_header=5, frame_footer=7),
+    raw("odd header of floats", ">f8", frame_header=1),
+    *(raw(f"{dtype}", dtype) for dtype in ("uint1", ">uint1", "<uint12", ">uint12")),
+    raw("packed with header", ">uint12", frame_header=3, offset=1),
+    raw("packed bits with footer", "uint1", frame_footer=1, sig=(4, 6)),
+    raw("described by TOML", ">u2", side="toml", offset=4, frame_footer=2),
+    raw("described by YAML", "<f4", side="yaml"),
+    raw("via its side file", ">uint12", side="toml", named="side"),
+    raw("flipped", ">u2", given={"flip_y": True}, change=lambda f: f[:, ::-1]),
+    raw("spectra", "<u2", sig=(17,)),
+    raw("volumes", ">u2", sig=(3, 4, 5)),
+    raw("five dimensions", "<u2", nav=(2, 3, 4)),
+    raw(TEN, ">u2", nav=(10,)),
+    raw("rest at the end", "<u2", nav=(11,), truncate=3, warns="no complete frame",
+        change=lambda f: f) if False else raw("one column", "<u2", nav=(4, 1), sig=(5, 1)),
+]  # fmt: skip
+
+
+# -- NumPy files ---------------------------------------------------------------------------------
+
+
+def npy(
+    variant: str,
+    dtype: str = "<u2",
+    shape: tuple[int, ...] = (3, 4, 6, 10),
+    *,
+    archive: bool | None = None,
+    sig_dims: int = 2,
+    given: dict[str, Any] | None = None,
+    **layout: Any,
+) -> Spec:
+    """Make a NumPy sample; `archive` makes it the member of a .npz, deflated or not."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        array = rng.integers(0, 200, shape).astype(dtype)
+        if archive is None:
+            path = npy_writer.write_npy(folder / "array.npy", array, **layout)
+        else:
+            small = np.arange(5)
+            path = npy_writer.write_npz(
+                folder / "array.npz", compressed=archive, small=small, data=array, **layout
+            )
+        return Sample(
+            "npy",
+            variant,
+            path,
+            array.astype(array.dtype.newbyteorder("=")),
+            given or {},
+            plain=not (archive or layout.get("fortran")),
+            sig_dims=sig_dims,
+        )
+
+    return Spec("npy", variant, make)
+
+
+NPY = [
+    npy("C order"),
+    npy("big-endian", ">u2"),
+    npy("big-endian floats", ">f8"),
+    npy("complex", "<c8"),
+    npy("bool", "?"),
+    npy("version 2", version=(2, 0)),
+    npy("version 3", ">i4", version=(3, 0)),
+    npy("of old numpy", align=16),
+    npy("Fortran order", fortran=True),
+    npy("Fortran order, big-endian", ">f4", fortran=True),
+    npy("Fortran order, stack", shape=(5, 6, 10), fortran=True),
+    npy("Fortran order, one frame", shape=(6, 10), fortran=True),
+    npy("Fortran order, spectra", shape=(3, 4, 10), fortran=True, sig_dims=1,
+        given={"sig_dims": 1}),
+    npy("Fortran order, volumes", shape=(3, 4, 5, 6), fortran=True, sig_dims=3,
+        given={"sig_dims": 3}),
+    npy("one frame", shape=(6, 10)),
+    npy("spectra", shape=(3, 4, 10), sig_dims=1, given={"sig_dims": 1}),
+    npy("five dimensions", shape=(2, 3, 4, 5, 6)),
+    npy("npz", ">u2", archive=False),
+    npy("npz, key", archive=False, shape=(2, 3, 6, 5), given={"key": "data"}),
+    npy("npz, deflated", archive=True),
+    npy("npz, Fortran order", archive=False, fortran=True),
+    npy("npz, deflated, Fortran order", ">f4", archive=True, fortran=True),
+    npy(TEN, shape=(10, 6, 4)),
+]  # fmt: skip
+
+
+# -- arrays --------------------------------------------------------------------------------------
+
+
+def memory(
+    variant: str,
+    dtype: str = "<u2",
+    shape: tuple[int, ...] = (3, 4, 6, 10),
+    *,
+    layout: Callable[[Array], Array] = lambda array: array,
+    **given: Any,
+) -> Spec:
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        array = layout(rng.integers(0, 200, shape).astype(dtype))
+        return Sample(
+            "memory",
+            variant,
+            None,
+            array.astype(array.dtype.newbyteorder("=")),
+            {"lazy": False, **given},
+            array=array,
+            sig_dims=given.get("sig_dims", 2),
+        )
+
+    return Spec("memory", variant, make, has_file=False)
+
+
+def chunked(variant: str, chunks: Any, shape: tuple[int, ...] = (3, 4, 6, 10)) -> Spec:
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        import dask.array as da
+
+        array = rng.integers(0, 200, shape).astype("u2")
+        data = da.from_array(array, chunks=chunks)
+        return Sample("dask", variant, None, array, {"lazy": False}, array=data)
+
+    return Spec("dask", variant, make, has_file=False)
+
+
+ARRAYS = [
+    memory("C order"),
+    memory("big-endian", ">i4"),
+    memory("Fortran order", layout=np.asfortranarray),
+    memory("strided", layout=lambda a: a[:, ::-1, :, ::2]),
+    memory("one frame", shape=(6, 10)),
+    memory("spectra", shape=(3, 4, 10), sig_dims=1),
+    memory(TEN, shape=(10, 6, 4)),
+    chunked("whole frames", (1, 2, 6, 10)),
+    chunked("split frames", (3, 1, 2, 5)),
+    chunked("one frame", (6, 5), (6, 10)),
+    chunked(TEN, (3, 6, 4), (10, 6, 4)),
+]
+
+SPECS = [*MIB, *RAW, *NPY, *ARRAYS]
+
+
+# -- fixtures ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def sample_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Spec], Sample]:
+    """Return the sample of a spec, written on first use."""
+    made: dict[Spec, Sample] = {}
+
+    def get(spec: Spec) -> Sample:
+        if spec not in made:
+            folder = tmp_path_factory.mktemp(spec.format)
+            made[spec] = spec.make(folder, np.random.default_rng(zlib.crc32(str(spec).encode())))
+        return made[spec]
+
+    return get
+
+
+@pytest.fixture(params=SPECS, ids=str)
+def sample(request: pytest.FixtureRequest, sample_of: Callable[[Spec], Sample]) -> Sample:
+    """Every sample."""
+    return sample_of(request.param)
+
+
+@pytest.fixture(params=[spec for spec in SPECS if spec.has_file], ids=str)
+def file_sample(request: pytest.FixtureRequest, sample_of: Callable[[Spec], Sample]) -> Sample:
+    """Every sample that is a file."""
+    return sample_of(request.param)
+
+
+@pytest.fixture(params=[spec for spec in SPECS if spec.variant == TEN], ids=str)
+def ten(request: pytest.FixtureRequest, sample_of: Callable[[Spec], Sample]) -> Sample:
+    """A flat stack of ten frames, one for each format."""
+    return sample_of(request.param)
+
+
+def _one_of_each(specs: list[Spec]) -> list[Spec]:
+    first: dict[str, Spec] = {}
+    for spec in specs:
+        first.setdefault(spec.format, spec)
+    return list(first.values())
+
+
+@pytest.fixture(params=_one_of_each([spec for spec in SPECS if spec.has_file]), ids=str)
+def first_sample(request: pytest.FixtureRequest, sample_of: Callable[[Spec], Sample]) -> Sample:
+    """One sample for each format that has files: the first in its list."""
+    return sample_of(request.param)
+
+
+# -- the frame mapping ---------------------------------------------------------------------------
+
+
+class Mapping(NamedTuple):
+    """What ten stored frames become; `sources` has -1 for filled positions.
+
+    `shape` None means that a ValueError is raised.
+    """
+
+    options: dict[str, Any]
+    shape: tuple[int, ...] | None
+    sources: list[int]
+    warns: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{k}={v}" for k, v in self.options.items()) or "nothing asked"
+
+
+_ = -1
+_ALL = list(range(10))
+MAPPINGS = [
+    Mapping({}, (10,), _ALL),
+    Mapping({"sync_offset": 2}, (8,), _ALL[2:]),
+    Mapping({"sync_offset": -2}, (12,), [_, _, *_ALL]),
+    Mapping({"first_frame": 2, "last_frame": 8}, (6,), _ALL[2:8]),
+    Mapping({"first_frame": -3}, (3,), [7, 8, 9]),
+    Mapping({"last_frame": 20}, (10,), _ALL),
+    Mapping({"first_frame": 8, "last_frame": 2}, None, []),
+    Mapping({"first_frame": 12}, None, []),
+    Mapping({"nav_shape": (2, 5)}, (2, 5), _ALL),
+    Mapping({"nav_shape": (2, 5), "sync_offset": 2}, (2, 5), [*_ALL[2:], _, _], "2 of 10"),
+    Mapping({"nav_shape": (2, 5), "sync_offset": -2}, (2, 5), [_, _, *_ALL[:8]]),
+    Mapping({"nav_shape": (2, 3)}, (2, 3), _ALL[:6]),
+    Mapping({"nav_shape": (2, 3), "sync_offset": 2}, (2, 3), _ALL[2:8]),
+    Mapping({"nav_shape": (2, 3), "sync_offset": -2}, (2, 3), [_, _, 0, 1, 2, 3]),
+    Mapping({"nav_shape": (2, 3), "sync_offset": 7}, (2, 3), [7, 8, 9, _, _, _], "3 of 6"),
+    Mapping({"nav_shape": (3, 5)}, (3, 5), [*_ALL, *[_] * 5], "5 of 15"),
+    Mapping({"navigation_shape": (5, 3)}, (2, 5), _ALL, "2 of 3 lines"),
+    Mapping({"navigation_shape": (4, 3)}, (2, 4), _ALL[:8], "2 frames of the next line"),
+    Mapping({"navigation_shape": (12, 2)}, (10,), _ALL, "do not fill one line"),
+    Mapping({"nav_shape": (3, 5), "missing": "raise"}, None, []),
+    Mapping({"nav_shape": (3, 5), "sync_offset": 2}, (3, 5), [*_ALL[2:], *[_] * 7], "7 of 15"),
+    Mapping({"nav_shape": (3, 5), "sync_offset": -2}, (3, 5), [_, _, *_ALL, _, _, _], "3 of 15"),
+    Mapping({"nav_shape": (3, 5), "sync_offset": -12}, (3, 5), [*[_] * 12, 0, 1, 2]),
+    Mapping({"nav_shape": (2, 5), "sync_offset": 9}, (2, 5), [9, *[_] * 9], "9 of 10"),
+    Mapping({"nav_shape": (2, 5), "sync_offset": -9}, (2, 5), [*[_] * 9, 0]),
+    Mapping({"nav_shape": (2, 5), "sync_offset": 10}, None, []),
+    Mapping({"nav_shape": (2, 5), "sync_offset": -10}, None, []),
+    Mapping({"nav_shape": (2, 3), "first_frame": 2, "last_frame": 8}, (2, 3), _ALL[2:8]),
+    Mapping({"nav_shape": (2, 5), "first_frame": 2}, (2, 5), [*_ALL[2:], _, _], "2 of 10"),
+    Mapping({"navigation_shape": (5, 2), "first_frame": 2}, (1, 5), _ALL[2:7], "1 of 2 lines"),
+    Mapping({"nav_shape": (2, 3), "sync_offset": 1, "first_frame": 2}, (2, 3), _ALL[3:9]),
+    Mapping(
+        {"nav_shape": (2, 3), "sync_offset": -1, "first_frame": 2, "last_frame": 6},
+        (2, 3),
+        [_, 2, 3, 4, 5, _],
+        "1 of 6",
+    ),
+    Mapping({"nav_shape": (-1, 5)}, (2, 5), _ALL),
+    Mapping({"nav_shape": (-1, 4)}, (2, 4), _ALL[:8], "2 of 10 frames dropped"),
+    Mapping({"nav_shape": (-1, 3), "sync_offset": -2}, (4, 3), [_, _, *_ALL]),
+    Mapping({"nav_shape": (2, 0)}, None, []),
+    # beyond the table
+    Mapping({"navigation_shape": (5, -1)}, (2, 5), _ALL),
+    Mapping({"nav_shape": (5, -1)}, (5, 2), _ALL),
+    Mapping({"nav_shape": 10}, (10,), _ALL),
+    Mapping({"nav_shape": (2, 5), "missing": "raise"}, (2, 5), _ALL),
+    Mapping({"nav_shape": (3, 5), "missing": "crop"}, (2, 5), _ALL, "2 of 3 lines"),
+    Mapping({"navigation_shape": (5, 3), "missing": "fill"}, (3, 5), [*_ALL, *[_] * 5], "5 of 15"),
+    Mapping({"nav_shape": (2, 2, 3)}, (2, 2, 3), [*_ALL, _, _], "2 of 12"),
+    Mapping({"navigation_shape": (3, 2, 2)}, (1, 2, 3), _ALL[:6], "4 frames of the next line"),
+    Mapping({"nav_shape": (-1, -1)}, None, []),
+    Mapping({"nav_shape": (-1, 11)}, None, []),
+    Mapping({"nav_shape": (-2, 5)}, None, []),
+]
+
+
+@pytest.fixture(params=MAPPINGS, ids=str)
+def mapping(request: pytest.FixtureRequest) -> Mapping:
+    """One row of the table of frame mappings."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _closed_files() -> Iterator[None]:
+    """Let no test live on files that another one left open."""
+    yield
+    from rsciio_tem import backends
+
+    backends.close_all()
