@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rsciio_tem.backends import Backend
 from rsciio_tem.errors import Unsupported
-from rsciio_tem.frames import FrameIndex
+from rsciio_tem.frames import FrameIndex, blanks_of
 from rsciio_tem.pixels import Region, full_region
 from rsciio_tem.read import ReadOptions, read
 from rsciio_tem.recording import Axis, Recording
@@ -50,6 +50,11 @@ class ArrayFrames:
     order: npt.NDArray[np.int64] | None = None
     detector_major: bool = False
     fill: float = 0
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return blanks_of(self.order)
 
     def __len__(self) -> int:
         return math.prod(self.nav_shape) if self.order is None else len(self.order)
@@ -162,6 +167,11 @@ class DaskFrames:
         """Type of a pixel."""
         result: np.dtype[Any] = np.dtype(self.array.dtype)
         return result
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return blanks_of(self.order)
 
     def __len__(self) -> int:
         return int(self.array.shape[0]) if self.order is None else len(self.order)

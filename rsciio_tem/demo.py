@@ -94,7 +94,7 @@ def specimen(
         strength = np.exp(-((length / 60) ** 2)) * rng.lognormal(0, 0.9, len(spots))
         strength[0] = 0
         strength *= rng.uniform(0.18, 0.5) / strength.sum()
-        diffuse, lost = rng.uniform(0.05, 0.12), rng.uniform(0.02, 0.10)
+        diffuse, lost = rng.uniform(0.05, 0.12), rng.uniform(0.01, 0.14)
         strength[0] = 1 - strength.sum() - diffuse - lost
         materials.append(Material(spots, np.array([*strength, diffuse, 0.0])))
     return where, materials
@@ -118,7 +118,7 @@ def simulate(scan: tuple[int, int] = (40, 48), seed: int = 4) -> Iterator[npt.ND
         for j in range(columns):
             material = materials[where[i, j]]
             # thickness varies smoothly
-            thin = 1 - 0.06 * np.sin(0.21 * i + 0.5 * np.sin(0.17 * j)) * (where[i, j] > 0)
+            thin = 1 - 0.03 * np.sin(0.21 * i + 0.5 * np.sin(0.17 * j)) * (where[i, j] > 0)
             centre = [
                 CENTRE[0] + DESCAN[0] * (i / max(1, lines - 1) - 0.5),
                 CENTRE[1] + DESCAN[1] * (j / max(1, columns - 1) - 0.5),

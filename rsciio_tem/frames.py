@@ -21,7 +21,7 @@ from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.pixels import Pixels, Region, full_region
 
-__all__ = ["RUN", "FrameIndex", "FrameTable", "Frames", "Mosaic", "Span", "runs_of"]
+__all__ = ["RUN", "FrameIndex", "FrameTable", "Frames", "Mosaic", "Span", "blanks_of", "runs_of"]
 
 #: Frames at evenly spaced places of one file. File header, frame header, frame footer and gaps are
 #: nothing but `start` and `stride`.
@@ -50,6 +50,11 @@ class Frames(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
+        ...
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
         ...
 
     def __len__(self) -> int: ...
@@ -109,6 +114,13 @@ def runs_of(rows: Sequence[tuple[int, int, int, int]]) -> npt.NDArray[np.void]:
     return np.array(list(rows), dtype=RUN)
 
 
+def blanks_of(order: npt.NDArray[np.int64] | None) -> npt.NDArray[np.bool_] | None:
+    """Return where an order has no frame, None if it has one everywhere."""
+    if order is None or not (order < 0).any():
+        return None
+    return order < 0
+
+
 @dataclass(frozen=True, eq=False)
 class FrameTable:
     """Frames in files, at places given by runs.
@@ -149,6 +161,11 @@ class FrameTable:
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
         return self.pixels.dtype
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return blanks_of(self.order)
 
     @property
     def stored(self) -> int:
@@ -350,6 +367,11 @@ class Mosaic:
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
         return self.parts[0].dtype
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return self.parts[0].blanks
 
     def __len__(self) -> int:
         return len(self.parts[0])

@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["unpack_medipix", "unpack_u12"]
+__all__ = ["correct", "patch", "unpack_medipix", "unpack_u12"]
 
 _jit = nb.njit(nogil=True, cache=True, boundscheck=False)
 
@@ -227,3 +227,42 @@ def _unpack_u12(raw, out, big):
 def unpack_u12(raw: npt.NDArray[np.uint8], out: npt.NDArray[np.uint16], big: bool) -> None:
     """Unpack two 12-bit pixels from every three bytes; shapes (frames, bytes), (frames, pixels)."""
     _unpack_u12(raw, out, big)
+
+
+# ---------------------------------------------------------------- corrections
+
+
+@_jit
+def _correct(raw, dark, gain, out):
+    for f in range(len(raw)):
+        source, target = raw[f], out[f]
+        for i in range(len(source)):
+            target[i] = (source[i] - dark[i]) * gain[i]
+
+
+@_jit
+def _patch(values, pixels, bounds, sources):
+    for f in range(len(values)):
+        frame = values[f]
+        for i in range(len(pixels)):
+            total = frame.dtype.type(0)
+            for j in range(bounds[i], bounds[i + 1]):
+                total += frame[sources[j]]
+            frame[pixels[i]] = total / (bounds[i + 1] - bounds[i])
+
+
+def correct(
+    raw: npt.NDArray[Any], dark: npt.NDArray[Any], gain: npt.NDArray[Any], out: npt.NDArray[Any]
+) -> None:
+    """Compute ``(raw - dark) * gain``; raw and out have the shape (frames, pixels)."""
+    _correct(raw, dark, gain, out)
+
+
+def patch(
+    values: npt.NDArray[Any],
+    pixels: npt.NDArray[np.int64],
+    bounds: npt.NDArray[np.int64],
+    sources: npt.NDArray[np.int64],
+) -> None:
+    """Replace pixels of (frames, pixels) by the mean of ``sources[bounds[i]:bounds[i + 1]]``."""
+    _patch(values, pixels, bounds, sources)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from rsciio_tem import __version__
 from rsciio_tem.backends import backend_name
+from rsciio_tem.corrections import Corrected, Corrections, Repair, as_frame, as_mask
 from rsciio_tem.errors import FormatError, NotEnoughMemory, Unsupported, warn
 from rsciio_tem.frames import Frames, FrameTable
 from rsciio_tem.pixels import Pixels, Region
@@ -56,6 +57,12 @@ class CommonOptions(TypedDict, total=False):
     snake: bool
     roi: Any
     flip_y: bool | None
+    dark: Any
+    gain: Any
+    excluded_pixels: Any
+    corrections: Literal["auto"] | bool | None
+    repair: Repair
+    allow_empty: bool
     io_backend: Any
 
 
@@ -248,9 +255,8 @@ class LazyFrames:
         if values.dtype == self.dtype:
             return values
         values = _checked_cast(values, self.dtype, self.path)
-        order = getattr(frames, "order", None)
-        if self.fill != 0 and order is not None:
-            values[order < 0] = self.fill
+        if self.fill != 0 and (blanks := frames.blanks) is not None:
+            values[blanks] = self.fill
         return values
 
     def _positions(self, nav: list[range | npt.NDArray[np.int64]]) -> slice | npt.NDArray[np.int64]:
@@ -566,7 +572,7 @@ def read(
             "metadata": recording.metadata,
             "original_metadata": {
                 **recording.original_metadata,
-                "rsciio_tem": _provenance(recording, scan, arranged.flip_y, roi_index),
+                "rsciio_tem": _provenance(recording, arranged),
             },
         }
     ]
@@ -586,9 +592,39 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
         )
     except Unsupported as error:
         raise Unsupported(recording.path, error.problem, error.hint) from None
-    frames = frames.configured(fill=_fill(frames.dtype, options))
     pixels = getattr(frames, "pixels", None)
-    return frames, pixels.flip_y if isinstance(pixels, Pixels) else None
+    flip_y = pixels.flip_y if isinstance(pixels, Pixels) else None
+    corrections = _corrections(recording, frames, flip_y, options)
+    if corrections:
+        frames = Corrected(frames, corrections, recording.path)
+    return frames.configured(fill=_fill(frames.dtype, options)), flip_y
+
+
+def _corrections(
+    recording: Recording, frames: Frames, flip_y: bool | None, options: Mapping[str, Any]
+) -> Corrections:
+    """Collect what the caller gives and, unless switched off, what comes with the recording."""
+    path, wanted = recording.path, options.get("corrections", "auto")
+    if wanted not in ("auto", True, False, None):
+        raise ValueError(f'corrections={wanted!r} is neither "auto" nor False')
+    own = recording.corrections if wanted in ("auto", True) else None
+    if own is not None:
+        stored = getattr(recording.frames, "pixels", None)
+        if isinstance(stored, Pixels) and stored.flip_y != flip_y:
+            own = own.flipped()
+    own = own or Corrections()
+    given = Corrections(
+        dark=as_frame(options.get("dark"), "dark", path),
+        gain=as_frame(options.get("gain"), "gain", path),
+        excluded=as_mask(options.get("excluded_pixels"), frames.frame_shape, path),
+    )
+    return Corrections(
+        dark=own.dark if given.dark is None else given.dark,
+        gain=own.gain if given.gain is None else given.gain,
+        excluded=own.excluded if given.excluded is None else given.excluded,
+        repair=options.get("repair", own.repair),
+        allow_empty=bool(options.get("allow_empty", own.allow_empty)),
+    ).checked(frames.frame_shape, path)
 
 
 def _fill(stored: np.dtype[Any], options: Mapping[str, Any]) -> float:
@@ -649,12 +685,10 @@ def _axes(recording: Recording, scan: Scan, source: LazyFrames, flat: bool) -> l
     ]
 
 
-def _provenance(
-    recording: Recording,
-    scan: Scan,
-    flip_y: bool | None,
-    roi_index: npt.NDArray[np.int64] | None,
-) -> dict[str, Any]:
+def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
+    """Describe how the data came about, for ``original_metadata``."""
+    scan, flip_y, roi_index = arranged.scan, arranged.flip_y, arranged.roi_index
+    frames = arranged.source.frames
     result: dict[str, Any] = {
         "version": __version__,
         "format": recording.format,
@@ -672,4 +706,11 @@ def _provenance(
         result["roi_flat_index"] = roi_index
     if (mask := scan.missing_mask) is not None:
         result["missing_mask"] = mask
+    if isinstance(frames, Corrected):
+        given = frames.corrections
+        result["corrections"] = {
+            "dark": given.dark is not None,
+            "gain": given.gain is not None,
+            "excluded_pixels": 0 if given.excluded is None else int(given.excluded.sum()),
+        }
     return result

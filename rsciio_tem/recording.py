@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsciio_tem.corrections import Corrections
 from rsciio_tem.errors import Problem
 from rsciio_tem.frames import Frames
 from rsciio_tem.scan import Scan, ScanHint, ScanRequest, decimated, propose, resolve_scan
@@ -56,6 +57,8 @@ class Recording:
         Scan shapes that the header speaks for.
     times : Times, optional
         Access to per-frame times.
+    corrections : Corrections, optional
+        Dark frame, gain and excluded pixels that come with the recording, oriented as its frames.
     layers : int
         Frames recorded at each scan position (energy thresholds, counters).
     layer_axis : Axis
@@ -75,6 +78,7 @@ class Recording:
     scan_axes: tuple[Axis, ...] = ()
     hints: tuple[ScanHint, ...] = ()
     times: Times | None = None
+    corrections: Corrections | None = None
     layers: int = 1
     layer_axis: Axis = Axis("layer")
     metadata: dict[str, Any] = field(default_factory=dict)

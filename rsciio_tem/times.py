@@ -211,6 +211,8 @@ def exposure_lines(exposure_ns: Ints) -> LineGuess | None:
     values, counts = np.unique(exposure, return_counts=True)
     dwell = int(values[np.argmax(counts)])
     long = np.flatnonzero(exposure > 1.5 * dwell)
+    if len(long) > 3 and exposure[long[0]] > 2 * np.median(exposure[long[1:]]):
+        long = long[1:]  # the camera waited for the scan to start
     if len(long) < 3 or dwell <= 0:
         return None
     distances = np.diff(long)

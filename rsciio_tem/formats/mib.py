@@ -158,9 +158,13 @@ def parse_header(head: bytes, path: str) -> Header:
     thresholds: tuple[float, ...] = ()
     dacs: list[dict[str, int]] = []
     if field(14) and field(14) != "MQ1A":
-        thresholds = tuple(t for i in THRESHOLDS if (t := headers.number(field(i))) is not None)
+        # each keeps its place; some versions write malformed ones (0.000000+0)
+        found = [headers.number(field(i)) for i in THRESHOLDS]
+        thresholds = tuple(math.nan if t is None else t for t in found)
+        # Lancelot cameras put a block OPT1, ..., END1 ahead of the DACs
+        chips_at = fields.index("END1") + 1 if "END1" in fields else 22
         for chip in range(chips):
-            at = 22 + 28 * chip
+            at = chips_at + 28 * chip
             if not field(at).startswith("3"):  # 3RX, or 3.0 for the previous chip
                 break
             values = [_int(field(at + 1 + i)) for i in range(27)]
@@ -230,12 +234,13 @@ def _pixels(header: Header, gap: int | str | None, layout: str, path: str) -> It
                 yield Pixels((height, width), np.dtype("u1"), "bits-be", flip_y=True)
             return
         stored = np.dtype(f">u{bits // 8}")
-        if isinstance(gap, int) and gap and height == width == 2 * CHIP:
+        between = _gap(gap, layout)
+        if between and height == width == 2 * CHIP:
             yield Pixels(
-                (height + gap, width + gap),
+                (height + between, width + between),
                 stored,
                 tiles=tuple(
-                    Tile(r, c, r and r + gap, c and c + gap, False)
+                    Tile(r, c, r and r + between, c and c + between, False)
                     for r in (0, CHIP)
                     for c in (0, CHIP)
                 ),
@@ -253,7 +258,10 @@ def _pixels(header: Header, gap: int | str | None, layout: str, path: str) -> It
         12: ("medipix12", ">u2"),
         24: ("medipix24", ">u4"),
     }
-    for depth in [header.depth] if header.depth else [12, 6, 24, 1]:
+    depths = [header.depth] if header.depth else [12, 6, 24, 1]
+    if not header.depth and width == 2 * CHIP * header.chips:
+        depths = [24, 12, 6, 1]  # twice the columns of the chips
+    for depth in depths:
         packing, stored_type = packings[depth]
         # 24-bit frames are two 12-bit images; the header counts the columns of both
         widths = [width // 2, width] if depth == 24 else [width]
@@ -268,10 +276,7 @@ def _pixels(header: Header, gap: int | str | None, layout: str, path: str) -> It
                 yield Pixels((height, columns), stored, packing, flip_y=True)
                 continue
             quad = layout.lower().startswith("2x2") and blocks == 4
-            if gap == "header":
-                between = 2 if layout.upper().endswith("G") else 0
-            else:
-                between = int(gap or 0)
+            between = _gap(gap, layout)
             if quad:
                 tiles = quad_tiles(height, CHIP, between)
                 shape = (2 * height + between, 2 * CHIP + between)
@@ -291,6 +296,13 @@ def _pixels(header: Header, gap: int | str | None, layout: str, path: str) -> It
                 stored_shape=(height, columns),
                 flip_y=True,
             )
+
+
+def _gap(gap: int | str | None, layout: str) -> int:
+    """Return the number of pixels to put between chips."""
+    if gap == "header":
+        return 2 if layout.upper().endswith("G") else 0
+    return int(gap or 0)
 
 
 def _hypotheses(header: Header, pixels: Pixels) -> list[Problem]:
@@ -407,7 +419,19 @@ def _describe(
         problems.append(
             Problem("warning", f"the last frame is incomplete ({rest} of {stride} bytes), ignored.")
         )
-    problems += _hypotheses(header, pixels)
+    if count > 1 and header.sequence >= 0:
+        last = peek(start + (count - 1) * stride, 16).split(b",")
+        number = _int(last[1].decode("latin-1").strip()) if len(last) > 2 else -1
+        if (lost := number - header.sequence - (count - 1)) > 0:
+            problems.append(
+                Problem(
+                    "warning",
+                    f"{lost} frames were lost: they are numbered {header.sequence} to {number}, "
+                    f"but only {count} are stored.",
+                    "Frames after the loss are shifted against the scan.",
+                )
+            )
+    problems += _hypotheses(replace(header, layout=named), pixels)
     return _Layout(header, pixels, start, stride, count, hdr, tuple(problems))
 
 
@@ -467,8 +491,8 @@ def parse_hdr_file(hdr_file: str | os.PathLike[str]) -> dict[str, str]:
     return _parse_hdr(content)
 
 
-def _hdr_hints(hdr: dict[str, str], count: int) -> list[ScanHint]:
-    """Read the scan shape from what the .hdr says about scan and triggers."""
+def _hdr_hints(hdr: dict[str, str], count: int, layers: int = 1) -> list[ScanHint]:
+    """Read the shape of a scan of `count` positions from what the .hdr says about triggers."""
 
     def whole(name: str) -> int:
         value = headers.number(headers.value_of(hdr, name))
@@ -488,11 +512,13 @@ def _hdr_hints(hdr: dict[str, str], count: int) -> list[ScanHint]:
             reason += f"; {stored} frames are stored per line, {stored - columns} of them flyback"
         hints.append(ScanHint("header", (lines, columns), 0.95, reason, line=stored))
     total = in_acquisition or count
+    if layers > 1:  # whether the .hdr counts positions or frames is not known
+        total = min(total, count)
     if 1 < per_trigger < min(total, count):
         hints.append(
             ScanHint(
                 "trigger",
-                (-(-min(total, count) // per_trigger), per_trigger),
+                (-(-total // per_trigger), per_trigger),
                 0.9,
                 f"the .hdr says {per_trigger} frames per trigger"
                 + (f" of {in_acquisition} frames" if in_acquisition else ""),
@@ -624,13 +650,19 @@ def _members(first: DataFile, described: _Layout) -> tuple[list[DataFile], list[
     ends = np.cumsum(frames)
     begins = ends - frames
     start = described.header.sequence - int(begins[here])
-    same_type = files.read_start(first.path, 44)[10:]
+
+    def beginning(i: int) -> tuple[int, list[bytes]]:
+        """Return the first frame's number, and what must be the same in all files."""
+        head = files.read_start(found[i].path, 64).split(b",")
+        number = _int(head[1].decode("latin-1").strip()) if len(head) > 1 else -1
+        return number, [head[0], *head[2:8]]
+
+    _, same_type = beginning(here)
 
     def continues(i: int) -> bool:
-        head = files.read_start(found[i].path, 44)
-        number = _int(head[4:10].decode("latin-1").strip())
+        number, kind = beginning(i)
         expected = (start + int(begins[i]) - 1) % 999_999 + 1
-        return head[10:] == same_type and number in (expected, start + int(begins[i]))
+        return kind == same_type and number in (expected, start + int(begins[i]))
 
     def reach(direction: int) -> int:
         last = here
@@ -647,13 +679,19 @@ def _members(first: DataFile, described: _Layout) -> tuple[list[DataFile], list[
     problems = []
     for i in (low - 1, high + 1):
         if 0 <= i < len(found):
-            number = _int(files.read_start(found[i].path, 10)[4:10].decode("latin-1"))
-            text = (
-                f"{os.path.basename(found[i].path)} is not read with {own}: it begins with frame "
-                f"number {number}, which does not continue the numbering."
-            )
-            lost = number > 1 and i > high
+            number, kind = beginning(i)
+            reason = f"it begins with frame number {number}, which does not continue the numbering"
+            if not frames[i]:
+                reason = "it holds no complete frame"
+            elif kind != same_type:
+                reason = "its frames are of another kind"
+            text = f"{os.path.basename(found[i].path)} is not read with {own}: {reason}."
+            lost = number > 1 and i > high and kind == same_type
             problems.append(Problem("warning" if lost else "info", text))
+    for i in range(low, high + 1):
+        if i != here and (rest := found[i].size % described.stride):
+            name = os.path.basename(found[i].path)
+            problems.append(Problem("warning", f"{name} ends with {rest} bytes of a frame."))
     return found[low : high + 1], problems
 
 
@@ -686,7 +724,11 @@ def _mib_of(hdr_path: str) -> str:
         name, suffix = os.path.splitext(entry)
         if suffix.lower() != ".mib" or not name.lower().startswith(stem):
             continue
-        if re.fullmatch(r"[_-]?\d*", name[len(stem) :]):
+        rest = name[len(stem) :]
+        if not rest:
+            return os.path.join(folder, entry)
+        # scan1.hdr is not the side file of scan12.mib
+        if re.fullmatch(r"[_\-. ]\d+" if stem[-1:].isdigit() else r"[_\-. ]?\d+", rest):
             matches.append(entry)
     if not matches:
         raise FormatError(
@@ -731,6 +773,8 @@ def parse(
         path = _mib_of(asked)
     if gap not in (None, "header") and not (isinstance(gap, int) and 0 <= gap <= 64):
         raise ValueError(f'gap={gap!r} is neither None, "header" nor a number of pixels')
+    if layout.lower() not in ("auto", "1x1", "2x2", "2x2g", "nx1", "nx1g"):
+        raise ValueError(f"layout={layout!r} is none of auto, 1x1, 2x2, 2x2G, Nx1, Nx1G")
     if depth not in (None, 1, 6, 12, 24):
         raise ValueError(f"depth={depth!r} is none of 1, 6, 12, 24")
     file = DataFile.of(path)
@@ -749,6 +793,10 @@ def parse(
     if not single_file and described.start == 0 and header.sequence >= 0:
         members, more = _members(file, described)
         problems += more
+    if members[0] != file:  # what is said about the whole recording is said by its first frame
+        header = parse_header(files.read_start(members[0].path, _HEAD), members[0].path)
+        header = header if depth is None else replace(header, depth=depth)
+        described = replace(described, header=header)
     counts = [
         described.count if f is file or f == file else f.size // described.stride for f in members
     ]
@@ -775,7 +823,8 @@ def parse(
     mib_times = times.Times(
         count,
         reader,
-        resolution_ns=100 if header.utc else 2000,
+        # of MQ1A, of the local time, of the headers of 2015
+        resolution_ns=100 if header.utc else 2000 if "." in header.local_time[-7:-6] else 1_000_000,
         external_trigger=_external_trigger(hdr),
     )
     return Recording(
@@ -783,7 +832,7 @@ def parse(
         path=path,
         frames=frames,
         signal_axes=(Axis(), Axis()),
-        hints=tuple(_hdr_hints(hdr or {}, count // n_layers)),
+        hints=tuple(_hdr_hints(hdr or {}, count // n_layers, n_layers)),
         times=mib_times,
         layers=n_layers,
         layer_axis=Axis("counter"),
@@ -822,7 +871,7 @@ def _layers(
     if not header.colour and not hdr:
         steps = np.diff(part.time_ns[: 2 * (len(part) // 2)])
         inside, between = steps[::2], steps[1::2]
-        if not len(between) or inside.max() > 0.5 * between.min():
+        if not len(between) or inside.max() >= 0.5 * between.min():
             problems.append(
                 Problem(
                     "warning",
@@ -1055,7 +1104,7 @@ def _properties(described: _Layout, path: str, size: int, count: int) -> MIBProp
     header, pixels = described.header, described.pixels
     found = MIBProperties()
     found.path, found.buffer, found.file_size = path, not path, size
-    found.merlin_size = (pixels.shape[1], pixels.shape[0])
+    found.merlin_size = (pixels.shape[0], pixels.shape[1])
     found.assembly_size = {1: "single", 4: "quad"}.get(header.chips, f"{header.chips} chips")
     found.raw = header.raw
     found.packed = header.raw
@@ -1122,7 +1171,7 @@ def load_mib_data(
     lazy, chunks, first_frame, last_frame, navigation_shape
         As in `file_reader`.
     mmap_mode : {None, "r", "c"}
-        Mode of the memory map.
+        Mode of the memory map; by default copy-on-write, read-only if `lazy`.
     distributed : bool, optional
         Has no effect, see `file_reader`.
     mib_prop : MIBProperties, optional
@@ -1132,7 +1181,8 @@ def load_mib_data(
     print_info : bool
         Print the properties.
     return_mmap : bool
-        Return a memory map where the pixels are plain; RAW pixels are decoded.
+        Return a memory map where the pixels are plain; RAW pixels are decoded. Otherwise scan
+        axes of length 1 are left out, as RosettaSciIO does.
 
     Returns
     -------
@@ -1147,6 +1197,7 @@ def load_mib_data(
         Lazy loading from bytes, or headers without a memory map, is asked for.
     """
     _warn_distributed(distributed)
+    mmap_mode = mmap_mode or ("r" if lazy else "c")
     in_memory = isinstance(path, (bytes, bytearray, memoryview))
     if in_memory and lazy:
         raise ValueError("loading lazily from bytes is not possible")
@@ -1217,6 +1268,8 @@ def load_mib_data(
             data = np.empty((n, *pixels.shape), pixels.dtype)
             pixels.decode(np.asarray(raw), data)
             data = data.reshape(shape)
+    if not return_mmap:
+        data = data.reshape(*(k for k in nav_shape if k != 1), *pixels.shape)
     if not return_headers:
         return data
     head = column(0, described.header.size)
@@ -1226,6 +1279,8 @@ def load_mib_data(
 def _header_bytes(found: Any, max_index: int) -> npt.NDArray[np.uint8]:
     """Return headers, in whatever form, as an array (frames, bytes)."""
     flat = np.atleast_1d(np.asarray(found)).reshape(-1)
+    if not flat.size:
+        return np.empty((0, 0), np.uint8)
     if max_index is not None and max_index >= 0:
         flat = flat[:max_index]
     if flat.dtype.kind != "S":

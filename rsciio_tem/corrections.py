@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Dark frame, gain map and excluded pixels, applied while frames are read.
+
+The arithmetic is LiberTEM's: ``(raw - dark) * gain`` in floating point, then every excluded pixel
+becomes the mean of its neighbours (corners included) that are not excluded themselves, taken from
+the corrected frame. Excluded pixels are never sources, so the order does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.backends import Backend
+from rsciio_tem.errors import FormatError
+from rsciio_tem.frames import FrameIndex, Frames
+from rsciio_tem.pixels import Region, full_region
+
+__all__ = ["Corrected", "Corrections", "Repair", "as_frame", "as_mask"]
+
+Repair = Literal["mean8", "fill"]
+
+#: Bytes of raw pixels corrected at a time, so that they stay in cache.
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Corrections:
+    """What to correct, as images of the shape and orientation of a returned frame.
+
+    Parameters
+    ----------
+    dark, gain : ndarray, optional
+        Subtracted first, multiplied second.
+    excluded : ndarray of bool, optional
+        Pixels to replace by their neighbours.
+    repair : {"mean8", "fill"}
+        "mean8" uses the pixels that touch an excluded one. "fill" looks further out, ring by
+        ring, where all of these are excluded too (the inside of a cluster).
+    allow_empty : bool
+        With "mean8", leave a pixel without usable neighbours as it is; otherwise an error.
+    """
+
+    dark: npt.NDArray[Any] | None = None
+    gain: npt.NDArray[Any] | None = None
+    excluded: npt.NDArray[np.bool_] | None = None
+    repair: Repair = "mean8"
+    allow_empty: bool = False
+
+    def __bool__(self) -> bool:
+        return (
+            self.dark is not None
+            or self.gain is not None
+            or (self.excluded is not None and bool(self.excluded.any()))
+        )
+
+    def checked(self, shape: tuple[int, ...], path: str) -> Corrections:
+        """Return these corrections, if they fit frames of `shape`; otherwise a FormatError."""
+        for name in ("dark", "gain", "excluded"):
+            image = getattr(self, name)
+            if image is not None and image.shape != shape:
+                raise FormatError(
+                    path,
+                    f"{name} has shape {image.shape}, the frames {shape}.",
+                    "Pass an image of the shape of a frame, or corrections=False.",
+                )
+        if self.repair not in get_args(Repair):
+            raise ValueError(f"repair={self.repair!r} is none of {', '.join(get_args(Repair))}")
+        if self.excluded is not None and self.excluded.any():
+            _patches(self.excluded, self.repair, self.allow_empty, path)
+        return self
+
+    def flipped(self) -> Corrections:
+        """Return the corrections for frames shown upside down."""
+
+        def turned(image: npt.NDArray[Any] | None) -> Any:
+            return None if image is None else image[::-1]
+
+        return replace(
+            self, dark=turned(self.dark), gain=turned(self.gain), excluded=turned(self.excluded)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Patches:
+    """For each pixel to replace, the flat positions whose mean it gets."""
+
+    pixels: npt.NDArray[np.int64]
+    bounds: npt.NDArray[np.int64]  # sources of pixel i are sources[bounds[i]:bounds[i + 1]]
+    sources: npt.NDArray[np.int64]
+    reach: int  # largest distance of a source along any axis
+
+
+def _patches(
+    excluded: npt.NDArray[np.bool_], repair: Repair, allow_empty: bool, path: str
+) -> _Patches:
+    """Collect the usable neighbours of every excluded pixel."""
+    shape = excluded.shape
+    pixels, bounds, sources, reach, helpless = [], [0], [], 1, []
+    for position in np.argwhere(excluded):
+        found: list[int] = []
+        for radius in range(1, max(shape) if repair == "fill" else 2):
+            around = [
+                range(max(0, p - radius), min(n, p + radius + 1))
+                for p, n in zip(position.tolist(), shape, strict=True)
+            ]
+            found = [
+                int(np.ravel_multi_index(place, shape))
+                for place in product(*around)
+                if not excluded[place]
+            ]
+            if found:
+                reach = max(reach, radius)
+                break
+        if not found:
+            helpless.append(tuple(position.tolist()))
+            continue
+        pixels.append(int(np.ravel_multi_index(tuple(position), shape)))
+        sources.extend(found)
+        bounds.append(len(sources))
+    if helpless and not allow_empty:
+        raise FormatError(
+            path,
+            f"{len(helpless)} excluded pixels have no usable neighbour, the first at "
+            f"{helpless[0]}.",
+            'Pass repair="fill" to look further out, or allow_empty=True to leave them.',
+        )
+    return _Patches(
+        np.array(pixels, np.int64), np.array(bounds, np.int64), np.array(sources, np.int64), reach
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """Frames that are corrected while they are loaded.
+
+    Parameters
+    ----------
+    frames : Frames
+        The raw ones.
+    corrections : Corrections
+        Checked against the shape of a frame.
+    path : str
+        For messages.
+    fill : float
+        Value of blanks: what was never recorded has no dark current either.
+    """
+
+    frames: Frames
+    corrections: Corrections
+    path: str
+    fill: float = 0
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self.frames.frame_shape
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Single precision for 8 and 16 bit, double for more."""
+        return np.result_type(np.float32, self.frames.dtype)
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return self.frames.blanks
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: FrameIndex, /) -> Corrected:
+        return replace(self, frames=self.frames[index])
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> Corrected:
+        """Return the same frames, read in another way; see `Frames`."""
+        frames = self.frames.configured(
+            backend=backend, flip_y=flip_y, native=native, frame_shape=frame_shape
+        )
+        return replace(self, frames=frames, fill=self.fill if fill is None else fill)
+
+    @cached_property
+    def _plan(self) -> _Patches | None:
+        given = self.corrections
+        if given.excluded is None or not given.excluded.any():
+            return None
+        return _patches(given.excluded, given.repair, given.allow_empty, self.path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "frames": self.frames,
+            "corrections": self.corrections,
+            "path": self.path,
+            "fill": self.fill,
+        }
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it, corrected."""
+        from rsciio_tem import kernels
+
+        shape = self.frame_shape
+        region = region or full_region(shape)
+        plan = self._plan
+        reach = plan.reach if plan else 0
+        # the neighbours of a pixel at the region's edge are needed as well
+        wide = tuple(
+            slice(max(0, s.start - reach), min(n, s.stop + reach))
+            for s, n in zip(region, shape, strict=True)
+        )
+        wide_shape = tuple(s.stop - s.start for s in wide)
+        inside = (
+            slice(None),
+            *(
+                slice(r.start - w.start, r.stop - w.start)
+                for r, w in zip(region, wide, strict=True)
+            ),
+        )
+        precision = self.dtype
+        dark = _part(self.corrections.dark, wide, wide_shape, precision, 0)
+        gain = _part(self.corrections.gain, wide, wide_shape, precision, 1)
+        local = _local(plan, shape, region, wide) if plan else None
+        count = math.prod(wide_shape)
+        step = max(1, _BLOCK // max(1, count * self.frames.dtype.itemsize))
+        n = len(self)
+        raw = np.empty((min(step, n), *wide_shape), self.frames.dtype.newbyteorder("="))
+        values = np.empty((len(raw), count), precision)
+        for first in range(0, n, step):
+            m = min(step, n - first)
+            self.frames[first : first + m].load(raw[:m], wide)
+            kernels.correct(raw[:m].reshape(m, count), dark, gain, values[:m])
+            if local is not None:
+                kernels.patch(values[:m], *local)
+            out[first : first + m] = values[:m].reshape(m, *wide_shape)[inside]
+        if (blanks := self.blanks) is not None:
+            out[blanks] = self.fill
+
+
+def _part(
+    image: npt.NDArray[Any] | None,
+    region: Region,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    default: float,
+) -> npt.NDArray[Any]:
+    if image is None:
+        return np.full(math.prod(shape), default, dtype)
+    return np.ascontiguousarray(image[region], dtype).reshape(-1)
+
+
+def _local(
+    plan: _Patches, shape: tuple[int, ...], region: Region, wide: Region
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Express the patches within `region` in positions of the wider region."""
+    places = np.array(np.unravel_index(plan.pixels, shape)).reshape(len(shape), -1)
+    starts = np.array([s.start for s in region])[:, np.newaxis]
+    stops = np.array([s.stop for s in region])[:, np.newaxis]
+    wanted = ((places >= starts) & (places < stops)).all(axis=0)
+    sizes = tuple(s.stop - s.start for s in wide)
+    origin = [s.start for s in wide]
+
+    def moved(flat: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        axes = np.unravel_index(flat, shape)
+        shifted = tuple(a - o for a, o in zip(axes, origin, strict=True))
+        return np.asarray(np.ravel_multi_index(shifted, sizes), np.int64)
+
+    lengths = np.diff(plan.bounds)
+    keep = np.repeat(wanted, lengths)
+    bounds = np.concatenate([[0], np.cumsum(lengths[wanted])]).astype(np.int64)
+    return moved(plan.pixels[wanted]), bounds, moved(plan.sources[keep])
+
+
+# ---------------------------------------------------------------- what callers pass
+
+
+def as_frame(value: Any, name: str, path: str) -> npt.NDArray[Any] | None:
+    """Return a dark or gain image from an array or from a file of any format that we read.
+
+    A series is averaged.
+    """
+    if value is None:
+        return None
+    if isinstance(value, (str, os.PathLike)):
+        from rsciio_tem.api import load
+
+        (signal,) = load(value)[:1]
+        value = signal["data"]
+    image = np.asarray(value)
+    if image.dtype.kind not in "buifc":
+        raise FormatError(path, f"{name} is an image of type {image.dtype}, not of numbers.")
+    while image.ndim > 2:
+        image = image.mean(axis=0)
+    return image
+
+
+def as_mask(value: Any, shape: tuple[int, ...], path: str) -> npt.NDArray[np.bool_] | None:
+    """Return a mask of excluded pixels from a mask, coordinates, a sparse array, or a file."""
+    if value is None:
+        return None
+    if hasattr(value, "todense"):
+        value = np.asarray(value.todense())
+    if isinstance(value, tuple) and len(value) == len(shape) and np.ndim(value[0]) == 1:
+        mask = np.zeros(shape, bool)
+        try:
+            mask[tuple(np.asarray(v, np.int64) for v in value)] = True
+        except IndexError as error:
+            raise FormatError(path, f"an excluded pixel is outside of {shape}: {error}.") from None
+        return mask
+    image = as_frame(value, "excluded_pixels", path)
+    return None if image is None else image.astype(bool)
