@@ -127,6 +127,8 @@ def _upstream(path: str) -> ModuleType:
     from rsciio import IO_PLUGINS
 
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
+    if suffix in registry.CONTESTED:
+        return importlib.import_module(registry.CONTESTED[suffix][1])
     others = [p for p in IO_PLUGINS if not p["api"].startswith("rsciio_tem.")]
     named = [p for p in others if suffix in [n.lower() for n in (p["name"], *p["name_aliases"])]]
     listed = [p for p in others if suffix and suffix in p["file_extensions"]]

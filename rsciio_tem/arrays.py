@@ -271,6 +271,8 @@ def from_array(
     ValueError
         The array does not divide into frames as asked.
     """
+    if not hasattr(array, "shape"):
+        array = np.asarray(array)
     is_dask = hasattr(array, "dask") and hasattr(array, "rechunk")
     shape = tuple(array.shape)
     if any(not isinstance(n, (int, np.integer)) for n in shape):
@@ -281,6 +283,11 @@ def from_array(
         if math.prod(shape) % math.prod(sig_shape):
             raise ValueError(f"an array of {shape} does not divide into frames of {sig_shape}")
         if shape[len(shape) - len(sig_shape) :] != sig_shape:
+            if not hasattr(array, "reshape"):  # h5py, zarr
+                raise ValueError(
+                    f"a {type(array).__name__} of {shape} cannot be cut anew into frames of "
+                    f"{sig_shape}; pass dask.array.from_array(...) of it"
+                )
             array = array.reshape(-1, *sig_shape)
             shape = array.shape
         sig_dims = len(sig_shape)
@@ -288,7 +295,7 @@ def from_array(
         raise ValueError(f"sig_dims={sig_dims} for an array with {len(shape)} axes")
     nav_shape, frame_shape = shape[: len(shape) - sig_dims], shape[len(shape) - sig_dims :]
     dtype = np.dtype(array.dtype)
-    if dtype.hasobject or dtype.fields:
+    if dtype.kind not in "buifc":
         raise ValueError(f"pixels of type {dtype} are no numbers")
     frames: ArrayFrames | DaskFrames
     if is_dask:

@@ -144,8 +144,9 @@ def _electrons(material: Material, count: int, rng: np.random.Generator) -> Floa
     distance = np.where(kind == n, 40 * np.sqrt(-2 * np.log(u)), distance)
     distance = np.where(kind == n + 1, 46 + 9 * (np.sqrt(-np.log(u)) - 0.9), distance)
     angle = rng.random(count) * 2 * np.pi
-    place: Floats = distance[:, np.newaxis] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    return place + np.concatenate([material.spots, np.zeros((2, 2))])[kind]
+    place: Floats = np.concatenate([material.spots, np.zeros((2, 2))])[kind]
+    place += distance[:, np.newaxis] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    return place
 
 
 # ---------------------------------------------------------------- files

@@ -130,6 +130,8 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
 
     check()
     folder, base = os.path.split(name)
+    if folder and not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
     temporary = os.path.join(folder, f".{base}.{secrets.token_hex(4)}.part")
     try:
         yield temporary

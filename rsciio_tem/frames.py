@@ -9,7 +9,7 @@ an array. `FrameTable` is the kind for frames that lie in files at computable pl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +21,17 @@ from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.pixels import Pixels, Region, full_region
 
-__all__ = ["RUN", "FrameIndex", "FrameTable", "Frames", "Mosaic", "Span", "blanks_of", "runs_of"]
+__all__ = [
+    "RUN",
+    "FrameIndex",
+    "FrameTable",
+    "Frames",
+    "Mosaic",
+    "Span",
+    "Transformed",
+    "blanks_of",
+    "runs_of",
+]
 
 #: Frames at evenly spaced places of one file. File header, frame header, frame footer and gaps are
 #: nothing but `start` and `stride`.
@@ -418,3 +428,60 @@ class Mosaic:
             out[...] = self.fill
         for part, there, source_region in pieces:
             part.load(out[(slice(None), *there)], source_region)
+
+
+@dataclass(frozen=True, eq=False)
+class Transformed:
+    """Frames whose pixels are changed after they were loaded, each by itself.
+
+    Parameters
+    ----------
+    frames : Frames
+        The frames as stored.
+    change : callable
+        Changes an array of pixels in place; a function of a module, so that it can be pickled.
+    """
+
+    frames: Frames
+    change: Callable[[npt.NDArray[Any]], None]
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self.frames.frame_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return self.frames.dtype
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return self.frames.blanks
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: FrameIndex, /) -> Transformed:
+        return replace(self, frames=self.frames[index])
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> Transformed:
+        """Return the same frames, read in another way; see `Frames`."""
+        frames = self.frames.configured(
+            backend=backend, fill=fill, flip_y=flip_y, native=native, frame_shape=frame_shape
+        )
+        return replace(self, frames=frames)
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        self.frames.load(out, region)
+        self.change(out)

@@ -11,7 +11,7 @@ from typing import Any
 from rsciio_tem.errors import FormatError
 from rsciio_tem.files import read_start
 
-__all__ = ["comma_fields", "key_values", "number", "side_parameters", "value_of"]
+__all__ = ["comma_fields", "key_values", "number", "side_parameters", "value_of", "xml_tree"]
 
 #: No side file of any format comes near this; what is larger is something else.
 _SIDE_FILE_LIMIT = 1 << 20
@@ -78,3 +78,53 @@ def side_parameters(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(params, dict):
         raise FormatError(path, "has no table [params].")
     return params
+
+
+def xml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read an XML file as nested dictionaries of text.
+
+    Attributes and child elements become keys, dots in names become levels. Of repeated elements
+    the last is found under the name, all of them in a list under ``<name>_list``.
+
+    Raises
+    ------
+    FormatError
+        It is too large for a description, or no XML.
+    """
+    from xml.etree import ElementTree
+
+    content = read_start(path, _SIDE_FILE_LIMIT + 1)
+    if len(content) > _SIDE_FILE_LIMIT:
+        raise FormatError(path, "is larger than 1 MiB, so it is no description of a recording.")
+    if b"<!ENTITY" in content:
+        raise FormatError(path, "defines XML entities, which no description of a recording does.")
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise FormatError(path, f"is no valid XML: {error}.") from None
+    tree = _element(root, 0, path)
+    return tree if isinstance(tree, dict) else {root.tag: tree}
+
+
+def _element(element: Any, depth: int, path: str | os.PathLike[str]) -> Any:
+    if depth > 50:
+        raise FormatError(path, "nests its elements more than 50 deep.")
+    text = (element.text or "").strip()
+    if not len(element) and not element.attrib:
+        return text
+    tree: dict[str, Any] = dict(element.attrib)
+    if text:
+        tree["text"] = text
+    for child in element:
+        value = _element(child, depth + 1, path)
+        *levels, name = str(child.tag).split(".")
+        place = tree
+        for level in levels:
+            inner = place.setdefault(level, {})
+            if not isinstance(inner, dict):
+                inner = place[level] = {"text": inner}
+            place = inner
+        if name in place:
+            place.setdefault(f"{name}_list", [place[name]]).append(value)
+        place[name] = value
+    return tree

@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["correct", "patch", "unpack_medipix", "unpack_u12"]
+__all__ = ["correct", "patch", "swap_rows", "unpack_medipix", "unpack_u12"]
 
 _jit = nb.njit(nogil=True, cache=True, boundscheck=False)
 
@@ -173,6 +173,8 @@ def unpack_medipix(
     """
     rows, columns = shape
     pixels_per_word = {"medipix1": 64, "medipix6": 8}.get(packing, 4)
+    if columns % pixels_per_word or row_pixels % pixels_per_word or first_pixel % pixels_per_word:
+        raise ValueError(f"rows of {columns} pixels are no whole 64-bit words")
     out_words = 8 // out.itemsize
     if columns % out_words or to[1] % out_words or out.shape[2] % out_words:
         # The chip does not begin or end on a word of the assembled frame (a gap between chips).
@@ -227,6 +229,60 @@ def _unpack_u12(raw, out, big):
 def unpack_u12(raw: npt.NDArray[np.uint8], out: npt.NDArray[np.uint16], big: bool) -> None:
     """Unpack two 12-bit pixels from every three bytes; shapes (frames, bytes), (frames, pixels)."""
     _unpack_u12(raw, out, big)
+
+
+# ---------------------------------------------------------------- byte order
+
+
+@_jit
+def _swap_rows2(raw, stride, out, row, flip):
+    rows = out.shape[1] // row
+    for f in range(len(out)):
+        for r in range(rows):
+            start = f * stride + r * row * 2
+            source = raw[start : start + row * 2].view(np.uint16)
+            begin = (rows - 1 - r if flip else r) * row
+            target = out[f, begin : begin + row]
+            for i in range(row):
+                x = source[i]
+                target[i] = (x << np.uint16(8)) | (x >> np.uint16(8))
+
+
+@_jit
+def _swap_rows4(raw, stride, out, row, flip):
+    rows = out.shape[1] // row
+    low = np.uint32(0x00FF00FF)
+    for f in range(len(out)):
+        for r in range(rows):
+            start = f * stride + r * row * 4
+            source = raw[start : start + row * 4].view(np.uint32)
+            begin = (rows - 1 - r if flip else r) * row
+            target = out[f, begin : begin + row]
+            for i in range(row):
+                x = source[i]
+                x = ((x & low) << np.uint32(8)) | ((x >> np.uint32(8)) & low)
+                target[i] = (x << np.uint32(16)) | (x >> np.uint32(16))
+
+
+def swap_rows(raw: npt.NDArray[np.uint8], out: npt.NDArray[Any], row: int, flip: bool) -> None:
+    """Swap the bytes of 2- or 4-byte pixels on their way from a block of frames to `out`.
+
+    Parameters
+    ----------
+    raw : ndarray of uint8, shape (frames, bytes)
+        Contiguous along the last axis.
+    out : ndarray, C-contiguous
+        Unsigned or signed integers or floats of 2 or 4 bytes; frames along the first axis.
+    row : int
+        Pixels per row.
+    flip : bool
+        Write the rows in reverse order.
+    """
+    stride = raw.strides[0] if len(raw) > 1 else raw.shape[1]
+    flat = np.lib.stride_tricks.as_strided(raw, ((len(raw) - 1) * stride + raw.shape[1],), (1,))
+    unsigned = np.uint16 if out.itemsize == 2 else np.uint32
+    target = out.reshape(len(out), -1).view(unsigned)
+    (_swap_rows2 if out.itemsize == 2 else _swap_rows4)(flat, stride, target, row, flip)
 
 
 # ---------------------------------------------------------------- corrections

@@ -9,6 +9,7 @@ into the caller's array, for any rectangular region of the frame.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -81,6 +82,11 @@ def quad_tiles(rows: int, width: int = 256, gap: int = 0) -> tuple[Tile, ...]:
 def full_region(shape: tuple[int, ...]) -> Region:
     """Return the region that covers a whole frame."""
     return tuple(slice(0, n) for n in shape)
+
+
+def _compiled(nbytes: int) -> bool:
+    """Whether a compiled loop is at hand; plain pixels do not wait for numba to be imported."""
+    return "numba" in sys.modules and nbytes > 1 << 16
 
 
 @dataclass(frozen=True)
@@ -254,6 +260,13 @@ class Pixels:
         frames = frames[(slice(None), slice(None), *others)]
         if self.stored.isnative or self.stored.newbyteorder("=") != out.dtype:
             np.copyto(out, frames, casting="unsafe")
+            return
+        whole = all(s == slice(0, n) for s, n in zip(others, self.shape[1:], strict=True))
+        if whole and out.itemsize in (2, 4) and out.flags.c_contiguous and _compiled(out.nbytes):
+            from rsciio_tem import kernels
+
+            row = math.prod(self.shape[1:])
+            kernels.swap_rows(raw[:, : stored.shape[1] * out.itemsize], out, row, self.flip_y)
             return
         # numpy swaps bytes fast only over long contiguous runs: move first, then swap in place
         # while the frame is still in cache. Twice as fast as one strided swapping copy.

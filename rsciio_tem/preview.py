@@ -11,7 +11,8 @@ import math
 import os
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,9 @@ def find_disk(pattern: npt.NDArray[Any]) -> Disk | None:
     spread = (y.var() + x.var()) * 2 * math.pi / area
     at_edge = y.min() == 0 or x.min() == 0 or y.max() == rows - 1 or x.max() == columns - 1
     certain = not at_edge and spread < 1.3 and image[peak] > 3 * level
-    if not certain and (at_edge or radius > 0.35 * min(rows, columns)):
+    certain &= image[disk].sum() > 0.03 * image.sum()
+    if radius > 0.35 * min(rows, columns):
+        certain = False
         row, column, radius = (rows - 1) / 2, (columns - 1) / 2, min(rows, columns) / 8
     middle = (step - 1) / 2
     return Disk(row * step + middle, column * step + middle, radius * step, bool(certain))
@@ -138,7 +141,7 @@ def _region(bright: npt.NDArray[np.bool_], seed: tuple[int, int]) -> npt.NDArray
 
 
 def detectors(disk: Disk, shape: tuple[int, ...]) -> Detectors:
-    """Make virtual detectors: the disk, and the ring from a quarter beyond it to the edge.
+    """Make virtual detectors: the disk, and the ring from a quarter beyond it to the nearest edge.
 
     Parameters
     ----------
@@ -151,8 +154,9 @@ def detectors(disk: Disk, shape: tuple[int, ...]) -> Detectors:
     y, x = np.ogrid[:rows, :columns]
     distance = np.hypot(y - disk.row, x - disk.column)
     inner = max(1.25 * disk.radius, disk.radius + 1)
-    outer = min(disk.row, disk.column, rows - 1 - disk.row, columns - 1 - disk.column) + 0.5
-    if outer < 1.5 * inner:
+    edges = (disk.row, disk.column, rows - 1 - disk.row, columns - 1 - disk.column)
+    outer = min(edges) + 0.5
+    if outer < 1.5 * inner or outer < 0.4 * max(edges):  # the beam is far from the middle
         outer = float(distance.max()) + 0.5
     masks = np.stack([distance <= disk.radius, (distance >= inner) & (distance <= outer)])
     return Detectors(disk, inner, outer, masks)
@@ -218,7 +222,6 @@ _FRAME: Colour = (58, 63, 76)
 _INK: Colour = (236, 238, 243)
 _DIM: Colour = (158, 165, 180)
 _FAINT: Colour = (104, 111, 128)
-_FAINT: Colour = (104, 111, 128)
 _BRIGHT: Colour = (92, 214, 255)  # bright field
 _DARK: Colour = (150, 235, 140)  # dark field
 _MARGIN, _GAP, _HEIGHT = 32, 24, 280
@@ -237,23 +240,14 @@ class Sheet:
 @dataclass(frozen=True, eq=False)
 class _Panel:
     name: str
+    title: str
     caption: str
     image: Image.Image
     colour: Colour | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def _font(size: int) -> Any:
     return ImageFont.load_default(size)
-
-
-def _drawable(text: str) -> str:
-    """Replace what the built-in font has no glyph for; it knows ASCII only."""
-    for character, replacement in {"×": "x", "µ": "u", "μ": "u", "–": "-", "…": "..."}.items():
-        text = text.replace(character, replacement)
-    plain = unicodedata.normalize("NFKD", text)
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return plain.encode("ascii", "replace").decode("ascii")
 
 
 def _drawable(text: str) -> str:
@@ -311,7 +305,7 @@ def sheet(
         "pattern" and "frame".
     """
     single = navigator.size == 1
-    panels = [_pattern_panel(pattern, virtual, single)]
+    panels = [_pattern_panel(pattern, None if single else virtual, single)]
     if single:
         panels.insert(0, _frame_panel(pattern))
     else:
@@ -332,7 +326,7 @@ def _pattern_panel(
     name = "Frame, log scale" if single else "Sum of all frames, log scale"
     if pattern.ndim < 2:
         caption = f"{pattern.size} channels"
-        return _Panel("pattern", caption, _curve(_log(pattern)), None, {"title": name})
+        return _Panel("pattern", name, caption, _curve(_log(pattern)))
     pattern = _last_two(pattern)
     rows, columns = pattern.shape
     width, height = _extent(rows, columns)
@@ -348,17 +342,17 @@ def _pattern_panel(
         caption += ", disk in blue, ring in green"
     if virtual is not None and not virtual.disk.certain:
         caption = "no clear central disk: circles are a guess"
-    return _Panel("pattern", caption, image, None, {"title": name})
+    return _Panel("pattern", name, caption, image)
 
 
 def _frame_panel(pattern: npt.NDArray[Any]) -> _Panel:
     if pattern.ndim < 2:
-        return _Panel("frame", _span(pattern), _curve(_real(pattern)), None, {"title": "Frame"})
+        return _Panel("frame", "Frame", _span(pattern), _curve(_real(pattern)))
     pattern = _last_two(pattern)
     width, height = _extent(*pattern.shape)
     unit = _unit(pattern, False, np.ones(pattern.shape, np.bool_))
     image = _fitted(_coloured(unit, _GREY), width, height)
-    return _Panel("frame", _span(pattern), image, None, {"title": "Frame, linear scale"})
+    return _Panel("frame", "Frame, linear scale", _span(pattern), image)
 
 
 def _map_panel(
@@ -370,20 +364,23 @@ def _map_panel(
     colour: Colour | None = None,
 ) -> _Panel:
     valid = np.ones(values.shape, np.bool_) if missing is None else ~missing
-    while values.ndim > 2:
-        values, valid = values.sum(axis=0), valid.any(axis=0)
+    if values.ndim > 2:
+        caption += f", and over {math.prod(values.shape[:-2])}"
+        slow = tuple(range(values.ndim - 2))
+        values, valid = values.sum(axis=slow), np.asarray(valid.any(axis=slow))
     note = f"{caption}: {_span(values[valid])}"
     if min(values.shape) == 1 or values.ndim == 1:
         flat = np.where(valid, _real(values), np.nan).reshape(-1)
-        return _Panel(name, note, _curve(flat), colour, {"title": title})
+        title += ", by frame number"
+        return _Panel(name, title, note, _curve(flat, colour or _INK), colour)
     width, height = _extent(*values.shape)
     pixels = _coloured(_unit(values, False, valid), _GREY)
     pixels[~valid] = _MISSING
-    return _Panel(name, note, _fitted(pixels, width, height), colour, {"title": title})
+    return _Panel(name, title, note, _fitted(pixels, width, height), colour)
 
 
 def _last_two(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return values.sum(axis=tuple(range(values.ndim - 2)))
+    return np.asarray(values.sum(axis=tuple(range(values.ndim - 2))))
 
 
 def _log(values: npt.NDArray[Any]) -> Floats:
@@ -396,7 +393,8 @@ def _span(values: npt.NDArray[Any]) -> str:
     values = values[np.isfinite(values)]
     if not values.size:
         return "nothing"
-    return f"{compact(float(values.min()))} to {compact(float(values.max()))}"
+    low, high = compact(float(values.min())), compact(float(values.max()))
+    return f"{low} to {high}" if low != high else f"all {low}"
 
 
 def _extent(rows: int, columns: int) -> tuple[int, int]:
@@ -423,7 +421,7 @@ def _circle(
     image.paste(colour, (0, 0), mask.resize(image.size, Image.Resampling.BOX))
 
 
-def _curve(values: Floats) -> Image.Image:
+def _curve(values: Floats, colour: Colour = _INK) -> Image.Image:
     """Plot values as a curve; where there are more than fit, their range in each column."""
     width, height = round(1.25 * _HEIGHT), _HEIGHT
     image = Image.new("RGB", (width, height), (26, 29, 37))
@@ -432,9 +430,9 @@ def _curve(values: Floats) -> Image.Image:
         return image
     draw = ImageDraw.Draw(image)
     inset = 14
-    for part in range(1, 4):
-        y = inset + (height - 2 * inset) * part // 4
-        draw.line((0, y, width, y), fill=(44, 48, 60))
+    for quarter in range(1, 4):
+        level = inset + (height - 2 * inset) * quarter // 4
+        draw.line((0, level, width, level), fill=(44, 48, 60))
     low, high = float(finite.min()), float(finite.max())
     n = len(values)
     unit = (values - low) / (high - low) if high > low else np.full(n, 0.5)
@@ -444,8 +442,8 @@ def _curve(values: Floats) -> Image.Image:
     pen = ImageDraw.Draw(mask)
     good = np.isfinite(y)
     if n > 2 * width:
-        edges = np.linspace(0, n, width - 2 * inset + 1).astype(int)
-        for i, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        edges = np.linspace(0, n, width - 2 * inset + 1).astype(int).tolist()
+        for i, (a, b) in enumerate(pairwise(edges)):
             part = y[a:b][good[a:b]]
             if len(part):
                 left = (inset + i) * _FINE
@@ -462,7 +460,7 @@ def _curve(values: Floats) -> Image.Image:
             for i in np.flatnonzero(good).tolist():
                 px, py = points[i]
                 pen.ellipse((px - r, py - r, px + r, py + r), fill=255)
-    image.paste(_INK, (0, 0), mask.resize(image.size, Image.Resampling.BOX))
+    image.paste(colour, (0, 0), mask.resize(image.size, Image.Resampling.BOX))
     return image
 
 
@@ -484,7 +482,7 @@ def _compose(title: str, lines: Sequence[str], panels: Sequence[_Panel], footer:
         max(
             p.image.width,
             min(_HEIGHT, math.ceil(small.getlength(_drawable(p.caption)))),
-            math.ceil(normal.getlength(p.extra["title"])) + (20 if p.colour else 0),
+            math.ceil(normal.getlength(p.title)) + (20 if p.colour else 0),
         )
         for p in panels
     ]
@@ -520,7 +518,7 @@ def _compose(title: str, lines: Sequence[str], panels: Sequence[_Panel], footer:
         if panel.colour is not None:
             draw.ellipse((x, y + 5, x + 11, y + 16), fill=panel.colour)
             left += 20
-        draw.text((left, y), panel.extra["title"], font=normal, fill=_INK)
+        draw.text((left, y), panel.title, font=normal, fill=_INK)
         for i, text in enumerate(caption):
             draw.text((x, y + 26 + 21 * i), text, font=small, fill=_DIM)
         x += box + _GAP

@@ -558,7 +558,8 @@ def read(
         data = _lazy(source, chunks)
     else:
         frames = source.frames
-        if mmap_mode is not None and isinstance(frames, FrameTable) and not options.get("dtype"):
+        same = source.dtype == frames.dtype
+        if mmap_mode is not None and isinstance(frames, FrameTable) and same:
             view = frames.mapped(mmap_mode)
             data = None if view is None else view.reshape(source.shape)
         if data is None:

@@ -20,7 +20,7 @@ class Axis:
     """Calibration of one axis; the coordinate of index i is ``offset + i * scale``."""
 
     name: str = ""
-    units: str = ""
+    units: str | None = ""
     scale: float = 1.0
     offset: float = 0.0
 

@@ -81,8 +81,8 @@ def one_pass(
         if weights.shape[1:] != shape:
             raise ValueError(f"masks have shape {weights.shape}, frames {shape}")
         kind = np.result_type(weights, dtype, np.float64)
-        weights = np.ascontiguousarray(weights.reshape(len(weights), pixels).T, kind)
-        result["masks"] = np.empty((weights.shape[1], count), kind)
+        weights = np.ascontiguousarray(weights.reshape(len(weights), pixels), kind)
+        result["masks"] = np.empty((len(weights), count), kind)
 
     nbytes = _BLOCK_GATHERED if getattr(frames, "detector_major", False) else _BLOCK
     step = max(1, nbytes // max(1, pixels * dtype.itemsize))
@@ -95,7 +95,7 @@ def one_pass(
         if "sum" in what:
             own["sum"] = np.zeros(pixels, total)
         buffer = np.empty((min(step, count), *shape), dtype)
-        weighted = None if weights is None else np.empty((len(buffer), pixels), weights.dtype)
+        converted = None if weights is None else np.empty((len(buffer), pixels), weights.dtype)
         while not stop.is_set():
             with lock:
                 first = next(starts, None)
@@ -112,9 +112,11 @@ def one_pass(
             if "max" in what:
                 largest = flat.max(axis=0)
                 own["max"] = np.maximum(own["max"], largest) if "max" in own else largest
-            if weights is not None and weighted is not None:
-                np.copyto(weighted[: len(flat)], flat)
-                result["masks"][:, first:last] = (weighted[: len(flat)] @ weights).T
+            if weights is not None and converted is not None:
+                values = converted[: len(flat)]
+                np.copyto(values, flat)
+                # not a matrix product: its own threads and ours would stand in each other's way
+                result["masks"][:, first:last] = np.einsum("ij,kj->ki", values, weights)
             if progress is not None:
                 with lock:
                     progress(last - first)

@@ -75,12 +75,23 @@ FORMATS: dict[str, Format] = {
             owned_by="rsciio.numpy",
             takeover=True,
         ),
+        Format(
+            "empad",
+            "EMPAD and EMPAD-G2 (.xml with .raw)",
+            ("xml", "raw"),
+            owned_by="rsciio.empad",
+            takeover=True,
+        ),
         Format("raw", "Raw binary frames, described by keywords or a side file", ("raw", "bin")),
     )
 }
 
 #: Suffixes that several formats use; one dispatcher looks at the content.
 _SHARED = ("hdr", "raw", "bin", "npz")
+
+#: Suffixes that several readers of RosettaSciIO claim, so that ``hs.load`` alone cannot choose: the
+#: format of ours that shares them, and the reader that gets what is not ours.
+CONTESTED = {"xml": ("empad", "rsciio.jobinyvon")}
 
 
 @dataclass(frozen=True)
@@ -184,13 +195,13 @@ def register(takeover: str = "auto") -> None:
             "rsciio_tem.dispatch",
             "TEM recordings recognised by their content",
             list(_SHARED),
-            [],
+            [suffix for suffix, (name, _) in CONTESTED.items() if name in taken],
         )
     ]
     for row in FORMATS.values():
         # Suffixes that RosettaSciIO owns are taken as aliases of the name: HyperSpy looks at
         # those first, and nobody finds the same suffix listed twice.
-        own = [s for s in row.suffixes if s not in _SHARED]
+        own = [s for s in row.suffixes if s not in _SHARED and s not in CONTESTED]
         aliases = own if row.owned_by and row.name in taken else []
         listed = [] if row.owned_by else own
         plugins.append(

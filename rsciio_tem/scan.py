@@ -199,10 +199,14 @@ def map_frames(
         if count <= 0 or offset <= -count:
             raise FormatError(path, f"sync_offset={offset} leaves none of {available} frames.")
         shape = (count,)
-    if not line:
-        line = shape[-1] + request.line_skip if shape else 1
-    shape = _resolve_unknown(shape, available - offset - column, line, explicit, path)
-    columns = shape[-1] if shape else 1
+    if line and shape[-1] == -1:  # what is kept of each stored line
+        shape = (*shape[:-1], line - column)
+    extra = line - shape[-1] if line else request.line_skip
+    if extra < 0:
+        raise FormatError(path, f"lines of {line} stored frames do not hold {shape[-1]} positions.")
+    shape = _resolve_unknown(shape, available - offset - column, extra, explicit, path)
+    columns = shape[-1]
+    line = columns + extra
     lines = math.prod(shape[:-1])
     if request.snake and lines < 2 and len(shape) < 2:
         raise FormatError(path, "snake=True needs a scan shape with lines.", "Pass nav_shape.")
@@ -220,6 +224,7 @@ def map_frames(
             f"no frame is left: {available} frames, scan shape {shape}, sync_offset {offset}.",
             "Pass another sync_offset or navigation_shape.",
         )
+    lacking = positions > end
     shape, positions, flat = _treat_missing(shape, positions, end, request, available, path)
     if flat:
         line, columns, column = positions, positions, 0
@@ -236,7 +241,8 @@ def map_frames(
         "ignored_end": max(0, available - used_to),
         "complete": begin == 0 and end == positions,
     }
-    _report(counts, positions, explicit, request, path)
+    # what was cut off with an incomplete line has been told
+    _report(counts, positions, explicit or lacking, request, path)
 
     simple = line == columns and layers == 1 and not request.snake
     if simple and begin == 0 and end == positions:
@@ -270,11 +276,11 @@ def _first_position(reached: Any, positions: int) -> int:
 def _resolve_unknown(
     shape: tuple[int, ...],
     available: int,
-    line: int,
+    extra: int,
     explicit: bool,
     path: str | os.PathLike[str],
 ) -> tuple[int, ...]:
-    """Replace the -1 in a shape by the number of complete lines."""
+    """Replace the -1 in a shape; `extra` stored frames of each line are not part of it."""
     if any(n == 0 or n < -1 for n in shape) or shape.count(-1) > 1:
         raise FormatError(
             path, f"{shape} is not a scan shape.", "Sizes are positive; one may be -1 for 'all'."
@@ -285,15 +291,15 @@ def _resolve_unknown(
     if shape[-1] != -1:
         # a line's frames beyond its columns need not exist for the last line
         columns = shape[-1]
-        found = max(0, (available - columns) // line + 1) * columns // known
+        found = max(0, (available - columns) // (columns + extra) + 1) * columns // known
     else:
-        found = available // known
+        found = (available + extra) // known - extra
     if found <= 0:
         raise FormatError(
             path, f"{available} frames do not fill a single line of the scan shape {shape}."
         )
-    used = found * known if shape[-1] == -1 else found * known // shape[-1] * line
-    if explicit and used < available and line == shape[-1]:
+    used = found * known
+    if explicit and used < available and not extra:
         warn(
             path,
             f"{available - used} of {available} frames dropped: the scan shape "
@@ -432,7 +438,8 @@ def propose(
             ScanHint("square", (side, side), 0.05, f"{n} frames are a perfect square ({side}²)")
         )
     if rule in ("auto", "stack", "rosettasciio"):
-        found.append(ScanHint("stack", (), 0.5 if n > 1 else 1.0, "nothing tells a scan shape"))
+        reason = "as asked" if rule == "stack" else "nothing tells a scan shape"
+        found.append(ScanHint("stack", (), 0.5 if n > 1 else 1.0, reason))
     return sorted(found, key=lambda h: -h.confidence)
 
 
@@ -492,7 +499,7 @@ def resolve_scan(
             hint = _flyback_columns(
                 propose(count // layers, hints, times, first=first // layers, last=last // layers),
                 path,
-                columns=request.shape[-1],
+                columns=request.shape[-1] if request.shape[-1] != -1 else None,
             )
         shape, index, counts = map_frames(count, request, hint=hint, layers=layers, path=path)
         return Scan(shape, index, asked, (), counts)
@@ -534,6 +541,8 @@ def resolve_scan(
             chosen = _aligned(chosen, times, first // layers, last // layers)
     # a single frame, or no evidence at all: no hint
     hint = chosen if chosen is not None and chosen.shape else None
+    if hint is not None and hint.shape == (count // layers,) and count > layers:
+        hint = None  # a line that holds every frame says no more than a stack does
     shape, index, counts = map_frames(
         count, replace(request, line_skip=0), hint=hint, layers=layers, path=path
     )

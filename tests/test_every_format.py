@@ -26,7 +26,7 @@ from writers import npy as npy_writer
 
 import rsciio_tem.read
 from rsciio_tem import backends
-from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning
+from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Unsupported
 from rsciio_tem.frames import FrameTable
 
 AXIS_KEYS = {"index_in_array", "name", "navigate", "offset", "scale", "size", "units"}
@@ -116,7 +116,7 @@ def test_mmap_mode_that_writes(first_sample: Sample) -> None:
 def test_backends(file_sample: Sample, backend: str) -> None:
     if not isinstance(frames_of(file_sample), FrameTable):
         if backend != "auto":
-            with pytest.raises(TypeError, match="io_backend"):
+            with pytest.raises(Unsupported, match="io_backend"):
                 file_sample.read_quietly(io_backend=backend)
         return
     data = file_sample.read(io_backend=backend)["data"]
@@ -140,7 +140,7 @@ def cluster() -> Iterator[Any]:
             distributed.LocalCluster(
                 n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
             ) as cluster,
-            distributed.Client(cluster) as client,
+            distributed.Client(cluster, set_as_default=False) as client,
         ):
             yield client
 
@@ -261,7 +261,7 @@ def test_chunks(sample: Sample, chunks: Any) -> None:
     elif isinstance(chunks, dict):
         (axis, size), *_ = chunks.items()
         assert data.chunksize[axis] == min(size, data.shape[axis])
-    if data.npartitions > 2000:  # single pixels
+    if data.npartitions > 200:  # single pixels
         data = data[..., :2, :2] if sample.sig_dims == 2 else data[..., :2]
         np.testing.assert_array_equal(data, _corner(sample, sample.expected))
         return
@@ -346,7 +346,7 @@ def test_slices_of_lazy_data(sample: Sample) -> None:
 def test_flip(file_sample: Sample, flip_y: bool) -> None:
     frames = frames_of(file_sample)
     if not isinstance(frames, FrameTable):
-        with pytest.raises(TypeError, match="flip_y"):
+        with pytest.raises(Unsupported, match="flip_y"):
             file_sample.read_quietly(flip_y=flip_y)
         return
     flipped = file_sample.options.get("flip_y", frames.pixels.flip_y)
@@ -530,14 +530,15 @@ def test_upper_case_suffix(file_sample: Sample, tmp_path: Path) -> None:
 # -- bad files -----------------------------------------------------------------------------------
 
 
-def refused(sample: Sample, match: str = "") -> None:
+def refused(sample: Sample, match: str | None = None) -> None:
     """Opening raises a FormatError that names a file of the recording."""
     assert sample.path is not None
     for lazy in (False, True):
         with pytest.raises(FormatError, match=match) as caught:
             np.asarray(sample.read_quietly(lazy=lazy)["data"])
-        assert sample.path.stem.split(".")[0][:4] in str(caught.value)
-        assert str(sample.path.parent) in str(caught.value)
+        named = Path(caught.value.path)
+        assert named.parent == sample.path.parent
+        assert named.name in os.listdir(named.parent)
         assert caught.value.problem
         copy = pickle.loads(pickle.dumps(caught.value))
         assert type(copy) is type(caught.value)
@@ -546,14 +547,9 @@ def refused(sample: Sample, match: str = "") -> None:
 
 def data_file(sample: Sample) -> Path:
     """The file that holds the pixels."""
-    assert sample.path is not None
-    return Path(frames_files(sample)[0])
-
-
-def frames_files(sample: Sample) -> tuple[str, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return sample.parse().files
+        return Path(sample.parse().path)
 
 
 def test_empty_file(file_sample: Sample, tmp_path: Path) -> None:
@@ -562,13 +558,19 @@ def test_empty_file(file_sample: Sample, tmp_path: Path) -> None:
     refused(moved)
 
 
-@pytest.mark.parametrize("size", [1, 3, 10, 40, 100, 300])
-def test_start_of_a_file(file_sample: Sample, tmp_path: Path, size: int) -> None:
+def test_start_of_a_file(file_sample: Sample, tmp_path: Path) -> None:
+    """What is shorter than one frame is an error, wherever it ends."""
+    frames = frames_of(file_sample)
     moved = file_sample.moved(tmp_path / "short")
     path = data_file(moved)
     content = path.read_bytes()
-    path.write_bytes(content[:size])
-    refused(moved)
+    one = len(content)
+    if isinstance(frames, FrameTable) and file_sample.format != "npy":
+        one = int(frames.runs["start"][0]) + frames.pixels.nbytes
+    for size in (1, 3, 10, 40, 100, 300, one // 2, one - 1):
+        if size < one:
+            path.write_bytes(content[:size])
+            refused(moved)
 
 
 @pytest.mark.parametrize(

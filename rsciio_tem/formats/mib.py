@@ -270,6 +270,8 @@ def _pixels(header: Header, gap: int | str | None, layout: str, path: str) -> It
         for columns in widths:
             if (columns % CHIP and header.chips > 1) or columns * height % 64:
                 continue
+            if columns < 1 or columns % {1: 64, 6: 8}.get(depth, 4):
+                continue  # rows are whole 64-bit words
             stored = np.dtype(stored_type)
             blocks = columns // CHIP
             if header.chips == 1 or blocks <= 1 or layout == "1x1":

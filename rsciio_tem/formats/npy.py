@@ -8,24 +8,34 @@ header is a Python literal; nothing is ever unpickled or evaluated.
 from __future__ import annotations
 
 import ast
-import io
+import lzma
 import math
 import os
+import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any, Unpack
+from typing import IO, Any, Unpack
 
 import numpy as np
 
 from rsciio_tem import backends, files
 from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.backends import DataFile
-from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
+from rsciio_tem.errors import (
+    FormatError,
+    NotEnoughMemory,
+    NotThisFormat,
+    Truncated,
+    Unsupported,
+)
 from rsciio_tem.frames import Frames, FrameTable, runs_of
 from rsciio_tem.pixels import Pixels
-from rsciio_tem.read import CommonOptions, read
+from rsciio_tem.read import CommonOptions, free_memory, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint
 
@@ -72,6 +82,8 @@ def parse_header(head: bytes, path: str) -> tuple[np.dtype[Any], bool, tuple[int
         raise Truncated(path, f"announces a header of {length} bytes, which is not there.")
     text = head[start : start + length].decode("utf-8" if major == 3 else "latin-1", "replace")
     try:
+        if major < 3:  # Python 2 wrote sizes as 10L
+            text = re.sub(r"(\d)L\b", r"\1", text)
         tree = ast.literal_eval(text.strip())
         descr, fortran, shape = tree["descr"], tree["fortran_order"], tree["shape"]
         dtype = np.lib.format.descr_to_dtype(descr)
@@ -83,6 +95,8 @@ def parse_header(head: bytes, path: str) -> tuple[np.dtype[Any], bool, tuple[int
         or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape)
     ):
         raise NotThisFormat(path, f"has a damaged .npy header: {text[:80]!r}.")
+    if len(shape) > 32:
+        raise Unsupported(path, f"holds an array of {len(shape)} dimensions.")
     if dtype.hasobject:
         raise Unsupported(path, "holds pickled Python objects, which are never loaded.")
     if dtype.kind not in "buifc":
@@ -117,7 +131,7 @@ def _members(path: str) -> dict[str, zipfile.ZipInfo]:
 
 
 def _member(path: str, key: str | None) -> tuple[str, zipfile.ZipInfo]:
-    """Choose the member to read: the one named, or the largest with at least two dimensions."""
+    """Choose the member to read: the one named, or the largest."""
     found = _members(path)
     if key is not None:
         if key not in found:
@@ -166,7 +180,8 @@ def parse(
             head = bytes(backends.read(file, start, min(size, _LARGEST_HEADER + 16), "auto"))
         else:
             compressed = info
-            head = _inflate(path, info, _LARGEST_HEADER + 16)
+            with _open_member(path, info.filename) as member:
+                head = member.read(_LARGEST_HEADER + 16)
     elif key is not None:
         raise FormatError(path, f"is a single array, not an archive with {key!r}.")
     dtype, fortran, shape, offset = parse_header(head, path)
@@ -181,7 +196,7 @@ def parse(
     frames: Frames
     if compressed is not None:
         frames = ArrayFrames(
-            partial(_load_member, file, compressed.filename, shape, nbytes + offset),
+            partial(_load_member, file, compressed.filename, offset, dtype.str, shape, fortran),
             nav_shape,
             frame_shape,
             dtype.newbyteorder("="),
@@ -251,25 +266,44 @@ def _map_fortran(file: DataFile, offset: int, dtype: str, shape: tuple[int, ...]
     return raw.view(dtype).reshape(shape, order="F")
 
 
-def _inflate(path: str, info: zipfile.ZipInfo, size: int) -> bytes:
-    """Decompress the beginning of a member; what it announces is never trusted."""
+@contextmanager
+def _open_member(path: str, name: str) -> Iterator[IO[bytes]]:
+    """Decompress a member as it is read; what it announces is never trusted."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(info.filename) as member:
-            return member.read(size)
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, EOFError) as error:
-        raise FormatError(path, f"the array {info.filename} cannot be read: {error}.") from error
+        with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+            yield member
+    except FormatError:
+        raise
+    except (
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+        *(OSError, ValueError, KeyError, RuntimeError, EOFError),
+    ) as error:
+        raise FormatError(path, f"the array {name} cannot be read: {error}.") from error
 
 
-def _load_member(file: DataFile, name: str, shape: tuple[int, ...], size: int) -> Any:
+def _load_member(
+    file: DataFile, name: str, offset: int, dtype: str, shape: tuple[int, ...], fortran: bool
+) -> Any:
     """Decompress a whole member."""
-    path = file.path
     backends.read(file, 0, 4, "auto")  # checks that the file is still the one that was described
-    info = _members(path)[name[:-4]]
-    content = _inflate(path, info, size)
-    if len(content) < size:
-        raise Truncated(path, f"ends inside the array {name}.")
-    array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    return array.reshape(shape)
+    size, free = math.prod(shape) * np.dtype(dtype).itemsize, free_memory()
+    if free is not None and size > 0.95 * free:
+        raise NotEnoughMemory(
+            file.path,
+            f"{name} is compressed and takes {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB "
+            "are free.",
+            "Arrays saved without compression are read piece by piece.",
+        )
+    content = np.empty(size, np.uint8)
+    done = 0
+    with _open_member(file.path, name) as member:
+        member.read(offset)
+        while done < size and (piece := member.read(min(1 << 20, size - done))):
+            content[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+            done += len(piece)
+    if done < size:
+        raise Truncated(file.path, f"ends inside the array {name}.")
+    return content.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def file_reader(
@@ -328,12 +362,20 @@ def file_reader(
     try:
         recording = parse(filename, sig_dims=sig_dims, sig_shape=sig_shape, key=key)
     except Unsupported as error:
-        if "pickled" in error.problem or key is not None:
+        if "elements of type" not in error.problem or files.read_start(filename, 6) != MAGIC:
             raise
         # records, text and dates are no recordings: RosettaSciIO's reader knows them
         from rsciio.numpy import file_reader as upstream
 
-        return upstream(os.fspath(filename), lazy=lazy, chunks=chunks)  # type: ignore[no-any-return]
+        try:
+            result = upstream(os.fspath(filename), lazy=lazy, chunks=chunks)
+        except ValueError as damage:
+            raise FormatError(filename, f"cannot be read: {damage}.") from damage
+        return result  # type: ignore[no-any-return]
+    frames = recording.frames
+    if not lazy and isinstance(frames, ArrayFrames) and not frames.detector_major:
+        array = frames.open()  # decompress once, not for each piece that is copied
+        recording = replace(recording, frames=replace(frames, open=lambda: array))
     result = read(
         recording,
         lazy=lazy,

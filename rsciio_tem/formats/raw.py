@@ -78,6 +78,7 @@ def _suggestion(path: str) -> str:
 
 
 def _shape(value: Any, name: str, path: str, unknown: bool = False) -> tuple[int, ...]:
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     sizes = value if isinstance(value, (list, tuple)) else (value,)
     least = -1 if unknown else 1
     if not sizes or any(
@@ -149,7 +150,9 @@ def parse(
     else:
         side = files.side_file(asked, SIDE_FILES)
         params = headers.side_parameters(side) if side else {}
-        if str(params.get("filetype", "raw")).lower() != "raw":
+        named = re.split(r"[/\\]", str(params.get("file", "")))[-1]
+        other = named.lower() not in ("", os.path.basename(asked).lower())
+        if other or str(params.get("filetype", "raw")).lower() != "raw":
             side, params = None, {}
     assert path is not None
     problems = []
@@ -199,6 +202,10 @@ def parse(
         nav_shape = _shape(nav, "nav_shape", path, unknown=True)
         if -1 in nav_shape:
             known = -math.prod(nav_shape)
+            if nav_shape.count(-1) > 1 or known > count:
+                raise FormatError(
+                    path, f"nav_shape = {nav!r} in {side} does not fit its {count} frames."
+                )
             nav_shape = tuple(count // known if n == -1 else n for n in nav_shape)
         reason = f"nav_shape in {os.path.basename(side or '')}"
         hints = (ScanHint("header", nav_shape, 0.95, reason),)

@@ -17,7 +17,7 @@ from typing import Any
 
 import rsciio
 
-from rsciio_tem.formats import mib, npy
+from rsciio_tem.formats import empad, mib, npy
 
 CONVENTIONS = os.environ.get("RSCIIO_TEM_CONFORMANCE", "rosettasciio") == "rosettasciio"
 
@@ -36,6 +36,7 @@ FORMATS: list[tuple[str, ModuleType, list[str], dict[str, Any]]] = [
         {"dtype": "stored", "scan": "rosettasciio"},
     ),
     ("numpy", npy, [], {}),
+    ("empad", empad, [], {}),
 ]
 
 calls: dict[str, int] = {}

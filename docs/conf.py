@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How Sphinx builds the documentation."""
+
+from __future__ import annotations
+
+from rsciio_tem import __version__
+
+project = "rsciio-tem"
+author = "The rsciio-tem developers"
+project_copyright = author
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
+exclude_patterns = ["_build", "changes/*.*.md"]
+myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
+
+numpydoc_show_class_members = False
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"{project} {version}"
+html_theme_options = {"show_prev_next": False}
