@@ -173,6 +173,8 @@ def write(name: str, folder: Path, megabytes: float) -> DataFile:
 
 def write_sparse(name: str, folder: Path, nav_shape: tuple[int, int]) -> DataFile:
     """Make a file with holes: only its first and last frame are there, the rest takes no disk."""
+    if not _holes_possible(folder):
+        raise OSError("the file system stores the holes")
     form = FORMATS[name]
     path = folder / f"{name}_holes_{nav_shape[0]}x{nav_shape[1]}f{form.suffix}"
     file = DataFile(name, path, nav_shape)
@@ -182,6 +184,16 @@ def write_sparse(name: str, folder: Path, nav_shape: tuple[int, int]) -> DataFil
             out.seek(index * form.stride)
             out.write(_frames(form, rng, index, 1))
     return file
+
+
+def _holes_possible(folder: Path) -> bool:
+    probe = folder / "holes.probe"
+    with probe.open("wb") as out:
+        out.seek(16 * MB)
+        out.write(b"\0")
+    blocks = getattr(probe.stat(), "st_blocks", None)
+    probe.unlink()
+    return blocks is not None and blocks * 512 < MB
 
 
 def _frames(form: Format, rng: np.random.Generator, start: int, count: int) -> Stored:

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import re
+
+from sphinx.application import Sphinx
+
 from rsciio_tem import __version__
 
 project = "rsciio-tem"
@@ -22,3 +26,14 @@ autodoc_member_order = "bysource"
 html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {version}"
 html_theme_options = {"show_prev_next": False}
+
+
+def _specifications(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Offer specifications, which lie outside of this folder, as downloads."""
+    link = r"\[([^][]+)\]\(((?:\.\./)+specifications/[\w./]+)\)"
+    source[0] = re.sub(link, r"{download}`\1 <\2>`", source[0])
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what is defined here."""
+    app.connect("source-read", _specifications)

@@ -288,7 +288,8 @@ def from_array(
                     f"a {type(array).__name__} of {shape} cannot be cut anew into frames of "
                     f"{sig_shape}; pass dask.array.from_array(...) of it"
                 )
-            array = array.reshape(-1, *sig_shape)
+            # dask divides axes only evenly, so in two steps
+            array = array.reshape(-1).reshape(-1, *sig_shape)
             shape = array.shape
         sig_dims = len(sig_shape)
     if not 0 < sig_dims <= len(shape):

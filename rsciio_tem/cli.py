@@ -22,6 +22,7 @@ from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 from rsciio_tem import __version__, api
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, RecordingWarning
@@ -182,8 +183,7 @@ def _opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, list[Cand
         elif "dtype" in given and "sig_shape" in given:
             name = "raw"  # nothing else needs both to be told
         else:
-            _hand_over(path)
-            return api.open(path), found, Arranged(None, None)  # type: ignore[arg-type]  # raises
+            raise _not_ours(path)
     module = api.module_for(name)
     for parameter in inspect.signature(module.parse).parameters:
         if parameter in given:
@@ -201,14 +201,13 @@ def _opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, list[Cand
     return recording, found, arrange(recording, **named, options=shared)
 
 
-def _hand_over(path: str) -> None:
-    """Say so if RosettaSciIO reads what we do not."""
+def _not_ours(path: str) -> FormatError:
+    """Say what to do with a file that is none of our formats."""
     try:
-        reader = api._upstream(path)
-    except FormatError:
-        return
-    name = reader.__name__.removeprefix("rsciio.")
-    raise NotThisFormat(
+        name = api._upstream(path).__name__.removeprefix("rsciio.")
+    except FormatError as error:
+        return error
+    return NotThisFormat(
         path,
         f"is none of our formats; RosettaSciIO's reader {name!r} is for this suffix.",
         "hs.load opens it as usual.",
@@ -354,11 +353,12 @@ def describe(
             }
             for i, (axis, size) in enumerate(zip(known, source.shape, strict=True))
         ],
-        "problems": [
-            {"severity": p.severity, "message": p.message, "hint": p.hint}
-            for p in recording.problems
-        ],
+        "problems": [_plain(problem) for problem in recording.problems],
     }
+
+
+def _plain(problem: Problem) -> dict[str, str]:
+    return {"severity": problem.severity, "message": problem.message, "hint": problem.hint}
 
 
 def _alternatives(recording: Recording, scan: Scan) -> list[dict[str, Any]]:
@@ -528,6 +528,12 @@ def _print_info(info: Mapping[str, Any], scan: Scan) -> None:
 # ---------------------------------------------------------------- preview
 
 
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the finite numbers among values, of complex ones their moduli."""
+    real = np.asarray(np.abs(values) if values.dtype.kind == "c" else values, np.float64)
+    return np.asarray(real[np.isfinite(real)])
+
+
 def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = False) -> Any:
     """Reduce a recording to a sheet: a sample finds the disk, one pass makes everything else."""
     from tqdm import tqdm
@@ -550,9 +556,11 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
             masks=None if virtual is None else virtual.masks,
             progress=bar.update,
         )
-    navigator, largest = found["navigator"], found["max"].max()
+    navigator = found["navigator"]
+    total = float(_finite(navigator).sum())
+    values = _finite(found["max"])
+    largest = float(values.max()) if values.size else math.nan
     maps = [m.reshape(shape) for m in found.get("masks", ())]
-    total = navigator.sum(dtype=np.float64)
     rows, size = len(frames), _times(frames.frame_shape[::-1])
     words, why = _scan_words(shape), _why(scan.evidence, shape)
     lines = [
@@ -560,8 +568,8 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
         f"{recording.format}: {FORMATS[recording.format].description} | "
         f"{rows} frame{'s' * (rows != 1)} of {size} px, {frames.dtype.name}, "
         f"{_bytes(rows * frame_bytes)}",
-        f"Sum of all pixels {preview.compact(float(total))}, per frame "
-        f"{preview.compact(float(total) / rows)}; largest pixel {preview.compact(float(largest))}",
+        f"Sum of all pixels {preview.compact(total)}, per frame "
+        f"{preview.compact(total / rows)}; largest pixel {preview.compact(largest)}",
     ]
     return preview.sheet(
         title=os.path.basename(path),
@@ -642,7 +650,7 @@ def _opens(suffix: str) -> str:
     return "content" if chosen[0]["api"] == "rsciio_tem.dispatch" else "ours"
 
 
-@main.command("info")
+@main.command("info", short_help="Say what a file holds, and how its scan was found.")
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_reader_options
@@ -655,7 +663,7 @@ def info_command(path: str, as_json: bool, options: dict[str, Any]) -> None:
     info = describe(path, recording, candidates, arranged)
     prefix = f"{recording.path}: "
     info["problems"] += [
-        vars_of(Problem("warning", str(w.message).removeprefix(prefix)))
+        _plain(Problem("warning", str(w.message).removeprefix(prefix)))
         for w in caught
         if issubclass(w.category, RecordingWarning)
     ]
@@ -665,12 +673,7 @@ def info_command(path: str, as_json: bool, options: dict[str, Any]) -> None:
         _print_info(info, arranged.scan)
 
 
-def vars_of(problem: Problem) -> dict[str, str]:
-    """Return a problem as plain values."""
-    return {"severity": problem.severity, "message": problem.message, "hint": problem.hint}
-
-
-@main.command("preview")
+@main.command("preview", short_help="Draw a recording on one sheet.")
 @click.argument("path")
 @click.option(
     "-o", "--output", metavar="FILE.png", help="By default NAME_preview.png in this folder."
@@ -681,7 +684,7 @@ def vars_of(problem: Problem) -> dict[str, str]:
 def preview_command(
     path: str, output: str | None, overwrite: bool, options: dict[str, Any]
 ) -> None:
-    """Draw PATH: patterns, navigator, bright field and dark field on one sheet."""
+    """Draw PATH on one sheet: sum pattern, navigator, bright field, dark field."""
     from rsciio_tem import preview
 
     target = output or os.path.splitext(os.path.basename(path))[0] + "_preview.png"
@@ -707,7 +710,7 @@ def _must_be_new(path: str, overwrite: bool) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace the demo's files if there are any.")
 @_reported
 def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
-    """Simulate a 4D-STEM recording in FOLDER, and load it as HyperSpy does."""
+    """Simulate a 4D-STEM recording in FOLDER, and load it."""
     from rsciio_tem import demo, preview
 
     if len(size) != 2 or min(size) < 2:

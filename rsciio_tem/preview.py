@@ -98,8 +98,12 @@ def find_disk(pattern: npt.NDArray[Any]) -> Disk | None:
     around = _neighbours(image)
     image = np.minimum(image, np.delete(around, 4, axis=0).max(axis=0))  # no hot pixels
     image = _neighbours(image).mean(axis=0)
-    level = float(np.median(image))
     peak = np.unravel_index(int(np.argmax(image)), image.shape)
+    level = float(np.median(image))
+    if level >= image[peak]:  # more than half of the frame is as bright as it gets
+        level = float(image.min())
+    if level >= image[peak]:
+        return None
     disk = _region(image > level + (image[peak] - level) / 2, (int(peak[0]), int(peak[1])))
     y, x = np.nonzero(disk)
     area = len(y)
@@ -261,11 +265,11 @@ def _drawable(text: str) -> str:
 
 def compact(value: float) -> str:
     """Write a number in a few characters: ``12.3 k``."""
-    for limit, name in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e4, " k")):
-        if abs(value) >= limit:
-            unit = limit if limit != 1e4 else 1e3
-            return f"{value / unit:.3g}{name}" if abs(value) < 1e15 else f"{value:.3g}"
-    return f"{value:.4g}"
+    if not 9999.5 <= abs(value) < math.inf:
+        return f"{value:.4g}"
+    size = abs(float(f"{value:.3g}"))
+    unit, name = next(u for u in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if size >= u[0])
+    return f"{value / unit:.3g} {name}"
 
 
 def sheet(

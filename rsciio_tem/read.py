@@ -55,6 +55,8 @@ class CommonOptions(TypedDict, total=False):
     flyback: Literal["keep", "drop"]
     line_skip: int
     snake: bool
+    winding_scan_axis: Literal["x", "y", 0, 1] | None
+    hysteresis: int
     roi: Any
     flip_y: bool | None
     dark: Any
@@ -136,6 +138,12 @@ def _scan_request(
     for name, value in (("first_frame", first_frame), ("last_frame", last_frame)):
         if value is not None and not isinstance(value, (int, np.integer)):
             raise TypeError(f"{name} must be an integer or None, not {value!r}")
+    axis = options.get("winding_scan_axis")
+    if axis not in (None, "x", "y", 0, 1) or isinstance(axis, bool):
+        raise ValueError(f"winding_scan_axis={axis!r} is neither 'x' nor 'y'")
+    winding: Literal["x", "y"] | None = None if axis is None else "x" if axis in ("x", 0) else "y"
+    if winding and options.get("snake"):
+        raise TypeError("pass either snake or winding_scan_axis")
     return ScanRequest(
         shape=shape or None,
         hyperspy_order=navigation_shape is not None,
@@ -147,6 +155,8 @@ def _scan_request(
         flyback=options.get("flyback") or "keep",
         line_skip=int(options.get("line_skip") or 0),
         snake=bool(options.get("snake", False)),
+        winding=winding,
+        hysteresis=int(options.get("hysteresis") or 0),
     )
 
 

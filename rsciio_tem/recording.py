@@ -59,6 +59,9 @@ class Recording:
         Access to per-frame times.
     corrections : Corrections, optional
         Dark frame, gain and excluded pixels that come with the recording, oriented as its frames.
+    stack_axis : Axis, optional
+        Calibration of the one axis of frames that form no scan, for example time; counted from
+        the first stored frame.
     layers : int
         Frames recorded at each scan position (energy thresholds, counters).
     layer_axis : Axis
@@ -79,6 +82,7 @@ class Recording:
     hints: tuple[ScanHint, ...] = ()
     times: Times | None = None
     corrections: Corrections | None = None
+    stack_axis: Axis | None = None
     layers: int = 1
     layer_axis: Axis = Axis("layer")
     metadata: dict[str, Any] = field(default_factory=dict)

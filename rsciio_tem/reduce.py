@@ -52,7 +52,7 @@ def one_pass(
         What to reduce; blanks count with their fill value.
     what : collection of str
         See `What`.
-    masks : array_like, shape (masks, *frame_shape), optional
+    masks : array_like, shape (masks, rows, columns), optional
         Weights of virtual detectors.
     progress : callable, optional
         Is called with the number of frames just done; never by two threads at once.

@@ -30,6 +30,7 @@ __all__ = [
     "ScanRequest",
     "decimated",
     "map_frames",
+    "place",
     "propose",
     "resolve_scan",
 ]
@@ -101,6 +102,8 @@ class ScanRequest:
     flyback: Literal["keep", "drop"] = "keep"
     line_skip: int = 0
     snake: bool = False
+    winding: Literal["x", "y"] | None = None  # as RosettaSciIO: the first line is reversed
+    hysteresis: int = 0
 
 
 @dataclass(frozen=True)
@@ -218,18 +221,23 @@ def map_frames(
     # positions whose frame exists form one contiguous range
     begin = _first_position(lambda p: source_of(p) >= 0, positions)
     end = _first_position(lambda p: source_of(p) >= available, positions)
+    nothing = FormatError(
+        path,
+        f"no frame is left: {available} frames, scan shape {shape}, sync_offset {offset}.",
+        "Pass another sync_offset or navigation_shape.",
+    )
     if end <= begin:
-        raise FormatError(
-            path,
-            f"no frame is left: {available} frames, scan shape {shape}, sync_offset {offset}.",
-            "Pass another sync_offset or navigation_shape.",
-        )
+        raise nothing
     lacking = positions > end
     shape, positions, flat = _treat_missing(shape, positions, end, request, available, path)
-    if flat:
-        line, columns, column = positions, positions, 0
+    if positions <= begin:  # the only frames were in the line that is not complete
+        raise nothing
+    snake = request.snake and not flat  # a stack is in the order of recording
+    wound = request.winding is not None and not flat
+    if wound and len(shape) < 2:
+        raise FormatError(path, "winding_scan_axis needs a scan shape with lines.")
     end = min(end, positions)
-    used_to = source_of(end - 1) + 1 if not flat else end + offset
+    used_to = source_of(end - 1) + 1
     counts = {
         "stored": stored,
         "first": first,
@@ -244,21 +252,62 @@ def map_frames(
     # what was cut off with an incomplete line has been told
     _report(counts, positions, explicit or lacking, request, path)
 
-    simple = line == columns and layers == 1 and not request.snake
+    simple = line == columns and layers == 1 and not snake and not wound
     if simple and begin == 0 and end == positions:
         return shape, slice(first + offset, first + offset + positions), counts
     index = np.arange(positions, dtype=np.int64)
-    if request.snake:
+    if snake:
         grid = index.reshape(-1, columns)
         grid[1::2] = grid[1::2, ::-1]
         index = grid.reshape(-1)
     index = index // columns * line + column + index % columns + offset
     index[(index < 0) | (index >= available)] = -1
+    if wound:
+        index = _wound(index.reshape(shape), request).reshape(-1)
     if layers > 1:
         index = np.where(index < 0, -1, index * layers)
         index = np.where(index < 0, -1, index + np.arange(layers)[:, np.newaxis]).reshape(-1)
         shape = (layers, *shape)
     return shape, np.where(index < 0, -1, index + first), counts
+
+
+def _wound(index: npt.NDArray[np.int64], request: ScanRequest) -> npt.NDArray[np.int64]:
+    """Reverse every second line or column, the first one included, and shift it by the hysteresis.
+
+    The shift goes around: what leaves a line at one end comes in at the other.
+    """
+    axis, slow = (-1, -2) if request.winding == "x" else (-2, -1)
+    turned = [slice(None)] * index.ndim
+    turned[slow] = slice(None, None, 2)
+    index = index.copy()
+    part = np.flip(index[tuple(turned)], axis)
+    index[tuple(turned)] = np.roll(part, request.hysteresis, axis)
+    return index
+
+
+def place(
+    positions: npt.NDArray[np.int64],
+    stored: npt.NDArray[np.int64],
+    size: int,
+    keep: Literal["first", "last"] = "first",
+) -> npt.NDArray[np.int64]:
+    """Return which stored frame belongs to each of `size` positions, -1 where there is none.
+
+    Parameters
+    ----------
+    positions : ndarray
+        Position of each frame, 0 to size - 1.
+    stored : ndarray
+        Number of each frame, in the order of recording.
+    size : int
+        Number of positions.
+    keep : {"first", "last"}
+        Which of several frames at the same position counts.
+    """
+    index = np.full(size, -1, np.int64)
+    step = -1 if keep == "first" else 1  # of equal positions, the last one written stays
+    index[positions[::step]] = stored[::step]
+    return index
 
 
 def _first_position(reached: Any, positions: int) -> int:
@@ -439,7 +488,8 @@ def propose(
         )
     if rule in ("auto", "stack", "rosettasciio"):
         reason = "as asked" if rule == "stack" else "nothing tells a scan shape"
-        found.append(ScanHint("stack", (), 0.5 if n > 1 else 1.0, reason))
+        sure = n == 1 and not any(math.prod(h.shape) == 1 for h in found)
+        found.append(ScanHint("stack", (), 1.0 if sure else 0.5, reason))
     return sorted(found, key=lambda h: -h.confidence)
 
 

@@ -163,7 +163,7 @@ def read_headers(frames: FrameTable, first: int, last: int, before: int, size: i
     Parameters
     ----------
     frames : FrameTable
-        The stored frames, in the order of the file.
+        The frames; blanks have headers of zeros.
     first, last : int
         Range of frames.
     before, size : int
@@ -176,21 +176,24 @@ def read_headers(frames: FrameTable, first: int, last: int, before: int, size: i
     """
     headers = np.zeros((max(0, last - first), size), np.uint8)
     for span in frames[first:last].spans():
+        if span.file < 0:
+            continue  # a blank has no header
         file = frames.files[span.file]
+        target = headers[span.first :: span.step][: span.count]
         begin, stride = span.start - before, span.stride
         if 0 < stride <= 4 * size:  # small frames: read through
             step = max(1, backends.BLOCK // stride)
             for i in range(0, span.count, step):
                 n = min(step, span.count - i)
                 block = backends.read(file, begin + i * stride, (n - 1) * stride + size, "auto")
-                headers[span.first + i : span.first + i + n] = np.ndarray(
+                target[i : i + n] = np.ndarray(
                     (n, size),
                     np.uint8,
                     buffer=block,
                     strides=(stride, 1),
                 )
         else:
-            backends.read_pieces(file, begin, stride, headers[span.first : span.first + span.count])
+            backends.read_pieces(file, begin, stride, target)
     return headers
 
 

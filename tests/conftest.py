@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))  # `writers`, also for tests in folders
 
+from writers import empad as empad_writer
 from writers import mib as mib_writer
 from writers import npy as npy_writer
 from writers import raw as raw_writer
@@ -518,6 +519,7 @@ NPY = [
     npy("Fortran order, volumes", shape=(3, 4, 5, 6), fortran=True, sig_dims=3,
         given={"sig_dims": 3}),
     npy("one frame", shape=(6, 10)),
+    npy("one frame, scan axes", shape=(1, 1, 6, 10)),
     npy("spectra", shape=(3, 4, 10), sig_dims=1, given={"sig_dims": 1}),
     npy("five dimensions", shape=(2, 3, 4, 5, 6)),
     npy("npz", ">u2", archive=False),
@@ -572,6 +574,7 @@ ARRAYS = [
     memory("Fortran order", layout=np.asfortranarray),
     memory("strided", layout=lambda a: a[:, ::-1, :, ::2]),
     memory("one frame", shape=(6, 10)),
+    memory("one frame, scan axis", shape=(1, 6, 10)),
     memory("spectra", shape=(3, 4, 10), sig_dims=1),
     memory(TEN, shape=(10, 6, 4)),
     chunked("whole frames", (1, 2, 6, 10)),
@@ -580,7 +583,55 @@ ARRAYS = [
     chunked(TEN, (3, 6, 4), (10, 6, 4)),
 ]
 
-SPECS = [*MIB, *RAW, *NPY, *ARRAYS]
+# -- EMPAD ---------------------------------------------------------------------------------------
+
+
+def empad(
+    variant: str,
+    nav: tuple[int, ...] = (2, 3),
+    version: str = "0.51",
+    *,
+    opened: str = "",
+    given: dict[str, Any] | None = None,
+    change: Callable[[Array], Array] = lambda frames: frames,
+    plain: bool = True,
+    **written: Any,
+) -> Spec:
+    """Make an EMPAD sample of the first generation."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        frames = rng.normal(20, 5, (*nav, 128, 128)).astype("f4")
+        path = empad_writer.write_empad(folder, frames, version, **written)
+        if opened == "raw":
+            path = next(folder.glob("*.raw"))
+        options = dict(given or {})
+        return Sample("empad", variant, path, change(frames), options, plain=plain)
+
+    return Spec("empad", variant, make)
+
+
+def empad_g2(variant: str) -> Spec:
+    """Make an EMPAD sample of the second generation, as exported."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        data = rng.normal(20, 5, (2, 3, 128, 128)).astype("f4")
+        path = empad_writer.write_g2(folder, data, acquired=False)
+        return Sample("empad", variant, path, data, plain=True)
+
+    return Spec("empad", variant, make)
+
+
+EMPAD = [
+    empad("version 0.51"),
+    empad("version 1.2", version="1.2.2"),
+    empad("series", (4,)),
+    empad(TEN, (10,)),
+    empad("opened through the data", opened="raw"),
+    empad("no NaN", given={"remove_nans": True}, plain=False),
+    empad_g2("second generation, exported"),
+]
+
+SPECS = [*EMPAD, *MIB, *RAW, *NPY, *ARRAYS]
 
 
 # -- fixtures ------------------------------------------------------------------------------------

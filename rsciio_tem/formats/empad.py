@@ -550,7 +550,7 @@ def parse(
         scan_axes = _scan_axes(tree, hints[0].shape)
     return Recording(
         format="empad",
-        path=raw if xml is None else xml,
+        path=raw,
         frames=frames,
         signal_axes=_signal_axes(scale),
         scan_axes=scan_axes,

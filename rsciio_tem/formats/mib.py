@@ -1118,7 +1118,7 @@ def _properties(described: _Layout, path: str, size: int, count: int) -> MIBProp
     found.frame_number_in_file = count
     found.navigation_shape, found.xy = (count,), count
     found.gap = header.layout.upper().endswith("G")
-    found.detector_geometry = header.layout if header.chips > 1 else ""
+    found.detector_geometry = "" if header.layout == "1x1" else header.layout
     found.exposure = header.exposure_ns / 1e6 if header.exposure_ns >= 0 else None
     found.timestamp = header.utc or header.local_time or None
     return found

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is measured: one class per way of reading a file, all with the same few methods.
+
+A new contestant is one class and one row of `CONTESTANTS`. What it cannot do it leaves to the base
+class, which raises `Unsupported`; the report then shows "-".
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from benchmarks.files import Array, DataFile
+
+
+class Unsupported(Exception):
+    """The contestant has no such thing, or is not installed."""
+
+
+def required(name: str) -> ModuleType:
+    """Import a module that may be missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Unsupported(f"cannot import {name}: {error}") from error
+
+
+class Contestant:
+    """What every contestant can be asked for.
+
+    Attributes
+    ----------
+    family : str
+        Key into `Format.readers`.
+    flips : bool
+        It turns the formats marked ``flips`` upside down, as HyperSpy's readers do.
+    """
+
+    family: ClassVar[str]
+    flips: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        """Import and start what is needed; not timed."""
+
+    def close(self) -> None:
+        """Stop what was started."""
+
+    def reader(self, file: DataFile) -> tuple[str, Mapping[str, Any]]:
+        """Its name for the format and the keywords needed."""
+        try:
+            return file.format.readers[self.family]
+        except KeyError:
+            raise Unsupported(f"{self.family} has no reader for {file.name}") from None
+
+    def open(self, file: DataFile) -> Any:
+        """Open without reading pixels."""
+        raise Unsupported
+
+    def shape(self, opened: Any) -> tuple[int, ...]:
+        """Shape of what was opened."""
+        return tuple(opened.shape)
+
+    def frame(self, opened: Any, y: int, x: int) -> Array:
+        """Read one frame of what was opened."""
+        raise Unsupported
+
+    def signal(self, file: DataFile) -> Any:
+        """Open as a lazy HyperSpy signal."""
+        raise Unsupported
+
+    def load(self, file: DataFile) -> Array:
+        """Open and read everything into memory."""
+        raise Unsupported
+
+    def sum_scan(self, opened: Any) -> Array:
+        """Sum over the scan: one pattern."""
+        raise Unsupported
+
+    def sum_detector(self, opened: Any) -> Array:
+        """Sum over the detector: one image of the scan."""
+        raise Unsupported
+
+
+class DaskReader(Contestant):
+    """A reader with RosettaSciIO's interface; lazy data are dask arrays, computed in threads."""
+
+    flips = True
+    package: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.root = required(self.package)
+        required("dask.array")
+
+    def module(self, name: str) -> Any:
+        """Return the module of a format."""
+        try:
+            return getattr(self.root, name)  # modules imported on demand
+        except (AttributeError, ImportError):
+            return required(f"{self.package}.{name}")
+
+    def read(self, file: DataFile, lazy: bool) -> Any:
+        """Return the data alone."""
+        name, options = self.reader(file)
+        (signal,) = self.module(name).file_reader(
+            str(file.path), lazy=lazy, navigation_shape=file.nav_shape[::-1], **options
+        )
+        return signal["data"]
+
+    def open(self, file: DataFile) -> Any:
+        return self.read(file, lazy=True)
+
+    def frame(self, opened: Any, y: int, x: int) -> Array:
+        return opened[y, x].compute(scheduler="threads")
+
+    def signal(self, file: DataFile) -> Any:
+        name, options = self.reader(file)
+        hyperspy = required("hyperspy.api")
+        return hyperspy.load(
+            str(file.path),
+            lazy=True,
+            reader=self.module(name),
+            navigation_shape=file.nav_shape[::-1],
+            **options,
+        )
+
+    def load(self, file: DataFile) -> Array:
+        return self.read(file, lazy=False)
+
+    def sum_scan(self, opened: Any) -> Array:
+        return opened.sum(axis=(0, 1)).compute(scheduler="threads")
+
+    def sum_detector(self, opened: Any) -> Array:
+        return opened.sum(axis=(2, 3)).compute(scheduler="threads")
+
+
+class RsciioTem(DaskReader):
+    """This package."""
+
+    family = package = "rsciio_tem"
+
+
+class RosettaSciIO(DaskReader):
+    """The readers that HyperSpy comes with."""
+
+    family = "rosettasciio"
+    package = "rsciio"
+
+
+class LiberTEM(Contestant):
+    """LiberTEM's own sums (`SumUDF`, `SumSigUDF`) and frame picking (`PickUDF`)."""
+
+    family = "libertem"
+    executor: ClassVar[str]
+
+    def __init__(self) -> None:
+        api = required("libertem.api")
+        self.context = api.Context.make_with(self.executor)
+        self.sum_udf = required("libertem.udf.sum").SumUDF
+        self.sumsig_udf = required("libertem.udf.sumsigudf").SumSigUDF
+        self.pick_udf = required("libertem.udf.raw").PickUDF
+        self.make_dask_array = required("libertem.contrib.daskadapter").make_dask_array
+
+    def close(self) -> None:
+        self.context.close()
+
+    def open(self, file: DataFile) -> Any:
+        name, options = self.reader(file)
+        return self.context.load(name, path=str(file.path), nav_shape=file.nav_shape, **options)
+
+    def shape(self, opened: Any) -> tuple[int, ...]:
+        return tuple(opened.shape)
+
+    def frame(self, opened: Any, y: int, x: int) -> Array:
+        roi = np.zeros(tuple(opened.shape.nav), bool)
+        roi[y, x] = True
+        picked = self.context.run_udf(dataset=opened, udf=self.pick_udf(), roi=roi)
+        return np.asarray(picked["intensity"].raw_data)[0]
+
+    def load(self, file: DataFile) -> Array:
+        # LiberTEM has no call for this. Its partitions as the blocks of a dask array are 1.5 to 4
+        # times faster than a UDF that copies tiles, frames or partitions, or than PickUDF. The
+        # type is the smallest one; its own for 1 bit would be uint64.
+        # dask's threads are what a plain .compute() uses, whatever the executor, and the fastest.
+        array, _ = self.make_dask_array(self.open(file), dtype=file.format.dtype)
+        return array.compute(scheduler="threads")
+
+    def sum_scan(self, opened: Any) -> Array:
+        return self.context.run_udf(dataset=opened, udf=self.sum_udf())["intensity"].data
+
+    def sum_detector(self, opened: Any) -> Array:
+        return self.context.run_udf(dataset=opened, udf=self.sumsig_udf())["intensity"].data
+
+
+class LiberTEMInline(LiberTEM):
+    """One partition after the other in this process."""
+
+    executor = "inline"
+
+
+class LiberTEMThreads(LiberTEM):
+    """Partitions in threads of this process."""
+
+    executor = "threads"
+
+
+class LiberTEMDask(LiberTEM):
+    """LiberTEM's default: dask.distributed with one process per core."""
+
+    executor = "dask"
+
+
+class LiberTEMPipelined(LiberTEM):
+    """One process per core, made for live data."""
+
+    executor = "pipelined"
+
+
+class Memmap(Contestant):
+    """What one would write by hand: numpy.memmap and short loops, one thread, native results."""
+
+    family = "numpy"
+
+    def open(self, file: DataFile) -> Any:
+        self.reader(file)
+        form = file.format
+        record = np.dtype(
+            [("header", f"V{form.header_bytes}"), ("pixels", form.plain, form.frame_shape)]
+        )
+        return np.memmap(file.path, record, mode="r", shape=file.nav_shape)["pixels"]
+
+    def frame(self, opened: Any, y: int, x: int) -> Array:
+        return opened[y, x].astype(opened.dtype.newbyteorder("="))
+
+    def load(self, file: DataFile) -> Array:
+        stored = self.open(file)
+        data = np.empty(stored.shape, stored.dtype.newbyteorder("="))
+        for line, target in zip(stored, data, strict=True):
+            target[...] = line
+        return data
+
+    def sum_scan(self, opened: Any) -> Array:
+        total = np.zeros(opened.shape[2:], np.uint64)
+        for line in opened:
+            total += line.sum(axis=0, dtype=np.uint32)  # faster than uint64, and a line fits
+        return total
+
+    def sum_detector(self, opened: Any) -> Array:
+        image = np.empty(opened.shape[:2], np.uint64)
+        for y, x in np.ndindex(image.shape):
+            image[y, x] = opened[y, x].sum(dtype=np.uint32)  # 12-bit counts fit
+        return image
+
+
+US = "rsciio_tem"
+CONTESTANTS: dict[str, Callable[[], Contestant]] = {
+    US: RsciioTem,
+    "rosettasciio": RosettaSciIO,
+    "libertem-inline": LiberTEMInline,
+    "libertem-threads": LiberTEMThreads,
+    "libertem-dask": LiberTEMDask,
+    "libertem-pipelined": LiberTEMPipelined,
+    "numpy": Memmap,
+}
+#: Without --peers; the pipelined executor is for live data and only costs waiting time here.
+DEFAULT_PEERS = tuple(name for name in CONTESTANTS if name not in (US, "libertem-pipelined"))
+
+#: Columns of the report: the ratio of the fastest of these contestants to us.
+RIVALS: dict[str, tuple[str, ...]] = {
+    "us vs rosettasciio": ("rosettasciio",),
+    "us vs best LiberTEM": tuple(name for name in CONTESTANTS if name.startswith("libertem")),
+    "us vs numpy": ("numpy",),
+}
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

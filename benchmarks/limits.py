@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the machine can do at best, measured on the same file in the same run."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from benchmarks.contestants import cores
+from benchmarks.files import MB, DataFile
+
+#: One read() asks for this many bytes, into a buffer that stays in the processor's cache.
+READ = 2 << 20
+#: No more than this is copied.
+COPY = 512 * MB
+
+
+def _spans(size: int, parts: int, unit: int = 4096) -> list[tuple[int, int]]:
+    """Cut a number of bytes into spans that begin at multiples of `unit`."""
+    edges = [min(size, -(-size * i // parts // unit) * unit) for i in range(parts)] + [size]
+    return list(itertools.pairwise(edges))
+
+
+def _read_span(file: DataFile, span: tuple[int, int]) -> None:
+    buffer = memoryview(bytearray(READ))
+    with file.path.open("rb", buffering=0) as stream:
+        stream.seek(span[0])
+        left = span[1] - span[0]
+        while left > 0:
+            got = stream.readinto(buffer[: min(READ, left)])
+            if not got:
+                raise OSError(f"{file.path} is shorter than it was")
+            left -= got
+
+
+def _read(file: DataFile, threads: int, pool: ThreadPoolExecutor) -> None:
+    list(pool.map(partial(_read_span, file), _spans(file.size, threads)))
+
+
+def _copy(source: np.ndarray, threads: int, pool: ThreadPoolExecutor) -> None:
+    target = np.empty_like(source)
+
+    def one(span: tuple[int, int]) -> None:
+        np.copyto(target[slice(*span)], source[slice(*span)])
+
+    list(pool.map(one, _spans(len(source), threads)))
+
+
+def measure(file: DataFile, repeats: int) -> dict[str, float]:
+    """Return name of the limit -> GB/s, medians of interleaved repeats."""
+    counts = sorted({1, cores()})
+    source = np.ones(min(COPY, file.size), np.uint8)
+    with ThreadPoolExecutor(max(counts)) as pool:
+        todo: dict[str, tuple[int, Callable[[], None]]] = {}
+        for n in counts:
+            label = f"{n} thread" + "s" * (n > 1)
+            copy, read = f"copy into fresh memory, {label}", f"read() of the cached file, {label}"
+            todo[copy] = len(source), partial(_copy, source, n, pool)
+            todo[read] = file.size, partial(_read, file, n, pool)
+        times: dict[str, list[float]] = {name: [] for name in todo}
+        for _ in range(repeats + 1):
+            for name, (_, run) in todo.items():
+                start = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - start)
+    # the first round warms up
+    return {
+        name: size / float(np.median(times[name][1:])) / 1e9 for name, (size, _) in todo.items()
+    }

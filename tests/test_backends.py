@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fetching bytes: all ways give the same bytes, from any thread or process, or an error."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rsciio_tem import backends
+from rsciio_tem.backends import DataFile, backend_name, close_all, map_file, read, read_pieces
+from rsciio_tem.errors import FormatError, Truncated
+
+BACKENDS = ("auto", "mmap", "buffered", "direct")
+SIZE = 3 * 4096 + 1234
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    return np.random.default_rng(0).integers(0, 256, SIZE, np.uint8).tobytes()
+
+
+@pytest.fixture
+def file(tmp_path: Path, content: bytes) -> DataFile:
+    path = tmp_path / "data.bin"
+    path.write_bytes(content)
+    return DataFile.of(path)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(offset=st.integers(0, SIZE), nbytes=st.integers(0, SIZE))
+def test_read(file: DataFile, content: bytes, backend: Any, offset: int, nbytes: int) -> None:
+    if offset + nbytes > SIZE:
+        with pytest.raises(Truncated, match=f"ends at byte {SIZE}, data up to"):
+            read(file, offset, nbytes, backend)
+        return
+    found = read(file, offset, nbytes, backend)
+    assert found.dtype == np.uint8
+    assert found.tobytes() == content[offset : offset + nbytes]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_whole_file(file: DataFile, content: bytes, backend: Any) -> None:
+    assert read(file, 0, SIZE, backend).tobytes() == content
+    assert read(file, SIZE - 1, 1, backend).tobytes() == content[-1:]
+    with pytest.raises(Truncated):
+        read(file, -1, 1, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads(file: DataFile, content: bytes, backend: Any) -> None:
+    starts = np.random.default_rng(1).integers(0, SIZE - 700, 400).tolist()
+    ready = threading.Barrier(4)
+
+    def work(part: list[int]) -> None:
+        ready.wait()
+        for start in part:
+            assert read(file, start, 700, backend).tobytes() == content[start : start + 700]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, [starts[i::4] for i in range(4)]))
+
+
+def test_short_reads_are_continued(
+    file: DataFile, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(os, "preadv"):
+        pytest.skip("no preadv on this system")
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, buffers, at: real(fd, [buffers[0][:100]], at))
+    assert read(file, 5, 5000, "auto").tobytes() == content[5:5005]
+
+
+def test_without_preadv(file: DataFile, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "preadv", raising=False)
+    test_threads(file, content, "auto")
+    out = np.zeros((3, 10), np.uint8)
+    read_pieces(file, 7, 100, out)
+    assert out[2].tobytes() == content[207:217]
+
+
+def test_changed_file(file: DataFile) -> None:
+    for change in (
+        lambda: os.truncate(file.path, SIZE - 1),
+        lambda: os.utime(file.path, ns=(0, file.mtime_ns + 1)),
+        lambda: Path(file.path).write_bytes(b"x" * SIZE),
+    ):
+        Path(file.path).touch()
+        here = DataFile.of(file.path)
+        read(here, 0, 10, "auto")  # the handle is open now
+        change()
+        if DataFile.of(file.path) == here:
+            pytest.skip("times of files are too coarse here")
+        for backend in BACKENDS:
+            with pytest.raises(FormatError, match=r"data\.bin: changed since it was opened"):
+                read(here, 0, 10, backend)
+        with pytest.raises(FormatError, match="changed"):
+            map_file(here)
+        close_all()
+        with pytest.raises(FormatError, match="changed"):
+            read(here, 0, 10, "auto")
+
+
+def test_file_that_is_not_there(file: DataFile, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"none\.bin: cannot be opened"):
+        DataFile.of(tmp_path / "none.bin")
+    Path(file.path).unlink()
+    with pytest.raises(FormatError, match=r"data\.bin: cannot be opened"):
+        read(file, 0, 10, "auto")
+
+
+def test_few_handles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_MAX_HANDLES", 4)
+    files = []
+    for i in range(20):
+        path = tmp_path / f"{i}"
+        path.write_bytes(bytes([i]))
+        files.append(DataFile.of(path))
+    close_all()
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    for _ in range(3):
+        for i, file in enumerate(files):
+            assert read(file, 0, 1, "auto")[0] == i
+    assert len(backends._handles) == 4
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) - before <= 5
+    close_all()
+    assert not backends._handles
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_views_outlive_their_handle(file: DataFile, content: bytes) -> None:
+    view = read(file, 100, 200, "mmap")
+    mapped = map_file(file)
+    close_all()
+    assert view.tobytes() == content[100:300]
+    assert mapped[100:300].tobytes() == content[100:300]
+    assert not view.flags.writeable
+
+
+def _in_child(file: DataFile, queue: Any) -> None:
+    queue.put((len(backends._handles), read(file, 10, 20, "auto").tobytes()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_forked_child(file: DataFile, content: bytes) -> None:
+    read(file, 0, 10, "auto")
+    assert backends._handles
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    with backends._handles_lock:  # held by another thread at the moment of the fork
+        child = context.Process(target=_in_child, args=(file, queue))
+        child.start()
+    assert queue.get(timeout=20) == (0, content[10:30])
+    child.join(20)
+    assert child.exitcode == 0
+
+
+def test_read_pieces(file: DataFile, content: bytes) -> None:
+    out = np.full((5, 8), 9, np.uint8)
+    read_pieces(file, SIZE - 3 * 1000 - 4, 1000, out)
+    for i in range(3):
+        start = SIZE - 3 * 1000 - 4 + i * 1000
+        assert out[i].tobytes() == content[start : start + 8]
+    assert out[3].tobytes() == content[-4:] + b"\x09" * 4
+    assert (out[4] == 9).all()
+
+
+def test_copy_on_write(file: DataFile, content: bytes) -> None:
+    mapped = map_file(file, "c")
+    mapped[:10] = 0
+    assert Path(file.path).read_bytes() == content
+    with pytest.raises(ValueError, match="read-only"):
+        map_file(file, "r")[:10] = 0
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("auto", "auto"),
+        (None, "auto"),
+        ("mmap", "mmap"),
+        ("MMapBackend", "mmap"),
+        ("BufferedBackend", "buffered"),
+        ("Direct", "direct"),
+        (type("DirectBackend", (), {})(), "direct"),
+    ],
+)
+def test_names(given: Any, name: str) -> None:
+    assert backend_name(given) == name
+
+
+@pytest.mark.parametrize("given", ["", "fast", 3])
+def test_unknown_name(given: Any) -> None:
+    with pytest.raises(ValueError, match="is none of auto, mmap, buffered, direct"):
+        backend_name(given)

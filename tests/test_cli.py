@@ -1,0 +1,653 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line: what it says, what it draws, and that it is polite."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from writers import mib as mib_writer
+from writers import npy as npy_writer
+from writers import raw as raw_writer
+
+import rsciio_tem
+from rsciio_tem import cli, demo, files, preview
+from rsciio_tem.registry import FORMATS
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli.main, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+def one_line(text: str) -> str:
+    """Undo the wrapping to the width of the terminal."""
+    return " ".join(text.split())
+
+
+# ---------------------------------------------------------------- a recording to look at
+
+SCAN = (12, 16)  # lines, columns
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo's recording."""
+    path = tmp_path_factory.mktemp("demo")
+    demo.write(path / "grains.mib", SCAN)
+    return path
+
+
+@pytest.fixture(scope="module")
+def truth() -> np.ndarray:
+    return np.stack(list(demo.simulate(SCAN)))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# ---------------------------------------------------------------- formats
+
+
+def test_formats() -> None:
+    text = run("formats").stdout
+    for row in FORMATS.values():
+        (line,) = (line for line in text.splitlines() if line.startswith(row.name + " "))
+        assert row.description in line
+        assert all(f".{s}" in line for s in row.suffixes)
+
+
+def test_formats_json() -> None:
+    rows = {row["format"]: row for row in json.loads(run("formats", "--json").stdout)}
+    assert list(rows) == list(FORMATS)
+    assert rows["mib"]["suffixes"] == ["mib", "hdr"]
+    assert rows["mib"]["hs_load"] == {"mib": "ours", "hdr": "content"}
+
+
+def test_formats_without_takeover() -> None:
+    try:
+        rsciio_tem.register("none")
+        rows = {row["format"]: row for row in json.loads(run("formats", "--json").stdout)}
+        assert rows["mib"]["hs_load"]["mib"] == "RosettaSciIO"
+        rsciio_tem.unregister()
+        rows = {row["format"]: row for row in json.loads(run("formats", "--json").stdout)}
+        assert rows["raw"]["hs_load"]["bin"] == "no"
+    finally:
+        rsciio_tem.register()
+
+
+# ---------------------------------------------------------------- info
+
+
+def test_info(folder: Path) -> None:
+    text = one_line(run("info", folder / "grains.mib").stdout)
+    for expected in (
+        "grains.mib Format mib, Merlin",
+        "begins with a Merlin frame header",
+        "grains.hdr, 2.05 kB",
+        "192 of 256 × 256 px, uint16, 25.2 MB",
+        "Scan 16 × 12 (x, y) from the timestamps (80%): every 16 frames",
+        "--scan stack: stack of 192 frames",
+        "Trigger external",
+        "Exposure 950 µs, a frame every 1 ms",
+        "Acquired 2024-03-14 09:26:53.589 UTC",
+        "Data (12, 16, 256, 256) uint16",
+        "Problems none",
+    ):
+        assert expected in text
+
+
+def check_types(value: Any, example: Any, where: str = "info") -> None:
+    """Compare the structure of a JSON value with that of an example."""
+    if isinstance(example, dict):
+        assert set(value) == set(example), where
+        for key in example:
+            check_types(value[key], example[key], f"{where}.{key}")
+    elif isinstance(example, list):
+        assert isinstance(value, list), where
+        for item in value:
+            check_types(item, example[0], f"{where}[]")
+    else:
+        assert isinstance(value, example), f"{where} is {value!r}"
+
+
+OPTIONAL = (float, type(None))
+SCHEMA = {
+    "schema": int,
+    "version": str,
+    "path": str,
+    "format": str,
+    "description": str,
+    "candidates": [{"format": str, "confidence": float, "reason": str}],
+    "files": [{"path": str, "size": int}],
+    "frames": {"stored": int, "shape": [int], "dtype": str, "nbytes": int},
+    "layers": int,
+    "scan": {
+        "rule": str,
+        "shape": [int],
+        "navigation_shape": [int],
+        "confidence": float,
+        "reason": str,
+        "alternatives": [
+            {
+                "rule": str,
+                "shape": [int],
+                "navigation_shape": [int],
+                "confidence": float,
+                "reason": str,
+                "options": object,
+            }
+        ],
+        "frames": {
+            "stored": int,
+            "first": int,
+            "last": int,
+            "skipped_start": int,
+            "inserted_start": int,
+            "inserted_end": int,
+            "skipped_in_lines": int,
+            "ignored_end": int,
+            "complete": bool,
+        },
+    },
+    "times": {
+        "trigger": (str, type(None)),
+        "exposure": OPTIONAL,
+        "period": OPTIONAL,
+        "start": (str, type(None)),
+        "duration": OPTIONAL,
+    },
+    "data": {
+        "shape": [int],
+        "dtype": str,
+        "nbytes": int,
+        "chunks": [int],
+        "chunk_nbytes": int,
+        "chunk_count": int,
+    },
+    "axes": [
+        {
+            "name": str,
+            "units": str,
+            "scale": float,
+            "offset": float,
+            "size": int,
+            "navigate": bool,
+        }
+    ],
+    "problems": [{"severity": str, "message": str, "hint": str}],
+}
+
+
+def info(*arguments: object) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("info", *arguments, "--json").stdout)
+    check_types(found, SCHEMA)
+    assert found["schema"] == cli.SCHEMA
+    return found
+
+
+def test_info_json(folder: Path) -> None:
+    found = info(folder / "grains.mib")
+    assert found["scan"]["shape"] == [12, 16]
+    assert found["scan"]["navigation_shape"] == [16, 12]
+    assert found["scan"]["rule"] == "timestamps"
+    assert found["data"]["shape"] == [12, 16, 256, 256]
+    assert found["frames"]["stored"] == 192
+    assert found["times"]["exposure"] == 0.00095
+    assert found["times"]["period"] == pytest.approx(0.001, rel=1e-3)
+    assert found["times"]["duration"] == pytest.approx(0.192 + 11 * 0.0015, rel=1e-2)
+    assert found["problems"] == []
+    (stack,) = found["scan"]["alternatives"]
+    assert stack["options"] == {"scan": "stack"}
+    again = info(folder / "grains.mib", "--scan", "stack")
+    assert again["scan"]["shape"] == stack["shape"] == [192]
+    assert again["scan"]["alternatives"][0]["options"] == {"scan": "timestamps"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [
+        (["--navigation-shape", "24,8"], [8, 24]),
+        (["--navigation-shape", "24x8"], [8, 24]),
+        (["--navigation-shape", "-1,8"], [8, 24]),
+        (["--nav-shape", "8,24"], [8, 24]),
+        (["--nav-shape", "2,6,16"], [2, 6, 16]),
+        (["--first-frame", "32", "--last-frame", "96"], [4, 16]),
+        (["--line-skip", "1"], [12, 15]),
+        (["--sync-offset", "-5", "--nav-shape", "13,16"], [13, 16]),
+    ],
+)
+def test_reader_options(folder: Path, arguments: list[str], shape: list[int]) -> None:
+    assert info(folder / "grains.mib", *arguments)["scan"]["shape"] == shape
+
+
+def test_info_tells_of_missing_lines(folder: Path) -> None:
+    found = info(folder / "grains.mib", "--navigation-shape", "16,20")
+    (problem,) = found["problems"]
+    assert problem["severity"] == "warning"
+    assert "12 of 20 lines" in problem["message"]
+    text = one_line(run("info", folder / "grains.mib", "--navigation-shape", "16,20").stdout)
+    assert "Problems only 12 of 20 lines are complete" in text
+
+
+def test_info_offers_to_drop_the_flyback(tmp_path: Path) -> None:
+    exposures = mib_writer.flyback_exposures(6, 9, start=5)
+    frames = np.zeros((len(exposures), 256, 256), np.uint16)
+    mib_writer.write_mib(tmp_path / "a.mib", frames, 12, exposures_ns=exposures)
+    found = info(tmp_path / "a.mib")
+    assert found["scan"]["shape"] == [6, 9]
+    assert found["scan"]["rule"] == "exposures"
+    (narrow,) = (a for a in found["scan"]["alternatives"] if "flyback" in a["options"])
+    assert narrow["shape"] == [6, 8]
+    assert info(tmp_path / "a.mib", "--flyback", "drop")["scan"]["shape"] == [6, 8]
+
+
+def test_info_of_a_stack_suggests_shapes(tmp_path: Path) -> None:
+    npy_writer.write_npy(tmp_path / "a.npy", np.zeros((60, 4, 4), np.uint8))
+    text = one_line(run("info", tmp_path / "a.npy", "--scan", "stack").stdout)
+    assert "Scan stack of 60 frames" in text
+    raw_writer.write_raw(tmp_path / "b.raw", np.zeros((60, 4, 4), np.uint8))
+    text = one_line(run("info", tmp_path / "b.raw", "--dtype", "u1", "--sig-shape", "4,4").stdout)
+    assert "nothing tells a scan shape" in text
+    assert "--navigation-shape X,Y: 60 frames would fill 6,10, 10,6, 5,12" in text
+
+
+def test_info_of_a_single_frame(tmp_path: Path) -> None:
+    frame = np.ones((1, 256, 256), np.uint16)
+    mib_writer.write_mib(tmp_path / "a.mib", frame, 12)
+    assert info(tmp_path / "a.mib")["data"]["shape"] == [256, 256]
+    text = one_line(run("info", tmp_path / "a.mib").stdout)
+    assert "Scan a single frame" in text
+    assert "Or force" not in text
+
+
+def test_raw_options(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    raw_writer.write_raw(path, np.arange(6 * 30, dtype=">u2").reshape(6, 5, 6))
+    text = run("info", path, code=2).stderr
+    assert text.startswith("error: ")
+    assert "sig_shape" in text
+    found = info(path, "--dtype", ">u2", "--sig-shape", "5,6", "--navigation-shape", "3,2")
+    assert found["data"]["shape"] == [2, 3, 5, 6]
+    found = info(
+        *(path, "--format", "raw", "--dtype", "u1", "--sig-shape", "5,6"),
+        *("--offset", "60", "--frame-header", "10", "--frame-footer", "20"),
+    )
+    assert found["frames"]["stored"] == 5
+
+
+def test_a_set_of_many_files_is_told_briefly(tmp_path: Path) -> None:
+    for i in range(9):
+        mib_writer.write_mib(
+            tmp_path / f"a_{i:03}.mib", np.zeros((1, 64, 256), np.uint16), 12, first_sequence=i + 1
+        )
+    text = one_line(run("info", tmp_path / "a_000.mib").stdout)
+    assert "9 files" in text
+    assert "a_008.mib" in text
+    assert "a_004.mib" not in text
+
+
+# ---------------------------------------------------------------- errors and warnings
+
+
+def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
+    def error(*arguments: object) -> str:
+        result = run(*arguments, code=2)
+        assert result.stdout == ""
+        assert "Traceback" not in result.stderr
+        return result.stderr
+
+    missing = error("info", tmp_path / "nothing.mib")
+    assert missing == f"error: {tmp_path / 'nothing.mib'}: does not exist.\n"
+    assert "is a folder" in error("info", folder)
+    assert 'scan="exposures" finds no scan shape' in error(
+        "info", folder / "grains.mib", "--scan", "exposures"
+    )
+    assert "pass either navigation_shape" in error(
+        "info", folder / "grains.mib", "--nav-shape", "1,2", "--navigation-shape", "2,1"
+    )
+    assert "--offset: has no meaning for files of the format mib" in error(
+        "info", folder / "grains.mib", "--offset", "1"
+    )
+    assert "no list of sizes" in error("info", folder / "grains.mib", "--nav-shape", "a,b")
+    (tmp_path / "text.mib").write_text("no image")
+    assert "not a Merlin recording" in error("info", tmp_path / "text.mib", "--format", "mib")
+    (tmp_path / "text.xyz").write_text("no image")
+    assert "is no recording we know" in error("info", tmp_path / "text.xyz")
+    (tmp_path / "text.blo").write_text("no image")
+    assert "RosettaSciIO's reader 'blockfile'" in error("info", tmp_path / "text.blo")
+    assert "there is no such folder" in error(
+        "preview", folder / "grains.mib", "-o", tmp_path / "no" / "a.png"
+    )
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    text = run("info", tmp_path / "nothing.mib", "--debug", code=2).stderr
+    assert "Traceback" in text
+    assert "does not exist" in text
+
+
+def test_warnings_are_lines(folder: Path, tmp_path: Path) -> None:
+    path = folder / "grains.mib"
+    result = run("preview", path, "-o", tmp_path / "a.png", "--navigation-shape", "16,20")
+    assert result.stderr.startswith(f"warning: {path}: only 12 of 20 lines are complete")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == f"{tmp_path / 'a.png'}\n"
+
+
+def test_colour_only_in_terminals(folder: Path) -> None:
+    arguments = ["info", str(folder / "grains.mib")]
+    assert "\x1b[" not in CliRunner().invoke(cli.main, arguments).output
+    assert "\x1b[" in CliRunner().invoke(cli.main, arguments, color=True).output
+    plain = CliRunner(env={"NO_COLOR": "1"}).invoke(cli.main, arguments, color=True)
+    assert "\x1b[" not in plain.output
+
+
+# ---------------------------------------------------------------- preview
+
+
+def panel(picture: preview.Sheet, name: str, shape: tuple[int, int]) -> np.ndarray:
+    """Grey values of a panel, reduced to one value for each scan position."""
+    part = picture.image.crop(picture.panels[name]).convert("L")
+    return np.asarray(part.resize(shape[::-1], Image.Resampling.BOX), float)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1])
+
+
+def sheet_of(path: Path, **options: Any) -> preview.Sheet:
+    recording, _, arranged = cli._opened(str(path), options)
+    return cli._sheet(str(path), recording, arranged, quiet=True)
+
+
+def test_preview(folder: Path, truth: np.ndarray, here: Path) -> None:
+    result = run("preview", folder / "grains.mib")
+    assert result.stdout == "grains_preview.png\n"
+    picture = sheet_of(folder / "grains.mib")
+    with Image.open(here / "grains_preview.png") as saved:
+        saved.load()
+        assert saved.text["Title"] == "grains.mib"
+        assert "Scan 16 × 12 (x, y), from the timestamps" in saved.text["Description"]
+        assert 1000 < saved.width < 2000
+        assert 400 < saved.height < 800
+        np.testing.assert_array_equal(np.asarray(saved), np.asarray(picture.image))
+    assert list(picture.panels) == ["pattern", "navigator", "bright field", "dark field"]
+    for left, upper, right, lower in picture.panels.values():
+        assert 0 < left < right < picture.image.width
+        assert 0 < upper < lower < picture.image.height
+
+    y, x = np.ogrid[:256, :256]
+    distance = np.hypot(y - demo.CENTRE[0], x - demo.CENTRE[1])
+    bright = truth[..., distance < demo.RADIUS].sum(axis=-1)
+    assert correlation(panel(picture, "navigator", SCAN), truth.sum(axis=(2, 3))) > 0.95
+    assert correlation(panel(picture, "bright field", SCAN), bright) > 0.98
+    assert correlation(panel(picture, "dark field", SCAN), bright) < -0.9
+    pattern = np.log1p(truth.sum(axis=(0, 1), dtype=float))
+    assert correlation(panel(picture, "pattern", (256, 256)), pattern) > 0.8
+    assert correlation(panel(picture, "pattern", (256, 256)), pattern[::-1]) < 0.8
+
+
+def test_preview_does_not_overwrite(folder: Path, here: Path) -> None:
+    (here / "a.png").write_text("mine")
+    text = run("preview", folder / "grains.mib", "-o", "a.png", code=2).stderr
+    assert "exists already" in text
+    assert (here / "a.png").read_text() == "mine"
+    run("preview", folder / "grains.mib", "-o", "a.png", "--overwrite")
+    assert (here / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert os.listdir(here) == ["a.png"]  # no temporary file is left
+
+
+@pytest.mark.parametrize(
+    ("nav", "sig", "panels"),
+    [
+        ((), (64, 64), ["frame", "pattern"]),
+        ((1,), (64, 64), ["frame", "pattern"]),
+        ((40,), (64, 64), ["pattern", "navigator", "bright field", "dark field"]),
+        ((2000,), (16, 12), ["pattern", "navigator", "bright field", "dark field"]),
+        ((1, 40), (64, 64), ["pattern", "navigator", "bright field", "dark field"]),
+        ((2, 90), (40, 200), ["pattern", "navigator", "bright field", "dark field"]),
+        ((90, 2), (200, 40), ["pattern", "navigator", "bright field", "dark field"]),
+        ((2, 5, 7), (32, 32), ["pattern", "navigator", "bright field", "dark field"]),
+        ((5, 7), (4, 4), ["pattern", "navigator"]),
+        ((3, 3), (700, 600), ["pattern", "navigator", "bright field", "dark field"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["u1", "f4"])
+def test_preview_of_any_shape(
+    tmp_path: Path, nav: tuple[int, ...], sig: tuple[int, int], panels: list[str], kind: str
+) -> None:
+    data = np.random.default_rng(0).poisson(3, (*nav, *sig)).astype(kind)
+    if kind == "f4":
+        data -= 2
+        data.reshape(-1)[5] = np.nan
+    npy_writer.write_npy(tmp_path / "a.npy", data)
+    picture = sheet_of(tmp_path / "a.npy")
+    assert list(picture.panels) == panels
+    assert 700 < picture.image.width < 2200
+    assert picture.image.height < 800
+    run("preview", tmp_path / "a.npy", "-o", tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("value", [0, 7])
+def test_preview_of_nothing(tmp_path: Path, value: int) -> None:
+    npy_writer.write_npy(tmp_path / "a.npy", np.full((4, 5, 32, 32), value, np.uint16))
+    run("preview", tmp_path / "a.npy", "-o", tmp_path / "a.png")
+    assert (tmp_path / "a.png").exists()
+
+
+def test_preview_of_spectra(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).poisson(3, (4, 5, 100)).astype(np.uint16)
+    frames = rsciio_tem.from_array(data, sig_dims=1)
+    assert frames[0]["data"].shape == (4, 5, 100)
+    picture = preview.sheet(
+        title="spectra", lines=[], pattern=data.sum(axis=(0, 1)), navigator=data.sum(axis=2)
+    )
+    assert list(picture.panels) == ["pattern", "navigator"]
+
+
+def test_preview_marks_missing_positions(folder: Path) -> None:
+    picture = sheet_of(folder / "grains.mib", nav_shape=SCAN, sync_offset=-32)
+    left, upper, right, _ = picture.panels["navigator"]
+    missing = np.asarray(picture.image.crop((left, upper, right, upper + 40)))
+    assert (missing == missing[0, 0]).all()
+    assert missing[0, 0, 2] > missing[0, 0, 0] + 10  # bluish, not a grey of the map
+
+
+@pytest.mark.parametrize("name", ["ünï – ×µ.mib", "a [1] b.npy", "very " * 40 + "long.npy"])
+def test_preview_of_any_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / (name if len(name) < 200 else name[-120:])
+    if path.suffix == ".mib":
+        mib_writer.write_mib(path, np.ones((4, 256, 256), np.uint16), 12)
+    else:
+        npy_writer.write_npy(path, np.ones((4, 4, 32, 32), np.uint16))
+    run("preview", path, "-o", tmp_path / "a.png")
+
+
+# ---------------------------------------------------------------- the disk
+
+
+@pytest.mark.parametrize("radius", [2.0, 6.5, 20.0])
+@pytest.mark.parametrize("centre", [(63.5, 63.5), (50.2, 80.9), (100.0, 30.0)])
+@pytest.mark.parametrize("counts", [3.0, 1000.0])
+def test_disk(radius: float, centre: tuple[float, float], counts: float) -> None:
+    rng = np.random.default_rng(3)
+    y, x = np.ogrid[:128, :128]
+    distance = np.hypot(y - centre[0], x - centre[1])
+    model = np.where(distance <= radius, counts * 20, counts * 0.05 * np.exp(-distance / 40))
+    pattern = rng.poisson(model)
+    pattern[5, 7] = pattern[90, 100] = 1_000_000  # hot pixels
+    disk = preview.find_disk(pattern)
+    assert disk is not None
+    assert disk.certain
+    assert (disk.row, disk.column) == pytest.approx(centre, abs=0.6)
+    assert disk.radius == pytest.approx(radius, abs=0.9)
+    virtual = preview.detectors(disk, pattern.shape)
+    assert not (virtual.masks[0] & virtual.masks[1]).any()
+    assert virtual.masks[1].any()
+
+
+def test_disk_of_a_large_detector() -> None:
+    y, x = np.ogrid[:2048, :1500]
+    pattern = np.where(np.hypot(y - 1000, x - 800) < 150, 100, 1)
+    disk = preview.find_disk(pattern)
+    assert disk is not None
+    assert (disk.row, disk.column, disk.radius) == pytest.approx((1000, 800, 150), abs=2)
+
+
+def test_no_disk() -> None:
+    assert preview.find_disk(np.zeros((64, 64))) is None
+    assert preview.find_disk(np.ones((64, 64), int)) is None
+    assert preview.find_disk(np.ones(64)) is None
+    assert preview.find_disk(np.eye(4)) is None
+    noise = preview.find_disk(np.random.default_rng(0).poisson(20, (64, 64)))
+    assert noise is not None
+    assert not noise.certain
+    wide = np.zeros((64, 64))
+    wide[:, 20:] = 1
+    assert not preview.find_disk(wide).certain  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (5804, "5804"),
+        (12345, "12.3 k"),
+        (9_999, "9999"),
+        (999_999, "1 M"),
+        (4.2e7, "42 M"),
+        (0.0123456, "0.01235"),
+        (-2.5e13, "-25 T"),
+    ],
+)
+def test_compact(value: float, text: str) -> None:
+    assert preview.compact(value) == text
+
+
+# ---------------------------------------------------------------- demo
+
+
+def test_demo(here: Path, truth: np.ndarray) -> None:
+    result = run("demo", "try", "--size", "16,12")
+    text = one_line(result.stdout)
+    assert "16 × 12 (x, y) from the timestamps (80%): every 16 frames" in text
+    assert 'hs.load("' in text or "HyperSpy is not installed" in text
+    assert "(16, 12|256, 256)" in text or "(12, 16, 256, 256)" in text
+    assert "rsciio-tem info try" in text
+    assert sorted(os.listdir("try")) == ["grains.hdr", "grains.mib", "grains_preview.png"]
+
+    for lazy in (False, True):
+        (signal,) = rsciio_tem.load(Path("try") / "grains.mib", lazy=lazy)
+        np.testing.assert_array_equal(np.asarray(signal["data"]), truth)
+
+    again = run("demo", "try", "--size", "16,12", code=2)
+    assert "exists already" in again.stderr
+    assert "--overwrite" in again.stderr
+    run("demo", "try", "--size", "16,11", "--overwrite")
+    assert info(Path("try") / "grains.mib")["scan"]["shape"] == [11, 16]
+    assert "two sizes" in run("demo", "other", "--size", "5", code=2).stderr
+    assert not Path("other").exists()
+
+
+def test_demo_in_hyperspy(folder: Path, truth: np.ndarray) -> None:
+    hs = pytest.importorskip("hyperspy.api")
+    signal = hs.load(str(folder / "grains.mib"), lazy=True)
+    assert signal.axes_manager.navigation_shape == (16, 12)
+    np.testing.assert_array_equal(signal.inav[5, 3].data.compute(), truth[3, 5])
+
+
+def test_demo_without_hyperspy(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    text = run("demo", "--size", "8,6").stdout
+    assert "HyperSpy is not installed" in text
+    assert "rsciio_tem.load(" in text
+    assert Path("rsciio-tem-demo", "grains.mib").exists()
+
+
+def test_demo_files_are_as_the_camera_writes_them(folder: Path) -> None:
+    times = np.array([demo.START_NS, demo.START_NS + demo.DWELL_NS], np.int64)
+    expected = mib_writer.headers([5, 6], times_ns=times, exposures_ns=demo.EXPOSURE_NS)
+    assert b"".join(demo.frame_headers(4, times)) == expected.tobytes()
+    hdr = (folder / "grains.hdr").read_bytes()
+    assert len(hdr) == 2048
+
+    def keys(text: bytes) -> list[bytes]:
+        return [line.split(b":\t")[0].strip() for line in text.split(b"\r\n")]
+
+    assert keys(hdr) == keys(mib_writer.hdr_text(192))
+    assert b"Frames per Trigger (Number):\t1\r\n" in hdr
+    assert b"Scan" not in hdr
+
+
+def test_demo_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        yield np.zeros((4, 256, 256), np.uint16)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(demo, "simulate", broken)
+    with pytest.raises(OSError, match="no space left"):
+        demo.write(tmp_path / "a.mib", (3, 4))
+    assert not os.listdir(tmp_path)
+
+
+def test_replacing(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+
+    def write(text: str, **options: bool) -> None:
+        with files.replacing(target, **options) as temporary:
+            Path(temporary).write_text(text)
+
+    write("one")
+    with pytest.raises(FileExistsError):
+        write("two")
+    assert target.read_text() == "one"
+    write("two", overwrite=True)
+    assert target.read_text() == "two"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+# ---------------------------------------------------------------- as a program
+
+
+def test_program(folder: Path) -> None:
+    command = [sys.executable, "-W", "error", "-m", "rsciio_tem.cli"]
+    result = subprocess.run(
+        [*command, "info", str(folder / "grains.mib"), "--json"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        check=True,
+    )
+    assert json.loads(result.stdout)["scan"]["navigation_shape"] == [16, 12]
+    assert result.stderr == ""
+    result = subprocess.run([*command, "info", "nothing"], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == "error: nothing: does not exist.\n"
+
+
+def test_only_the_command_line_needs_click_and_pillow() -> None:
+    code = (
+        "import sys, rsciio_tem, rsciio_tem.api, rsciio_tem.read, rsciio_tem.reduce\n"
+        "import rsciio_tem.formats.mib\n"
+        "assert not {'PIL', 'tqdm', 'click'} & set(sys.modules), sys.modules.keys()"
+    )
+    assert importlib.util.find_spec("PIL")
+    subprocess.run([sys.executable, "-c", code], check=True)

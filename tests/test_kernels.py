@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compiled loops against slow twins that say the same in a few lines of Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rsciio_tem import kernels
+
+BITS = {"medipix1": 1, "medipix6": 8, "medipix12": 16}
+TYPES = {"medipix1": "u1", "medipix6": "u1", "medipix12": "u2", "medipix24": "u4"}
+
+
+def aligned_badly(data: np.ndarray, shift: int, gap: int) -> np.ndarray:
+    """Copy rows of bytes to an odd address, with `gap` bytes between the rows."""
+    frames, size = data.shape
+    memory = np.full(shift + frames * (size + gap), 0xEE, np.uint8)
+    out = np.lib.stride_tricks.as_strided(memory[shift:], data.shape, (size + gap, 1))
+    out[...] = data
+    return out
+
+
+def slow_plane(raw: np.ndarray, bits: int) -> np.ndarray:
+    """Pixels of 64-bit big-endian words, the first one in the lowest bits."""
+    per_word = 64 // bits
+    pixels = []
+    for frame in raw:
+        for start in range(0, len(frame), 8):
+            word = int.from_bytes(frame[start : start + 8].tobytes(), "big")
+            pixels += [word >> bits * k & ((1 << bits) - 1) for k in range(per_word)]
+    return np.array(pixels, np.uint64).reshape(len(raw), -1)
+
+
+def slow_medipix(packing: str, raw: np.ndarray, plane_pixels: int) -> np.ndarray:
+    if packing == "medipix24":
+        high = slow_plane(raw[:, : plane_pixels * 2], 16)
+        low = slow_plane(raw[:, plane_pixels * 2 :], 16)
+        return (high << 12) + low
+    return slow_plane(raw, BITS[packing])
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), packing=st.sampled_from(sorted(TYPES)))
+def test_unpack_medipix(data: Any, packing: str) -> None:
+    per_word = 4 if packing == "medipix24" else 64 // BITS[packing]
+    draw = data.draw
+    frames, rows = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    chips, words = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    width = words * per_word
+    row_pixels = chips * width
+    plane = rows * row_pixels
+    nbytes = plane * 4 if packing == "medipix24" else plane * BITS[packing] // 8
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    content = rng.integers(0, 256, (frames, nbytes), np.uint8)
+    if packing == "medipix24":  # 12 bits in 16
+        content[:, ::2] &= 0x0F
+    raw = aligned_badly(content, draw(st.integers(0, 8)), draw(st.sampled_from([0, 3, 8, 384])))
+
+    chip, first_row = draw(st.integers(0, chips - 1)), draw(st.integers(0, rows - 1))
+    height = draw(st.integers(1, rows - first_row))
+    upside_down, mirrored = draw(st.booleans()), draw(st.booleans())
+    to = draw(st.integers(0, 3)), draw(st.integers(0, 3) | st.sampled_from([8, 16]))
+    margin = draw(st.integers(0, 2)), draw(st.integers(0, 9))
+    out = np.full(
+        (frames, to[0] + height + margin[0], to[1] + width + margin[1]), 7, TYPES[packing]
+    )
+    expected = out.copy()
+    pixels = slow_medipix(packing, content, plane).reshape(frames, rows, row_pixels)
+    part = pixels[:, first_row : first_row + height, chip * width : (chip + 1) * width]
+    part = part[:, :: -1 if upside_down else 1, :: -1 if mirrored else 1]
+    expected[:, to[0] : to[0] + height, to[1] : to[1] + width] = part
+
+    kernels.unpack_medipix(
+        packing,
+        raw,
+        out,
+        row_pixels=row_pixels,
+        plane_pixels=plane,
+        first_pixel=first_row * row_pixels + chip * width,
+        to=to,
+        shape=(height, width),
+        upside_down=upside_down,
+        mirrored=mirrored,
+    )
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_rows_that_are_no_words() -> None:
+    with pytest.raises(ValueError, match="no whole 64-bit words"):
+        kernels.unpack_medipix(
+            "medipix12",
+            np.zeros((1, 64), np.uint8),
+            np.zeros((1, 4, 7), np.uint16),
+            row_pixels=7,
+            plane_pixels=28,
+            first_pixel=0,
+            to=(0, 0),
+            shape=(4, 7),
+            upside_down=False,
+            mirrored=False,
+        )
+
+
+def slow_u12(frame: bytes, big: bool) -> list[int]:
+    """Two pixels from every three bytes, taken as one number."""
+    pixels = []
+    for start in range(0, len(frame), 3):
+        number = int.from_bytes(frame[start : start + 3], "big" if big else "little")
+        pair = [number >> 12, number & 0xFFF]
+        pixels += pair if big else pair[::-1]
+    return pixels
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 3), st.integers(0, 40), st.booleans(), st.integers(0, 2**32), st.integers(0, 3)
+)
+def test_unpack_u12(frames: int, pairs: int, big: bool, seed: int, shift: int) -> None:
+    content = np.random.default_rng(seed).integers(0, 256, (frames, 3 * pairs), np.uint8)
+    out = np.empty((frames, 2 * pairs), np.uint16)
+    kernels.unpack_u12(np.ascontiguousarray(aligned_badly(content, shift, 0)), out, big)
+    assert out.tolist() == [slow_u12(frame.tobytes(), big) for frame in content]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    dtype=st.sampled_from([">u2", ">i2", ">f2", ">u4", ">i4", ">f4"]),
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 40)),
+    flip=st.booleans(),
+    shift=st.integers(0, 7),
+    gap=st.sampled_from([0, 1, 384]),
+    seed=st.integers(0, 2**32),
+)
+def test_swap_rows(
+    dtype: str, shape: tuple[int, int, int], flip: bool, shift: int, gap: int, seed: int
+) -> None:
+    stored = np.dtype(dtype)
+    size = shape[1] * shape[2] * stored.itemsize
+    content = np.random.default_rng(seed).integers(0, 256, (shape[0], size), np.uint8)
+    raw = aligned_badly(content, shift, gap)
+    out = np.empty(shape, stored.newbyteorder("="))
+    kernels.swap_rows(raw, out, shape[2], flip)
+    expected = content.view(stored).reshape(shape)[:, :: -1 if flip else 1]
+    assert out.astype(stored).tobytes() == expected.tobytes()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    dtype=st.sampled_from(["u1", "u2", "i4", "f4"]),
+    target=st.sampled_from(["f4", "f8"]),
+    frames=st.integers(1, 3),
+    pixels=st.integers(1, 50),
+    seed=st.integers(0, 2**32),
+)
+def test_correct(dtype: str, target: str, frames: int, pixels: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, 200, (frames, pixels)).astype(dtype)
+    dark, gain = rng.random((2, pixels)).astype(target)
+    out = np.empty((frames, pixels), target)
+    kernels.correct(raw, dark, gain, out)
+    expected = (raw.astype("f8") - dark) * gain
+    np.testing.assert_allclose(out, expected, rtol=1e-5 if target == "f4" else 1e-12, atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(dtype=st.sampled_from(["f4", "f8"]), seed=st.integers(0, 2**32))
+def test_patch(dtype: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 100, (3, 30)).astype(dtype)
+    pixels = rng.choice(30, 4, replace=False)
+    good = np.setdiff1d(np.arange(30), pixels)
+    sources = [rng.choice(good, rng.integers(1, 6)) for _ in pixels]
+    expected = values.copy()
+    for pixel, source in zip(pixels, sources, strict=True):
+        expected[:, pixel] = values[:, source].mean(axis=1)
+    bounds = np.cumsum([0, *map(len, sources)])
+    kernels.patch(values, pixels.astype(np.int64), bounds, np.concatenate(sources))
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+def test_every_kernel_has_a_twin_here() -> None:
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert set(kernels.__all__) <= tested
