@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from benchmarks import files, limits, report, works
 from benchmarks.contestants import CONTESTANTS, DEFAULT_PEERS, US, Contestant
 
 
-def _names(known: Collection[str]) -> object:
+def _names(known: Collection[str]) -> Callable[[str], list[str]]:
     """Return an argparse type: names separated by commas, all of them known."""
 
     def parse(text: str) -> list[str]:

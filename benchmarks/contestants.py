@@ -30,6 +30,14 @@ def required(name: str) -> ModuleType:
         raise Unsupported(f"cannot import {name}: {error}") from error
 
 
+def _mapped(array: Any) -> bool:
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
+
+
 class Contestant:
     """What every contestant can be asked for.
 
@@ -123,13 +131,15 @@ class DaskReader(Contestant):
         return hyperspy.load(
             str(file.path),
             lazy=True,
-            reader=self.module(name),
+            file_format=self.module(name),
             navigation_shape=file.nav_shape[::-1],
             **options,
         )
 
     def load(self, file: DataFile) -> Array:
-        return self.read(file, lazy=False)
+        data = self.read(file, lazy=False)
+        # RosettaSciIO gives files of a single dask chunk as a mapping, of which nothing is read
+        return np.array(data) if _mapped(data) else data
 
     def sum_scan(self, opened: Any) -> Array:
         return opened.sum(axis=(0, 1)).compute(scheduler="threads")

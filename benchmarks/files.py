@@ -166,7 +166,7 @@ def write(name: str, folder: Path, megabytes: float) -> DataFile:
     partial = path.with_suffix(".partial")
     with partial.open("wb") as out:
         for start in range(0, file.frames, step):
-            out.write(_frames(form, rng, start, min(step, file.frames - start)))
+            out.write(_frames(form, rng, start, min(step, file.frames - start)).data)
     partial.rename(path)
     return file
 
@@ -182,7 +182,7 @@ def write_sparse(name: str, folder: Path, nav_shape: tuple[int, int]) -> DataFil
     with path.open("wb") as out:
         for index in (0, file.frames - 1):
             out.seek(index * form.stride)
-            out.write(_frames(form, rng, index, 1))
+            out.write(_frames(form, rng, index, 1).data)
     return file
 
 

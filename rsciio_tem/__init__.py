@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _API = ("detect", "from_array", "load", "open")
-_REGISTRY = ("formats", "register", "unregister")
+_REGISTRY = ("register", "unregister")
 
 
 def __getattr__(name: str) -> Any:
@@ -36,6 +36,8 @@ def __getattr__(name: str) -> Any:
 
     if name in _API:
         return getattr(importlib.import_module("rsciio_tem.api"), name)
+    if name == "formats":  # the package, which can be called
+        return importlib.import_module("rsciio_tem.formats")
     registry = importlib.import_module("rsciio_tem.registry")
     if name in _REGISTRY:
         return getattr(registry, name)

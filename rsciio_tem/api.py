@@ -86,6 +86,8 @@ def load(
         See the reader.
     """
     module, found = _chosen(path, format)
+    if module is None and options.get("dtype") is not None and options.get("sig_shape") is not None:
+        module = module_for("raw")  # the caller says what no header does
     if module is None:
         module = _upstream(existing(path))
     return module.file_reader(os.fspath(path), lazy=lazy, **{**found, **options})  # type: ignore[no-any-return]

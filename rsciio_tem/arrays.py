@@ -208,6 +208,8 @@ class DaskFrames:
         if self.order is None:
             return self.array
         order = self.order
+        if not len(order):
+            return self.array[:0]
         joins = (np.diff(order) == 1) & (order[:-1] >= 0) | (order[1:] < 0) & (order[:-1] < 0)
         bounds = [0, *(np.flatnonzero(~joins) + 1).tolist(), len(order)]
         if len(bounds) > 1 + max(64, len(order) // 16):
@@ -221,7 +223,7 @@ class DaskFrames:
                 parts.append(da.full((b - a, *self.frame_shape), self.fill, dtype=self.dtype))
             else:
                 parts.append(self.array[first : first + b - a])
-        return da.concatenate(parts) if parts else self.array[:0]
+        return da.concatenate(parts)
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""

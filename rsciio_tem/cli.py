@@ -74,7 +74,7 @@ _READER_OPTIONS = (
     ),
     click.option(
         "--flyback",
-        type=click.Choice(["keep", "drop"]),
+        type=click.Choice(["auto", "keep", "drop"]),
         help="Whether to keep frames recorded while the beam flew back.",
     ),
     click.option(
@@ -392,7 +392,7 @@ def _alternatives(recording: Recording, scan: Scan) -> list[dict[str, Any]]:
             add(narrow, hint, "without the flyback frame of each line", flyback="drop")
         elif hint.line > hint.shape[-1:][0] if hint.shape else False:
             wide = (*layers, -(-per_layer // hint.line), hint.line)
-            add(wide, hint, "with the flyback frames", nav_shape=[-1, hint.line])
+            add(wide, hint, "with the flyback frames", flyback="keep")
     return list(result.values())
 
 
@@ -750,7 +750,9 @@ def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
     quoted = shlex.quote(path)
     click.echo("Next:")
     click.echo(f"  rsciio-tem info {quoted}")
-    click.echo(f"  rsciio-tem preview {quoted} --navigation-shape 60,32 -o wrong_shape.png")
+    columns, lines = arranged.scan.shape[::-1]
+    wrong = f"--navigation-shape {columns + 1},{lines}"
+    click.echo(f"  rsciio-tem preview {quoted} {wrong} -o wrong_shape.png")
     click.echo("  and the same with a recording of yours")
 
 

@@ -68,7 +68,8 @@ class Corrections:
             if image is not None and image.shape != shape:
                 raise FormatError(
                     path,
-                    f"{name} has shape {image.shape}, the frames {shape}.",
+                    f"{'excluded_pixels' if name == 'excluded' else name} has shape "
+                    f"{image.shape}, the frames {shape}.",
                     "Pass an image of the shape of a frame, or corrections=False.",
                 )
         if self.repair not in get_args(Repair):
@@ -313,6 +314,15 @@ def as_mask(value: Any, shape: tuple[int, ...], path: str) -> npt.NDArray[np.boo
         return None
     if hasattr(value, "todense"):
         value = np.asarray(value.todense())
+    array = None if isinstance(value, (str, os.PathLike, tuple)) else np.asarray(value)
+    if (
+        array is not None
+        and array.dtype.kind in "iu"
+        and array.shape != shape
+        and array.ndim == 2
+        and array.shape[1] == len(shape)
+    ):
+        value = tuple(array.T)  # a list of (row, column)
     if isinstance(value, tuple) and len(value) == len(shape) and np.ndim(value[0]) == 1:
         mask = np.zeros(shape, bool)
         try:

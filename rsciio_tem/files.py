@@ -66,16 +66,17 @@ def split_number(stem: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def numbered_set(path: str | os.PathLike[str]) -> list[DataFile]:
+def numbered_set(path: str | os.PathLike[str], prefix: str | None = None) -> list[DataFile]:
     """List the files that differ from `path` only by a number at the end of the stem.
 
     ``stem.mib, stem1.mib, stem2.mib`` or ``stem_000001.mib, …``, in the order of the numbers;
-    the suffix may be written in either case.
+    the suffix may be written in either case. `prefix` is what precedes the number, by default
+    all but the digits that the stem ends with.
     """
     name = os.fspath(path)
     folder, base = os.path.split(name)
     stem, suffix = os.path.splitext(base)
-    prefix, _ = split_number(stem)
+    prefix = split_number(stem)[0] if prefix is None else prefix
     pattern = re.compile(re.escape(prefix) + r"(\d*)" + re.escape(suffix), re.IGNORECASE)
     found: list[tuple[int, str]] = []
     with os.scandir(folder or ".") as entries:

@@ -26,7 +26,7 @@ from rsciio_tem.errors import FormatError, NotEnoughMemory, Unsupported, warn
 from rsciio_tem.frames import Frames, FrameTable
 from rsciio_tem.pixels import Pixels, Region
 from rsciio_tem.recording import Axis, Recording
-from rsciio_tem.scan import Missing, Scan, ScanRequest
+from rsciio_tem.scan import Flyback, Missing, Scan, ScanRequest
 
 __all__ = [
     "Arranged",
@@ -52,7 +52,7 @@ class CommonOptions(TypedDict, total=False):
     missing: Missing
     fill_value: float
     scan: str
-    flyback: Literal["keep", "drop"]
+    flyback: Flyback
     line_skip: int
     snake: bool
     winding_scan_axis: Literal["x", "y", 0, 1] | None
@@ -83,7 +83,6 @@ _FOREIGN = {
     "scan_size": "nav_shape (array order: y, x)",
     "scan_shape": "nav_shape (array order: y, x)",
     "detector_size": "sig_shape",
-    "scan": "scan='header' | 'exposures' | 'timestamps' | 'square' | 'stack'",
     "scan_start_frame": "first_frame",
     "flip": "flip_y",
     "backend": "io_backend",
@@ -135,6 +134,11 @@ def _scan_request(
         shape = sizes(navigation_shape)[::-1]
     elif nav_shape is not None:
         shape = sizes(nav_shape)
+    rule = options.get("scan") or "auto"
+    if not isinstance(rule, str):
+        raise TypeError(
+            f"scan={rule!r} names no rule; a scan shape is navigation_shape or nav_shape"
+        )
     for name, value in (("first_frame", first_frame), ("last_frame", last_frame)):
         if value is not None and not isinstance(value, (int, np.integer)):
             raise TypeError(f"{name} must be an integer or None, not {value!r}")
@@ -151,8 +155,8 @@ def _scan_request(
         last_frame=last_frame,
         sync_offset=int(options.get("sync_offset") or 0),
         missing=options.get("missing", "auto"),
-        rule=options.get("scan") or "auto",
-        flyback=options.get("flyback") or "keep",
+        rule=rule,
+        flyback=options.get("flyback") or "auto",
         line_skip=int(options.get("line_skip") or 0),
         snake=bool(options.get("snake", False)),
         winding=winding,
@@ -454,8 +458,8 @@ def _guard(source: LazyFrames, recording: Recording) -> None:
             recording.path,
             f"{needed / 1e9:.1f} GB of pixels do not fit into the {free / 1e9:.1f} GB of free "
             "memory.",
-            f"Load it lazily: hs.load({recording.path!r}, lazy=True), "
-            "or part of it with first_frame= and last_frame=.",
+            (f"Load it lazily: hs.load({recording.path!r}, lazy=True), " if recording.files else "")
+            or "Pass lazy=True, or part of it with first_frame= and last_frame=.",
         )
 
 
@@ -687,6 +691,10 @@ def _axes(recording: Recording, scan: Scan, source: LazyFrames, flat: bool) -> l
             known[n_nav - 1 - i] = axis
         if recording.layers > 1 and n_nav > 1:
             known[0] = recording.layer_axis
+        if n_nav == 1 and scan.evidence.rule == "stack" and recording.stack_axis is not None:
+            counts, axis = scan.counts or {}, recording.stack_axis
+            first = counts["first"] + counts["skipped_start"] - counts["inserted_start"]
+            known[0] = replace(axis, offset=axis.offset + first * axis.scale)
     axes = [*known, *recording.signal_axes]
     if len(axes) != source.ndim:  # sig_shape changed the number of frame axes
         axes = [*known, *([Axis()] * (source.ndim - n_nav))]

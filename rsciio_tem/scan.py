@@ -24,6 +24,7 @@ from rsciio_tem.frames import FrameIndex
 from rsciio_tem.times import Times, guess_lines
 
 __all__ = [
+    "Flyback",
     "Missing",
     "Scan",
     "ScanHint",
@@ -38,6 +39,7 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 
 Missing = Literal["auto", "fill", "crop", "raise"]
+Flyback = Literal["auto", "keep", "drop"]
 
 #: Names that the keyword ``scan`` takes.
 RULES = ("auto", "header", "exposures", "timestamps", "square", "stack", "rosettasciio")
@@ -99,7 +101,7 @@ class ScanRequest:
     sync_offset: int = 0
     missing: Missing = "auto"
     rule: str = "auto"
-    flyback: Literal["keep", "drop"] = "keep"
+    flyback: Flyback = "auto"
     line_skip: int = 0
     snake: bool = False
     winding: Literal["x", "y"] | None = None  # as RosettaSciIO: the first line is reversed
@@ -537,8 +539,8 @@ def resolve_scan(
         raise ValueError(f"scan={request.rule!r} is none of {', '.join(RULES)}")
     if request.missing not in get_args(Missing):
         raise ValueError(f"missing={request.missing!r} is none of {', '.join(get_args(Missing))}")
-    if request.flyback not in ("keep", "drop"):
-        raise ValueError(f"flyback={request.flyback!r} is none of keep, drop")
+    if request.flyback not in get_args(Flyback):
+        raise ValueError(f"flyback={request.flyback!r} is none of {', '.join(get_args(Flyback))}")
     first, last, _ = slice(request.first_frame, request.last_frame).indices(count)
     if layers > 1:
         times = decimated(times, layers)
@@ -587,6 +589,10 @@ def resolve_scan(
                     f"{chosen.line_length} frames.",
                 )
             chosen = replace(chosen, shape=(*chosen.shape[:-1], columns), line=chosen.line_length)
+        elif chosen.line_length > chosen.shape[-1] and request.flyback == "keep":
+            chosen = replace(
+                chosen, shape=(*chosen.shape[:-1], chosen.line_length), line=0, column=0
+            )
         elif chosen.line_length > chosen.shape[-1]:
             chosen = _aligned(chosen, times, first // layers, last // layers)
     # a single frame, or no evidence at all: no hint

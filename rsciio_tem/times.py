@@ -27,6 +27,7 @@ __all__ = [
     "integers",
     "moments",
     "read_headers",
+    "read_headers_at",
     "timestamp_lines",
 ]
 
@@ -123,10 +124,11 @@ def _scientific(text: Bytes, mark: int, unit: int) -> Ints:
     signed = tail.shape[1] > 1 and tail[0, 0] in b"+-"
     exponent = integers(tail[:, 1:] if signed else tail)
     negative = tail[:, 0] == ord("-") if signed else np.zeros(len(text), np.bool_)
-    good = (mantissa >= 0) & (exponent >= 0) & (exponent < 10) & (mantissa < 10**9)
+    good = (mantissa >= 0) & (exponent >= 0) & (exponent < 10)
     if signed:
         good &= negative | (tail[:, 0] == ord("+"))
     power = 10 ** np.where(good, exponent, 0)
+    good &= mantissa < 10**18 // power
     return np.where(good, np.where(negative, mantissa // power, mantissa * power), -1)
 
 
@@ -134,7 +136,7 @@ def moments(text: Bytes) -> Ints:
     """Nanoseconds since 1970 of columns ``YYYY-MM-DD?hh:mm:ss[.fraction]``; -1 if they are none."""
     n, width = text.shape
     nothing = np.full(n, -1, np.int64)
-    if width < 19:
+    if width < 19 or not n:
         return nothing
     year, month, day, hour, minute, second = (
         integers(text[:, a:b]) for a, b in ((0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19))
@@ -194,6 +196,32 @@ def read_headers(frames: FrameTable, first: int, last: int, before: int, size: i
                 )
         else:
             backends.read_pieces(file, begin, stride, target)
+    return headers
+
+
+def read_headers_at(
+    frames: FrameTable, index: npt.NDArray[np.int64], before: int, size: int
+) -> Bytes:
+    """Read the headers of some frames, as `read_headers` does.
+
+    Parameters
+    ----------
+    frames : FrameTable
+        Frames in the order of the files, no index applied.
+    index : ndarray of int64
+        The wanted ones.
+    before, size : int
+        As in `read_headers`.
+    """
+    runs, ends = frames.runs, np.cumsum(frames.runs["count"], dtype=np.int64)
+    run = np.searchsorted(ends, index, "right")
+    local = index - (ends - runs["count"])[run]
+    offsets = runs["start"][run] + runs["stride"][run] * local - before
+    headers = np.zeros((len(index), size), np.uint8)
+    for i, (file, offset) in enumerate(
+        zip(runs["file"][run].tolist(), offsets.tolist(), strict=True)
+    ):
+        backends.read_pieces(frames.files[file], offset, 0, headers[i : i + 1])
     return headers
 
 
@@ -270,6 +298,8 @@ def timestamp_lines(time_ns: Ints, total: int, resolution_ns: int = 100) -> Line
         distances = np.diff(ends)
         lengths, counts = np.unique(distances, return_counts=True)
         if length != (usual := int(lengths[np.argmax(counts)])):
+            if counts.max() < max(2, 0.5 * len(distances)):
+                return None  # pauses anywhere, not lines behind a few frames of start-up
             length, start = usual, int(ends[np.argmax(distances == usual)])
         inner = ends[ends >= start]
         off = np.count_nonzero(np.diff(inner) != length)

@@ -239,3 +239,16 @@ def test_every_format_is_an_entry_point() -> None:
         assert callable(module.file_reader)
         assert callable(module.parse)
         assert callable(module.sniff)
+
+
+def test_formats_can_be_listed_before_and_after_a_reader_is_imported() -> None:
+    printed = python(
+        """
+        import rsciio_tem
+        before = rsciio_tem.formats()
+        rsciio_tem.mib
+        assert rsciio_tem.formats() == before
+        print(*(row.name for row in before))
+        """
+    )
+    assert printed.split() == list(registry.FORMATS)

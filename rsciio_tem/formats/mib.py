@@ -640,7 +640,21 @@ def _iso(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _members(first: DataFile, described: _Layout) -> tuple[list[DataFile], list[Problem]]:
     """Collect the files that continue each other's frame numbers, around the one opened."""
-    found = files.numbered_set(first.path)
+    stem, suffix = os.path.splitext(first.path)
+    digits = files.split_number(os.path.basename(stem))[1]
+    for n in range(len(digits)):  # digits may belong to the stem: scan5.mib, scan51.mib, …
+        base = stem[: len(stem) - n]
+        if n == 0 or os.path.isfile(base + suffix):
+            found, problems = _chain(first, described, os.path.basename(base))
+            if len(found) > 1 and os.path.samefile(found[0].path, base + suffix):
+                return found, problems
+    return _chain(first, described)
+
+
+def _chain(
+    first: DataFile, described: _Layout, prefix: str | None = None
+) -> tuple[list[DataFile], list[Problem]]:
+    found = files.numbered_set(first.path, prefix)
     own = os.path.basename(first.path)
     if len(found) == 1:
         return [first], []
@@ -649,6 +663,10 @@ def _members(first: DataFile, described: _Layout) -> tuple[list[DataFile], list[
         i for i, f in enumerate(found) if os.path.normcase(os.path.basename(f.path)) == same
     )
     frames = [f.size // described.stride for f in found]
+    prefix = files.split_number(os.path.splitext(own)[0])[0] if prefix is None else prefix
+    names = [os.path.splitext(os.path.basename(f.path))[0] for f in found]
+    numbers = np.array([int(name[len(prefix) :] or -1) for name in names])
+    follows = np.append(False, (np.diff(numbers) == 1) | (numbers[:-1] == -1))
     ends = np.cumsum(frames)
     begins = ends - frames
     start = described.header.sequence - int(begins[here])
@@ -669,13 +687,15 @@ def _members(first: DataFile, described: _Layout) -> tuple[list[DataFile], list[
     def reach(direction: int) -> int:
         last = here
         while 0 <= (i := last + direction) < len(found) and frames[i] and continues(i):
+            if not follows[max(i, last)]:
+                break
             last = i
         return last
 
     # Ten thousand files of the same size whose numbering fits at twenty places are one recording.
     sample = np.unique(np.linspace(0, len(found) - 1, 20).astype(int)).tolist()
     uniform = len({f.size for f in found[:-1]}) == 1 and len(found) > 64
-    if uniform and all(continues(i) for i in sample):
+    if uniform and follows[1:].all() and all(continues(i) for i in sample):
         return found, []
     low, high = reach(-1), reach(+1)
     problems = []
@@ -687,6 +707,8 @@ def _members(first: DataFile, described: _Layout) -> tuple[list[DataFile], list[
                 reason = "it holds no complete frame"
             elif kind != same_type:
                 reason = "its frames are of another kind"
+            elif continues(i):
+                reason = "a number is missing between their names"
             text = f"{os.path.basename(found[i].path)} is not read with {own}: {reason}."
             lost = number > 1 and i > high and kind == same_type
             problems.append(Problem("warning" if lost else "info", text))
@@ -809,7 +831,9 @@ def parse(
     rows["count"] = counts
     frames = FrameTable(tuple(members), rows, described.pixels)
 
-    hdr_path = asked if asked.lower().endswith(".hdr") else files.side_file(path, (".hdr",))
+    hdr_path: str | None = asked
+    if not asked.lower().endswith(".hdr"):
+        hdr_path = files.side_file(path, (".hdr",)) or files.side_file(members[0].path, (".hdr",))
     hdr = described.hdr
     if hdr is None and hdr_path is not None:
         try:

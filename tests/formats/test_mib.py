@@ -971,6 +971,21 @@ def test_more_than_a_million_frames(tmp_path: Path, first: int, wrap: bool) -> N
     assert recording.times.read(0, 12).sequence.tolist() == numbers.tolist()
 
 
+@pytest.mark.parametrize("opened", ["scan5.mib", "scan51.mib", "scan52.mib", "scan5.hdr"])
+def test_stem_that_ends_with_a_digit(tmp_path: Path, opened: str) -> None:
+    write_set(tmp_path, ["scan5.mib", "scan51.mib", "scan52.mib", "scan53.mib"], hdr="scan5.hdr")
+    for i in (4, 6, 7):  # other recordings
+        write_set(tmp_path, [f"scan{i}.mib"])
+    signal = read(tmp_path / opened)
+    assert order(signal) == np.arange(12).reshape(2, 6).tolist()
+    names = [Path(path).name for path in signal["original_metadata"]["rsciio_tem"]["files"]]
+    assert names == ["scan5.mib", "scan51.mib", "scan52.mib", "scan53.mib", "scan5.hdr"]
+    assert order(read(tmp_path / "scan6.mib")) == [0, 1, 2]
+    # 51 would continue the frame numbers of 7 as well
+    with pytest.warns(RecordingWarning, match=r"scan51\.mib .*a number is missing between"):
+        assert order(read(tmp_path / "scan7.mib")) == [0, 1, 2]
+
+
 def test_hdr_finds_its_own_recording(tmp_path: Path) -> None:
     for name, count in (("a.mib", 4), ("a1.mib", 6), ("a12.mib", 8)):
         writer.write_mib(tmp_path / name, numbered(count), 6, hdr={})
