@@ -454,12 +454,13 @@ def _guard(source: LazyFrames, recording: Recording) -> None:
     needed = math.prod(source.shape) * source.dtype.itemsize
     free = free_memory()
     if free is not None and needed > 0.95 * free:
+        lazily = f"Load it lazily: hs.load({recording.path!r}, lazy=True)"
         raise NotEnoughMemory(
             recording.path,
             f"{needed / 1e9:.1f} GB of pixels do not fit into the {free / 1e9:.1f} GB of free "
             "memory.",
-            (f"Load it lazily: hs.load({recording.path!r}, lazy=True), " if recording.files else "")
-            or "Pass lazy=True, or part of it with first_frame= and last_frame=.",
+            f"{lazily if recording.files else 'Pass lazy=True'}, "
+            "or part of it with first_frame= and last_frame=.",
         )
 
 
