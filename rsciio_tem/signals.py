@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the writers of single formats share: a signal seen as frames, in pieces that fit into memory.
+"""What the writers of single formats share: a signal as frames, in pieces that fit into memory.
 
 A signal is the dictionary that RosettaSciIO's writers receive. Its data may be lazy: they are
 computed piece by piece, never as a whole. Files appear under their name only when they are
@@ -15,6 +15,7 @@ import math
 import os
 import re
 import shutil
+import unicodedata
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ SLAB = 64 << 20
 
 #: Sizes of units in metres and seconds.
 _LENGTHS = {
-    **{"pm": 1e-12, "Å": 1e-10, "Å": 1e-10, "A": 1e-10, "angstrom": 1e-10, "nm": 1e-9},
+    **{"pm": 1e-12, "Å": 1e-10, "A": 1e-10, "angstrom": 1e-10, "nm": 1e-9},
     **{"um": 1e-6, "µm": 1e-6, "μm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0},
     **{"nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3, "meter": 1.0},
 }
@@ -45,7 +46,7 @@ _DURATIONS = {
 
 def _unit(text: Any) -> tuple[str, float] | None:
     """Return kind and size of a unit: length, 1/length or time."""
-    name = str(text).strip() if isinstance(text, str) else ""
+    name = unicodedata.normalize("NFC", text).strip() if isinstance(text, str) else ""
     inverse = re.fullmatch(r"1\s*/\s*(\S+)|(\S+?)\s*(?:\^|\*\*)?\s*(?:-1|⁻¹)", name)
     if inverse:
         size = _LENGTHS.get(inverse[1] or inverse[2])
@@ -170,7 +171,8 @@ class SignalFrames:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
-        return np.dtype(self.data.dtype)
+        result: np.dtype[Any] = np.dtype(self.data.dtype)
+        return result
 
     def find(self, name: str, default: Any = None) -> Any:
         """Return an entry of the metadata by its dotted name."""
@@ -219,12 +221,12 @@ def _pieces(chunks: Sequence[tuple[int, ...]], frame_bytes: int) -> Iterator[tup
         yield ()
         return
     inner = frame_bytes * math.prod(sum(c) for c in chunks[1:])
-    sizes = list(chunks[0])
-    begin = 0
-    while sizes:
-        count = sizes.pop(0)
-        while sizes and (count + sizes[0]) * inner <= SLAB:
-            count += sizes.pop(0)
+    sizes = chunks[0]
+    begin = i = 0
+    while i < len(sizes):
+        count, i = sizes[i], i + 1
+        while i < len(sizes) and (count + sizes[i]) * inner <= SLAB:
+            count, i = count + sizes[i], i + 1
         if count * inner <= SLAB:
             yield (slice(begin, begin + count), *(slice(None),) * (len(chunks) - 1))
         elif len(chunks) > 1:
@@ -233,12 +235,12 @@ def _pieces(chunks: Sequence[tuple[int, ...]], frame_bytes: int) -> Iterator[tup
                     yield (slice(begin, begin + count), *rest)
                 else:  # a chunk of many frames: cut it, even if parts of it are computed twice
                     step = max(1, SLAB // frame_bytes)
-                    for i in range(begin, begin + count, step):
-                        yield (slice(i, min(i + step, begin + count)), *rest)
+                    for at in range(begin, begin + count, step):
+                        yield (slice(at, min(at + step, begin + count)), *rest)
         else:
             step = max(1, SLAB // frame_bytes)
-            for i in range(begin, begin + count, step):
-                yield (slice(i, min(i + step, begin + count)),)
+            for at in range(begin, begin + count, step):
+                yield (slice(at, min(at + step, begin + count)),)
         begin += count
 
 

@@ -174,7 +174,6 @@ BROKEN = {
     "has another list": "IO_PLUGINS = {'a': 1}",
     "has a tuple": "IO_PLUGINS = ({},)",
     "has odd rows": "IO_PLUGINS = [{'name': 1}, None]",
-    "exits": "raise SystemExit(3)",
 }
 
 
@@ -183,8 +182,6 @@ def test_import_never_raises(tmp_path: Path, content: str) -> None:
     fake = tmp_path / "rsciio"
     fake.mkdir()
     (fake / "__init__.py").write_text(content)
-    if "SystemExit" in content:
-        pytest.skip("a module that exits stops everybody")
     out = run("import rsciio_tem; print(rsciio_tem.__version__)", tmp_path)
     assert out.strip() == rsciio_tem.__version__
 

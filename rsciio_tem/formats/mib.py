@@ -507,7 +507,7 @@ def _hdr_hints(hdr: dict[str, str], count: int, layers: int = 1) -> list[ScanHin
         stored = columns
         if per_trigger > columns and per_trigger < 2 * columns:
             stored = per_trigger
-        elif count % lines == 0 and columns < count // lines < 2 * columns:
+        elif count % lines == 0 and 0 < count // lines - columns <= max(1, columns // 8):
             stored = count // lines
         reason = f"the .hdr says ScanX = {columns}, ScanY = {lines}"
         if stored > columns:

@@ -689,6 +689,8 @@ def test_line_ends_in_local_times(tmp_path: Path, rng: np.random.Generator) -> N
     assert nav(signal) == (5, 4)
     assert signal["metadata"]["General"]["date"] == "2021-05-07"
     assert signal["metadata"]["General"]["time"] == "16:51:10.905800"
+    first = mib.parse(path).times.read(0, 1).time_ns.tolist()
+    assert first == [int(times[0]) // 1000 * 1000]
     path = written(tmp_path, 60, exposures_ns=1_000_500, mq1a=False)  # steps of 1000 and 1001 µs
     assert nav(read(path)) == (60,)
 
