@@ -31,6 +31,7 @@ __all__ = [
     "Transformed",
     "blanks_of",
     "runs_of",
+    "stretches",
 ]
 
 #: Frames at evenly spaced places of one file. File header, frame header, frame footer and gaps are
@@ -122,6 +123,31 @@ class Span:
 def runs_of(rows: Sequence[tuple[int, int, int, int]]) -> npt.NDArray[np.void]:
     """Make a run table from (file, start, stride, count) rows."""
     return np.array(list(rows), dtype=RUN)
+
+
+def stretches(order: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int, int]]:
+    """Group an order into pieces that run through stored frames one by one, up or down.
+
+    Yields (at, step, low, count): the stored frames low..low+count belong to the positions at,
+    at+step, …; low is -1 for blanks.
+    """
+    if not len(order):
+        return
+    steps = np.diff(order)
+    # a stretch is a maximal piece with constant step +1, -1, or of blanks (0)
+    blank = order < 0
+    joins = (np.abs(steps) == 1) & ~blank[1:] & ~blank[:-1] | (blank[1:] & blank[:-1])
+    if len(steps) > 1:
+        # do not let a stretch change its direction
+        joins[1:] &= ~joins[:-1] | (steps[1:] == steps[:-1])
+    bounds = np.flatnonzero(~joins) + 1
+    for a, b in zip([0, *bounds.tolist()], [*bounds.tolist(), len(order)], strict=True):
+        if order[a] < 0:
+            yield a, 1, -1, b - a
+        elif order[b - 1] >= order[a]:
+            yield a, 1, int(order[a]), b - a
+        else:
+            yield b - 1, -1, int(order[b - 1]), b - a
 
 
 def blanks_of(order: npt.NDArray[np.int64] | None) -> npt.NDArray[np.bool_] | None:
@@ -250,29 +276,13 @@ class FrameTable:
                 yield Span(first, 1, file, start, stride, count)
                 first += count
             return
-        order = self.order
-        if not len(order):
-            return
-        steps = np.diff(order)
-        # a stretch is a maximal piece with constant step +1, -1, or of blanks (0)
-        blank = order < 0
-        joins = (np.abs(steps) == 1) & ~blank[1:] & ~blank[:-1] | (blank[1:] & blank[:-1])
-        if len(steps) > 1:
-            # do not let a stretch change its direction
-            joins[1:] &= ~joins[:-1] | (steps[1:] == steps[:-1])
-        bounds = np.flatnonzero(~joins) + 1
-        for a, b in zip([0, *bounds.tolist()], [*bounds.tolist(), len(order)], strict=True):
-            if order[a] < 0:
-                yield Span(a, 1, -1, 0, 0, b - a)
+        for at, step, low, count in stretches(self.order):
+            if low < 0:
+                yield Span(at, 1, -1, 0, 0, count)
                 continue
-            up = order[b - 1] >= order[a]
-            low, high = (
-                (int(order[a]), int(order[b - 1])) if up else (int(order[b - 1]), int(order[a]))
-            )
-            at, step = (a, 1) if up else (b - 1, -1)
-            for file, start, stride, count in self._cut(low, high + 1).tolist():
-                yield Span(at, step, file, start, stride, count)
-                at += step * count
+            for file, start, stride, n in self._cut(low, low + count).tolist():
+                yield Span(at, step, file, start, stride, n)
+                at += step * n
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i.
@@ -444,6 +454,11 @@ class Transformed:
 
     frames: Frames
     change: Callable[[npt.NDArray[Any]], None]
+
+    @property
+    def pixels(self) -> Pixels | None:
+        """How the bytes become values, where one description holds for the frame."""
+        return getattr(self.frames, "pixels", None)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ class CommonOptions(TypedDict, total=False):
     """Keywords that every reader takes; described once in ``docs/parameters.md``."""
 
     nav_shape: int | tuple[int, ...] | None
-    sync_offset: int
+    sync_offset: int | None
     missing: Missing
     fill_value: float
     scan: str
@@ -153,7 +153,7 @@ def _scan_request(
         hyperspy_order=navigation_shape is not None,
         first_frame=first_frame,
         last_frame=last_frame,
-        sync_offset=int(options.get("sync_offset") or 0),
+        sync_offset=None if (sync := options.get("sync_offset")) is None else int(sync),
         missing=options.get("missing", "auto"),
         rule=rule,
         flyback=options.get("flyback") or "auto",

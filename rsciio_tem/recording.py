@@ -62,6 +62,9 @@ class Recording:
     stack_axis : Axis, optional
         Calibration of the one axis of frames that form no scan, for example time; counted from
         the first stored frame.
+    begin : (int, int)
+        Stored frame with which a stack, and a scan, begin unless the caller gives ``sync_offset``
+        or ``first_frame``; for example the one in which the shutter opened.
     layers : int
         Frames recorded at each scan position (energy thresholds, counters).
     layer_axis : Axis
@@ -83,6 +86,7 @@ class Recording:
     times: Times | None = None
     corrections: Corrections | None = None
     stack_axis: Axis | None = None
+    begin: tuple[int, int] = (0, 0)
     layers: int = 1
     layer_axis: Axis = Axis("layer")
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -103,6 +107,7 @@ class Recording:
             self.hints,
             self.times,
             layers=self.layers,
+            begin=self.begin,
             path=self.path,
         )
 

@@ -82,6 +82,20 @@ FORMATS: dict[str, Format] = {
             owned_by="rsciio.empad",
             takeover=True,
         ),
+        Format(
+            "tvips",
+            "TVIPS movies and 4D-STEM series",
+            ("tvips",),
+            owned_by="rsciio.tvips",
+            takeover=True,
+        ),
+        Format(
+            "blo",
+            "NanoMegas ASTAR blockfiles, 8 and 16 bit",
+            ("blo",),
+            owned_by="rsciio.blockfile",
+            takeover=True,
+        ),
         Format("raw", "Raw binary frames, described by keywords or a side file", ("raw", "bin")),
     )
 }

@@ -98,7 +98,7 @@ class ScanRequest:
     hyperspy_order: bool = False  # whether it was given as navigation_shape
     first_frame: int | None = None
     last_frame: int | None = None
-    sync_offset: int = 0
+    sync_offset: int | None = None  # None: where the recording itself says that it begins
     missing: Missing = "auto"
     rule: str = "auto"
     flyback: Flyback = "auto"
@@ -149,6 +149,7 @@ def map_frames(
     *,
     hint: ScanHint | None = None,
     layers: int = 1,
+    begin: int = 0,
     path: str | os.PathLike[str] = "<array>",
 ) -> tuple[tuple[int, ...], FrameIndex, dict[str, Any]]:
     """Map scan positions to stored frames.
@@ -167,6 +168,8 @@ def map_frames(
         The shape to use when the caller gave none; None means a flat stack.
     layers : int
         Frames recorded one after the other at each position (energy thresholds, counters).
+    begin : int
+        The sync_offset if the caller gave none.
     path : path
         For messages.
 
@@ -189,7 +192,7 @@ def map_frames(
             f"first_frame={request.first_frame}, last_frame={request.last_frame} select nothing "
             f"from {stored} stored frames.",
         )
-    offset = request.sync_offset
+    offset = begin if request.sync_offset is None else request.sync_offset
     explicit = request.shape is not None
     shape = request.shape
     line = column = 0
@@ -522,9 +525,13 @@ def resolve_scan(
     times: Times | None = None,
     *,
     layers: int = 1,
+    begin: tuple[int, int] = (0, 0),
     path: str | os.PathLike[str] = "<array>",
 ) -> Scan:
     """Decide how `count` stored frames are arranged.
+
+    `begin` is the frame with which a stack, and a scan, begin if the caller gives neither
+    ``sync_offset`` nor ``first_frame``.
 
     Order of trust: the caller's shape; the header; flyback exposures; line ends in the
     timestamps; otherwise a flat stack. A perfect square is only proposed, never taken, unless
@@ -542,6 +549,7 @@ def resolve_scan(
     if request.flyback not in get_args(Flyback):
         raise ValueError(f"flyback={request.flyback!r} is none of {', '.join(get_args(Flyback))}")
     first, last, _ = slice(request.first_frame, request.last_frame).indices(count)
+    of_stack, of_scan = begin if request.first_frame is None else (0, 0)
     if layers > 1:
         times = decimated(times, layers)
     if request.shape is not None:
@@ -553,7 +561,14 @@ def resolve_scan(
                 path,
                 columns=request.shape[-1] if request.shape[-1] != -1 else None,
             )
-        shape, index, counts = map_frames(count, request, hint=hint, layers=layers, path=path)
+        shape, index, counts = map_frames(
+            count,
+            request,
+            hint=hint,
+            layers=layers,
+            begin=of_scan if len(request.shape) > 1 else of_stack,
+            path=path,
+        )
         return Scan(shape, index, asked, (), counts)
 
     found = propose(
@@ -600,7 +615,12 @@ def resolve_scan(
     if hint is not None and hint.shape == (count // layers,) and count > layers:
         hint = None  # a line that holds every frame says no more than a stack does
     shape, index, counts = map_frames(
-        count, replace(request, line_skip=0), hint=hint, layers=layers, path=path
+        count,
+        replace(request, line_skip=0),
+        hint=hint,
+        layers=layers,
+        begin=of_stack if hint is None else of_scan,
+        path=path,
     )
     if hint is None and shape == (1,) and layers == 1:
         shape = ()

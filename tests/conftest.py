@@ -591,18 +591,19 @@ def empad(
     nav: tuple[int, ...] = (2, 3),
     version: str = "0.51",
     *,
-    opened: str = "",
+    alone: bool = False,
     given: dict[str, Any] | None = None,
     change: Callable[[Array], Array] = lambda frames: frames,
     plain: bool = True,
     **written: Any,
 ) -> Spec:
-    """Make an EMPAD sample of the first generation."""
+    """Make an EMPAD sample of the first generation; `alone` without its description."""
 
     def make(folder: Path, rng: np.random.Generator) -> Sample:
         frames = rng.normal(20, 5, (*nav, 128, 128)).astype("f4")
         path = empad_writer.write_empad(folder, frames, version, **written)
-        if opened == "raw":
+        if alone:
+            path.unlink()
             path = next(folder.glob("*.raw"))
         options = dict(given or {})
         return Sample("empad", variant, path, change(frames), options, plain=plain)
@@ -622,11 +623,11 @@ def empad_g2(variant: str) -> Spec:
 
 
 EMPAD = [
+    empad("data alone", (3, 4), alone=True),
     empad("version 0.51"),
     empad("version 1.2", version="1.2.2"),
     empad("series", (4,)),
-    empad(TEN, (10,)),
-    empad("opened through the data", opened="raw"),
+    empad(TEN, (10,), alone=True),
     empad("no NaN", given={"remove_nans": True}, plain=False),
     empad_g2("second generation, exported"),
 ]

@@ -27,7 +27,7 @@ from writers import npy as npy_writer
 import rsciio_tem.read
 from rsciio_tem import backends
 from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Unsupported
-from rsciio_tem.frames import FrameTable
+from rsciio_tem.frames import FrameTable, Transformed
 
 AXIS_KEYS = {"index_in_array", "name", "navigate", "offset", "scale", "size", "units"}
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="counts bytes in /proc/self/io")
@@ -38,8 +38,11 @@ def is_dask(data: Any) -> bool:
 
 
 def frames_of(sample: Sample) -> Any:
-    """Stored frames of the sample's recording, or its array."""
-    return sample.parse().frames
+    """Stored frames of the sample's recording, whatever is done to them after loading."""
+    frames = sample.parse().frames
+    while isinstance(frames, Transformed):
+        frames = frames.frames
+    return frames
 
 
 def read_bytes() -> int:
@@ -379,6 +382,8 @@ def test_sig_shape(first_sample: Sample) -> None:
 def test_cast(ten: Sample) -> None:
     if ten.format == "raw":
         pytest.skip("dtype= is the stored type there")
+    if ten.expected.dtype.kind != "u":
+        pytest.skip("for counts")
     for dtype in ("uint32", "float32", "float64", "complex64", np.int64):
         wanted = ten.expected.astype(dtype)
         for lazy in (False, True):
@@ -409,6 +414,8 @@ def test_cast_that_loses_fractions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_fill_value(ten: Sample, lazy: bool) -> None:
+    if ten.expected.dtype.kind != "u":
+        pytest.skip("for counts")
     options = {"nav_shape": (3, 4), "lazy": lazy}
     frames = ten.expected
     blank = np.zeros((2, *ten.frame_shape), frames.dtype)
@@ -954,10 +961,10 @@ def test_memory_of_lazy_reduction(tmp_path: Path, format: str) -> None:
 def test_memory_guard(ten: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rsciio_tem.read.free_memory", lambda: 100)
     assert is_dask(ten.read(lazy=True)["data"])
-    with pytest.raises(NotEnoughMemory, match=r"hs\.load\(.*lazy=True\)") as caught:
+    with pytest.raises(NotEnoughMemory, match=r"lazy=True") as caught:
         ten.read(lazy=False)
     if ten.path is not None:
-        assert repr(str(ten.path)) in str(caught.value)
+        assert f"hs.load({str(ten.path)!r}, lazy=True)" in str(caught.value)
     monkeypatch.setattr("rsciio_tem.read.free_memory", lambda: None)
     np.testing.assert_array_equal(ten.read(lazy=False)["data"], ten.expected)
 

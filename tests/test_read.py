@@ -239,7 +239,7 @@ def test_memory_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotEnoughMemory) as caught:
         read(recording(array))
     text = str(caught.value)
-    assert "hs.load('file.mib', lazy=True)" in text
+    assert "Pass lazy=True" in text
     assert "first_frame=" in text
     assert isinstance(caught.value, FormatError)
     read(recording(array), first_frame=5)

@@ -267,7 +267,7 @@ def _dark(dark: Any, calibration: Calibration) -> npt.NDArray[Any]:
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise the .xml by its elements, the .raw by its name or the .xml beside it."""
-    if path.lower().endswith(".xml") or head.lstrip()[:1] == b"<":
+    if path.lower().endswith(".xml"):
         for mark in (b"camserver", b"<raw_file", b"<pix_x", b"EMPAD", b"<rawfile"):
             if mark in head:
                 return 0.95, f"is an EMPAD description ({mark.decode().lstrip('<')})", {}

@@ -226,7 +226,7 @@ def _pixels(header: Header, gap: int | str | None, layout: str, path: str) -> It
     height, width = header.height, header.width
     if not header.raw:
         bits = _int(header.pixel_type[1:])
-        if header.pixel_type[0] != "U" or bits not in (1, 8, 16, 32, 64):
+        if header.pixel_type[:1] != "U" or bits not in (1, 8, 16, 32, 64):
             raise Unsupported(path, f"has pixels of unknown type {header.pixel_type!r}.")
         if bits == 1:  # eight pixels per byte by the description, one byte each in practice
             yield Pixels((height, width), np.dtype("u1"), flip_y=True)

@@ -99,6 +99,8 @@ def parse_header(head: bytes, path: str) -> tuple[np.dtype[Any], bool, tuple[int
         raise Unsupported(path, f"holds an array of {len(shape)} dimensions.")
     if dtype.hasobject:
         raise Unsupported(path, "holds pickled Python objects, which are never loaded.")
+    if dtype.subdtype is not None:
+        raise Unsupported(path, f"holds arrays {dtype} instead of numbers.")
     if dtype.kind not in "buifc":
         raise Unsupported(path, f"holds elements of type {dtype}, which are no pixels.")
     return dtype, fortran, shape, start + length

@@ -336,7 +336,9 @@ class _Placed:
 
 def _whole(values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Whether values are scan coordinates: whole numbers from 0 on."""
-    return np.isfinite(values) & (values >= 0) & (values < _MAX_SIDE) & (values == np.rint(values))
+    whole = (values >= 0) & (values < _MAX_SIDE)  # neither NaN nor infinite
+    whole &= values == np.rint(values)
+    return whole
 
 
 def _coordinates(headers: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.bool_], Ints, Ints]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 EDGE = 128
 SCALE = 1.826537060227288e-10
-VIEW = (4.5e-6, 4.0e-6)
+VIEW = (4.8e-6, 4.4e-6)
 
 
 def raw_bytes(frames: NDArray[Any], counters: tuple[int, int] | None = None) -> bytes:
