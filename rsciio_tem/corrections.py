@@ -191,7 +191,11 @@ class Corrected:
     ) -> Corrected:
         """Return the same frames, read in another way; see `Frames`."""
         frames = self.frames.configured(
-            backend=backend, flip_y=flip_y, native=native, frame_shape=frame_shape
+            backend=backend,
+            fill=getattr(self.frames, "unused", None),
+            flip_y=flip_y,
+            native=native,
+            frame_shape=frame_shape,
         )
         return replace(self, frames=frames, fill=self.fill if fill is None else fill)
 
@@ -238,15 +242,22 @@ class Corrected:
         count = math.prod(wide_shape)
         step = max(1, _BLOCK // max(1, count * self.frames.dtype.itemsize))
         n = len(self)
+        unused = getattr(self.frames, "unused", None)  # marks pixels that were lost
         raw = np.empty((min(step, n), *wide_shape), self.frames.dtype.newbyteorder("="))
         values = np.empty((len(raw), count), precision)
         for first in range(0, n, step):
             m = min(step, n - first)
             self.frames[first : first + m].load(raw[:m], wide)
+            lost = None if unused is None else raw[:m] == unused
+            if lost is not None:
+                raw[:m][lost] = 0
             kernels.correct(raw[:m].reshape(m, count), dark, gain, values[:m])
             if local is not None:
                 kernels.patch(values[:m], *local)
-            out[first : first + m] = values[:m].reshape(m, *wide_shape)[inside]
+            target = out[first : first + m]
+            target[...] = values[:m].reshape(m, *wide_shape)[inside]
+            if lost is not None:
+                target[lost[inside]] = self.fill
         if (blanks := self.blanks) is not None:
             out[blanks] = self.fill
 

@@ -369,12 +369,15 @@ class Mosaic:
         Shape of the whole.
     fill : float
         Value of places that no part covers, and of blanks.
+    flip_y : bool, optional
+        Whether the whole is shown upside down; None if that is not possible.
     """
 
     parts: tuple[Frames, ...]
     places: tuple[Region, ...]
     frame_shape: tuple[int, ...]
     fill: float = 0
+    flip_y: bool | None = None
 
     def __post_init__(self) -> None:
         if len({len(part) for part in self.parts}) != 1 or len(self.parts) != len(self.places):
@@ -387,6 +390,11 @@ class Mosaic:
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
         return self.parts[0].dtype
+
+    @property
+    def unused(self) -> int | None:
+        """A value that no pixel has, for marking what is lost; None if there is none."""
+        return getattr(self.parts[0], "unused", None)
 
     @property
     def blanks(self) -> npt.NDArray[np.bool_] | None:
@@ -409,21 +417,37 @@ class Mosaic:
         frame_shape: tuple[int, ...] | None = None,
     ) -> Mosaic:
         """Return the same frames, read in another way; see `Frames`."""
-        if flip_y is not None or (frame_shape is not None and frame_shape != self.frame_shape):
+        if flip_y is None:
+            flip_y = self.flip_y
+        elif self.flip_y is None:
             raise Unsupported(
                 "",
                 f"frames of {self.frame_shape} pixels, put together from {len(self.parts)} parts, "
-                "can be neither flipped nor reshaped while reading.",
+                "cannot be flipped (flip_y) while reading.",
+            )
+        if frame_shape is not None and frame_shape != self.frame_shape:
+            raise Unsupported(
+                "",
+                f"frames of {self.frame_shape} pixels, put together from {len(self.parts)} parts, "
+                f"cannot be reshaped to sig_shape={frame_shape} while reading.",
             )
         value = self.fill if fill is None else fill
         parts = tuple(
             part.configured(backend=backend, fill=value, native=native) for part in self.parts
         )
-        return replace(self, parts=parts, fill=value)
+        flip_y = flip_y if flip_y is None else bool(flip_y)
+        return replace(self, parts=parts, fill=value, flip_y=flip_y)
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         region = region or full_region(self.frame_shape)
+        if self.flip_y:
+            rows, height = region[0], self.frame_shape[0]
+            upright = (slice(height - rows.stop, height - rows.start), *region[1:])
+            replace(self, flip_y=False).load(out, upright)
+            for frame in out:
+                frame[...] = frame[::-1].copy()
+            return
         pieces = []
         for part, place in zip(self.parts, self.places, strict=True):
             target, source = [], []

@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["correct", "patch", "swap_rows", "unpack_medipix", "unpack_u12"]
+__all__ = ["correct", "patch", "swap_rows", "unpack_medipix", "unpack_u12", "unpack_u12_tiles"]
 
 _jit = nb.njit(nogil=True, cache=True, boundscheck=False)
 
@@ -229,6 +229,74 @@ def _unpack_u12(raw, out, big):
 def unpack_u12(raw: npt.NDArray[np.uint8], out: npt.NDArray[np.uint16], big: bool) -> None:
     """Unpack two 12-bit pixels from every three bytes; shapes (frames, bytes), (frames, pixels)."""
     _unpack_u12(raw, out, big)
+
+
+@_jit
+def _unpack_u12_tiles(raw, places, out, starts, row_step, first, last, to, width):
+    # Rows outside, tiles inside: the target is written in whole rows, one page after the other;
+    # the few streams that are read at the same time are contiguous.
+    for f in range(places.shape[0]):
+        for b in range(places.shape[1]):
+            for r in range(first[b], last[b]):
+                row = starts[f] + (to[b] + r - first[b]) * row_step
+                for c in range(places.shape[2]):
+                    place = places[f, b, c]
+                    if place < 0:
+                        continue
+                    begin = place + r * (width // 2 * 3)
+                    source = raw[begin : begin + width // 2 * 3]
+                    target = out[row + c * width : row + (c + 1) * width]
+                    for k in range(width // 2):
+                        b0 = np.uint16(source[3 * k])
+                        b1 = np.uint16(source[3 * k + 1])
+                        b2 = np.uint16(source[3 * k + 2])
+                        target[2 * k] = b0 | ((b1 & 15) << 8)
+                        target[2 * k + 1] = (b1 >> 4) | (b2 << 4)
+
+
+def unpack_u12_tiles(
+    raw: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint16],
+    *,
+    height: int,
+    width: int,
+    rows: tuple[int, int],
+) -> None:
+    """Unpack frames that are stored tile by tile, 12-bit pixels least significant first.
+
+    Parameters
+    ----------
+    raw : ndarray of uint8
+        Stored bytes.
+    places : ndarray of int64, shape (frames, bands, columns)
+        Where in `raw` the pixels of each tile begin; -1 leaves its part of `out` as it is.
+    out : ndarray of uint16, shape (frames, rows, columns of tiles * width)
+        Contiguous along the last axis; steps between its frames may have either sign, those
+        between its rows are positive.
+    height, width : int
+        Rows and columns of a tile; an even number of columns.
+    rows : (int, int)
+        The wanted rows, counted from the first row of the first band.
+    """
+    frames, bands, _ = places.shape
+    if not out.size or not bands:
+        return
+    edges = np.arange(bands, dtype=np.int64) * height
+    first = np.clip(rows[0] - edges, 0, height)
+    last = np.clip(rows[1] - edges, 0, height)
+    to = np.maximum(edges - rows[0], 0)
+    frame_step, row_step = (
+        s // 2 if n > 1 else 0 for s, n in zip(out.strides[:2], out.shape[:2], strict=True)
+    )
+    starts = np.arange(frames, dtype=np.int64) * frame_step
+    lowest = out
+    if frame_step < 0:
+        starts -= starts[-1]
+        lowest = out[::-1]
+    length = int(starts.max()) + (out.shape[1] - 1) * row_step + out.shape[2]
+    flat = np.lib.stride_tricks.as_strided(lowest, (length,), (2,))
+    _unpack_u12_tiles(raw, places, flat, starts, row_step, first, last, to, width)
 
 
 # ---------------------------------------------------------------- byte order

@@ -109,6 +109,8 @@ class Pixels:
         The first stored row is the bottom row of the image.
     native : bool
         Return values in the machine's byte order; otherwise in that of the file.
+    shift : int
+        Unused low bits of a stored value; the others are moved down by as many.
     """
 
     shape: tuple[int, ...]
@@ -119,6 +121,7 @@ class Pixels:
     stored_shape: tuple[int, ...] = ()
     flip_y: bool = False
     native: bool = True
+    shift: int = 0
 
     def __post_init__(self) -> None:
         if not self.tiles:
@@ -132,8 +135,12 @@ class Pixels:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """Type of a decoded pixel."""
-        return self.stored.newbyteorder("=") if self.native else self.stored
+        """Type of a decoded pixel; the parts of a colour follow each other without gaps."""
+        if not self.native:
+            return self.stored
+        if self.stored.names is not None:
+            return np.dtype([(n, self.stored[n].newbyteorder("=")) for n in self.stored.names])
+        return self.stored.newbyteorder("=")
 
     @cached_property
     def stored_bits(self) -> int:
@@ -163,6 +170,12 @@ class Pixels:
     @property
     def plain(self) -> bool:
         """Whether the stored bytes can be viewed as pixels without decoding."""
+        as_returned = self.stored.names is None or self.stored == self.dtype
+        return self._in_rows and not self.shift and as_returned
+
+    @property
+    def _in_rows(self) -> bool:
+        """Whether a frame is stored row by row, one element per pixel."""
         return self.packing == "plain" and not self.tiles
 
     def with_flip(self, flip_y: bool) -> Pixels:
@@ -228,7 +241,7 @@ class Pixels:
             The part of the frame that is wanted; the whole frame by default.
         """
         region = region or full_region(self.shape)
-        if self.plain:
+        if self._in_rows:
             self._decode_plain(raw, out, region)
         elif self.packing.startswith(("bits", "u12")):
             frames = self._unpack_stream(raw[:, : self.nbytes])
@@ -236,6 +249,11 @@ class Pixels:
             out[...] = (frames[:, ::-1] if self.flip_y else frames)[(slice(None), *region)]
         else:
             self._decode_chips(raw, out, region)
+        if self.shift:
+            if out.dtype.kind in "iu":
+                np.right_shift(out, self.shift, out=out)
+            else:
+                np.floor_divide(out, 1 << self.shift, out=out)
 
     def _unpack_stream(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """Unpack frames whose pixels follow each other without regard to rows."""

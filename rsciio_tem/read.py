@@ -23,7 +23,7 @@ from rsciio_tem import __version__
 from rsciio_tem.backends import backend_name
 from rsciio_tem.corrections import Corrected, Corrections, Repair, as_frame, as_mask
 from rsciio_tem.errors import FormatError, NotEnoughMemory, Unsupported, warn
-from rsciio_tem.frames import Frames, FrameTable
+from rsciio_tem.frames import Frames, FrameTable, Mosaic
 from rsciio_tem.pixels import Pixels, Region
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import Flyback, Missing, Scan, ScanRequest
@@ -268,8 +268,14 @@ class LazyFrames:
         """Turn loaded frames into the wanted type, blanks into the fill value."""
         if values.dtype == self.dtype:
             return values
+        unused = getattr(frames, "unused", None)
+        lost = None if unused is None else values == unused
+        if lost is not None:
+            values[lost] = 0
         values = _checked_cast(values, self.dtype, self.path)
-        if self.fill != 0 and (blanks := frames.blanks) is not None:
+        if lost is not None:
+            values[lost] = self.fill
+        elif self.fill != 0 and (blanks := frames.blanks) is not None:
             values[blanks] = self.fill
         return values
 
@@ -598,22 +604,35 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
     """Apply the keywords that change how frames are decoded."""
     frames = recording.frames
     sig_shape = options.get("sig_shape")
+    backend = backend_name(options.get("io_backend", "auto"))
     stored = isinstance(options.get("dtype"), str) and options["dtype"] == "stored"
     try:
         frames = frames.configured(
-            backend=backend_name(options.get("io_backend", "auto")),
+            backend=backend,
             flip_y=options.get("flip_y"),
             native=not stored,
             frame_shape=tuple(int(n) for n in sig_shape) if sig_shape is not None else None,
         )
     except Unsupported as error:
         raise Unsupported(recording.path, error.problem, error.hint) from None
-    pixels = getattr(frames, "pixels", None)
-    flip_y = pixels.flip_y if isinstance(pixels, Pixels) else None
+    flip_y = _flip_of(frames)
     corrections = _corrections(recording, frames, flip_y, options)
     if corrections:
         frames = Corrected(frames, corrections, recording.path)
-    return frames.configured(fill=_fill(frames.dtype, options)), flip_y
+    fill = _fill(frames.dtype, options)
+    if _cast(frames.dtype, options.get("dtype")) is not None:
+        # a value that marks what is lost within frames until they are cast
+        unused = getattr(frames, "unused", None)
+        fill = fill if unused is None else unused
+    return frames.configured(backend=backend, fill=fill), flip_y
+
+
+def _flip_of(frames: Frames) -> bool | None:
+    """Whether frames are shown upside down, None if they cannot be."""
+    if isinstance(frames, Mosaic):
+        return frames.flip_y
+    pixels = getattr(frames, "pixels", None)
+    return pixels.flip_y if isinstance(pixels, Pixels) else None
 
 
 def _corrections(
@@ -625,8 +644,7 @@ def _corrections(
         raise ValueError(f'corrections={wanted!r} is neither "auto" nor False')
     own = recording.corrections if wanted in ("auto", True) else None
     if own is not None:
-        stored = getattr(recording.frames, "pixels", None)
-        if isinstance(stored, Pixels) and stored.flip_y != flip_y:
+        if flip_y is not None and _flip_of(recording.frames) != flip_y:
             own = own.flipped()
     own = own or Corrections()
     given = Corrections(

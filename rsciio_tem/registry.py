@@ -96,6 +96,7 @@ FORMATS: dict[str, Format] = {
             owned_by="rsciio.blockfile",
             takeover=True,
         ),
+        Format("k2is", "Gatan K2 IS, eight sectors of 12-bit blocks", ("gtg", "bin")),
         Format("raw", "Raw binary frames, described by keywords or a side file", ("raw", "bin")),
     )
 }

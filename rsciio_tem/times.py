@@ -183,7 +183,8 @@ def read_headers(frames: FrameTable, first: int, last: int, before: int, size: i
         file = frames.files[span.file]
         target = headers[span.first :: span.step][: span.count]
         begin, stride = span.start - before, span.stride
-        if 0 < stride <= 4 * size:  # small frames: read through
+        end = begin + (span.count - 1) * stride + size
+        if 0 < stride <= 4 * size and end <= file.size:  # small frames: read through
             step = max(1, backends.BLOCK // stride)
             for i in range(0, span.count, step):
                 n = min(step, span.count - i)
@@ -346,6 +347,8 @@ def guess_lines(times: Times, first: int, last: int, rule: str = "auto") -> Line
     while True:
         part = times.read(first, first + size)
         found = look(part)
+        if not use_timestamps and (part.exposure_ns < 0).all():
+            return None  # there are no exposures to look at
         if size == total or (found is None and part.time_ns[-1] < 0 and part.exposure_ns[-1] < 0):
             return found  # everything was seen, or headers end here
         if (

@@ -25,10 +25,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))  # `writers`, also for tests in folders
 
+from writers import blo as blo_writer
 from writers import empad as empad_writer
+from writers import k2is as k2is_writer
 from writers import mib as mib_writer
 from writers import npy as npy_writer
 from writers import raw as raw_writer
+from writers import tvips as tvips_writer
 
 import rsciio_tem
 from rsciio_tem.errors import RecordingWarning
@@ -632,7 +635,228 @@ EMPAD = [
     empad_g2("second generation, exported"),
 ]
 
-SPECS = [*EMPAD, *MIB, *RAW, *NPY, *ARRAYS]
+# -- K2 IS ---------------------------------------------------------------------------------------
+
+_OTHER_SIZE = "other than the known"  # full frames are too large for most tests
+
+
+def k2is(
+    variant: str,
+    nav: tuple[int, ...] = (3, 4),
+    *,
+    sector: int = 1,
+    given: dict[str, Any] | None = None,
+    change: Callable[[Array], Array] = lambda frames: frames,
+    warns: str = "",
+    stored: int | None = None,
+    block: tuple[int, int] = (4, 16),
+    sig: tuple[int, int] = (8, 256),
+    dtype: str = "u2",
+    **written: Any,
+) -> Spec:
+    """Make a K2 IS sample, opened through one of its sectors.
+
+    `stored` is the number of frames written, `change` turns these into what is expected.
+    """
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        frames = rng.integers(0, 4096, (stored or int(np.prod(nav)), *sig)).astype("u2")
+        written.setdefault("shutter_from", 1)
+        path = k2is_writer.write_k2is(folder, frames, block=block, **written)
+        path = path.with_name(f"scan{sector}.bin")
+        expected = change(frames).astype(dtype)
+        expected = expected.reshape(*nav, *expected.shape[1:])
+        expects = "|".join(w for w in (warns, _OTHER_SIZE if block == (4, 16) else "") if w)
+        return Sample("k2is", variant, path, expected, dict(given or {}), expects)
+
+    return Spec("k2is", variant, make)
+
+
+def without_pixels(*cuts: tuple[int, slice, slice], fill: int = 0) -> Callable[[Array], Array]:
+    """Fill (frame, rows, columns) of an array."""
+
+    def change(frames: Array) -> Array:
+        out = frames.copy()
+        for frame, rows, columns in cuts:
+            out[frame, rows, columns] = fill
+        return out
+
+    return change
+
+
+_UPPER, _LOWER, _ALL_ROWS = slice(0, 4), slice(4, 8), slice(0, 8)
+K2IS = [
+    k2is("scan", tags=k2is_writer.stem_tags(3, 4)),
+    k2is("DM4 tags", tags=k2is_writer.stem_tags(3, 4), version=4),
+    k2is(TEN, (10,), shutter_from=0),
+    k2is("opened through sector 5", (5,), sector=5, shutter_from=0),
+    k2is("full frame", (), block=(930, 16), sig=(1860, 2048), shutter_from=0),
+    k2is("full frame, cropped", (), block=(930, 16), sig=(1860, 2048), shutter_from=0,
+         given={"crop": True}, change=lambda f: f[:, :1792, :1920]),
+    k2is("sectors begin and end apart", (4,), stored=6, change=lambda f: f[1:5], shutter_from=0,
+         starts=(0, 1, 2, 3, 4, 3, 2, 1), stops=(0, 1, 2, 3, 4, 3, 2, 1)),
+    k2is("series before the shutter", (4,), stored=7, shutter_from=3, change=lambda f: f[3:]),
+    k2is("scan before the shutter", stored=15, shutter_from=3, change=lambda f: f[2:14],
+         tags=k2is_writer.stem_tags(3, 4), warns="lie beyond the scan"),
+    k2is("scan that is told", (2, 3), stored=8, shutter_from=2, given={"nav_shape": (2, 3)},
+         change=lambda f: f[1:7]),
+    k2is("sync_offset", (2, 3), stored=8, shutter_from=2, change=lambda f: f[2:],
+         given={"nav_shape": (2, 3), "sync_offset": 2}),
+    k2is("no shutter flag", (4,), shutter_from=None),
+    k2is("flyback dropped", (3, 3), stored=12, given={"flyback": "drop"}, warns="flyback frames",
+         tags=k2is_writer.stem_tags(3, 4, (3, 3)),
+         change=lambda f: f.reshape(3, 4, 8, 256)[:, :3].reshape(-1, 8, 256)),
+    k2is("lost blocks", (6,), shutter_from=0, warns="blocks are lost", given={"fill_value": 9},
+         lost=[(2, 4), (2, 7), (8, 11), (8, 12)],
+         change=without_pixels(
+             (1, _UPPER, slice(48, 64)), (1, _LOWER, slice(32, 48)),
+             (2, _LOWER, slice(224, 240)), (3, _UPPER, slice(240, 256)), fill=9)),
+    k2is("lost blocks, in floats", (6,), shutter_from=0, warns="blocks are lost", lost=[(2, 4)],
+         given={"fill_value": -1, "dtype": "float32"}, dtype="f4",
+         change=lambda f: without_pixels((1, _UPPER, slice(48, 64)), fill=-1)(f.astype("f4"))),
+    k2is("lost frames", (6,), shutter_from=0, warns="blocks are lost",
+         lost=[(3, k) for k in range(6, 18)],
+         change=without_pixels(
+             (1, _LOWER, slice(64, 96)), (2, _ALL_ROWS, slice(64, 96)),
+             (3, _ALL_ROWS, slice(64, 96)), (4, _UPPER, slice(64, 96)))),
+    k2is("a sector is missing", (3,), without=(4,), shutter_from=0, warns="Sector 4",
+         change=lambda f: without_pixels(*((i, _ALL_ROWS, slice(96, 128)) for i in range(3)))(f)),
+    k2is("narrow blocks", (2,), block=(8, 6), sig=(8, 96), warns=_OTHER_SIZE, shutter_from=0),
+]  # fmt: skip
+
+# -- TVIPS ---------------------------------------------------------------------------------------
+
+
+def tvips(
+    variant: str,
+    nav: tuple[int, ...] = (7,),
+    *,
+    stored: int | None = None,
+    sig: tuple[int, int] = (20, 30),
+    dtype: str = "u2",
+    given: dict[str, Any] | None = None,
+    change: Callable[[Array], Array] = lambda frames: frames,
+    warns: str = "",
+    plain: bool = True,
+    opened: int = 0,
+    **written: Any,
+) -> Spec:
+    """Make a TVIPS sample; `change` turns the stored frames into those expected."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        count = stored or int(np.prod(nav))
+        frames = rng.integers(0, np.iinfo(dtype).max, (count, *sig)).astype(dtype)
+        path = tvips_writer.write_tvips(folder / "scan_000.tvips", frames, **written)
+        if opened:
+            path = folder / f"scan_{opened:03d}.tvips"
+        expected = change(frames).reshape(*nav, *sig)
+        return Sample("tvips", variant, path, expected, given or {}, warns, plain=plain)
+
+    return Spec("tvips", variant, make)
+
+
+def at(*index: int) -> Callable[[Array], Array]:
+    """Take these frames; -1 is a blank."""
+
+    def change(frames: Array) -> Array:
+        order = np.array(index)
+        return np.where((order < 0)[:, np.newaxis, np.newaxis], 0, frames[order]).astype(
+            frames.dtype
+        )
+
+    return change
+
+
+def series(opened: int) -> Spec:
+    """Make a TVIPS sample of several files."""
+    return tvips(
+        f"series, file {opened} opened", (3, 3), files=(4, 3, 2), opened=opened, plain=False,
+        given={"nav_shape": (3, 3)},
+    )  # fmt: skip
+
+
+_RASTER = tvips_writer.raster(3, 4)
+TVIPS = [
+    tvips("version 2", (3, 4), sig=(100, 120), given={"nav_shape": (3, 4)}),
+    tvips("stack"),
+    tvips("version 2, 8 bit", dtype="u1"),
+    tvips("version 1", version=1),
+    tvips("frame headers of 60 bytes", frame_header_bytes=60),
+    tvips("frame headers of 108 bytes", frame_header_bytes=108),
+    tvips(TEN, (10,), sig=(6, 8)),
+    tvips("one frame", ()),
+    series(0),
+    series(1),
+    series(2),
+    tvips("scan coordinates", (3, 4), scan=_RASTER),
+    tvips("scan coordinates, waiting frames", (3, 4), stored=15, change=lambda f: f[:12],
+        scan=_RASTER + [(2, 3)] * 2 + [(0, 0)]),
+    tvips("scan coordinates, winding", (3, 4), scan=tvips_writer.raster(3, 4, winding=True),
+        change=at(0, 1, 2, 3, 7, 6, 5, 4, 8, 9, 10, 11), plain=False),
+    tvips("scan coordinates, gaps and repetitions", (3, 4), stored=13, plain=False,
+        scan=[*_RASTER[:5], *_RASTER[4:6], *_RASTER[7:], (2, 3), (0, 0)],
+        change=at(0, 1, 2, 3, 4, 6, -1, 7, 8, 9, 10, 11),
+        warns="1 of 12 scan positions|1 frames were recorded"),
+    tvips("rotator index", (3, 3), stored=11, rotator=[0, 1, 1, 2, 4, 5, 6, 7, 8, 9, 1],
+        given={"scan_shape": (3, 3), "placement": "rotator"}, plain=False,
+        change=at(2, 3, -1, 4, 5, 6, 7, 8, 9), warns="1 of 9 scan positions"),
+    tvips("rotator index, square", (3, 3), stored=11, rotator=[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0],
+        given={"scan_shape": "auto"}, change=lambda f: f[1:10]),
+    tvips("winding scan axis", (2, 4), plain=False,
+        given={"scan_shape": (2, 4), "winding_scan_axis": "x", "hysteresis": 1},
+        change=at(0, 3, 2, 1, 4, 5, 6, 7)),
+    tvips("last frame cut", (6,), stored=7, truncate=100, change=lambda f: f[:6],
+        warns="last frame is incomplete"),
+]  # fmt: skip
+
+
+# -- blockfiles ----------------------------------------------------------------------------------
+
+
+def blo(
+    variant: str,
+    nav: tuple[int, ...] = (3, 4),
+    *,
+    edge: int = 24,
+    dtype: str = "u1",
+    scan: tuple[int, int] | None = None,
+    stored: int | None = None,
+    given: dict[str, Any] | None = None,
+    change: Callable[[Array], Array] = lambda frames: frames,
+    warns: str = "",
+    plain: bool = True,
+    **written: Any,
+) -> Spec:
+    """Make a blockfile sample; `change` turns the stored frames into those expected."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        count = stored or int(np.prod(nav))
+        frames = rng.integers(0, np.iinfo(dtype).max, (count, edge, edge)).astype(dtype)
+        header = scan or (*(1, 1), *nav)[-2:]
+        path = blo_writer.write_blo(folder / "scan.blo", frames, header, **written)
+        expected = change(frames).reshape(*nav, edge, edge)
+        return Sample("blo", variant, path, expected, given or {}, warns, plain=plain)
+
+    return Spec("blo", variant, make)
+
+
+BLO = [
+    blo("8 bit", edge=100, image_at=300, gap=0),
+    blo("16 bit", dtype="u2"),
+    blo("big-endian", dtype="u2", order=">", given={"endianness": ">"}),
+    blo(TEN, (10,), edge=8),
+    blo("one frame", ()),
+    blo("column", (5,), scan=(5, 1)),
+    blo("gap behind the image", gap=1000),
+    blo("out of order", (2, 3), ids=[0, 2, 1, 3, 5, 4], change=at(0, 2, 1, 3, 5, 4),
+        warns="not in the order of the scan", plain=False),
+    blo("missing positions", (2, 3), stored=5, ids=[0, 1, 3, 4, 5], plain=False,
+        change=at(0, 1, -1, 2, 3, 4), warns="1 of 6 scan positions have none|header describes 6"),
+    blo("interrupted", (2, 4), scan=(3, 4), stored=10, truncate=30, change=lambda f: f[:8],
+        warns="9 complete patterns|2 of 3 lines"),
+]  # fmt: skip
+
+SPECS = [*TVIPS, *BLO, *EMPAD, *MIB, *RAW, *K2IS, *NPY, *ARRAYS]
 
 
 # -- fixtures ------------------------------------------------------------------------------------

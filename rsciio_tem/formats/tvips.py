@@ -395,6 +395,8 @@ def _by_coordinates(
     index = np.concatenate(
         [place((y[a:b] - y0) * nx + x[a:b] - x0, stored[a:b], ny * nx, keep) for a, b in chosen]
     )
+    if len(chosen) == 1:  # what is missing at the end is for the scan shape to decide
+        index = index[: int(np.flatnonzero(index >= 0)[-1]) + 1]
     inside = sum(b - a for a, b in chosen)
     blanks, used = int((index < 0).sum()), int((index >= 0).sum())
     begin, end = chosen[0][0], chosen[-1][1]
@@ -612,9 +614,14 @@ def _placed_by_rotator(
             )
         )
     positions, stored = positions[inside], stored[inside]
-    index = place(positions, stored, size, keep)
+    if not len(stored):
+        raise FormatError(
+            path, f"the rotator index counts to {total}, beyond the scan shape {shape}."
+        )
+    # what is missing at the end is for the scan shape to decide
+    index = place(positions, stored, int(positions.max()) + 1, keep)
     blanks = int((index < 0).sum())
-    repeated = len(stored) - (size - blanks)
+    repeated = len(stored) - (len(index) - blanks)
     if blanks and previous:
         index = _repeated(index, positions, stored)
     if repeated:
@@ -786,7 +793,7 @@ def _metadata(
     """Translate what the headers say."""
     name = os.path.basename(path)
     general: dict[str, Any] = {
-        "title": re.sub(r"_0+$", "", os.path.splitext(name)[0]) or name,
+        "title": os.path.splitext(name)[0],
         "original_filename": name,
     }
     if first["timestamp"]:
@@ -880,7 +887,10 @@ def file_reader(
         scan_shape = tuple(int(n) for n in np.atleast_1d(scan_shape).tolist())
     if scan_shape is not None:
         if navigation_shape is not None or own.get("nav_shape") is not None:
-            raise TypeError("pass only one of scan_shape, nav_shape and navigation_shape")
+            raise TypeError(
+                "pass either navigation_shape (HyperSpy order: x, y) or nav_shape (array order: "
+                "y, x); scan_shape is another name for nav_shape"
+            )
         if not isinstance(scan_shape, str):
             own["nav_shape"] = scan_shape
     if scan_start_frame is not None and scan_shape != "auto":
@@ -907,20 +917,13 @@ def file_reader(
         )
         if placement == "auto" and shape and not _fits(shape, recording):
             recording = describe(placement="stored")
-    if shape and recording.hints and placement != "stored" and not selects:
-        fits = _fits(shape, recording)
-        if placement == "scan" and not fits:
-            raise FormatError(
-                recording.path,
-                "the scan coordinates in the frame headers describe a scan of "
-                f"{recording.hints[0].shape}, not "
-                f"{shape} (array order).",
-                'Pass placement="stored" to arrange the frames as they come.',
-            )
-        if fits or placement == "rotator":
-            # the counters have put each frame where this shape wants it
-            navigation_shape = None
-            own.pop("nav_shape", None)
+    if placement == "scan" and shape and not _fits(shape, recording):
+        raise FormatError(
+            recording.path,
+            "the scan coordinates in the frame headers describe a scan of "
+            f"{recording.hints[0].shape}, not {shape} (array order).",
+            'Pass placement="stored" to arrange the frames as they come.',
+        )
     return read(
         recording,
         lazy=lazy,
