@@ -43,10 +43,10 @@ class BlockLayout:
     Parameters
     ----------
     header : numpy.dtype
-        Header of a block, with the fields ``sync``, ``block_count``, ``x_start``, ``y_start``,
-        ``x_end`` and ``y_end``; ends are inclusive.
-    sync : int
-        First field of every block.
+        Header of a block, with the fields ``block_count``, ``x_start``, ``y_start``, ``x_end`` and
+        ``y_end``; ends are inclusive.
+    constant : tuple of (str, int)
+        Fields that have the same value in every header.
     nbytes : int
         Bytes of a block with its header.
     shape : (int, int)
@@ -59,7 +59,7 @@ class BlockLayout:
     """
 
     header: np.dtype[Any]
-    sync: int
+    constant: tuple[tuple[str, int], ...]
     nbytes: int
     shape: tuple[int, int]
     frame_shape: tuple[int, int]
@@ -79,7 +79,7 @@ class BlockLayout:
         )
         row, column = y // height, x // width
         fits = (
-            (headers["sync"] == self.sync)
+            np.logical_and.reduce([headers[name] == value for name, value in self.constant])
             & (x % width == 0)
             & (y % height == 0)
             & (x_end - x == width - 1)

@@ -306,9 +306,10 @@ def unpack_u12_tiles(
 def _swap_rows2(raw, stride, out, row, flip):
     rows = out.shape[1] // row
     for f in range(len(out)):
+        # viewed once for each frame: numba spends as long on a view as on a whole row
+        frame = raw[f * stride : f * stride + out.shape[1] * 2].view(np.uint16)
         for r in range(rows):
-            start = f * stride + r * row * 2
-            source = raw[start : start + row * 2].view(np.uint16)
+            source = frame[r * row : (r + 1) * row]
             begin = (rows - 1 - r if flip else r) * row
             target = out[f, begin : begin + row]
             for i in range(row):
@@ -321,9 +322,9 @@ def _swap_rows4(raw, stride, out, row, flip):
     rows = out.shape[1] // row
     low = np.uint32(0x00FF00FF)
     for f in range(len(out)):
+        frame = raw[f * stride : f * stride + out.shape[1] * 4].view(np.uint32)
         for r in range(rows):
-            start = f * stride + r * row * 4
-            source = raw[start : start + row * 4].view(np.uint32)
+            source = frame[r * row : (r + 1) * row]
             begin = (rows - 1 - r if flip else r) * row
             target = out[f, begin : begin + row]
             for i in range(row):

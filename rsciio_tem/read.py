@@ -643,9 +643,8 @@ def _corrections(
     if wanted not in ("auto", True, False, None):
         raise ValueError(f'corrections={wanted!r} is neither "auto" nor False')
     own = recording.corrections if wanted in ("auto", True) else None
-    if own is not None:
-        if flip_y is not None and _flip_of(recording.frames) != flip_y:
-            own = own.flipped()
+    if own is not None and flip_y is not None and _flip_of(recording.frames) != flip_y:
+        own = own.flipped()
     own = own or Corrections()
     given = Corrections(
         dark=as_frame(options.get("dark"), "dark", path),

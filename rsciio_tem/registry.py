@@ -97,6 +97,11 @@ FORMATS: dict[str, Format] = {
             takeover=True,
         ),
         Format("k2is", "Gatan K2 IS, eight sectors of 12-bit blocks", ("gtg", "bin")),
+        Format(
+            "seq",
+            "StreamPix sequences (Norpix), among them Direct Electron DE-16 and Celeritas",
+            ("seq",),
+        ),
         Format("raw", "Raw binary frames, described by keywords or a side file", ("raw", "bin")),
     )
 }

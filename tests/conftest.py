@@ -841,7 +841,7 @@ def blo(
 
 
 BLO = [
-    blo("8 bit", edge=100, image_at=300, gap=0),
+    blo("8 bit", edge=128, image_at=300, gap=0),
     blo("16 bit", dtype="u2"),
     blo("big-endian", dtype="u2", order=">", given={"endianness": ">"}),
     blo(TEN, (10,), edge=8),

@@ -145,7 +145,8 @@ def _itemsize(header: np.void, note: bytes, size: int, problems: list[Problem]) 
 
 def _shape(header: np.void) -> tuple[int, ...]:
     """Return the scan shape; axes of one position are left out, as in RosettaSciIO."""
-    return tuple(n for n in (int(header["NY"]), int(header["NX"])) if n > 1)
+    sizes = int(header["NY"]), int(header["NX"])
+    return tuple(n for n in sizes if n > 1) if 0 not in sizes else ()
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
@@ -504,7 +505,7 @@ def _scaled(
     low, high = limits
     top = np.iinfo(dtype).max
     if low == high:
-        result: npt.NDArray[Any] = np.clip(values, 0, top).astype(dtype)
+        result: npt.NDArray[Any] = np.clip(np.clip(values, low, high), 0, top).astype(dtype)
         return result
     clipped = np.clip(values, low, high).astype(np.float64)
     result = ((clipped - low) / (float(high) - float(low)) * top).astype(dtype)

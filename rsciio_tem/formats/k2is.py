@@ -234,20 +234,24 @@ class _Sector:
                 number = count(a)
                 assert number is not None
                 found.append((number, at + a * size, b - a + 1))
-            rest = at + (last + 1) * size
-            if last + 1 < total:  # something that is no block: look for where blocks go on
-                at = self.find(rest)
-                skipped = (self.file.size if at is None else at) - rest
-                self.problems.append(
-                    f"{self.name}: {skipped} bytes from byte {rest} on are no blocks, ignored."
-                )
-            else:
-                at = None
-                if rest < self.file.size:
+            end = at + (last + 1) * size
+            if last + 1 == total:
+                if end < self.file.size:
                     self.problems.append(
-                        f"{self.name}: the last block is cut off after {self.file.size - rest} "
+                        f"{self.name}: the last block is cut off after {self.file.size - end} "
                         "bytes, ignored."
                     )
+                break
+            # something that is no block: look for where blocks go on, maybe within the last one
+            at = self.find(end - size + HEADER.itemsize)
+            if at is not None and at < end:
+                number, byte, n = found.pop()
+                found.append((number, byte, n - 1))
+                end -= size
+            skipped = (self.file.size if at is None else at) - end
+            self.problems.append(
+                f"{self.name}: {skipped} bytes from byte {end} on are no blocks, ignored."
+            )
         self.segments = self._ordered(found)
 
     def _ordered(self, found: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
@@ -562,51 +566,48 @@ def _tell_losses(
 # ---------------------------------------------------------------- shutter and scan
 
 
-def _first_flagged(sector: _Sector, base: int, count: int, per_frame: int) -> int | None:
+def _shutter(
+    sectors: list[_Sector], base: int, count: int, per_frame: int, problems: list[Problem]
+) -> int | None:
     """Return the first frame with the shutter flag, None if there is none.
 
     Looks at planned frames and then halves the interval, on the assumption that the flag stays.
     """
 
-    def flagged(frame: int) -> bool:
-        for k in reversed(range(per_frame)):
-            header = sector.at(base + frame * per_frame + k)
-            if header is not None:
-                return bool(int(header["flags"]) & SHUTTER)
-        return False
+    def flags(frame: int) -> set[bool]:
+        """Return the flags of all sectors, of the last stored block of the frame in each."""
+        found = set()
+        for sector in sectors:
+            for k in reversed(range(per_frame)):
+                if (header := sector.at(base + frame * per_frame + k)) is not None:
+                    found.add(bool(int(header["flags"]) & SHUTTER))
+                    break
+        return found
 
-    planned = {count * k // 128 for k in range(128)} | {count - 1}
+    planned = {count * k // 64 for k in range(64)} | {count - 1}
     planned |= {min(count - 1, (1 << k) - 1) for k in range(count.bit_length())}
     before = -1
     for frame in sorted(planned):
-        if flagged(frame):
-            while frame - before > 1:
-                middle = (before + frame) // 2
-                if flagged(middle):
-                    frame = middle
-                else:
-                    before = middle
-            return frame
-        before = frame
-    return None
-
-
-def _shutter(
-    sectors: list[_Sector], base: int, count: int, per_frame: int, problems: list[Problem]
-) -> int | None:
-    """Return the first frame that has the shutter flag in all sectors that have it at all."""
-    found = [_first_flagged(s, base, count, per_frame) for s in sectors]
-    frames = [f for f in found if f is not None]
-    if len(set(found)) > 1:
-        problems.append(
-            Problem(
-                "warning",
-                f"Sectors do not agree on when the shutter opened (frames {found}); "
-                f"frame {max(frames)} is taken.",
-                "sync_offset= chooses another one.",
+        if flags(frame) != {True}:
+            before = frame
+            continue
+        while frame - before > 1:
+            middle = (before + frame) // 2
+            if flags(middle) == {True}:
+                frame = middle
+            else:
+                before = middle
+        if frame and True in flags(frame - 1):
+            problems.append(
+                Problem(
+                    "warning",
+                    "Sectors do not agree on when the shutter opened; "
+                    f"frame {frame}, in which it was open in all of them, is taken.",
+                    "sync_offset= chooses another one.",
+                )
             )
-        )
-    return max(frames, default=None)
+        return frame
+    return None
 
 
 def _positive(value: Any) -> int:
@@ -770,9 +771,12 @@ def _described(asked: str, which: Which, problems: list[Problem]) -> _Described:
                 "is a hypothesis.",
             )
         )
-    layout = BlockLayout(
-        HEADER, SYNC, geometry.nbytes, (geometry.block_height, geometry.block_width), shape, cells
+    constant = (
+        *(("sync", SYNC), ("width", geometry.width), ("height", geometry.height)),
+        ("block_size", geometry.nbytes),
     )
+    block = (geometry.block_height, geometry.block_width)
+    layout = BlockLayout(HEADER, constant, geometry.nbytes, block, shape, cells)
     tables = tuple(
         BlockTable(
             s.file,

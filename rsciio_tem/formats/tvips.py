@@ -13,7 +13,6 @@ coordinates where the header is long enough, and the rotator index.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import math
 import os
@@ -111,6 +110,8 @@ FRAME = np.dtype(
 _ROTATOR_END, _SCAN_END = 52, 76
 #: RosettaSciIO writes this much of it.
 _SHORT = 60
+#: This writer writes as much as TVIPS; LiberTEM expects at least 108 bytes.
+_WRITTEN = 128
 #: Frames up to which every header is read; beyond, a regular scan is checked at so many of them.
 _ALL, _SAMPLES = 4096, 512
 _MAX_SIDE = 1 << 16
@@ -913,7 +914,7 @@ def file_reader(
         recording = describe(placement=placement, scan_shape=scan_shape if shape is None else shape)
     else:
         recording = describe(
-            placement=placement, scan_shape="auto" if scan_shape == "auto" else None
+            placement=placement, scan_shape=scan_shape if isinstance(scan_shape, str) else None
         )
         if placement == "auto" and shape and not _fits(shape, recording):
             recording = describe(placement="stored")
@@ -1032,7 +1033,7 @@ def file_writer(
     version : {2, 1}
         Of the format. Version 1 has only times in its frame headers.
     frame_header_extra_bytes : int
-        Bytes to pad the frame headers of version 2 with.
+        Bytes to pad the frame headers of version 2 with, beyond their 128.
     mode : {None, 1, 2}
         1 for images, 2 for diffraction; by default what units and type of the signal say.
     show_progressbar : bool
@@ -1065,7 +1066,7 @@ def file_writer(
         raise ValueError(f"frame_header_extra_bytes={extra} for version {version}")
     if dtype.itemsize > 2:
         warn(name, f"{dtype.itemsize * 8} bits per pixel are known to RosettaSciIO only.")
-    before = _SHORT + extra if version == 2 else FRAME_V1.itemsize
+    before = _WRITTEN + extra if version == 2 else FRAME_V1.itemsize
     mode = mode or _mode(frames) or 2
     header = _series_record(frames, version, before, mode, name)
     record = np.dtype(
@@ -1108,13 +1109,13 @@ def _targets(name: str, count: int, per_file: int, stride: int) -> dict[str, int
     stem, suffix = os.path.splitext(name)
     stem = re.sub(r"_000$", "", stem)
     paths = [f"{stem}_{i:03d}{suffix}" for i in range(-(-count // per_file))]
-    with contextlib.suppress(OSError):
-        folder = os.path.dirname(name) or "."
-        follower = f"{os.path.basename(stem)}_{len(paths):03d}{suffix}".lower()
-        if any(entry.lower() == follower for entry in os.listdir(folder)):
+    folder = os.path.dirname(name) or "."
+    follower = f"{os.path.basename(stem)}_{len(paths):03d}{suffix}".lower()
+    for entry in os.listdir(folder) if os.path.isdir(folder) else ():
+        if entry.lower() == follower:
             raise FileExistsError(
-                f"{os.path.join(folder, follower)} exists and would become part of the series "
-                "that is to be written; remove it or choose another name"
+                f"{os.path.join(folder, entry)} exists and would become part of the series that "
+                "is to be written; remove it or choose another name"
             )
     sizes = [min(per_file, count - i * per_file) * stride for i in range(len(paths))]
     sizes[0] += HEADER.itemsize
@@ -1132,6 +1133,7 @@ def _frame_fields(frames: signals.SignalFrames, mode: int, path: str) -> dict[st
     return {
         "begin_ms": max(0, begin // 1_000_000) if begin is not None else 0,
         "step_ms": step if step is not None and step > 0 else 1.0,
+        "nav_shape": frames.nav_shape,
         "mode": mode,
         "faraday": frames.number(tem + "beam_current"),
         "stage_alpha": frames.number(tem + "Stage.tilt_alpha"),
@@ -1149,4 +1151,6 @@ def _frame_headers(fields: Mapping[str, Any], index: Ints) -> npt.NDArray[np.voi
     headers["timestamp"], headers["ms"] = np.divmod(moments, 1000)
     headers["counter"] = index + 1
     headers["rotidx"] = index + 1
+    if len(fields["nav_shape"]) > 1:
+        headers["scan_y"], headers["scan_x"] = np.unravel_index(index, fields["nav_shape"])[-2:]
     return headers

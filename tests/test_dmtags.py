@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tags of DigitalMicrograph files, written ones and real ones; damaged ones."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from writers.k2is import dm_file
+
+from rsciio_tem.dmtags import TagArray, group, is_dm, plain_tags, read_tags
+from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
+
+POINTS = np.array([(1, 2.5), (3, 4.5)], [("a", "u2"), ("b", "f8")])
+TREE: dict[Any, Any] = {
+    "number": 7,
+    "fraction": 2.5,
+    "flag": True,
+    "text": "30 µm ± Ω",
+    "empty": "",
+    "string": b"bytes",
+    "structure": (1, 2.5, False),
+    "short": np.arange(5, dtype="i2"),
+    "long": np.arange(1000, dtype="f4"),
+    "points": POINTS,
+    "groups": {0: {"x": 1}, 1: {"x": 2}, "inner": {"deep": {"deeper": 9}}},
+    "µ": 1,
+}
+
+
+@pytest.mark.parametrize("little", [True, False])
+@pytest.mark.parametrize("version", [3, 4])
+def test_every_type(tmp_path: Path, version: int, little: bool) -> None:
+    path = tmp_path / "a.dm"
+    path.write_bytes(dm_file(TREE, version, little))
+    assert is_dm(path.read_bytes())
+    tags = read_tags(path)
+    array = tags.pop("long")
+    assert tags == {
+        "number": 7,
+        "fraction": 2.5,
+        "flag": True,
+        "text": "30 µm ± Ω",
+        "empty": "",
+        "string": "bytes",
+        "structure": (1, 2.5, False),
+        "short": [0, 1, 2, 3, 4],
+        "points": [(1, 2.5), (3, 4.5)],
+        "groups": {"0": {"x": 1}, "1": {"x": 2}, "inner": {"deep": {"deeper": 9}}},
+        "µ": 1,
+    }
+    assert (array.count, array.dtype) == (1000, np.dtype("<f4" if little else ">f4"))
+    stored = np.fromfile(path, array.dtype, array.count, offset=array.offset)
+    np.testing.assert_array_equal(stored, np.arange(1000))
+    assert plain_tags({"a": {"b": array}})["a"]["b"]["count"] == 1000
+    assert group(tags, "groups", "inner", "deep", "deeper") == 9
+    assert group(tags, "groups", "none", "deep") is None
+    assert group(tags, "number", "deep") is None
+
+
+def test_two_tags_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.dm"
+    path.write_bytes(dm_file({"ab": 1, "cb": 2, "ac": 3}).replace(b"cb", b"ab"))
+    assert read_tags(path) == {"ab": 1, "ab_1": 2, "ac": 3}
+
+
+def test_errors(tmp_path: Path) -> None:
+    path = tmp_path / "a.dm"
+    content = dm_file(TREE)
+    for bad, kind, match in (
+        (b"", NotThisFormat, "no DM3 or DM4"),
+        (b"hello, world" * 5, NotThisFormat, "no DM3 or DM4"),
+        (content[:300], Truncated, "ends at byte 300"),
+        (content[:12] + b"\1\0\xff\xff\xff\xff" + content[18:], FormatError, "damaged|ends"),
+        (content.replace(b"%%%%", b"%%%x", 1), FormatError, "begins a value"),
+        (content[:18] + b"\x07" + content[19:], FormatError, "a tag of kind 7"),
+    ):
+        path.write_bytes(bad)
+        with pytest.raises(kind, match=match) as caught:
+            read_tags(path)
+        assert caught.value.path == str(path)
+    with pytest.raises(FormatError, match="cannot be read"):
+        read_tags(tmp_path / "none")
+    deep: dict[str, Any] = {"x": 1}
+    for _ in range(200):
+        deep = {"g": deep}
+    path.write_bytes(dm_file(deep))
+    with pytest.raises(FormatError, match="100 deep"):
+        read_tags(path)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    version=st.sampled_from([3, 4]),
+    changes=st.lists(st.tuples(st.integers(0, 900), st.binary(min_size=1, max_size=8)), max_size=4),
+    cut=st.integers(0, 6000),
+)
+def test_damage_is_an_error_and_no_crash(
+    tmp_path: Path, version: int, changes: list[tuple[int, bytes]], cut: int
+) -> None:
+    content = dm_file(TREE, version)
+    for at, text in changes:
+        content = content[:at] + text + content[at + len(text) :]
+    path = tmp_path / "a.dm"
+    path.write_bytes(content[: cut or None])
+    message, started = str(path), time.perf_counter()
+    try:
+        tags = read_tags(path)
+    except FormatError as error:
+        message = str(error)
+    else:
+        assert isinstance(tags, dict)
+    assert str(path) in message
+    assert time.perf_counter() - started < 5
+
+
+def test_real_files(realdata: Path) -> None:
+    """Sizes of images, and where their pixels lie, agree with ncempy."""
+    dm = pytest.importorskip("ncempy.io.dm", reason="ncempy is not installed")
+    paths = [p for p in sorted((realdata / "dm").rglob("*.dm[34]")) if p.stat().st_size < 1 << 24]
+    assert paths
+    for path in paths:
+        tags = read_tags(path)
+        with dm.fileDM(path) as theirs:
+            images = [
+                image
+                for image in tags["ImageList"].values()
+                if isinstance(group(image, "ImageData", "Data"), (TagArray, list))
+            ]
+            assert len(images) == len(theirs.dataOffset)
+            for image, offset, x in zip(images, theirs.dataOffset, theirs.xSize, strict=True):
+                data = image["ImageData"]
+                assert data["Dimensions"]["0"] == x
+                if isinstance(data["Data"], TagArray):
+                    assert data["Data"].offset == offset
+            flat = {
+                key: value
+                for key, value in theirs.allTags.items()
+                if key.startswith(".ImageList.2.ImageTags") and isinstance(value, (int, float))
+            }
+        for key, value in flat.items():
+            names = key[1:].split(".")
+            names[1] = str(int(names[1]) - 1)  # ncempy counts from 1
+            found = group(tags, *names)
+            if found is not None:  # names with dots, and those that ncempy renames
+                assert found == pytest.approx(value, nan_ok=True), key
