@@ -378,15 +378,19 @@ def _alternatives(recording: Recording, scan: Scan) -> list[dict[str, Any]]:
 
     layers = (recording.layers,) if recording.layers > 1 else ()
     per_layer = recording.count // recording.layers
+    ruled: set[str] = set()  # a rule chooses the most credible shape it finds
     for hint in found:
         if hint.rule == "stack" and per_layer == 1:
             continue
         shape = (*layers, *(hint.shape or (per_layer,)))
-        if hint.rule in RULES:
+        if hint.rule in ruled and hint.line:  # narrower lines, of the same source
+            add(shape, hint, hint.reason, flyback="drop")
+        elif hint.rule in RULES and hint.rule not in ruled:
             reason = "one after the other" if hint.rule == "stack" else hint.reason
             add(shape, hint, reason, scan=hint.rule)
         else:
             add(shape, hint, hint.reason, navigation_shape=list(hint.shape[::-1]))
+        ruled.add(hint.rule)
         if hint.rule == "exposures" and hint.line_length > 2 and hint.shape:
             narrow = (*layers, *hint.shape[:-1], hint.line_length - 1)
             add(narrow, hint, "without the flyback frame of each line", flyback="drop")

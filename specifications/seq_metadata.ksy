@@ -68,7 +68,7 @@ types:
     seq:
       - id: size
         type: u4
-        doc: Bytes of the unit that are in use, counted from the number of entries.
+        doc: Bytes of the unit that are in use, this number included.
       - id: num_entries
         type: u4
         doc: Number of entries.

@@ -86,6 +86,9 @@ def test_short_reads_are_continued(
 def test_without_preadv(file: DataFile, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "preadv", raising=False)
     test_threads(file, content, "auto")
+    real = os.read
+    monkeypatch.setattr(os, "read", lambda fd, n: real(fd, min(n, 100)))
+    assert read(file, 5, 5000, "auto").tobytes() == content[5:5005]
     out = np.zeros((3, 10), np.uint8)
     read_pieces(file, 7, 100, out)
     assert out[2].tobytes() == content[207:217]

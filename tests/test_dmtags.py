@@ -76,7 +76,7 @@ def test_errors(tmp_path: Path) -> None:
         (b"", NotThisFormat, "no DM3 or DM4"),
         (b"hello, world" * 5, NotThisFormat, "no DM3 or DM4"),
         (content[:300], Truncated, "ends at byte 300"),
-        (content[:12] + b"\1\0\xff\xff\xff\xff" + content[18:], FormatError, "damaged|ends"),
+        (content[:12] + b"\1\0\xff\xff\xff\xff" + content[18:-8], Truncated, "ends at"),
         (content.replace(b"%%%%", b"%%%x", 1), FormatError, "begins a value"),
         (content[:18] + b"\x07" + content[19:], FormatError, "a tag of kind 7"),
     ):
@@ -147,7 +147,9 @@ def test_real_files(realdata: Path) -> None:
             }
         for key, value in flat.items():
             names = key[1:].split(".")
-            names[1] = str(int(names[1]) - 1)  # ncempy counts from 1
+            if any(name.isdecimal() for name in names[2:]):  # ncempy counts from 1
+                continue
+            names[1] = "1"
             found = group(tags, *names)
             if found is not None:  # names with dots, and those that ncempy renames
                 assert found == pytest.approx(value, nan_ok=True), key

@@ -128,6 +128,36 @@ def test_unpack_u12(frames: int, pairs: int, big: bool, seed: int, shift: int) -
 
 
 @settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_unpack_u12_tiles(data: Any) -> None:
+    draw = data.draw
+    frames, bands, columns = (draw(st.integers(1, 3)) for _ in range(3))
+    height, width = draw(st.integers(1, 4)), 2 * draw(st.integers(1, 10))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    tiles = frames * bands * columns
+    nbytes = height * width // 2 * 3 + draw(st.integers(0, 5))
+    raw = rng.integers(0, 256, tiles * nbytes, np.uint8)
+    places = rng.permutation(tiles).reshape(frames, bands, columns) * nbytes
+    places[rng.random(places.shape) < 0.2] = -1
+    first = draw(st.integers(0, height - 1))
+    last = draw(st.integers(max(first + 1, (bands - 1) * height + 1), bands * height))
+
+    expected = np.full((frames, bands * height, columns * width), 7, np.uint16)
+    for f, b, c in np.argwhere(places >= 0).tolist():
+        stored = raw[places[f, b, c] :][: height * width // 2 * 3]
+        tile = np.array(slow_u12(stored.tobytes(), False)).reshape(height, width)
+        expected[f, b * height : (b + 1) * height, c * width : (c + 1) * width] = tile
+    # part of a larger array, its frames in either order
+    margin = draw(st.integers(0, 5))
+    whole = np.full((frames, last - first + 2, columns * width + margin), 7, np.uint16)
+    out = whole[:: draw(st.sampled_from([1, -1])), 1:-1, : columns * width]
+    kernels.unpack_u12_tiles(raw, places, out, height=height, width=width, rows=(first, last))
+    np.testing.assert_array_equal(out, expected[:, first:last])
+    assert (whole[:, [0, -1]] == 7).all()
+    assert (whole[:, :, columns * width :] == 7).all()
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     dtype=st.sampled_from([">u2", ">i2", ">f2", ">u4", ">i4", ">f4"]),
     shape=st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 40)),

@@ -480,3 +480,8 @@ def test_times_of_layers() -> None:
 
 def test_mask_of_a_complete_scan() -> None:
     assert Scan((2,), np.array([0, 1]), HEADER).missing_mask is None
+
+
+def test_an_absurd_shape_is_refused_before_memory_is_taken() -> None:
+    with pytest.raises(FormatError, match=r"1000000000000 positions .* 12 stored frames"):
+        resolve_scan(12, ScanRequest(shape=(10**6, 10**6), missing="fill"))

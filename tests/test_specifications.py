@@ -17,8 +17,14 @@ import kaitaistruct
 import numpy as np
 import pytest
 import yaml
+from oracles.blo import Blo
+from oracles.k2is import K2is
 from oracles.mib import Mib
 from oracles.npy import Npy
+from oracles.tvips import Tvips
+from writers import blo as blo_writer
+from writers import k2is as k2is_writer
+from writers import tvips as tvips_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 SPECIFICATIONS = sorted((ROOT / "specifications").glob("*.ksy"))
@@ -299,6 +305,51 @@ def test_mib_oracle_agrees_with_slices_of_real_files(path: Path) -> None:
             np.testing.assert_array_equal(pixels, row[offset:].view(dtype).reshape(height, width))
 
 
+# ---- K2 IS -------------------------------------------------------------------------------------
+
+
+def test_k2is_header_has_the_fields_of_our_dtype() -> None:
+    from rsciio_tem.formats.k2is import HEADER, SYNC
+
+    fields = specification("k2is")["types"]["header"]["seq"]
+    assert [field["id"] for field in fields] == list(HEADER.names or ())
+    assert bytes(fields[0]["contents"]) == SYNC.to_bytes(4, "big")
+    for field in fields:
+        dtype, offset = HEADER.fields[field["id"]]
+        size = len(field.get("contents", ())) or field.get("size") or int(field["type"][1:])
+        assert dtype.itemsize == size
+        assert dtype.byteorder == ">" or size == 1 or dtype.kind == "V"
+        assert re.search(r"Unknown|[a-z]", field["doc"])
+        assert offset == sum(HEADER[n].itemsize for n in HEADER.names[: fields.index(field)])
+    assert HEADER.itemsize == 40
+
+
+def test_k2is_oracle_reads_every_header_field() -> None:
+    header = k2is_writer.block_header(1234, 56, 240, 930, shutter=True)
+    recording = K2is.from_bytes((header + bytes(22320)) * 3 + header)
+    assert (recording.num_blocks, recording.blocks_per_frame) == (3, 32)
+    assert recording.remainder == header
+    found = recording.blocks[2].header
+    assert (found.block_count, found.frame_id, found.shutter_active) == (1234, 56, True)
+    assert (found.width, found.height, found.block_size) == (256, 1860, 22360)
+    assert (found.x_start, found.x_end, found.y_start, found.y_end) == (240, 255, 930, 1859)
+    assert (found.block_width, found.block_height) == (16, 930)
+    from rsciio_tem.formats.k2is import HEADER
+
+    (ours,) = np.frombuffer(header, HEADER)
+    for name in HEADER.names or ():
+        if HEADER[name].kind == "u" and name != "sync":
+            assert getattr(found, name) == ours[name], name
+
+
+@pytest.mark.parametrize("position", [0, 1, 3])
+def test_k2is_oracle_refuses_other_content(position: int) -> None:
+    content = bytearray(k2is_writer.block_header(1, 1, 0, 0) + bytes(22320))
+    content[position] ^= 1
+    with pytest.raises(kaitaistruct.ValidationFailedError):
+        K2is.from_bytes(bytes(content))
+
+
 # ---- NumPy -------------------------------------------------------------------------------------
 
 
@@ -352,3 +403,161 @@ def test_npy_oracle_refuses_other_content(position: int, value: int) -> None:
     content[position] = value
     with pytest.raises(kaitaistruct.ValidationFailedError):
         Npy.from_bytes(bytes(content))
+
+
+# ---- TVIPS and blockfiles ----------------------------------------------------------------------
+
+SIZES = {"u1": 1, "u2": 2, "u4": 4, "f4": 4, "f8": 8}
+
+
+def fields_of(name: str, kind: str) -> list[tuple[str, int]]:
+    """Return vendor's names and sizes of the fields of a type of fixed size."""
+    result = []
+    for field in specification(name)["types"][kind]["seq"]:
+        size = len(field["contents"]) if "contents" in field else SIZES.get(field.get("type"), 0)
+        size = size or field["size"]
+        result.append((field.get("-orig-id", field["id"]), size * field.get("repeat-expr", 1)))
+    return result
+
+
+def dtype_fields(dtype: np.dtype[Any]) -> list[tuple[str, int]]:
+    return [(name, dtype[name].itemsize) for name in dtype.names or ()]
+
+
+def test_tvips_headers_have_the_fields_of_our_dtypes() -> None:
+    from rsciio_tem.formats import tvips
+
+    assert fields_of("tvips", "header") == dtype_fields(tvips.HEADER)
+    assert fields_of("tvips", "frame_header") == dtype_fields(tvips.FRAME)
+    assert tvips.FRAME.descr[:3] == tvips.FRAME_V1.descr
+    assert (tvips.HEADER.itemsize, tvips.FRAME.itemsize) == (256, 108)
+    # each optional field is there if the header is long enough for it
+    end = 0
+    for field in specification("tvips")["types"]["frame_header"]["seq"]:
+        end += SIZES[field["type"]]
+        assert field.get("if", f"_io.size >= {end}") == f"_io.size >= {end}"
+
+
+def test_blo_header_has_the_fields_of_our_dtype() -> None:
+    from rsciio_tem.formats import blo
+
+    ours: list[tuple[str, int]] = []
+    for name, size in dtype_fields(blo.HEADER):
+        group = re.match(r"(Centering|Distortion)_N", name)
+        if group and ours[-1][0].startswith(group[1]):
+            ours[-1] = (f"{ours[-1][0].split(' ')[0]} to {name}", ours[-1][1] + size)
+        else:
+            ours.append((name, size))
+    assert fields_of("blo", "header") == ours
+    assert blo.HEADER.itemsize == 240
+    record = specification("blo")["types"]["record"]["seq"]
+    assert bytes(record[0]["contents"]) == np.array(blo.MARK, "<u2").tobytes()
+    assert blo.RECORD.itemsize == 2 + SIZES[record[1]["type"]]
+
+
+def tvips_frames(path: Path) -> tuple[Tvips, np.ndarray]:
+    """Read a series with the oracle, the later files frame by frame."""
+    with Tvips.from_file(path) as first:
+        header, pixels = first.header, [frame.pixels for frame in first.frames]
+    sizes = first.len_frame_header, first.len_pixels
+    number = 1
+    while (later := path.with_name(path.name.replace("_000", f"_{number:03d}"))).is_file():
+        stream = kaitaistruct.KaitaiStream(io.BytesIO(later.read_bytes()))
+        for _ in range(stream.size() // sum(sizes)):
+            pixels.append(Tvips.Frame(*sizes, stream, first, first).pixels)
+        number += 1
+    data = np.frombuffer(b"".join(pixels), f"<u{header.bits // 8}")
+    return first, data.reshape(-1, header.height, header.width)
+
+
+@pytest.mark.parametrize(("version", "length"), [(1, 12), (2, 12), (2, 60), (2, 108), (2, 130)])
+@pytest.mark.parametrize("files", [(), (3, 2)])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_tvips_oracle_agrees_with_reader(
+    tmp_path: Path, version: int, length: int, files: tuple[int, ...], dtype: str
+) -> None:
+    from rsciio_tem.formats import tvips
+
+    frames = np.random.default_rng(6).integers(0, 200, (5, 4, 6)).astype(dtype)
+    rotator = [3, 1, 4, 1, 5]
+    path = tvips_writer.write_tvips(
+        tmp_path / "a_000.tvips", frames, version, length, files=files, rotator=rotator
+    )
+    oracle, pixels = tvips_frames(path)
+    (signal,) = tvips.file_reader(path)
+    np.testing.assert_array_equal(pixels, frames)
+    np.testing.assert_array_equal(signal["data"], frames)
+    header = signal["original_metadata"]["tvips_header"]
+    for field in specification("tvips")["types"]["header"]["seq"][:-1]:
+        assert getattr(oracle.header, field["id"]) == header[field["-orig-id"]]
+    first = oracle.frames[0].header
+    read = signal["original_metadata"]["tvips_first_frame"]
+    assert {name for name in tvips.FRAME.names if hasattr(first, name)} == set(read)
+    for name, value in read.items():
+        assert getattr(first, name) == value
+    if length >= 52:
+        assert [f.header.rotidx for f in oracle.frames] == rotator[: len(oracle.frames)]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_blo_oracle_agrees_with_reader(tmp_path: Path, dtype: str) -> None:
+    from rsciio_tem.formats import blo
+
+    data = np.random.default_rng(7).integers(0, 200, (3, 4, 6, 6)).astype(dtype)
+    image = np.arange(12).reshape(3, 4)
+    path = blo_writer.write_blo(tmp_path / "a.blo", data, image=image, gap=7)
+    check_blo(path, 8 * np.dtype(dtype).itemsize)
+    (signal,) = blo.file_reader(path)
+    np.testing.assert_array_equal(signal["data"], data)
+
+
+def check_blo(path: Path, bits: int) -> None:
+    from rsciio_tem.formats import blo
+
+    oracle = Blo(bits, kaitaistruct.KaitaiStream(io.BytesIO(path.read_bytes())))
+    (signal,) = blo.file_reader(path)
+    data = signal["data"]
+    assert [record.number for record in oracle.records] == list(
+        range(data.shape[0] * data.shape[1])
+    )
+    pixels = np.frombuffer(b"".join(r.pixels for r in oracle.records), f"<u{bits // 8}")
+    np.testing.assert_array_equal(pixels.reshape(data.shape), data)
+    image = signal["metadata"]["_HyperSpy"]["_sig_navigator"]["data"]
+    assert image.tobytes() == oracle.image
+    header = signal["original_metadata"]["blockfile_header"]
+    for field in specification("blo")["types"]["header"]["seq"][1:-2]:
+        assert getattr(oracle.header, field["id"]) == header[field["-orig-id"]]
+    assert oracle.header.centering == [header[f"Centering_N{i}"] for i in range(8)]
+    assert oracle.header.distortion == [header[f"Distortion_N{i:02d}"] for i in range(14)]
+    assert oracle.note.decode("latin-1").strip("\0") == header["Note"]
+    assert oracle.remainder == b""
+
+
+def test_tvips_and_blo_oracles_agree_with_real_files() -> None:
+    from rsciio_tem.formats import tvips
+
+    folder = REALDATA / "rosettasciio"
+    paths = [*folder.glob("tvips/*_000.tvips"), *folder.glob("blockfile/*.blo")]
+    if not paths:
+        pytest.skip(f"no recordings in {folder}; set RSCIIO_TEM_REALDATA")
+    for path in paths:
+        if path.suffix == ".blo":
+            check_blo(path, 8)
+        else:
+            (signal,) = tvips.file_reader(path)
+            np.testing.assert_array_equal(tvips_frames(path)[1], signal["data"])
+
+
+@pytest.mark.parametrize("cut", [1, 30, 100])
+def test_tvips_and_blo_oracles_keep_what_an_interrupted_recording_leaves(
+    tmp_path: Path, cut: int
+) -> None:
+    frames = np.zeros((4, 6, 6), "u2")
+    path = tvips_writer.write_tvips(tmp_path / "a_000.tvips", frames, truncate=cut)
+    with Tvips.from_file(path) as oracle:
+        assert len(oracle.frames) == oracle.num_frames == 3
+        assert len(oracle.remainder) == 128 + 72 - cut
+    path = blo_writer.write_blo(tmp_path / "a.blo", frames.reshape(2, 2, 6, 6), truncate=cut)
+    oracle = Blo(16, kaitaistruct.KaitaiStream(io.BytesIO(path.read_bytes())))
+    assert len(oracle.records) == 4 - (-(-cut // 78))
+    assert len(oracle.remainder) == -cut % 78

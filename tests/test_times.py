@@ -307,6 +307,30 @@ def test_line_ends_are_found() -> None:
         assert found(guess) == ("timestamps", 0, width), (lines, width, gap)
 
 
+def test_noisy_clock() -> None:
+    """What counts is how far a pause stands out of the scatter, whatever that is."""
+    rng = np.random.default_rng(9)
+    for _ in range(200):
+        n = int(rng.integers(4, 300))
+        series = mib.START_NS + np.arange(n) * MS + rng.normal(0, 2000, n).astype(int)
+        assert timestamp_lines(series, n) is None
+        lines, width = int(rng.integers(3, 30)), int(rng.integers(5, 60))
+        time, _ = mib.scan_times((lines, width), MS, 100_000, 0)
+        time += rng.normal(0, 2000, len(time)).astype(int)
+        assert found(timestamp_lines(time, len(time))) == ("timestamps", 0, width)
+
+
+def test_pauses_within_lines() -> None:
+    """One line in sixty may have a pause; where one in four has, these are no lines."""
+    time, _ = mib.scan_times((60, 32), MS, 100_000, 10, np.random.default_rng(10))
+    for every, is_scan in ((60, True), (4, False)):
+        late = time.copy()
+        for line in range(1, 60, every):
+            late[line * 32 + 11 :] += 80_000
+        guess = timestamp_lines(late, len(late))
+        assert found(guess) == (("timestamps", 0, 32) if is_scan else None)
+
+
 def test_smallest_gap_of_a_real_scan() -> None:
     """102 ms dwell, and one single pause that is 20.8 µs longer, after the first of two lines."""
     time = mib.START_NS + np.arange(8) * 102 * MS + (np.arange(8) >= 4) * 20_800

@@ -373,7 +373,9 @@ def _navigator(recording: Recording, shape: tuple[int, ...]) -> dict[str, Any] |
     begin, end = header["Data_offset_1"], header["Data_offset_2"]
     whole = recording.hints[0].shape if recording.hints else ()
     size = math.prod(whole)
-    if not shape or shape[1:] != whole[1:] or shape[0] > whole[0] or size > end - begin:
+    if not (shape and whole) or size > end - begin:
+        return None
+    if shape[1:] != whole[1:] or shape[0] > whole[0]:  # arranged in another way
         return None
     raw = backends.read(DataFile.of(recording.path), begin, size, "buffered")
     image = np.array(raw).reshape(whole)[: shape[0]]  # less of it if lines are missing

@@ -525,9 +525,17 @@ class _Metadata:
         sizes = ("header_size", "info_size", "lead_size")
         return sum(int(self.header[name]) for name in sizes)
 
+    @property
+    def unit_size(self) -> int:
+        """Bytes of a unit; where they may differ, those of the first."""
+        if size := int(self.header["unit_size"]):
+            return size
+        raw = bytes(backends.read(self.file, self.start, UNIT.itemsize, "buffered"))
+        return int(np.frombuffer(raw, UNIT, 1)["size"][0])
+
     def entry(self, unit: int, kind: int, size: int) -> bytes | None:
         """Return the content of the first entry of a unit, None if it is of another kind."""
-        place = self.start + unit * int(self.header["unit_size"])
+        place = self.start + unit * self.unit_size
         end = place + UNIT.itemsize + size
         if unit >= self.header["unit_count"] or end > self.file.size:
             return None
@@ -1056,7 +1064,7 @@ def _counters(metadata: _Metadata | None, slots: Ints) -> Ints | None:
 
     They rise by one from buffer to buffer unless buffers were lost, so few need to be read.
     """
-    if metadata is None or not metadata.header["unit_size"] or not len(slots):
+    if metadata is None:
         return None
 
     def number(i: int) -> int:
@@ -1127,11 +1135,10 @@ def _paired(
             "Pass the halves that belong together as top= and bottom=.",
         )
     first, last = int(common[0]), int(common[-1])
-    single = counts[0] + counts[1] - 2 * len(common)
-    if single:
+    if outside := sum(int(((n < first) | (n > last)).sum()) for n in (top, bottom)):
         problems.warn(
-            f"of {single} buffers only one half was stored (top: {counts[0]}, bottom: "
-            f"{counts[1]} buffers); they are left out.",
+            f"of {outside} buffers at the beginning or end only one half was stored; they are left "
+            f"out (the halves hold {counts[0]} and {counts[1]} buffers).",
         )
     gone = np.setdiff1d(np.arange(first, last + 1), common)
     if len(gone):

@@ -400,7 +400,7 @@ def test_navigator_in_hyperspy(tmp_path: Path, lazy: bool) -> None:
 def signal_of(data: Any, **more: Any) -> dict[str, Any]:
     """Return a signal as HyperSpy hands it to a writer."""
     n = data.ndim - 2
-    names = ["y", "x"][-n:] if n else []
+    names = ["z", "y", "x"][-n:] if n else []
     axes = [
         {"_type": "UniformDataAxis", "name": [*names, "dy", "dx"][i], "navigate": i < n,
          "units": "nm" if i < n else "cm", "size": size, "scale": 1.0, "offset": 0.0,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from oracles.k2is import K2is
@@ -19,6 +20,7 @@ from writers import k2is as writer
 import rsciio_tem
 from rsciio_tem import backends
 from rsciio_tem.blocks import BlockLayout, BlockTable, segments_of
+from rsciio_tem.cli import main
 from rsciio_tem.errors import (
     FormatError,
     NotThisFormat,
@@ -748,7 +750,32 @@ def test_damaged_tag_file(tmp_path: Path) -> None:
         load(gtg)
 
 
+def test_command_line_names_what_chooses_the_scan(tmp_path: Path) -> None:
+    tags = writer.stem_tags(2, 5, (2, 4))
+    writer.write_k2is(tmp_path, FRAMES, shutter_from=1, tags=tags, **SMALL)
+    result = CliRunner().invoke(main, ["info", str(tmp_path / "scan.gtg")])
+    assert result.exit_code == 0, result.output
+    assert "Scan        5 × 2 (x, y)" in result.output
+    assert "--flyback drop: 4 × 2 (x, y)" in result.output
+
+
 # ---------------------------------------------------------------- the table itself
+
+
+@pytest.mark.parametrize("backend", ["buffered", "mmap", "direct"])
+def test_backend_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    path = writer.write_k2is(tmp_path, FRAMES, **SMALL)
+    used = set()
+    read = backends.read
+
+    def noting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+        used.add(backend)
+        return read(file, offset, nbytes, backend)
+
+    data = load(path, lazy=True, io_backend=backend)["data"]
+    monkeypatch.setattr(backends, "read", noting)
+    np.testing.assert_array_equal(data, FRAMES)
+    assert used == {backend}
 
 
 def test_block_table_as_frames(tmp_path: Path) -> None:

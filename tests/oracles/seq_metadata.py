@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Written by specifications/compile.py from specifications/seq_metadata.ksy, compiler 0.11.0.
-# sha256 of the specification: ca9b80ca0a533ce9878537c3078288f65d419c7e35991c5c32b407c38b60ccc3
+# sha256 of the specification: 7e03847356c6bacadac88baf16f337d9d76ae87b14a6c05d22d61bf5a5e0ea5f
 # This is a generated file! Please edit source .ksy file and use kaitai-struct-compiler to rebuild
 # type: ignore
 
