@@ -260,12 +260,6 @@ def map_frames(
     simple = line == columns and layers == 1 and not snake and not wound
     if simple and begin == 0 and end == positions:
         return shape, slice(first + offset, first + offset + positions), counts
-    if positions > 1000 * (stored + 1000):
-        raise FormatError(
-            path,
-            f"a scan of {positions} positions {shape} for {stored} stored frames is a mistake.",
-            "Pass a smaller navigation_shape, or -1 for its slow axis.",
-        )
     index = np.arange(positions, dtype=np.int64)
     if snake:
         grid = index.reshape(-1, columns)
@@ -392,6 +386,12 @@ def _treat_missing(
             'Pass missing="fill" or missing="crop", or another navigation_shape.',
         )
     if mode == "fill":
+        if positions > 1000 * (available + 1000):
+            raise FormatError(
+                path,
+                f"a scan of {positions} positions {shape} for {available} frames is a mistake.",
+                "Pass a smaller navigation_shape, or -1 for its slow axis.",
+            )
         warn(path, f"{lacking} of {positions} scan positions were not recorded and are filled.")
         return shape, positions, False
     per_slowest = positions // shape[0]

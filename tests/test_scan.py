@@ -483,5 +483,5 @@ def test_mask_of_a_complete_scan() -> None:
 
 
 def test_an_absurd_shape_is_refused_before_memory_is_taken() -> None:
-    with pytest.raises(FormatError, match=r"1000000000000 positions .* 12 stored frames"):
+    with pytest.raises(FormatError, match=r"1000000000000 positions .* 12 frames"):
         resolve_scan(12, ScanRequest(shape=(10**6, 10**6), missing="fill"))
