@@ -251,7 +251,7 @@ class FrameTable:
         """Return the same frames, read in another way; see `Frames`."""
         pixels = self.pixels
         if frame_shape is not None and frame_shape != pixels.shape:
-            if math.prod(frame_shape) != math.prod(pixels.shape) or not pixels.plain:
+            if math.prod(frame_shape) != math.prod(pixels.shape) or not pixels.in_rows:
                 raise Unsupported(
                     self.files[0].path,
                     f"frames have {pixels.shape} pixels, which is not sig_shape={frame_shape}.",

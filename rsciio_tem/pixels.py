@@ -171,10 +171,10 @@ class Pixels:
     def plain(self) -> bool:
         """Whether the stored bytes can be viewed as pixels without decoding."""
         as_returned = self.stored.names is None or self.stored == self.dtype
-        return self._in_rows and not self.shift and as_returned
+        return self.in_rows and not self.shift and as_returned
 
     @property
-    def _in_rows(self) -> bool:
+    def in_rows(self) -> bool:
         """Whether a frame is stored row by row, one element per pixel."""
         return self.packing == "plain" and not self.tiles
 
@@ -241,7 +241,7 @@ class Pixels:
             The part of the frame that is wanted; the whole frame by default.
         """
         region = region or full_region(self.shape)
-        if self._in_rows:
+        if self.in_rows:
             self._decode_plain(raw, out, region)
         elif self.packing.startswith(("bits", "u12")):
             frames = self._unpack_stream(raw[:, : self.nbytes])

@@ -357,3 +357,27 @@ def test_mosaic_that_does_not_fit(table: tuple[FrameTable, np.ndarray]) -> None:
         Mosaic((table[0],), (place, place), (3, 4))
     with pytest.raises(ValueError, match="does not fit"):
         Mosaic((table[0],), ((slice(0, 3), slice(0, 5)),), (3, 5))
+
+
+def test_mosaic_upside_down(table: tuple[FrameTable, np.ndarray]) -> None:
+    frames, expected = table
+    places = ((slice(0, 3), slice(0, 4)), (slice(4, 7), slice(1, 5)))
+    whole = np.full((len(expected), 7, 5), 9, expected.dtype)
+    whole[:, :3, :4] = whole[:, 4:, 1:] = expected
+    mosaic = Mosaic((frames, frames), places, (7, 5), fill=9, flip_y=False)
+    np.testing.assert_array_equal(loaded(mosaic), whole)
+    turned = mosaic.configured(flip_y=True)
+    np.testing.assert_array_equal(loaded(turned), whole[:, ::-1])
+    for region in ((slice(0, 2), slice(1, 5)), (slice(2, 6), slice(0, 3)), (slice(6, 7),) * 2):
+        if region[1].stop > 5:
+            region = (region[0], slice(4, 5))
+        np.testing.assert_array_equal(
+            loaded(turned, region), whole[:, ::-1][(slice(None), *region)]
+        )
+    np.testing.assert_array_equal(loaded(turned[::-1][:3]), whole[::-1, ::-1][:3])
+    assert turned.configured().flip_y is True
+    assert turned.configured(flip_y=False).flip_y is False
+    fixed = Mosaic((frames, frames), places, (7, 5))
+    with pytest.raises(Unsupported, match="flip_y"):
+        fixed.configured(flip_y=False)
+    assert fixed.configured().flip_y is None

@@ -36,6 +36,8 @@ KINDS = [
     "npy: npz, deflated",
     "raw: described by TOML",
     "raw: described by YAML",
+    "seq: 16 bit",
+    "seq: halves, four frames per buffer",
 ]
 SECONDS, MEMORY = 5, 64 << 20
 #: Bytes that mean something to parsers.

@@ -209,3 +209,47 @@ def test_value() -> None:
     assert again == pixels
     assert hash(again) == hash(pixels)
     assert pixels.with_flip(False) != pixels
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    stored=st.sampled_from(["<u2", ">u2", "<u4", ">u4"]),
+    shift=st.integers(0, 12),
+    flip_y=st.booleans(),
+)
+def test_unused_low_bits(data: st.DataObject, stored: str, shift: int, flip_y: bool) -> None:
+    pixels = Pixels((5, 7), np.dtype(stored), shift=shift, flip_y=flip_y)
+    assert pixels.plain == (shift == 0)
+    words = np.random.default_rng(shift).integers(0, 1 << 16, (3, 5, 7)).astype(stored)
+    raw = block_of([frame.tobytes() for frame in words], 1, 3)
+    check(pixels, words >> shift, raw, data.draw(regions((5, 7))))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    places=st.sampled_from([(0, 1, 2), (2, 1, 0), (1, 3, 0)]),
+    spare=st.integers(0, 2),
+    flip_y=st.booleans(),
+)
+def test_colours(
+    data: st.DataObject, places: tuple[int, int, int], spare: int, flip_y: bool
+) -> None:
+    size = max(places) + 1 + spare
+    stored = np.dtype(
+        {"names": ["R", "G", "B"], "formats": ["u1"] * 3, "offsets": places, "itemsize": size}
+    )
+    pixels = Pixels((4, 6), stored, flip_y=flip_y)
+    assert pixels.dtype == np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+    assert pixels.plain == (places == (0, 1, 2) and size == 3)
+    noise = np.random.default_rng(size).integers(0, 256, (3, 4, 6, size)).astype("u1")
+    raw = block_of([frame.tobytes() for frame in noise], 2, 5)
+    region = data.draw(regions((4, 6)))
+    skip, nbytes = pixels.byte_range(region)
+    wanted = noise[:, ::-1] if flip_y else noise
+    wanted = wanted[(slice(None), *region)]
+    out = np.zeros(wanted.shape[:-1], pixels.dtype)
+    pixels.decode(raw[:, skip : skip + nbytes], out, region)
+    for name, at in zip("RGB", places, strict=True):
+        np.testing.assert_array_equal(out[name], wanted[..., at])

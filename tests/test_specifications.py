@@ -21,9 +21,12 @@ from oracles.blo import Blo
 from oracles.k2is import K2is
 from oracles.mib import Mib
 from oracles.npy import Npy
+from oracles.seq import Seq
+from oracles.seq_metadata import SeqMetadata
 from oracles.tvips import Tvips
 from writers import blo as blo_writer
 from writers import k2is as k2is_writer
+from writers import seq as seq_writer
 from writers import tvips as tvips_writer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -561,3 +564,134 @@ def test_tvips_and_blo_oracles_keep_what_an_interrupted_recording_leaves(
     oracle = Blo(16, kaitaistruct.KaitaiStream(io.BytesIO(path.read_bytes())))
     assert len(oracle.records) == 4 - (-(-cut // 78))
     assert len(oracle.remainder) == -cut % 78
+
+
+# ---- StreamPix ---------------------------------------------------------------------------------
+
+SIZES = {"u1": 1, "s1": 1, "u2": 2, "u4": 4, "s4": 4, "s8": 8, "f8": 8}
+
+
+def placed_fields(fields: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
+    """Return name, offset and size of fields of fixed size."""
+    result, offset = [], 0
+    for field in fields:
+        size = SIZES[field["type"]] if "type" in field else field["size"]
+        if not isinstance(size, int):
+            break
+        result.append((field["id"], offset, size))
+        offset += size
+    return result
+
+
+def placed_of(dtype: np.dtype[Any]) -> list[tuple[str, int, int]]:
+    """Return name, offset and size of the fields of a dtype."""
+    fields = dtype.fields or {}
+    return [(n, fields[n][1], fields[n][0].itemsize) for n in dtype.names or ()]
+
+
+def test_seq_headers_have_the_fields_of_our_dtypes() -> None:
+    from rsciio_tem.formats import seq
+
+    fields = placed_fields(specification("seq")["types"]["header"]["seq"])
+    assert placed_of(seq.HEADER) == fields
+    assert seq.HEADER.itemsize == sum(size for _, _, size in fields)
+    types = specification("seq_metadata")["types"]
+    assert placed_of(seq.CONTAINER) == placed_fields(types["header"]["seq"])
+    settings = [f for f in placed_fields(types["settings"]["seq"][:-1]) if f[0] != "unknown"]
+    assert placed_of(seq.SETTINGS) == settings
+    unit = [*placed_fields(types["unit"]["seq"][:2]), *placed_fields(types["entry"]["seq"][:2])]
+    assert [size for _, _, size in placed_of(seq.UNIT)] == [size for _, _, size in unit]
+
+
+def check_seq(path: Path, **options: Any) -> Seq:
+    from rsciio_tem.formats import seq
+
+    oracle = Seq(kaitaistruct.KaitaiStream(io.BytesIO(path.read_bytes())))
+    (signal,) = seq.file_reader(path, all_slots=True, celeritas=False, corrections=False, **options)
+    recording = seq.parse(path, all_slots=True, celeritas=False)
+    assert recording.times is not None
+    times = recording.times.read(0, recording.count).time_ns
+    header = signal["original_metadata"]["seq_header"]
+    for field in specification("seq")["types"]["header"]["seq"]:
+        if "type" in field:
+            assert getattr(oracle.header, field["id"]) == header[field["id"]]
+    order = ">" if header["image_format"] in (114, 115) else "<"
+    for slot, image, time in zip(oracle.slots, signal["data"], times, strict=True):
+        stored = np.frombuffer(slot.pixels, image.dtype.newbyteorder(order)).reshape(image.shape)
+        np.testing.assert_array_equal(stored, image)
+        micro = slot.microseconds if header["version"] >= 5 else 0
+        told = (slot.seconds * 1000 + slot.milliseconds) * 10**6 + micro * 1000
+        assert time == (told or -1)
+    return oracle
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
+@pytest.mark.parametrize("alignment", [0, 4096])
+def test_seq_oracle_agrees_with_reader(
+    tmp_path: Path, version: int, dtype: str, alignment: int
+) -> None:
+    frames = np.random.default_rng(5).integers(0, 200, (4, 5, 7)).astype(dtype)
+    path = seq_writer.write_seq(
+        tmp_path / "a.seq", frames, version=version, alignment=alignment, unwritten=2
+    )
+    oracle = check_seq(path)
+    assert [slot.seconds > 0 for slot in oracle.slots] == [True] * 4 + [False] * 2
+    assert oracle.header.name.decode("utf-16-le").rstrip("\0") == "Norpix seq\n"
+
+
+def test_seq_oracle_agrees_with_big_endian_pixels(tmp_path: Path) -> None:
+    frames = np.random.default_rng(5).integers(0, 60000, (4, 5, 7)).astype("u2")
+    path = seq_writer.write_seq(tmp_path / "a.seq", frames, image_format=114)
+    with pytest.warns(UserWarning, match="vendor's list"):
+        check_seq(path)
+
+
+@pytest.mark.parametrize("sections", [0, 16])
+def test_seq_metadata_oracle_agrees_with_reader(tmp_path: Path, sections: int) -> None:
+    from rsciio_tem.formats import seq
+
+    path = seq_writer.write_seq(tmp_path / "a.seq", np.zeros((3, 4, 4), "u1"))
+    contents = [seq_writer.settings(rate=12.5, x=7, rotation=2)] * 3
+    seq_writer.write_metadata(tmp_path / "a.seq.metadata", 8, contents, 300, sections)
+    check_seq_settings(tmp_path / "a.seq.metadata", seq.parse(path).original_metadata)
+    numbers = seq_writer.counters([5, 6, 9])
+    side = seq_writer.write_metadata(tmp_path / "b.metadata", 10, numbers, 24, sections)
+    with SeqMetadata.from_file(side) as oracle:
+        assert [u.entries[0].content.number for u in oracle.units] == [5, 6, 9]
+
+
+def check_seq_settings(path: Path, original: dict[str, Any]) -> None:
+    with SeqMetadata.from_file(path) as oracle:
+        (entry,) = oracle.units[0].entries
+        assert (entry.kind, entry.size) == (8, 208)
+        for field in specification("seq_metadata")["types"]["settings"]["seq"]:
+            if "type" in field:
+                found = original["camera_settings"][field["id"]]
+                assert getattr(entry.content, field["id"]) == found
+
+
+def test_seq_oracles_agree_with_real_files() -> None:
+    from rsciio_tem.formats import seq
+
+    paths = sorted((REALDATA / "seq").rglob("*.seq"))
+    if not paths:
+        pytest.skip(f"no recordings in {REALDATA / 'seq'}; set RSCIIO_TEM_REALDATA")
+    for path in paths:
+        check_seq(path)
+        side = path.with_name(path.name + ".metadata")
+        if side.name.startswith("test"):
+            check_seq_settings(side, seq.parse(path).original_metadata)
+        elif side.exists():
+            with SeqMetadata.from_file(side) as oracle:
+                numbers = [unit.entries[0].content.number for unit in oracle.units]
+            assert numbers == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("position", "value"), [(0, 0), (1, 0), (2, 1)])
+def test_seq_oracle_refuses_other_content(tmp_path: Path, position: int, value: int) -> None:
+    path = seq_writer.write_seq(tmp_path / "a.seq", np.zeros((3, 4, 4), "u1"))
+    content = bytearray(path.read_bytes())
+    content[position] = value
+    with pytest.raises(kaitaistruct.ValidationFailedError):
+        Seq(kaitaistruct.KaitaiStream(io.BytesIO(content)))

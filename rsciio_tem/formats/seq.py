@@ -362,11 +362,13 @@ def _pixels(header: np.void, path: str, problems: _Problems) -> Pixels:
             )
         else:
             shift = depth - real
-            problems.warn(
-                f"pixels use the uppermost {real} of {depth} bits (format {kind}) and are "
-                f"divided by {1 << shift}, as the vendor's list describes it; no such file was "
-                "at hand for a comparison.",
-            )
+    if uppermost and depth > 8:
+        what = f"the uppermost {real} bits" if shift else "all bits"
+        problems.warn(
+            f"pixels are read as {what} of {depth}, {'big' if big else 'little'}-endian (format "
+            f"{kind})" + f" and divided by {1 << shift}" * bool(shift) + ", as the vendor's list "
+            "describes them; no such file was at hand for a comparison.",
+        )
     return Pixels(shape, np.dtype(f"{'>' if big else '<'}u{depth // 8}"), shift=shift)
 
 
