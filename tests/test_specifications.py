@@ -568,14 +568,14 @@ def test_tvips_and_blo_oracles_keep_what_an_interrupted_recording_leaves(
 
 # ---- StreamPix ---------------------------------------------------------------------------------
 
-SIZES = {"u1": 1, "s1": 1, "u2": 2, "u4": 4, "s4": 4, "s8": 8, "f8": 8}
+WIDTHS = {"u1": 1, "s1": 1, "u2": 2, "u4": 4, "s4": 4, "s8": 8, "f8": 8}
 
 
 def placed_fields(fields: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
     """Return name, offset and size of fields of fixed size."""
     result, offset = [], 0
     for field in fields:
-        size = SIZES[field["type"]] if "type" in field else field["size"]
+        size = WIDTHS[field["type"]] if "type" in field else field["size"]
         if not isinstance(size, int):
             break
         result.append((field["id"], offset, size))
