@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from rsciio_tem.backends import Backend
 from rsciio_tem.errors import FormatError
-from rsciio_tem.frames import FrameIndex, Frames
+from rsciio_tem.frames import Wrapped
 from rsciio_tem.pixels import Region, full_region
 
 __all__ = ["Corrected", "Corrections", "Repair", "as_frame", "as_mask"]
@@ -139,13 +139,11 @@ def _patches(
 
 
 @dataclass(frozen=True, eq=False)
-class Corrected:
+class Corrected(Wrapped):
     """Frames that are corrected while they are loaded.
 
     Parameters
     ----------
-    frames : Frames
-        The raw ones.
     corrections : Corrections
         Checked against the shape of a frame.
     path : str
@@ -154,31 +152,14 @@ class Corrected:
         Value of blanks: what was never recorded has no dark current either.
     """
 
-    frames: Frames
     corrections: Corrections
     path: str
     fill: float = 0
 
     @property
-    def frame_shape(self) -> tuple[int, ...]:
-        """Shape of a frame."""
-        return self.frames.frame_shape
-
-    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Single precision for 8 and 16 bit, double for more."""
         return np.result_type(np.float32, self.frames.dtype)
-
-    @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return self.frames.blanks
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: FrameIndex, /) -> Corrected:
-        return replace(self, frames=self.frames[index])
 
     def configured(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ __all__ = [
     "Mosaic",
     "Span",
     "Transformed",
+    "Wrapped",
     "blanks_of",
     "runs_of",
     "stretches",
@@ -465,24 +466,16 @@ class Mosaic:
 
 
 @dataclass(frozen=True, eq=False)
-class Transformed:
-    """Frames whose pixels are changed after they were loaded, each by itself.
+class Wrapped:
+    """What kinds of frames share that do something to other frames while these are loaded.
 
     Parameters
     ----------
     frames : Frames
         The frames as stored.
-    change : callable
-        Changes an array of pixels in place; a function of a module, so that it can be pickled.
     """
 
     frames: Frames
-    change: Callable[[npt.NDArray[Any]], None]
-
-    @property
-    def pixels(self) -> Pixels | None:
-        """How the bytes become values, where one description holds for the frame."""
-        return getattr(self.frames, "pixels", None)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -502,8 +495,26 @@ class Transformed:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, index: FrameIndex, /) -> Transformed:
+    def __getitem__(self, index: FrameIndex, /) -> Self:
         return replace(self, frames=self.frames[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Transformed(Wrapped):
+    """Frames whose pixels are changed after they were loaded, each by itself.
+
+    Parameters
+    ----------
+    change : callable
+        Changes an array of pixels in place; a function of a module, so that it can be pickled.
+    """
+
+    change: Callable[[npt.NDArray[Any]], None]
+
+    @property
+    def pixels(self) -> Pixels | None:
+        """How the bytes become values, where one description holds for the frame."""
+        return getattr(self.frames, "pixels", None)
 
     def configured(
         self,

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from rsciio_tem import backends, files, headers
 from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, Unsupported
-from rsciio_tem.frames import FrameIndex, Frames, FrameTable, Transformed, runs_of
+from rsciio_tem.frames import FrameIndex, Frames, FrameTable, Transformed, Wrapped, runs_of
 from rsciio_tem.pixels import Pixels, Region, full_region
 from rsciio_tem.read import ReadOptions, read
 from rsciio_tem.recording import Axis, Recording
@@ -121,13 +121,11 @@ def _histogram_peak(frame: npt.NDArray[np.float32]) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class ConvertedFrames:
+class ConvertedFrames(Wrapped):
     """Second-generation frames, converted while they are loaded.
 
     Parameters
     ----------
-    frames : Frames
-        The words.
     odd : ndarray of int64
         Parity of each frame's place in the file.
     calibration : Calibration
@@ -135,28 +133,14 @@ class ConvertedFrames:
         Value of blanks.
     """
 
-    frames: Frames
     odd: npt.NDArray[np.int64]
     calibration: Calibration
     fill: float = 0
 
     @property
-    def frame_shape(self) -> tuple[int, ...]:
-        """Shape of a frame."""
-        return self.frames.frame_shape
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
         return np.dtype(np.float32)
-
-    @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return self.frames.blanks
-
-    def __len__(self) -> int:
-        return len(self.frames)
 
     def __getitem__(self, index: FrameIndex, /) -> ConvertedFrames:
         return replace(self, frames=self.frames[index], odd=self.odd[index])
