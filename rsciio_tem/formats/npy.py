@@ -106,6 +106,10 @@ def parse_header(head: bytes, path: str) -> tuple[np.dtype[Any], bool, tuple[int
     return dtype, fortran, shape, start + length
 
 
+#: Arrays that every frame cache of hexrd has, beside three for each frame.
+_FRAME_CACHE = {"nframes", "shape", "dtype"}
+
+
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise .npy by its magic, .npz by the names of its members."""
     if head[:6] == MAGIC:
@@ -119,6 +123,8 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
             names = _members(path)
         except FormatError:
             return None
+        if set(names) >= _FRAME_CACHE or not path.lower().endswith(".npz"):
+            return None  # a sparse recording, or another format that happens to be an archive
         if names:
             return 0.6, f"is a zip archive of arrays: {', '.join(sorted(names)[:5])}", {}
     return None
@@ -141,6 +147,12 @@ def _member(path: str, key: str | None) -> tuple[str, zipfile.ZipInfo]:
         return key, found[key]
     if not found:
         raise NotThisFormat(path, "is a zip archive without arrays.")
+    if set(found) >= _FRAME_CACHE:
+        raise NotThisFormat(
+            path,
+            "is a frame cache of hexrd, which stores frames as lists of pixels.",
+            f"Name one of its {len(found)} arrays with key= to look at it.",
+        )
     return max(found.items(), key=lambda item: item[1].file_size)
 
 
