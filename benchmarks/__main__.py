@@ -79,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 best = (
                     limits.measure(file, arguments.repeats) if "limits" in arguments.works else {}
                 )
+                parts.append(report.section(file, rows, best, names))
             finally:
                 if arguments.data is None:
-                    file.path.unlink()
+                    file.delete()
             failed |= any(row[US].state in ("WRONG", "error") for row in rows.values())
-            parts.append(report.section(file, rows, best, names))
             if arguments.output is not None:
                 arguments.output.write_text("\n".join(parts), encoding="utf-8")
     if arguments.output is None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.files import Array, DataFile
+from benchmarks.files import Array, DataFile, Strided
 
 
 class Unsupported(Exception):
@@ -58,12 +58,14 @@ class Contestant:
     def close(self) -> None:
         """Stop what was started."""
 
-    def reader(self, file: DataFile) -> tuple[str, Mapping[str, Any]]:
-        """Its name for the format and the keywords needed."""
+    def reader(self, file: DataFile, **usual: Any) -> tuple[str, dict[str, Any]]:
+        """Its name for the format and the keywords needed, beside and instead of the usual ones."""
         try:
-            return file.format.readers[self.family]
+            name, own = file.format.readers[self.family]
         except KeyError:
             raise Unsupported(f"{self.family} has no reader for {file.name}") from None
+        given = {k: v(file) if callable(v) else v for k, v in {**usual, **own}.items()}
+        return name, {k: v for k, v in given.items() if v is not None}
 
     def open(self, file: DataFile) -> Any:
         """Open without reading pixels."""
@@ -113,11 +115,8 @@ class DaskReader(Contestant):
 
     def read(self, file: DataFile, lazy: bool) -> Any:
         """Return the data alone."""
-        name, options = self.reader(file)
-        (signal,) = self.module(name).file_reader(
-            str(file.path), lazy=lazy, navigation_shape=file.nav_shape[::-1], **options
-        )
-        return signal["data"]
+        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
+        return self.module(name).file_reader(str(file.path), lazy=lazy, **options)[0]["data"]
 
     def open(self, file: DataFile) -> Any:
         return self.read(file, lazy=True)
@@ -126,15 +125,9 @@ class DaskReader(Contestant):
         return opened[y, x].compute(scheduler="threads")
 
     def signal(self, file: DataFile) -> Any:
-        name, options = self.reader(file)
+        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
         hyperspy = required("hyperspy.api")
-        return hyperspy.load(
-            str(file.path),
-            lazy=True,
-            file_format=self.module(name),
-            navigation_shape=file.nav_shape[::-1],
-            **options,
-        )
+        return hyperspy.load(str(file.path), lazy=True, file_format=self.module(name), **options)
 
     def load(self, file: DataFile) -> Array:
         data = self.read(file, lazy=False)
@@ -179,8 +172,8 @@ class LiberTEM(Contestant):
         self.context.close()
 
     def open(self, file: DataFile) -> Any:
-        name, options = self.reader(file)
-        return self.context.load(name, path=str(file.path), nav_shape=file.nav_shape, **options)
+        name, options = self.reader(file, path=str(file.path), nav_shape=file.nav_shape)
+        return self.context.load(name, **options)
 
     def shape(self, opened: Any) -> tuple[int, ...]:
         return tuple(opened.shape)
@@ -238,6 +231,7 @@ class Memmap(Contestant):
     def open(self, file: DataFile) -> Any:
         self.reader(file)
         form = file.format
+        assert isinstance(form, Strided)
         record = np.dtype(
             [("header", f"V{form.header_bytes}"), ("pixels", form.plain, form.frame_shape)]
         )

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is measured on: generated recordings, and what is truly in them.
 
-Nothing here uses a reader: the files are written, and read back for reference, with numpy alone.
+Nothing here uses a reader: what is truly in a file is known from numpy alone.
 A new format is one row of `FORMATS`.
 """
 
 from __future__ import annotations
 
 import math
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # the writers of the tests
 
 Array = NDArray[Any]
 Stored = NDArray[np.uint8]  #: pixel bytes as they lie in the file, one row per frame
@@ -24,7 +28,7 @@ MB = 1_000_000
 BLOCK = 16 * MB
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Format:
     """A kind of recording: how to write it, how to read it for reference, who can read it.
 
@@ -34,17 +38,9 @@ class Format:
         One line for the report.
     frame_shape, dtype
         Rows and columns of a decoded frame and its native pixel type.
-    header_bytes, stored_bytes : int
-        Bytes before and of the pixels of one frame in the file.
-    pixels : callable
-        ``pixels(rng, count)`` makes the stored bytes of that many frames, one row per frame.
-    decode : callable
-        ``decode(stored)`` turns these into frames; slow and obvious, for reference.
     readers : mapping
         Contestant family -> (its name for the format, keywords). Families not named cannot read
-        the format.
-    headers : callable, optional
-        ``headers(first, count)`` makes the frame headers, one row per frame.
+        the format. A keyword may be a function of the file; None leaves it out.
     suffix : str
         Of the file.
     flips : bool
@@ -59,24 +55,27 @@ class Format:
     title: str
     frame_shape: tuple[int, int]
     dtype: np.dtype[Any]
-    header_bytes: int
-    stored_bytes: int
-    pixels: Callable[[np.random.Generator, int], Stored]
-    decode: Callable[[Stored], Array]
     readers: Mapping[str, tuple[str, Mapping[str, Any]]]
-    headers: Callable[[int, int], Stored] | None = None
-    suffix: str = ".mib"
-    flips: bool = True
+    suffix: str
+    flips: bool = False
     plain: str | None = None
     multiple_of: int = 1
 
     @property
     def stride(self) -> int:
         """Bytes from one frame to the next."""
-        return self.header_bytes + self.stored_bytes
+        raise NotImplementedError
+
+    def write(self, path: Path, nav_shape: tuple[int, int], rng: np.random.Generator) -> None:
+        """Write a recording of that many frames."""
+        raise NotImplementedError
+
+    def read(self, path: Path, start: int, count: int) -> Array:
+        """Read some frames for reference."""
+        raise NotImplementedError
 
     def nav_shape(self, megabytes: float) -> tuple[int, int]:
-        """Scan shape (rows, columns) of a file of about this size."""
+        """Scan shape (rows, columns) of a recording of about this size."""
         frames = max(1, int(megabytes * MB / self.stride))
         if self.multiple_of > 1:
             frames = max(1, round(frames / self.multiple_of)) * self.multiple_of
@@ -86,9 +85,92 @@ class Format:
         return frames // columns, columns
 
 
+@dataclass(frozen=True, kw_only=True)
+class Strided(Format):
+    """Frames that follow each other from the first byte of one file, each with its header.
+
+    Parameters
+    ----------
+    header_bytes, stored_bytes : int
+        Bytes before and of the pixels of one frame in the file.
+    pixels : callable
+        ``pixels(rng, count)`` makes the stored bytes of that many frames, one row per frame.
+    decode : callable
+        ``decode(stored)`` turns these into frames; slow and obvious, for reference.
+    headers : callable, optional
+        ``headers(first, count)`` makes the frame headers, one row per frame.
+    """
+
+    header_bytes: int
+    stored_bytes: int
+    pixels: Callable[[np.random.Generator, int], Stored]
+    decode: Callable[[Stored], Array]
+    headers: Callable[[int, int], Stored] | None = None
+
+    @property
+    def stride(self) -> int:
+        return self.header_bytes + self.stored_bytes
+
+    def write(self, path: Path, nav_shape: tuple[int, int], rng: np.random.Generator) -> None:
+        count, step = math.prod(nav_shape), max(1, BLOCK // self.stride)
+        with path.open("wb") as out:
+            for start in range(0, count, step):
+                out.write(self.frames(rng, start, min(step, count - start)).data)
+
+    def frames(self, rng: np.random.Generator, start: int, count: int) -> Stored:
+        """Make some frames with their headers."""
+        frames = np.empty((count, self.stride), np.uint8)
+        if self.headers is not None:
+            frames[:, : self.header_bytes] = self.headers(start, count)
+        frames[:, self.header_bytes :] = self.pixels(rng, count)
+        return frames
+
+    def read(self, path: Path, start: int, count: int) -> Array:
+        raw = np.fromfile(path, np.uint8, count * self.stride, offset=start * self.stride).reshape(
+            count, self.stride
+        )
+        return self.decode(np.ascontiguousarray(raw[:, self.header_bytes :]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written(Format):
+    """Recordings made by the writers of the tests; the frames are kept beside them for reference.
+
+    Parameters
+    ----------
+    limit : int
+        Pixels are random integers below this.
+    store : callable
+        ``store(path, frames)`` writes the recording that is opened through `path`; `frames` has
+        the shape (rows of the scan, columns of the scan, *frame).
+    """
+
+    limit: int
+    store: Callable[[Path, Array], object]
+
+    @property
+    def stride(self) -> int:
+        return math.prod(self.frame_shape) * self.dtype.itemsize
+
+    def write(self, path: Path, nav_shape: tuple[int, int], rng: np.random.Generator) -> None:
+        shape = (*nav_shape, *self.frame_shape)
+        frames = np.lib.format.open_memmap(_kept(path), "w+", self.dtype, shape)
+        for line in frames:
+            line[...] = rng.integers(0, self.limit, line.shape, np.uint32)
+        self.store(path, frames)
+
+    def read(self, path: Path, start: int, count: int) -> Array:
+        frames = np.load(_kept(path), mmap_mode="r").reshape(-1, *self.frame_shape)
+        return np.asarray(frames[start : start + count])
+
+
+def _kept(path: Path) -> Path:
+    return path.parent.with_suffix(".frames.npy")
+
+
 @dataclass(frozen=True)
 class DataFile:
-    """One generated recording."""
+    """One generated recording, in a folder of its own."""
 
     name: str
     path: Path
@@ -100,14 +182,19 @@ class DataFile:
         return FORMATS[self.name]
 
     @property
+    def files(self) -> list[Path]:
+        """The files it consists of."""
+        return sorted(self.path.parent.iterdir())
+
+    @property
     def frames(self) -> int:
         """Number of frames."""
         return math.prod(self.nav_shape)
 
     @property
     def size(self) -> int:
-        """Bytes in the file."""
-        return self.frames * self.format.stride
+        """Bytes in its files."""
+        return sum(path.stat().st_size for path in self.files)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -119,6 +206,11 @@ class DataFile:
         """Bytes of the whole decoded array."""
         return math.prod(self.shape) * self.format.dtype.itemsize
 
+    def delete(self) -> None:
+        """Remove the recording and what was kept for reference."""
+        shutil.rmtree(self.path.parent)
+        _kept(self.path).unlink(missing_ok=True)
+
 
 @dataclass
 class Reference:
@@ -129,13 +221,16 @@ class Reference:
     detector_sum: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        # Seen once here, so that the timings afterwards find the file in the page cache.
         self.scan_sum = np.zeros(self.file.format.frame_shape, np.int64)
         self.detector_sum = np.zeros(self.file.frames, np.int64)
         for start, frames in self.blocks():
             self.scan_sum += frames.sum(axis=0, dtype=np.int64)
             self.detector_sum[start : start + len(frames)] = frames.sum(axis=(1, 2), dtype=np.int64)
         self.detector_sum = self.detector_sum.reshape(self.file.nav_shape)
+        for path in self.file.files:  # so that the timings find the files in the page cache
+            with path.open("rb") as stream:
+                while stream.read(BLOCK):
+                    continue
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
         """Go through the file: number of the first frame, decoded frames."""
@@ -144,45 +239,42 @@ class Reference:
             yield start, self.read(start, min(step, self.file.frames - start))
 
     def read(self, start: int, count: int) -> Array:
-        """Decode some frames."""
-        form = self.file.format
-        raw = np.fromfile(
-            self.file.path, np.uint8, count * form.stride, offset=start * form.stride
-        ).reshape(count, form.stride)
-        return form.decode(np.ascontiguousarray(raw[:, form.header_bytes :]))
+        """Read some frames."""
+        return self.file.format.read(self.file.path, start, count)
 
 
 def write(name: str, folder: Path, megabytes: float) -> DataFile:
-    """Generate a file of about the given size; one that is already there is used again."""
+    """Generate a recording of about the given size; one that is already there is used again."""
     form = FORMATS[name]
     nav_shape = form.nav_shape(megabytes)
     # Not `name.mib`, `name2.mib`...: some readers take such names for one numbered series.
-    path = folder / f"{name}_{nav_shape[0]}x{nav_shape[1]}f{form.suffix}"
-    file = DataFile(name, path, nav_shape)
-    if path.exists() and path.stat().st_size == file.size:
+    stem = f"{name}_{nav_shape[0]}x{nav_shape[1]}f"
+    file = DataFile(name, folder / stem / f"{stem}{form.suffix}", nav_shape)
+    done = folder / f"{stem}.done"
+    if done.exists():
         return file
-    rng = np.random.default_rng(len(name) * 1000 + form.stride)
-    step = max(1, BLOCK // form.stride)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as out:
-        for start in range(0, file.frames, step):
-            out.write(_frames(form, rng, start, min(step, file.frames - start)).data)
-    partial.rename(path)
+    shutil.rmtree(folder / stem, ignore_errors=True)
+    (folder / stem).mkdir()
+    form.write(file.path, nav_shape, np.random.default_rng(len(name) * 1000 + form.stride))
+    done.touch()
     return file
 
 
 def write_sparse(name: str, folder: Path, nav_shape: tuple[int, int]) -> DataFile:
     """Make a file with holes: only its first and last frame are there, the rest takes no disk."""
+    form = FORMATS[name]
+    if not isinstance(form, Strided):
+        raise OSError("files of this format are not made with holes")
     if not _holes_possible(folder):
         raise OSError("the file system stores the holes")
-    form = FORMATS[name]
-    path = folder / f"{name}_holes_{nav_shape[0]}x{nav_shape[1]}f{form.suffix}"
-    file = DataFile(name, path, nav_shape)
+    stem = f"{name}_holes_{nav_shape[0]}x{nav_shape[1]}f"
+    (folder / stem).mkdir(exist_ok=True)
+    file = DataFile(name, folder / stem / f"{stem}{form.suffix}", nav_shape)
     rng = np.random.default_rng(1)
-    with path.open("wb") as out:
+    with file.path.open("wb") as out:
         for index in (0, file.frames - 1):
             out.seek(index * form.stride)
-            out.write(_frames(form, rng, index, 1).data)
+            out.write(form.frames(rng, index, 1).data)
     return file
 
 
@@ -194,14 +286,6 @@ def _holes_possible(folder: Path) -> bool:
     blocks = getattr(probe.stat(), "st_blocks", None)
     probe.unlink()
     return blocks is not None and blocks * 512 < MB
-
-
-def _frames(form: Format, rng: np.random.Generator, start: int, count: int) -> Stored:
-    frames = np.empty((count, form.stride), np.uint8)
-    if form.headers is not None:
-        frames[:, : form.header_bytes] = form.headers(start, count)
-    frames[:, form.header_bytes :] = form.pixels(rng, count)
-    return frames
 
 
 # -- pixels --------------------------------------------------------------------------------------
@@ -294,7 +378,9 @@ def _mib(depth: int, *, quad: bool = False) -> Format:
     dtype = {6: ">u1", 12: ">u2"}[depth]
     native = np.dtype(dtype).newbyteorder("=")
     kind = f"U{8 * native.itemsize:02d}"
-    return Format(
+    return Strided(
+        suffix=".mib",
+        flips=True,
         title=f"MIB {kind}, {side} x {side}",
         frame_shape=(side, side),
         dtype=native,
@@ -324,7 +410,9 @@ def _mib_raw(depth: int, *, quad: bool = False) -> Format:
         6: _random("u1", 6, stored_bytes),
         12: _random(">u2", 12, stored_bytes // 2),
     }[depth]
-    return Format(
+    return Strided(
+        suffix=".mib",
+        flips=True,
         title=f"MIB RAW {depth} bit, {'quad 512 x 512' if quad else '256 x 256'}",
         frame_shape=(side, side),
         dtype=np.dtype("u2" if depth == 12 else "u1"),
@@ -341,13 +429,116 @@ def _mib_raw(depth: int, *, quad: bool = False) -> Format:
     )
 
 
+# -- cameras with recordings of their own --------------------------------------------------------
+# Those that RosettaSciIO reads tell their scan shape themselves, and its readers take none.
+
+
+def _flat(frames: Array) -> Array:
+    return frames.reshape(-1, *frames.shape[2:])
+
+
+def _store_k2is(path: Path, frames: Array) -> None:
+    from writers import k2is
+
+    name, tags = path.name.removesuffix("1.bin"), k2is.stem_tags(*frames.shape[:2])
+    k2is.write_k2is(path.parent, _flat(frames), name=name, tags=tags)
+
+
+def _store_seq(path: Path, frames: Array) -> None:
+    from writers import seq
+
+    seq.write_seq(path, _flat(frames))
+
+
+def _store_tvips(path: Path, frames: Array) -> None:
+    from writers import tvips
+
+    tvips.write_tvips(path, _flat(frames), rotator=range(1, math.prod(frames.shape[:2]) + 1))
+
+
+def _store_empad(path: Path, frames: Array) -> None:
+    from writers import empad
+
+    empad.write_empad(path.parent, frames, stem=path.stem)
+
+
+def _store_blo(path: Path, frames: Array) -> None:
+    from writers import blo
+
+    blo.write_blo(path, frames)
+
+
+_CAMERAS: dict[str, Format] = {
+    "k2is": Written(
+        title="K2 IS, 12 bit packed, 8 sectors, 1860 x 2048",
+        frame_shape=(1860, 2048),
+        dtype=np.dtype("u2"),
+        suffix="1.bin",
+        limit=1 << 12,
+        store=_store_k2is,
+        readers={"rsciio_tem": ("k2is", {}), "libertem": ("k2is", {})},
+    ),
+    "seq-u16": Written(
+        title="SEQ u16, 256 x 256",
+        frame_shape=(256, 256),
+        dtype=np.dtype("u2"),
+        suffix=".seq",
+        limit=1 << 12,
+        store=_store_seq,
+        readers={"rsciio_tem": ("seq", {}), "libertem": ("seq", {})},
+    ),
+    "tvips-u16": Written(
+        title="TVIPS u16, 256 x 256",
+        frame_shape=(256, 256),
+        dtype=np.dtype("u2"),
+        suffix="_000.tvips",
+        limit=1 << 12,
+        store=_store_tvips,
+        readers={
+            "rsciio_tem": ("tvips", {}),
+            "rosettasciio": (
+                "tvips",
+                {"navigation_shape": None, "scan_shape": lambda file: file.nav_shape},
+            ),
+            "libertem": ("tvips", {}),
+        },
+    ),
+    "empad": Written(
+        title="EMPAD float32, 128 x 128",
+        frame_shape=(128, 128),
+        dtype=np.dtype("f4"),
+        suffix=".xml",
+        limit=1000,
+        store=_store_empad,
+        readers={
+            "rsciio_tem": ("empad", {}),
+            "rosettasciio": ("empad", {"navigation_shape": None}),
+            "libertem": ("empad", {}),
+        },
+    ),
+    "blo-u8": Written(
+        title="BLO u8, 256 x 256",
+        frame_shape=(256, 256),
+        dtype=np.dtype("u1"),
+        suffix=".blo",
+        limit=1 << 8,
+        store=_store_blo,
+        readers={
+            "rsciio_tem": ("blo", {}),
+            "rosettasciio": ("blockfile", {"navigation_shape": None}),
+            "libertem": ("blo", {}),
+        },
+    ),
+}
+
+
 # -- raw binary ----------------------------------------------------------------------------------
 
 
 def _raw(dtype: str) -> Format:
     shape = (256, 256)
     order = {">": "big", "<": "little"}[dtype[0]]
-    return Format(
+    return Strided(
         title=f"raw binary u16 {order}-endian, 256 x 256",
         frame_shape=shape,
         dtype=np.dtype(dtype).newbyteorder("="),
@@ -361,7 +552,6 @@ def _raw(dtype: str) -> Format:
             "numpy": ("memmap", {}),
         },
         suffix=".raw",
-        flips=False,
         plain=dtype,
     )
 
@@ -378,4 +568,5 @@ FORMATS: dict[str, Format] = {
     "mib-raw12-quad": _mib_raw(12, quad=True),
     "raw-u16-be": _raw(">u2"),
     "raw-u16-le": _raw("<u2"),
+    **_CAMERAS,
 }

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -26,20 +27,21 @@ def _spans(size: int, parts: int, unit: int = 4096) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _read_span(file: DataFile, span: tuple[int, int]) -> None:
+def _read_span(path: Path, span: tuple[int, int]) -> None:
     buffer = memoryview(bytearray(READ))
-    with file.path.open("rb", buffering=0) as stream:
+    with path.open("rb", buffering=0) as stream:
         stream.seek(span[0])
         left = span[1] - span[0]
         while left > 0:
             got = stream.readinto(buffer[: min(READ, left)])
             if not got:
-                raise OSError(f"{file.path} is shorter than it was")
+                raise OSError(f"{path} is shorter than it was")
             left -= got
 
 
 def _read(file: DataFile, threads: int, pool: ThreadPoolExecutor) -> None:
-    list(pool.map(partial(_read_span, file), _spans(file.size, threads)))
+    for path in file.files:
+        list(pool.map(partial(_read_span, path), _spans(path.stat().st_size, threads)))
 
 
 def _copy(source: np.ndarray, threads: int, pool: ThreadPoolExecutor) -> None:

@@ -299,7 +299,7 @@ def measure(
             }
             _measure_row(work, on_holes, row, repeats)
         finally:
-            holes.path.unlink()
+            holes.delete()
     return table
 
 
