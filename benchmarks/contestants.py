@@ -173,6 +173,8 @@ class LiberTEM(Contestant):
 
     def open(self, file: DataFile) -> Any:
         name, options = self.reader(file, path=str(file.path), nav_shape=file.nav_shape)
+        if name == "k2is":
+            _search_short_recordings()
         return self.context.load(name, **options)
 
     def shape(self, opened: Any) -> tuple[int, ...]:
@@ -197,6 +199,19 @@ class LiberTEM(Contestant):
 
     def sum_detector(self, opened: Any) -> Array:
         return self.context.run_udf(dataset=opened, udf=self.sumsig_udf())["intensity"].data
+
+
+def _search_short_recordings() -> None:
+    """Let LiberTEM open K2 IS recordings of fewer than 400 frames, which it otherwise cannot."""
+    sector = required("libertem.io.dataset.k2is").Sector
+    search = sector.first_block_with_search
+    if not hasattr(search, "step"):
+
+        def stepwise(self: Any, predicate: Any, step: int = 32) -> Any:
+            return search(self, predicate, stepwise.step)  # type: ignore[attr-defined]
+
+        stepwise.step = 32  # type: ignore[attr-defined]
+        sector.first_block_with_search = stepwise
 
 
 class LiberTEMInline(LiberTEM):

@@ -441,7 +441,7 @@ def _store_k2is(path: Path, frames: Array) -> None:
     from writers import k2is
 
     name, tags = path.name.removesuffix("1.bin"), k2is.stem_tags(*frames.shape[:2])
-    k2is.write_k2is(path.parent, _flat(frames), name=name, tags=tags)
+    k2is.write_k2is(path.parent, _flat(frames), name=name, tags=tags, shutter_from=1)
 
 
 def _store_seq(path: Path, frames: Array) -> None:
