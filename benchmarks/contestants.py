@@ -95,6 +95,10 @@ class Contestant:
         """Sum over the detector: one image of the scan."""
         raise Unsupported
 
+    def one_pass(self, opened: Any) -> tuple[Array, Array]:
+        """Both sums, with whatever is made for getting both at once."""
+        raise Unsupported
+
 
 class DaskReader(Contestant):
     """A reader with RosettaSciIO's interface; lazy data are dask arrays, computed in threads."""
@@ -140,11 +144,25 @@ class DaskReader(Contestant):
     def sum_detector(self, opened: Any) -> Array:
         return opened.sum(axis=(2, 3)).compute(scheduler="threads")
 
+    def one_pass(self, opened: Any) -> tuple[Array, Array]:
+        sums = opened.sum(axis=(0, 1)), opened.sum(axis=(2, 3))
+        return required("dask").compute(*sums, scheduler="threads")
+
 
 class RsciioTem(DaskReader):
     """This package."""
 
     family = package = "rsciio_tem"
+
+    def open(self, file: DataFile) -> Any:
+        opened = self.read(file, lazy=True)
+        opened.file = file  # for `one_pass`, which needs no dask
+        return opened
+
+    def one_pass(self, opened: Any) -> tuple[Array, Array]:
+        name, options = self.reader(opened.file, navigation_shape=opened.file.nav_shape[::-1])
+        signal = self.root.reduce(str(opened.file.path), format=name, **options)
+        return signal["sum"], signal["navigator"]
 
 
 class RosettaSciIO(DaskReader):
@@ -275,6 +293,46 @@ class Memmap(Contestant):
         return image
 
 
+class H5py(Contestant):
+    """What one would write by hand: h5py and short loops."""
+
+    family = "h5py"
+
+    def __init__(self) -> None:
+        self.h5py = required("h5py")
+        required("hdf5plugin")
+        self.files: list[Any] = []
+
+    def close(self) -> None:
+        for file in self.files:
+            file.close()
+
+    def open(self, file: DataFile) -> Any:
+        _, options = self.reader(file)
+        # Another driver than LiberTEM's: files opened twice share their cache of chunks.
+        self.files.append(self.h5py.File(file.path, "r", driver="stdio"))
+        return self.files[-1][options["name"]]
+
+    def frame(self, opened: Any, y: int, x: int) -> Array:
+        return opened[y, x]
+
+    def load(self, file: DataFile) -> Array:
+        stored = self.open(file)
+        data = np.empty(stored.shape, stored.dtype)
+        stored.read_direct(data)
+        return data
+
+    def sum_scan(self, opened: Any) -> Array:
+        total = np.zeros(opened.shape[2:], np.uint64)
+        for y in range(opened.shape[0]):
+            total += opened[y].sum(axis=0, dtype=np.uint32)
+        return total
+
+    def sum_detector(self, opened: Any) -> Array:
+        lines = range(opened.shape[0])
+        return np.stack([opened[y].sum(axis=(1, 2), dtype=np.uint64) for y in lines])
+
+
 US = "rsciio_tem"
 CONTESTANTS: dict[str, Callable[[], Contestant]] = {
     US: RsciioTem,
@@ -284,6 +342,7 @@ CONTESTANTS: dict[str, Callable[[], Contestant]] = {
     "libertem-dask": LiberTEMDask,
     "libertem-pipelined": LiberTEMPipelined,
     "numpy": Memmap,
+    "h5py": H5py,
 }
 #: Without --peers; the pipelined executor is for live data and only costs waiting time here.
 DEFAULT_PEERS = tuple(name for name in CONTESTANTS if name not in (US, "libertem-pipelined"))
@@ -293,6 +352,7 @@ RIVALS: dict[str, tuple[str, ...]] = {
     "us vs rosettasciio": ("rosettasciio",),
     "us vs best LiberTEM": tuple(name for name in CONTESTANTS if name.startswith("libertem")),
     "us vs numpy": ("numpy",),
+    "us vs h5py": ("h5py",),
 }
 
 

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -450,6 +451,12 @@ def _store_seq(path: Path, frames: Array) -> None:
     seq.write_seq(path, _flat(frames))
 
 
+def _store_frms6(path: Path, frames: Array) -> None:
+    from writers import frms6
+
+    frms6.write_recording(path.parent, frames, _flat(frames[:1, :1]), name=path.stem)
+
+
 def _store_tvips(path: Path, frames: Array) -> None:
     from writers import tvips
 
@@ -462,12 +469,67 @@ def _store_empad(path: Path, frames: Array) -> None:
     empad.write_empad(path.parent, frames, stem=path.stem)
 
 
+def _store_ser(path: Path, frames: Array) -> None:
+    from writers import ser
+
+    ser.write_sparse_ser(path, frames.shape[:2], dict(enumerate(_flat(frames))))
+
+
 def _store_blo(path: Path, frames: Array) -> None:
     from writers import blo
 
     blo.write_blo(path, frames)
 
 
+def _store_dm(path: Path, frames: Array) -> None:
+    from writers import dm
+
+    dm.write_dm(path, [dm.image(frames, tags=dm.swapped(True))])
+
+
+def _store_mrc(path: Path, frames: Array) -> None:
+    from writers import mrc
+
+    mrc.write_mrc(path, frames, grid=(256, 256, 1))  # LiberTEM opens no other
+
+
+def _store_hdf5(path: Path, frames: Array, **options: Any) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        chunks = (1, 1, *frames.shape[2:]) if options else None
+        data = file.create_dataset("data", frames.shape, frames.dtype, chunks=chunks, **options)
+        for i, line in enumerate(frames):
+            data[i] = line
+
+
+def _store_bitshuffle(path: Path, frames: Array) -> None:
+    import hdf5plugin
+
+    _store_hdf5(path, frames, **hdf5plugin.Bitshuffle())
+
+
+def _hdf5(title: str, store: Callable[[Path, Array], object]) -> Written:
+    return Written(
+        title=f"HDF5 u16, 256 x 256, {title}",
+        frame_shape=(256, 256),
+        dtype=np.dtype("u2"),
+        suffix=".h5",
+        limit=1 << 5,  # so that there is something to compress
+        store=store,
+        readers={
+            "rsciio_tem": ("hdf5", {"ds_path": "data"}),
+            "libertem": ("hdf5", {"ds_path": "data"}),
+            "h5py": ("h5py", {"name": "data"}),
+        },
+    )
+
+
+_HDF5: dict[str, Format] = {
+    "hdf5": _hdf5("contiguous", _store_hdf5),
+    "hdf5-gzip": _hdf5("gzip, one frame per chunk", partial(_store_hdf5, compression="gzip")),
+    "hdf5-bslz4": _hdf5("bitshuffle-LZ4, one frame per chunk", _store_bitshuffle),
+}
 _CAMERAS: dict[str, Format] = {
     "k2is": Written(
         title="K2 IS, 12 bit packed, 8 sectors, 1860 x 2048",
@@ -486,6 +548,18 @@ _CAMERAS: dict[str, Format] = {
         limit=1 << 12,
         store=_store_seq,
         readers={"rsciio_tem": ("seq", {}), "libertem": ("seq", {})},
+    ),
+    "frms6": Written(
+        title="FRMS6 u16, 264 x 264 in two halves, not corrected",
+        frame_shape=(264, 264),
+        dtype=np.dtype("u2"),
+        suffix=".hdr",
+        limit=1 << 14,
+        store=_store_frms6,
+        readers={
+            "rsciio_tem": ("frms6", {"corrections": False}),
+            "libertem": ("frms6", {"enable_offset_correction": False}),
+        },
     ),
     "tvips-u16": Written(
         title="TVIPS u16, 256 x 256",
@@ -529,6 +603,45 @@ _CAMERAS: dict[str, Format] = {
             "libertem": ("blo", {}),
         },
     ),
+    "ser-u16": Written(
+        title="SER u16, 256 x 256",
+        frame_shape=(256, 256),
+        dtype=np.dtype("u2"),
+        suffix="_1.ser",
+        limit=1 << 12,
+        store=_store_ser,
+        readers={
+            "rsciio_tem": ("ser", {}),
+            "rosettasciio": ("tia", {"navigation_shape": None}),
+            "libertem": ("ser", {}),
+        },
+    ),
+    "dm-u16": Written(
+        title="DM4 u16, 256 x 256",
+        frame_shape=(256, 256),
+        dtype=np.dtype("u2"),
+        suffix=".dm4",
+        limit=1 << 12,
+        store=_store_dm,
+        readers={
+            "rsciio_tem": ("dm", {}),
+            "rosettasciio": ("digitalmicrograph", {"navigation_shape": None}),
+            "libertem": ("dm", {}),
+        },
+    ),
+    "mrc-u16": Written(
+        title="MRC u16, 256 x 256",
+        frame_shape=(256, 256),
+        dtype=np.dtype("u2"),
+        suffix=".mrc",
+        limit=1 << 12,
+        store=_store_mrc,
+        readers={
+            "rsciio_tem": ("mrc", {}),
+            "rosettasciio": ("mrc", {}),
+            "libertem": ("mrc", {}),
+        },
+    ),
 }
 
 
@@ -569,4 +682,5 @@ FORMATS: dict[str, Format] = {
     "raw-u16-be": _raw(">u2"),
     "raw-u16-le": _raw("<u2"),
     **_CAMERAS,
+    **_HDF5,
 }

@@ -13,19 +13,28 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rsciio_tem.api import detect, from_array, load, open
+    from rsciio_tem.export import convert, export_dataset
+    from rsciio_tem.reduction import Annulus, Disk, reduce
     from rsciio_tem.registry import formats, register, unregister
 
 __all__ = [
+    "Annulus",
+    "Disk",
     "__version__",
+    "convert",
     "detect",
+    "export_dataset",
     "formats",
     "from_array",
     "load",
     "open",
+    "reduce",
     "register",
     "unregister",
 ]
 
+_EXPORT = ("convert", "export_dataset")
+_REDUCTION = ("Annulus", "Disk", "reduce")
 _API = ("detect", "from_array", "load", "open")
 _REGISTRY = ("register", "unregister")
 
@@ -36,6 +45,10 @@ def __getattr__(name: str) -> Any:
 
     if name in _API:
         return getattr(importlib.import_module("rsciio_tem.api"), name)
+    if name in _EXPORT:
+        return getattr(importlib.import_module("rsciio_tem.export"), name)
+    if name in _REDUCTION:
+        return getattr(importlib.import_module("rsciio_tem.reduction"), name)
     if name == "formats":  # the package, which can be called
         return importlib.import_module("rsciio_tem.formats")
     registry = importlib.import_module("rsciio_tem.registry")

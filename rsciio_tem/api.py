@@ -41,19 +41,37 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
 
 
 def module_for(format: str) -> ModuleType:
-    """Return the module of a format; a ValueError lists the names."""
+    """Return the module of a format, ours or ``rsciio.<name>``; a ValueError lists the names."""
+    if format.startswith("rsciio."):
+        return importlib.import_module(format)
     if format not in registry.FORMATS:
         raise ValueError(f"unknown format {format!r}; there are {', '.join(registry.FORMATS)}")
     return importlib.import_module(registry.FORMATS[format].module)
 
 
-def _chosen(path: str | os.PathLike[str], format: str) -> tuple[ModuleType | None, dict[str, Any]]:
+def chosen(
+    path: str | os.PathLike[str], format: str = "auto", *, raw: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """Choose a file's format, and keywords for its reader.
+
+    The content decides, else the caller, who says by `raw` that no header does, else the suffix.
+
+    Raises
+    ------
+    NotThisFormat
+        Nothing does.
+    """
     if format != "auto":
-        return module_for(format), {}
+        return format, {}
     found = detect(path)
     if found and found[0].confidence >= 0.5:
-        return module_for(found[0].format), dict(found[0].options)
-    return None, {}
+        return found[0].format, dict(found[0].options)
+    if raw:  # the caller says what no header does
+        return "raw", {}
+    others = [c for c in found if c.format.startswith("rsciio.")]
+    if len(others) == 1 or (others and others[0].confidence > others[1].confidence):
+        return others[0].format, {}
+    raise _unknown(os.fspath(path), found)
 
 
 def load(
@@ -85,12 +103,16 @@ def load(
     FormatError
         See the reader.
     """
-    module, found = _chosen(path, format)
-    if module is None and options.get("dtype") is not None and options.get("sig_shape") is not None:
-        module = module_for("raw")  # the caller says what no header does
-    if module is None:
-        module = _upstream(existing(path))
-    return module.file_reader(os.fspath(path), lazy=lazy, **{**found, **options})  # type: ignore[no-any-return]
+    if format == "zarr" or (format == "auto" and os.path.isdir(path)):
+        from rsciio_tem import zarrstore
+
+        if format == "zarr" or zarrstore.is_store(os.fspath(path)):
+            return zarrstore.load(os.fspath(path), lazy=lazy, **options)
+    raw = options.get("dtype") is not None and options.get("sig_shape") is not None
+    name, found = chosen(path, format, raw=raw)
+    return module_for(name).file_reader(  # type: ignore[no-any-return]
+        os.fspath(path), lazy=lazy, **{**found, **options}
+    )
 
 
 def open(path: str | os.PathLike[str], format: str = "auto", **own: Any) -> Recording:
@@ -108,39 +130,37 @@ def open(path: str | os.PathLike[str], format: str = "auto", **own: Any) -> Reco
     Recording
         A value to look at: files, frames, scan candidates, problems, metadata.
     """
-    module, found = _chosen(path, format)
-    if module is None:
-        raise _unknown(existing(path))
-    return module.parse(path, **{**found, **own})  # type: ignore[no-any-return]
+    name, found = chosen(path, format)
+    return own_module(path, name).parse(path, **{**found, **own})  # type: ignore[no-any-return]
 
 
-def _unknown(path: str) -> NotThisFormat:
-    head = read_start(path, 16)
-    return NotThisFormat(
-        path,
-        f"is no recording we know (it begins with {head!r}; looked for "
-        f"{', '.join(registry.FORMATS)}).",
-        'Name the format, for example format="raw", dtype="uint16", sig_shape=(256, 256).',
-    )
-
-
-def _upstream(path: str) -> ModuleType:
-    """Find the RosettaSciIO reader for a file that is not ours."""
-    from rsciio import IO_PLUGINS
-
-    suffix = os.path.splitext(path)[1].lstrip(".").lower()
-    if suffix in registry.CONTESTED:
-        return importlib.import_module(registry.CONTESTED[suffix][1])
-    others = [p for p in IO_PLUGINS if not p["api"].startswith("rsciio_tem.")]
-    named = [p for p in others if suffix in [n.lower() for n in (p["name"], *p["name_aliases"])]]
-    listed = [p for p in others if suffix and suffix in p["file_extensions"]]
-    if len(named or listed) == 1:
-        return importlib.import_module((named or listed)[0]["api"])
-    if listed:
+def own_module(path: str | os.PathLike[str], format: str) -> ModuleType:
+    """Return the module of one of our formats."""
+    if format.startswith("rsciio."):
         raise NotThisFormat(
             path,
-            f"is none of our formats, and RosettaSciIO has several for .{suffix}: "
-            f"{', '.join(p['name'] for p in listed)}.",
-            "Use hs.load(..., file_format=one of them).",
+            f"is none of our formats; RosettaSciIO's reader {format.partition('.')[2]!r} is for "
+            "this suffix.",
+            "hs.load and rsciio_tem.load open it.",
         )
-    raise _unknown(path)
+    return module_for(format)
+
+
+def _unknown(path: str, found: list[Candidate]) -> NotThisFormat:
+    """Say what was looked at, and what to pass."""
+    head = read_start(path, 16)
+    seen = f"It begins with {head!r}." if head else "It is empty."
+    looked = "; ".join(f"{c.format}: {c.reason}" for c in found)
+    others = [c.format for c in found if c.format.startswith("rsciio.")]
+    if others:
+        return NotThisFormat(
+            path,
+            f"is no recording we know, and RosettaSciIO has several readers for its suffix. {seen}",
+            "Name one of them: format=" + " or ".join(repr(name) for name in others) + ".",
+        )
+    return NotThisFormat(
+        path,
+        f"is no recording we know. {seen} Looked at were its first 4 KiB and the names beside it, "
+        f"for {', '.join(registry.FORMATS)}" + (f" ({looked})" if looked else "") + ".",
+        'Name the format, for example format="raw", dtype="uint16", sig_shape=(256, 256).',
+    )

@@ -7,20 +7,25 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.backends import Backend
+from rsciio_tem import backends
+from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import Unsupported
-from rsciio_tem.frames import FrameIndex, blanks_of
+from rsciio_tem.frames import ChunkHint, FrameIndex, blanks_of
 from rsciio_tem.pixels import Region, full_region
 from rsciio_tem.read import ReadOptions, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint
 
-__all__ = ["ArrayFrames", "DaskFrames", "from_array"]
+__all__ = ["ArrayFrames", "DaskFrames", "PixelMajor", "from_array"]
+
+#: Bytes that are fetched and put into order at a time where neighbours in the file are the same
+#: pixel of different frames: enough pixels for whole cache lines of the frames.
+_GATHERED = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +46,8 @@ class ArrayFrames:
         Neighbours in memory are the same pixel of different frames (Fortran order).
     fill : float
         Value of blanks.
+    chunks : tuple of int, optional
+        Shape of the blocks in which the array is stored, if it is.
     """
 
     open: Callable[[], Any]
@@ -50,11 +57,24 @@ class ArrayFrames:
     order: npt.NDArray[np.int64] | None = None
     detector_major: bool = False
     fill: float = 0
+    chunks: tuple[int, ...] | None = None
 
     @property
     def blanks(self) -> npt.NDArray[np.bool_] | None:
         """Which frames are blanks, None if none is."""
         return blanks_of(self.order)
+
+    @property
+    def chunk_hint(self) -> ChunkHint | None:
+        """Which pixels are best read together."""
+        ndim = len(self.frame_shape)
+        if self.detector_major:
+            return ChunkHint.of_pixels(len(self), ndim, tuple(range(ndim))[::-1])
+        if self.chunks is None:
+            return None
+        split = len(self.nav_shape)
+        hint = ChunkHint(self.nav_shape, self.chunks[:split], self.chunks[split:])
+        return hint if self.order is None else hint.flat(len(self))
 
     def __len__(self) -> int:
         return math.prod(self.nav_shape) if self.order is None else len(self.order)
@@ -138,6 +158,159 @@ class ArrayFrames:
             slab = flat[here][..., where]
             there: tuple[Any, ...] = (wanted, *rest, i)
             out[there] = slab.T
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMajor:
+    """Frames stored pixel by pixel: for each pixel of the detector its values in all frames.
+
+    Some rows of all frames are one range of bytes; one frame is spread over the whole file.
+
+    Parameters
+    ----------
+    file : DataFile
+        The file.
+    start : int
+        Byte at which the first pixel's values begin.
+    stored : numpy.dtype
+        Type of a stored pixel, byte order included.
+    count : int
+        Number of stored frames.
+    frame_shape : tuple of int
+        Shape of a frame.
+    order : ndarray of int64, optional
+        Frame i is stored frame ``order[i]``; -1 is a blank.
+    native : bool
+        Return values in the machine's byte order; otherwise in that of the file.
+    fill : float
+        Value of blanks.
+    backend : str
+        How bytes are fetched, see `rsciio_tem.backends`.
+    """
+
+    file: DataFile
+    start: int
+    stored: np.dtype[Any]
+    count: int
+    frame_shape: tuple[int, ...]
+    order: npt.NDArray[np.int64] | None = None
+    native: bool = True
+    fill: float = 0
+    backend: Backend = "auto"
+
+    #: Frames cannot be fetched one by one.
+    detector_major: ClassVar[bool] = True
+
+    @property
+    def chunk_hint(self) -> ChunkHint | None:
+        """Which pixels are best read together."""
+        return ChunkHint.of_pixels(len(self), len(self.frame_shape))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        if self.stored.names is not None:  # the parts of a colour, without gaps
+            return np.dtype([(name, self.stored[name]) for name in self.stored.names])
+        return self.stored.newbyteorder("=") if self.native else self.stored
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return blanks_of(self.order)
+
+    def __len__(self) -> int:
+        return self.count if self.order is None else len(self.order)
+
+    def __getitem__(self, index: FrameIndex, /) -> PixelMajor:
+        order = np.arange(self.count, dtype=np.int64) if self.order is None else self.order
+        if isinstance(index, slice):
+            if self.order is None and index.indices(self.count) == (0, self.count, 1):
+                return self
+            return replace(self, order=order[index])
+        index = np.asarray(index, np.int64)
+        return replace(self, order=np.where(index < 0, -1, order[index]))
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> PixelMajor:
+        """Return the same frames, read in another way; see `Frames`."""
+        if flip_y is not None:
+            raise Unsupported(
+                self.file.path, "frames stored pixel by pixel cannot be flipped (flip_y)."
+            )
+        shape = self.frame_shape if frame_shape is None else frame_shape
+        if math.prod(shape) != math.prod(self.frame_shape):
+            raise Unsupported(
+                self.file.path,
+                f"frames have {self.frame_shape} pixels, which is not sig_shape={shape}.",
+                "Only a reshape to the same number of pixels is possible.",
+            )
+        return replace(
+            self,
+            frame_shape=shape,
+            native=self.native and native,
+            fill=self.fill if fill is None else fill,
+            backend=backend,
+        )
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        region = region or full_region(self.frame_shape)
+        low, high = 0, self.count
+        wanted: npt.NDArray[np.int64] | None = None  # None: all of low..high, in order
+        if self.order is not None:
+            blank = self.order < 0
+            out[blank] = self.fill
+            wanted = np.flatnonzero(~blank)
+            if not len(wanted):
+                return
+            chosen = self.order[wanted]
+            low, high = int(chosen.min()), int(chosen.max()) + 1
+            if len(wanted) == len(out) and (np.diff(chosen) == 1).all():
+                wanted = None
+        rows, *others = region
+        inner = self.frame_shape[1:]
+        pixels = math.prod(inner)
+        # whole rows are one range; otherwise line by line
+        if all(s == slice(0, n) for s, n in zip(others, inner, strict=True)):
+            ranges = [(rows.start * pixels, (rows.stop - rows.start) * pixels)]
+        else:
+            grid = np.arange(math.prod(self.frame_shape)).reshape(self.frame_shape)[region]
+            lines = grid.reshape(-1, grid.shape[-1])
+            ranges = [(int(line[0]), len(line)) for line in lines if len(line)]
+        target = out.reshape(len(out), -1)
+        at = 0
+        step = max(1, _GATHERED // ((high - low) * self.stored.itemsize))
+        for first, n in ranges:
+            for i in range(first, first + n, step):
+                k = min(step, first + n - i)
+                block = self._block(i, k, low, high)
+                if wanted is None:
+                    target[:, at : at + k] = block.T
+                else:
+                    target[wanted, at : at + k] = block.T[chosen - low]
+                at += k
+        if not np.may_share_memory(target, out):  # a region of a larger array, out of order
+            out[...] = target.reshape(out.shape)
+
+    def _block(self, first: int, count: int, low: int, high: int) -> npt.NDArray[Any]:
+        """Return the values of some pixels in the stored frames low..high; (pixels, frames)."""
+        line, size = self.count * self.stored.itemsize, self.stored.itemsize
+        start, span = self.start + first * line + low * size, (high - low) * size
+        if 2 * span >= line or self.backend == "mmap":
+            nbytes = (count - 1) * line + span
+            block = backends.read(self.file, start, nbytes, self.backend)
+            raw = np.lib.stride_tricks.as_strided(block, (count, span), (line, 1))
+        else:
+            raw = np.empty((count, span), np.uint8)
+            backends.read_pieces(self.file, start, line, raw)
+        return raw.view(self.stored)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,17 +15,19 @@ import textwrap
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import __version__, api
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, RecordingWarning
+from rsciio_tem import __version__, api, omega
+from rsciio_tem.errors import FormatError, Problem, RecordingWarning
+from rsciio_tem.frames import chunk_hint
 from rsciio_tem.read import Arranged, ReadOptions, arrange, default_chunks
 from rsciio_tem.recording import Recording
 from rsciio_tem.registry import FORMATS, Candidate
@@ -45,6 +47,24 @@ def sizes(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.replace("x", ",").split(","))
     except ValueError:
         raise click.BadParameter(f"{text!r} is no list of sizes such as 48,40") from None
+
+
+def assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Read NAME=VALUE; values are numbers, true, false, null, [lists] or text, as in YAML."""
+    import yaml
+
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--option")
+        try:
+            read = yaml.safe_load(value)
+        except yaml.YAMLError:
+            read = value
+        found[name] = tuple(read) if isinstance(read, list) and "shape" in name else read
+    return found
 
 
 _READER_OPTIONS = (
@@ -92,6 +112,14 @@ _READER_OPTIONS = (
     click.option(
         "--frame-footer", type=int, metavar="N", help="Raw files: bytes after each frame."
     ),
+    click.option(
+        "-O",
+        "--option",
+        "others",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any other keyword, see the format's page.",
+    ),
 )
 
 
@@ -108,6 +136,7 @@ def _reader_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def collected(*args: Any, **given: Any) -> Any:
         options = {name: given.pop(name) for name in _READER_NAMES}
+        options |= assignments(given.pop("others"))
         return function(*args, **given, options=options)
 
     for option in reversed(_READER_OPTIONS):
@@ -136,11 +165,12 @@ def _reported(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _message(error: Exception) -> str:
+    lines = [str(error)]
     if isinstance(error, FormatError):
-        return f"{error.path}: {error.problem}" + (f"\n{error.hint}" if error.hint else "")
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+        lines = [f"{error.path}: {error.problem}", *([error.hint] if error.hint else [])]
+    elif isinstance(error, OSError) and error.filename is not None:
+        lines = [f"{error.filename}: {error.strerror}"]
+    return "\n".join([*lines, *getattr(error, "__notes__", [])])
 
 
 def _say(kind: str, message: str, colour: str) -> None:
@@ -178,13 +208,8 @@ def _opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, list[Cand
     found = api.detect(path)
     own: dict[str, Any] = {}
     if name == "auto":
-        if found and found[0].confidence >= 0.5:
-            name, own = found[0].format, dict(found[0].options)
-        elif "dtype" in given and "sig_shape" in given:
-            name = "raw"  # nothing else needs both to be told
-        else:
-            raise _not_ours(path)
-    module = api.module_for(name)
+        name, own = api.chosen(path, raw="dtype" in given and "sig_shape" in given)
+    module = api.own_module(path, name)
     for parameter in inspect.signature(module.parse).parameters:
         if parameter in given:
             own[parameter] = given.pop(parameter)
@@ -193,25 +218,16 @@ def _opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, list[Cand
         n: given.pop(n) for n in ("navigation_shape", "first_frame", "last_frame") if n in given
     }
     if given:
-        flags = ", ".join("--" + n.replace("_", "-") for n in given)
-        raise click.UsageError(f"{flags}: has no meaning for files of the format {name}")
+        raise _meaningless(given, name)
     if name != "raw" and shared.get("dtype"):
         shared["dtype"] = np.dtype(shared["dtype"])
     recording = module.parse(path, **own)
     return recording, found, arrange(recording, **named, options=shared)
 
 
-def _not_ours(path: str) -> FormatError:
-    """Say what to do with a file that is none of our formats."""
-    try:
-        name = api._upstream(path).__name__.removeprefix("rsciio.")
-    except FormatError as error:
-        return error
-    return NotThisFormat(
-        path,
-        f"is none of our formats; RosettaSciIO's reader {name!r} is for this suffix.",
-        "hs.load opens it as usual.",
-    )
+def _meaningless(names: Iterable[str], format: str) -> click.UsageError:
+    flags = ", ".join("--" + n.replace("_", "-") for n in names)
+    return click.UsageError(f"{flags}: has no meaning for files of the format {format}")
 
 
 # ---------------------------------------------------------------- numbers and words
@@ -305,10 +321,18 @@ def describe(
     scan, source = arranged.scan, arranged.source
     frames = recording.frames
     frame_bytes = math.prod(frames.frame_shape) * frames.dtype.itemsize
-    chunks = default_chunks(source.nav_shape, source.frames.frame_shape, source.dtype.itemsize)
+    chunks = default_chunks(
+        source.nav_shape,
+        source.frames.frame_shape,
+        source.dtype.itemsize,
+        chunk_hint(source.frames),
+    )
     axes = [*recording.scan_axes[-len(scan.shape) :]] if scan.shape else []
     known: list[Any] = [None] * (len(scan.shape) - len(axes)) + axes
     known += list(recording.signal_axes)[-(len(source.shape) - len(scan.shape)) :]
+    if recording.omega is not None and len(scan.shape) == 1:
+        turned, _ = omega.axis_of(recording.omega)
+        known[0] = turned if turned.values is None else None
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -543,7 +567,7 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
     from tqdm import tqdm
 
     from rsciio_tem import preview
-    from rsciio_tem.reduce import one_pass
+    from rsciio_tem.reduction import one_pass
 
     frames, shape, scan = arranged.source.frames, arranged.source.nav_shape, arranged.scan
     frame_bytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
@@ -704,6 +728,64 @@ def preview_command(
 def _must_be_new(path: str, overwrite: bool) -> None:
     if os.path.lexists(path) and not overwrite:
         raise FormatError(path, "exists already.", "Pass --overwrite to replace it.")
+
+
+@main.command("convert", short_help="Write a recording in another format.")
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--to",
+    "target_format",
+    metavar="FORMAT",
+    help="Format of TARGET; by default its suffix tells.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
+@click.option("--resume/--no-resume", default=True, help="Go on with an unfinished conversion.")
+@click.option("--verify", is_flag=True, help="Read TARGET back and compare checksums.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@_reader_options
+@_reported
+def convert_command(
+    source: str,
+    target: str,
+    target_format: str | None,
+    overwrite: bool,
+    resume: bool,
+    verify: bool,
+    quiet: bool,
+    options: dict[str, Any],
+) -> None:
+    """Write SOURCE as TARGET, piece by piece. What interrupts it loses nothing: run it again.
+
+    SOURCE is never changed, and an earlier TARGET stays until the new one is complete.
+    """
+    from rsciio_tem import export
+
+    given = {name: value for name, value in options.items() if value is not None}
+    name = given.pop("format_name", "auto")
+    began = time.perf_counter()
+    try:
+        path = export.convert(
+            source,
+            target,
+            target_format or "auto",
+            source_format=name,
+            overwrite=overwrite,
+            progress=not quiet,
+            resume=resume,
+            verify=verify,
+            **given,
+        )
+    except KeyboardInterrupt as stop:
+        click.echo(err=True)
+        _say("stopped", "\n".join(getattr(stop, "__notes__", ["nothing is written."])), "yellow")
+        raise click.exceptions.Exit(130) from stop
+    size = _bytes(sum(f.stat().st_size for f in _all_files(path)))
+    click.echo(f"{path}  {size} in {time.perf_counter() - began:.1f} s" + ", verified" * verify)
+
+
+def _all_files(path: str) -> list[Path]:
+    return [f for f in Path(path).rglob("*") if f.is_file()] or [Path(path)]
 
 
 @main.command("demo")

@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.backends import Backend
-from rsciio_tem.errors import FormatError
-from rsciio_tem.frames import Wrapped
+from rsciio_tem.errors import FormatError, Unsupported
+from rsciio_tem.files import existing, read_start
+from rsciio_tem.frames import Frames, Wrapped
 from rsciio_tem.pixels import Region, full_region
 
-__all__ = ["Corrected", "Corrections", "Repair", "as_frame", "as_mask"]
+__all__ = ["Corrected", "Corrections", "MeanImage", "Repair", "as_frame", "as_mask", "image_of"]
 
 Repair = Literal["mean8", "fill"]
 
@@ -277,7 +278,101 @@ def _local(
     return moved(plan.pixels[wanted]), bounds, moved(plan.sources[keep])
 
 
+# ---------------------------------------------------------------- a series of dark frames
+
+
+@dataclass(frozen=True, eq=False)
+class MeanImage:
+    """Mean of frames, an image that is computed when it is first asked for.
+
+    It stands for an array in `Corrections`, so that describing a recording reads no pixels.
+
+    Parameters
+    ----------
+    frames : Frames
+        For example dark frames.
+    """
+
+    frames: Frames
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self.frames.frame_shape
+
+    @cached_property
+    def mean(self) -> npt.NDArray[np.float32]:
+        """The image."""
+        kind = np.uint64 if self.frames.dtype.kind in "bu" else np.float64
+        total = np.zeros(self.shape, kind)
+        step = max(1, 8 * _BLOCK // total.nbytes)
+        for first in range(0, len(self.frames), step):
+            part = self.frames[first : first + step]
+            block = np.empty((len(part), *self.shape), part.dtype)
+            part.load(block)
+            total += block.sum(axis=0, dtype=kind)
+        return (total / len(self.frames)).astype(np.float32)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return self.mean.copy() if copy else np.asarray(self.mean, dtype)
+
+    def __getitem__(self, key: Any, /) -> Any:
+        return self.mean[key]
+
+
 # ---------------------------------------------------------------- what callers pass
+
+
+def image_of(path: str | os.PathLike[str], variable: str = "") -> npt.NDArray[Any]:
+    """Read an image from a table of numbers (.csv, semicolons) or a MATLAB file (.mat).
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    variable : str
+        Which variable of a MATLAB file; by default the only one.
+    """
+    name = existing(path)
+    if name.lower().endswith(".csv"):
+        text = read_start(name, 1 << 26).decode("latin-1").removeprefix("\xef\xbb\xbf")
+        lines = [[c for c in line.split(";") if c.strip()] for line in text.splitlines()]
+        try:  # some countries write decimal commas
+            table = [[float(c.replace(",", ".")) for c in line] for line in lines if line]
+            image: Any = np.array(table, np.float64)
+        except ValueError as error:
+            problem = f"is no table of numbers separated by semicolons: {error}."
+            raise FormatError(name, problem) from None
+    elif name.lower().endswith(".mat"):
+        image = _of_matlab(name, variable)
+    else:
+        raise FormatError(name, "is neither .mat nor .csv.", "Pass an array.")
+    if image.ndim != 2 or not image.size or image.dtype.kind not in "buif":
+        raise FormatError(name, f"holds no image: shape {image.shape}, type {image.dtype}.")
+    return np.asarray(image)
+
+
+def _of_matlab(name: str, variable: str) -> Any:
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        problem = "is a MATLAB file, and SciPy, which reads these, is not installed."
+        raise Unsupported(
+            name, problem, "Install it (pip install scipy), or pass an array."
+        ) from None
+    try:
+        found = {k: v for k, v in loadmat(name).items() if not k.startswith("__")}
+    except NotImplementedError:
+        hint = "Save it with -v7, or as .csv."
+        raise Unsupported(name, "is a MATLAB file of version 7.3.", hint) from None
+    except Exception as error:  # SciPy lets many kinds through
+        raise FormatError(name, f"is no sound MATLAB file: {error}.") from error
+    if not variable and len(found) == 1:
+        variable = next(iter(found))
+    if variable not in found:
+        wanted = f"variable {variable}" if variable else "single variable"
+        raise FormatError(name, f"has no {wanted}; there are {', '.join(found) or 'none'}.")
+    return found[variable]
 
 
 def as_frame(value: Any, name: str, path: str) -> npt.NDArray[Any] | None:
@@ -290,8 +385,8 @@ def as_frame(value: Any, name: str, path: str) -> npt.NDArray[Any] | None:
     if isinstance(value, (str, os.PathLike)):
         from rsciio_tem.api import load
 
-        (signal,) = load(value)[:1]
-        value = signal["data"]
+        tables = os.fspath(value).lower().endswith((".csv", ".mat"))
+        value = image_of(value) if tables else load(value)[0]["data"]
     image = np.asarray(value)
     if image.dtype.kind not in "buifc":
         raise FormatError(path, f"{name} is an image of type {image.dtype}, not of numbers.")

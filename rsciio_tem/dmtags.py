@@ -9,7 +9,7 @@ except text: large arrays are described by type, length and place in the file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -36,8 +36,11 @@ TYPES = {
 _STRUCT, _STRING, _ARRAY = 15, 18, 20
 _DATA, _GROUP = 21, 20
 
-#: Arrays up to this number of elements become lists, text up to this number of characters a str.
-_SHORT, _LONGEST_TEXT = 64, 1 << 16
+#: Arrays up to this number of elements and bytes become lists, more of them where the names are
+#: RosettaSciIO's; text up to this number of characters becomes a str.
+_SHORT, _SHORT_BYTES, _LONGER, _LONGEST_TEXT = 64, 1 << 12, 1 << 14, 1 << 16
+#: Group and name of the pixels of an image.
+_PIXELS = ("ImageData", "Data")
 #: Limits that no file comes near: of the depth of groups, the number of tags, the numbers that
 #: describe a type, and the bytes of one element.
 _DEPTH, _TAGS, _INFO, _ELEMENT = 100, 500_000, 4096, 1 << 16
@@ -70,11 +73,25 @@ def is_dm(head: bytes) -> bool:
     return head[at : at + 4] in (b"\0\0\0\0", b"\0\0\0\1")
 
 
-def read_tags(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_tags(
+    path: str | os.PathLike[str], *, rosettasciio: bool = False, skip: Collection[str] = ()
+) -> dict[str, Any]:
     """Read the tags of a file as nested dictionaries.
 
-    Tags without a name are called by their number in the group: "0", "1", … Text is a str, a
-    structure a tuple, a short array a list, any other array a `TagArray`.
+    Text is a str, a structure a tuple, a short array a list, any other array a `TagArray`, as is
+    ``Data`` in a group ``ImageData`` (the pixels of an image) in any case.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    rosettasciio : bool
+        Name tags as `rsciio.digitalmicrograph` does: those without a name "TagGroup0",
+        "TagGroup1", … and "Data0", "Data1", …, others without their dots. Its values too: flags
+        are 0 or 1, bytes are signed, and arrays of up to 16384 elements are lists. Otherwise tags
+        without a name are called by their number in the group.
+    skip : collection of str
+        Names of groups that are left out. In DM4 they are not even walked through.
 
     Raises
     ------
@@ -85,7 +102,7 @@ def read_tags(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         with open(path, "rb", buffering=1 << 16) as file:
-            return _Walk(file, path).root()
+            return _Walk(file, path, rosettasciio, skip).root()
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error.strerror}.") from error
 
@@ -109,8 +126,15 @@ def plain_tags(tree: Any) -> Any:
 class _Walk:
     """One pass over a file."""
 
-    def __init__(self, file: BinaryIO, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        path: str | os.PathLike[str],
+        rosettasciio: bool,
+        skipped: Collection[str],
+    ) -> None:
         self.file, self.path = file, path
+        self.rosettasciio, self.skipped = rosettasciio, frozenset(skipped)
         self.size = os.fstat(file.fileno()).st_size
         self.tags = 0
         self.order = ">"
@@ -151,11 +175,12 @@ class _Walk:
 
     # ---------------------------------------------------------------- structure
 
-    def group(self, depth: int) -> dict[str, Any]:
+    def group(self, depth: int, within: str = "") -> dict[str, Any]:
         if depth > _DEPTH:
             raise self.damaged(f"groups are nested more than {_DEPTH} deep")
         self.skip(2)  # whether it is sorted, whether it is shown open
         tree: dict[str, Any] = {}
+        unnamed = {_DATA: 0, _GROUP: 0}
         for i in range(self.word()):
             self.tags += 1
             if self.tags > _TAGS:
@@ -165,22 +190,36 @@ class _Walk:
                 break
             if kind not in (_DATA, _GROUP):
                 raise self.damaged(f"a tag of kind {kind}")
-            name = self.take(int.from_bytes(self.take(2), "big")).decode("latin-1") or str(i)
+            name = self.take(int.from_bytes(self.take(2), "big")).decode("latin-1")
+            if self.rosettasciio:
+                name = name.replace(".", "")
+                if not name:
+                    name = f"{'Data' if kind == _DATA else 'TagGroup'}{unnamed[kind]}"
+                    unnamed[kind] += 1
+            name = name or str(i)
             end = None
             if self.wide:
                 length = self.word()
                 end = self.file.tell() + length
-                if end > self.size:
+                if end > self.size and kind == _DATA and (within, name) != _PIXELS:
                     self.skip(length)
-            value = self.group(depth + 1) if kind == _GROUP else self.data()
+            left_out = kind == _GROUP and name in self.skipped
+            if not (left_out and self.wide):
+                value = (
+                    self.group(depth + 1, name)
+                    if kind == _GROUP
+                    else self.data(pixels=(within, name) == _PIXELS)
+                )
             if end is not None:
                 self.file.seek(end)
+            if left_out:
+                continue
             if name in tree:  # two of one name: keep both
                 name = f"{name}_{i}"
             tree[name] = value
         return tree
 
-    def data(self) -> Any:
+    def data(self, pixels: bool = False) -> Any:
         if (mark := self.take(4)) != b"%%%%":
             raise self.damaged(f"{mark!r} where %%%% begins a value")
         count = self.word()
@@ -188,15 +227,15 @@ class _Walk:
             raise self.damaged(f"a type described by {count} numbers")
         info = iter([self.word() for _ in range(count)])
         try:
-            return self.value(info)
+            return self.value(info, pixels)
         except StopIteration:
             raise self.damaged("the description of a type is too short") from None
 
-    def value(self, info: Iterator[int]) -> Any:
+    def value(self, info: Iterator[int], pixels: bool) -> Any:
         code = next(info)
         if code == _ARRAY:
             dtype = self.type(next(info), info)
-            return self.array(dtype, next(info))
+            return self.array(dtype, next(info), pixels)
         if code == _STRING:
             return self.text(self.take(next(info)))
         if code == _STRUCT:
@@ -205,10 +244,11 @@ class _Walk:
         if code not in TYPES:
             raise self.damaged(f"a value of type {code}")
         (number,) = np.frombuffer(self.take(np.dtype(TYPES[code]).itemsize), self.simple(code))
-        return bool(number) if code == 8 else number.item()
+        return bool(number) if code == 8 and not self.rosettasciio else number.item()
 
     def simple(self, code: int) -> np.dtype[Any]:
-        return np.dtype(self.order + TYPES[code])
+        kind = "i1" if code == 10 and self.rosettasciio else TYPES[code]
+        return np.dtype(self.order + kind)
 
     def type(self, code: int, info: Iterator[int]) -> np.dtype[Any]:
         """Build the type of an array's element, or of a structure."""
@@ -231,12 +271,24 @@ class _Walk:
             return np.dtype((element, (n,)))
         raise self.damaged(f"elements of type {code}")
 
-    def array(self, dtype: np.dtype[Any], count: int) -> Any:
+    def array(self, dtype: np.dtype[Any], count: int, pixels: bool) -> Any:
         offset, nbytes = self.file.tell(), count * dtype.itemsize
-        if dtype == self.simple(4) and count <= _LONGEST_TEXT:
-            return self.text(self.take(nbytes), "utf-16-le" if self.order == "<" else "utf-16-be")
-        if count <= _SHORT and dtype.itemsize and nbytes <= 1 << 12:
-            return np.frombuffer(self.take(nbytes), dtype).tolist()
+        if pixels and offset + nbytes > self.size:
+            raise Truncated(
+                self.path,
+                f"ends at byte {self.size}, within the pixels of an image, which reach up to byte "
+                f"{offset + nbytes}.",
+                "What the image is like (its sizes, for example) comes behind the pixels and is "
+                "lost with them.",
+            )
+        if not pixels:
+            if dtype == self.simple(4) and count <= _LONGEST_TEXT:
+                order = "utf-16-le" if self.order == "<" else "utf-16-be"
+                return self.text(self.take(nbytes), order)
+            short = nbytes <= _SHORT_BYTES and count <= _SHORT
+            longer = self.rosettasciio and nbytes <= _LONGEST_TEXT and count <= _LONGER
+            if dtype.itemsize and (short or longer):
+                return np.frombuffer(self.take(nbytes), dtype).tolist()
         self.skip(nbytes)
         return TagArray(dtype, count, offset)
 

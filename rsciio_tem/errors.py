@@ -14,6 +14,7 @@ __all__ = [
     "NotEnoughMemory",
     "NotThisFormat",
     "Problem",
+    "Problems",
     "RecordingWarning",
     "Truncated",
     "Unsupported",
@@ -73,6 +74,14 @@ class Problem:
 
     def __str__(self) -> str:
         return self.message + (f" {self.hint}" if self.hint else "")
+
+
+class Problems(list[Problem]):
+    """What is found odd while files are described."""
+
+    def warn(self, message: str, hint: str = "") -> None:
+        """Add something that the caller has to be told."""
+        self.append(Problem("warning", message, hint))
 
 
 def warn(path: str | os.PathLike[str], message: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -23,6 +24,7 @@ from rsciio_tem.pixels import Pixels, Region, full_region
 
 __all__ = [
     "RUN",
+    "ChunkHint",
     "FrameIndex",
     "FrameTable",
     "Frames",
@@ -31,6 +33,8 @@ __all__ = [
     "Transformed",
     "Wrapped",
     "blanks_of",
+    "chunk_hint",
+    "pieces",
     "runs_of",
     "stretches",
 ]
@@ -48,6 +52,102 @@ RUN = np.dtype(
 
 #: Selects frames: a slice, or integers with -1 for a blank.
 FrameIndex = slice | npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ChunkHint:
+    """Which pixels are stored in blocks that are best read as a whole.
+
+    Frames of which this is true have it as an attribute ``chunk_hint`` (see `chunk_hint`). Blocks
+    begin with the first frame and the first pixel, and fill the scan and the frames side by side.
+
+    Parameters
+    ----------
+    nav_shape : tuple of int
+        Shape of the scan as it is stored; its product is the number of frames.
+    nav : tuple of int
+        Size of a block along each of these axes.
+    sig : tuple of int
+        Size of a block along each axis of a frame.
+    sig_order : tuple of int
+        Axes of a frame in the order in which blocks follow each other, slowest first; empty for
+        that of the axes.
+    """
+
+    nav_shape: tuple[int, ...]
+    nav: tuple[int, ...]
+    sig: tuple[int, ...]
+    sig_order: tuple[int, ...] = ()
+
+    @classmethod
+    def of_pixels(cls, count: int, ndim: int, sig_order: tuple[int, ...] = ()) -> ChunkHint:
+        """Return the hint for frames stored pixel by pixel: each with its values in all frames."""
+        return cls((count,), (count,), (1,) * ndim, sig_order)
+
+    @property
+    def run(self) -> int:
+        """Number of frames in a row that share no block with others, and so do the next ones."""
+        for i, (n, k) in enumerate(zip(self.nav_shape, self.nav, strict=True)):
+            if k > 1:
+                return min(n, k) * math.prod(self.nav_shape[i + 1 :])
+        return 1
+
+    def flat(self, count: int) -> ChunkHint:
+        """Return the hint for `count` of the frames in some other order: only the run is left."""
+        return replace(self, nav_shape=(count,), nav=(max(1, min(count, self.run)),))
+
+    def nav_block(self, nav_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the size of a block for a scan of another shape."""
+        if nav_shape == self.nav_shape:
+            return self.nav
+        left, block = self.run, []
+        for n in reversed(nav_shape):
+            block.append(max(1, min(n, left)))
+            left = -(-left // max(1, n))
+        return tuple(reversed(block))
+
+    def grown(self, frame_shape: tuple[int, ...], most: int) -> tuple[int, ...]:
+        """Return the shape of a part of a frame, of whole blocks but at most so many of them."""
+        shape = list(self.sig)
+        for axis in reversed(self.sig_order or range(len(shape))):
+            blocks = -(-frame_shape[axis] // self.sig[axis])
+            k = max(1, min(blocks, most))
+            k = -(-blocks // -(-blocks // k))  # equal pieces
+            shape[axis] = min(frame_shape[axis], k * self.sig[axis])
+            most //= k
+        return tuple(shape)
+
+
+def chunk_hint(frames: object) -> ChunkHint | None:
+    """Return which pixels of frames are best read together, None where it does not matter."""
+    return getattr(frames, "chunk_hint", None)
+
+
+def pieces(frames: Frames, nbytes: int) -> list[tuple[slice, Region | None]]:
+    """Cut frames into pieces of about `nbytes` that have no stored block in common.
+
+    Returns
+    -------
+    list of (slice, Region or None)
+        Which frames, and which part of them; None if all pieces have whole frames.
+    """
+    count, shape = len(frames), frames.frame_shape
+    hint = chunk_hint(frames)
+    frame_bytes = max(1, math.prod(shape) * frames.dtype.itemsize)
+    run = 1 if hint is None else max(1, hint.run)
+    if hint is None or run * frame_bytes <= 4 * nbytes or hint.sig == shape:
+        step = max(1, nbytes // (frame_bytes * run)) * run
+        return [(slice(i, min(i + step, count)), None) for i in range(0, count, step)]
+    block = min(run, count) * math.prod(hint.sig) * frames.dtype.itemsize
+    part = hint.grown(shape, max(1, nbytes // block))
+    corners = product(*(range(0, n, k) for n, k in zip(shape, part, strict=True)))
+    regions = [
+        tuple(slice(i, min(i + k, n)) for i, k, n in zip(corner, part, shape, strict=True))
+        for corner in corners
+    ]
+    return [
+        (slice(i, min(i + run, count)), region) for i in range(0, count, run) for region in regions
+    ]
 
 
 @runtime_checkable
@@ -308,11 +408,24 @@ class FrameTable:
         if not math.prod(out.shape):
             return
         skip, nbytes = pixels.byte_range(region)
+        # whether the bytes of the file are those of the output
+        same = (
+            pixels.plain
+            and not pixels.flip_y
+            and region == full_region(pixels.shape)
+            and out.dtype == pixels.stored
+            and out.flags.c_contiguous
+            and self.backend in ("auto", "buffered")
+        )
         for span in self.spans():
             if span.file < 0:
                 out[span.first : span.first + span.count] = self.fill
                 continue
             file = self.files[span.file]
+            if same and span.step > 0 and (span.stride == nbytes or span.count == 1):
+                target = out[span.first : span.first + span.count]
+                backends.read_into(file, span.start, target.reshape(-1).view(np.uint8))
+                continue
             # Bytes between two wanted pieces are read along unless they are many.
             apart = span.stride - nbytes > 64 << 10
             per_read = 1 if apart else max(1, (backends.BLOCK - nbytes) // max(1, span.stride) + 1)
@@ -491,6 +604,11 @@ class Wrapped:
     def blanks(self) -> npt.NDArray[np.bool_] | None:
         """Which frames are blanks, None if none is."""
         return self.frames.blanks
+
+    @property
+    def chunk_hint(self) -> ChunkHint | None:
+        """Which pixels are best read together."""
+        return chunk_hint(self.frames)
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -3,15 +3,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rsciio_tem.errors import FormatError
+from rsciio_tem.errors import FormatError, NotThisFormat
 from rsciio_tem.files import read_start
+from rsciio_tem.recording import Axis
 
-__all__ = ["comma_fields", "key_values", "number", "side_parameters", "value_of", "xml_tree"]
+__all__ = [
+    "comma_fields",
+    "key_values",
+    "number",
+    "plain",
+    "side_axes",
+    "side_parameters",
+    "toml_axes",
+    "value_of",
+    "xml_content",
+    "xml_tree",
+    "yaml_tree",
+]
 
 #: No side file of any format comes near this; what is larger is something else.
 _SIDE_FILE_LIMIT = 1 << 20
@@ -80,6 +94,41 @@ def side_parameters(path: str | os.PathLike[str]) -> dict[str, Any]:
     return params
 
 
+def side_axes(described: Any, side: str) -> tuple[Axis, ...]:
+    """Return the calibration that ``axes`` of a side file give, slowest axis first.
+
+    Raises
+    ------
+    FormatError
+        They are no list of tables.
+    """
+    usual: dict[str, Any] = {"name": "", "units": "", "scale": 1.0, "offset": 0.0}
+    try:
+        axes = [{**usual, **axis} for axis in described]
+        return tuple(
+            Axis(str(a["name"]), str(a["units"]), float(a["scale"]), float(a["offset"]))
+            for a in axes
+        )
+    except (TypeError, ValueError) as error:
+        raise FormatError(
+            side, f"has axes that are not a list of name, units, scale and offset: {error}."
+        ) from None
+
+
+def toml_axes(axes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Give the lines that `side_axes` reads, for the axes of a signal."""
+    for axis in axes:
+        units = axis.get("units")
+        yield from (
+            "",
+            "[[params.axes]]",
+            f"name = {json.dumps(str(axis.get('name') or ''))}",
+            f"units = {json.dumps(units if isinstance(units, str) else '')}",
+            f"scale = {float(axis.get('scale', 1))!r}",
+            f"offset = {float(axis.get('offset', 0))!r}",
+        )
+
+
 def xml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read an XML file as nested dictionaries of text.
 
@@ -91,9 +140,13 @@ def xml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     FormatError
         It is too large for a description, or no XML.
     """
+    return xml_content(read_start(path, _SIDE_FILE_LIMIT + 1), path)
+
+
+def xml_content(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Parse XML that was read from `path`, as `xml_tree` does."""
     from xml.etree import ElementTree
 
-    content = read_start(path, _SIDE_FILE_LIMIT + 1)
     if len(content) > _SIDE_FILE_LIMIT:
         raise FormatError(path, "is larger than 1 MiB, so it is no description of a recording.")
     if b"<!ENTITY" in content:
@@ -128,3 +181,57 @@ def _element(element: Any, depth: int, path: str | os.PathLike[str]) -> Any:
             place.setdefault(f"{name}_list", [place[name]]).append(value)
         place[name] = value
     return tree
+
+
+#: Of a YAML file that describes a recording: bytes, entries, and depth at most.
+_YAML_LIMIT, _YAML_ENTRIES, _YAML_DEPTH = 16 << 20, 1 << 20, 30
+
+
+def yaml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping, as dictionaries, lists, numbers and text.
+
+    Only plain values are made, never objects of Python.
+
+    Raises
+    ------
+    FormatError
+        It is no valid YAML.
+    NotThisFormat
+        It holds no mapping.
+    """
+    import yaml
+
+    size = os.path.getsize(path)
+    if size > _YAML_LIMIT:
+        raise FormatError(path, "is larger than 16 MiB, so it describes no recording.")
+    content = read_start(path, size)
+
+    try:
+        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        tree = _plain(yaml.load(content.decode("utf-8-sig"), loader), [_YAML_ENTRIES], 0)
+    except Exception as error:  # PyYAML lets many kinds through, from odd dates and numbers
+        raise FormatError(path, f"is no valid YAML: {error}.") from None
+    if not isinstance(tree, dict):
+        raise NotThisFormat(path, "is a YAML file that holds no keys, so it describes nothing.")
+    return tree
+
+
+def _plain(value: Any, left: list[int], depth: int) -> Any:
+    """Copy a value with text as keys; aliases may make a small file endless."""
+    left[0] -= 1
+    if left[0] < 0 or depth > _YAML_DEPTH:
+        raise ValueError("it holds too many values, or itself")
+    if isinstance(value, dict):
+        return {str(k): _plain(v, left, depth + 1) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(v, left, depth + 1) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy what a side file holds as dictionaries, lists, numbers and text; dates become text."""
+    copy = _plain(tree, [_YAML_ENTRIES], 0)
+    assert isinstance(copy, dict)
+    return copy

@@ -12,8 +12,28 @@ from typing import Any
 import numba as nb
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-__all__ = ["correct", "patch", "swap_rows", "unpack_medipix", "unpack_u12", "unpack_u12_tiles"]
+__all__ = [
+    "add_frames",
+    "add_squares",
+    "correct",
+    "frame_sums",
+    "largest",
+    "masked_sums",
+    "patch",
+    "scatter",
+    "swap_rows",
+    "unpack_bitshuffle",
+    "unpack_lz4",
+    "unpack_medipix",
+    "unpack_u12",
+    "unpack_u12_tiles",
+    "unshuffle",
+    "zip_members",
+]
 
 _jit = nb.njit(nogil=True, cache=True, boundscheck=False)
 
@@ -391,3 +411,760 @@ def patch(
 ) -> None:
     """Replace pixels of (frames, pixels) by the mean of ``sources[bounds[i]:bounds[i + 1]]``."""
     _patch(values, pixels, bounds, sources)
+
+
+# ---------------------------------------------------------------- bit shuffle and LZ4
+#
+# Memory is read and written 8 or 16 bytes at a time at any address, which array indexing cannot
+# say; these intrinsics are plain loads and stores. They check nothing: callers have to.
+
+
+def _pointer(context, builder, sig, args, i, kind):
+    """Return the address of ``args[i][args[i + 1]]``."""
+    data = context.make_array(sig.args[i])(context, builder, args[i]).data
+    return builder.bitcast(builder.gep(data, [args[i + 1]]), kind.as_pointer())
+
+
+_WORD, _BYTES16 = ir.IntType(64), ir.VectorType(ir.IntType(8), 16)
+
+
+@intrinsic
+def _load8(typing, source, s):
+    def codegen(context, builder, sig, args):
+        return builder.load(_pointer(context, builder, sig, args, 0, _WORD), align=1)
+
+    return nb.uint64(source, nb.intp), codegen
+
+
+@intrinsic
+def _store8(typing, target, t, value):
+    def codegen(context, builder, sig, args):
+        builder.store(args[2], _pointer(context, builder, sig, args, 0, _WORD), align=1)
+        return context.get_dummy_value()
+
+    return nb.void(target, nb.intp, nb.uint64), codegen
+
+
+@intrinsic
+def _copy16(typing, source, s, target, t):
+    def codegen(context, builder, sig, args):
+        value = builder.load(_pointer(context, builder, sig, args, 0, _BYTES16), align=1)
+        builder.store(value, _pointer(context, builder, sig, args, 2, _BYTES16), align=1)
+        return context.get_dummy_value()
+
+    return nb.void(source, nb.intp, target, nb.intp), codegen
+
+
+@intrinsic
+def _copy(typing, source, s, target, t, count):
+    def codegen(context, builder, sig, args):
+        kind = ir.IntType(8)
+        there = _pointer(context, builder, sig, args, 2, kind)
+        cgutils.raw_memcpy(
+            builder, there, _pointer(context, builder, sig, args, 0, kind), args[4], 1
+        )
+        return context.get_dummy_value()
+
+    return nb.void(source, nb.intp, target, nb.intp, nb.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def _untranspose(typing, source, s, target, t, row, itemsize):
+    """Turn 16 bytes from each row of bits into 128 elements.
+
+    Row ``8 * b + j`` holds bit j of byte b of every element. First 8 x 8 bits change places in
+    all 16 columns at once, by swapping bits between registers; that gives row (j, b), column m:
+    byte b of element 8 * m + j. Then halves of the rows are interleaved until the order is
+    (m, j, b): each round moves the uppermost bit of the row number to the end.
+    """
+    size, words, counts = itemsize.literal_value, ir.VectorType(_WORD, 2), ir.IntType(32)
+    swaps = ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F))
+    halves = [
+        ir.Constant(ir.VectorType(counts, 16), [start + k // 2 + 16 * (k % 2) for k in range(16)])
+        for start in (0, 8)
+    ]
+
+    def codegen(context, builder, sig, args):
+        def pointer(i, count, step, kind):
+            offset = builder.mul(step, ir.Constant(step.type, count))
+            moved = [*args[: i + 1], builder.add(args[i + 1], offset), *args[i + 2 :]]
+            return _pointer(context, builder, sig, moved, i, kind)
+
+        def both(value):
+            return ir.Constant(words, [value, value])
+
+        table = [None] * (8 * size)
+        for b in range(size):
+            bits = [builder.load(pointer(0, 8 * b + j, args[4], words), align=1) for j in range(8)]
+            for n, mask in swaps:
+                for j in (j for j in range(8) if not j & n):
+                    low, high = bits[j], bits[j + n]
+                    differ = builder.xor(builder.lshr(low, both(n)), high)
+                    differ = builder.and_(differ, both(mask))
+                    bits[j] = builder.xor(low, builder.shl(differ, both(n)))
+                    bits[j + n] = builder.xor(high, differ)
+            for j in range(8):
+                table[j * size + b] = builder.bitcast(bits[j], _BYTES16)
+        middle = len(table) // 2
+        for _ in range(middle.bit_length()):
+            table = [
+                builder.shuffle_vector(table[i], table[i + middle], half)
+                for i in range(middle)
+                for half in halves
+            ]
+        sixteen = ir.Constant(args[3].type, 16)
+        for i, value in enumerate(table):
+            builder.store(value, pointer(2, i, sixteen, _BYTES16), align=1)
+        return context.get_dummy_value()
+
+    return nb.void(source, nb.intp, target, nb.intp, nb.intp, itemsize), codegen
+
+
+#: Bytes behind the end of what is being copied that may be read or written along.
+_NEAR = 64
+#: For a repeated sequence of n <= 8 bytes: its mask in a word, the factor that repeats it there,
+#: and the bytes that whole repetitions take.
+_MASK = np.array([2 ** (8 * n) - 1 for n in range(9)], np.uint64)
+_REPEAT = np.array([0, *(sum(1 << k for k in range(0, 64, 8 * n)) % 2**64 for n in range(1, 9))])
+_REPEAT = _REPEAT.astype(np.uint64)
+_WHOLE = np.array([0, *(8 // n * n for n in range(1, 9))], np.int64)
+
+
+@_jit
+def _lz4_block(source, s, s_end, target, t, t_end, room):
+    """Decode one LZ4 block that must fill target[t:t_end]; bytes up to `room` may be spoilt."""
+    begin = t
+    s_near, t_near = len(source) - _NEAR, room - _NEAR
+    while True:
+        if s >= s_end:
+            return False
+        token = np.intp(source[np.uintp(s)])
+        s += 1
+        n = token >> 4
+        if n == 15:
+            while True:
+                if s >= s_end:
+                    return False
+                more = np.intp(source[np.uintp(s)])
+                s += 1
+                n += more
+                if more != 255:
+                    break
+        if n > s_end - s or n > t_end - t:
+            return False
+        if s + n <= s_near and t + n <= t_near:
+            _copy16(source, s, target, t)
+            i = 16
+            while i < n:
+                _copy16(source, s + i, target, t + i)
+                i += 16
+        else:
+            for i in range(n):
+                target[np.uintp(t + i)] = source[np.uintp(s + i)]
+        s += n
+        t += n
+        if s == s_end:
+            return t == t_end
+        if s_end - s < 2:
+            return False
+        back = np.intp(source[np.uintp(s)]) | np.intp(source[np.uintp(s + 1)]) << 8
+        s += 2
+        n = token & 15
+        if n == 15:
+            while True:
+                if s >= s_end:
+                    return False
+                more = np.intp(source[np.uintp(s)])
+                s += 1
+                n += more
+                if more != 255:
+                    break
+        n += 4
+        if back == 0 or back > t - begin or n > t_end - t:
+            return False
+        if t + n > t_near:
+            for i in range(n):
+                target[np.uintp(t + i)] = target[np.uintp(t + i - back)]
+        elif back >= 8:
+            _store8(target, t, _load8(target, t - back))
+            _store8(target, t + 8, _load8(target, t - back + 8))
+            if n > 16:
+                # from 16 bytes on, what is copied has been written before
+                far, i = back if back >= 16 else 2 * back, 16
+                while i < n:
+                    _copy16(target, t - far + i, target, t + i)
+                    i += 16
+        else:
+            word = _load8(target, t - back) & _MASK[np.uintp(back)]
+            word *= _REPEAT[np.uintp(back)]
+            whole = _WHOLE[np.uintp(back)]
+            i = 0
+            while i < n:
+                _store8(target, t + i, word)
+                _store8(target, t + i + whole, word)
+                i += 2 * whole
+        t += n
+
+
+@_jit
+def _big_endian(raw, at, count):
+    value = np.uint64(0)
+    for i in range(count):
+        value = value << np.uint64(8) | np.uint64(raw[at + i])
+    return value
+
+
+@_jit
+def _lz4(raw, starts, lengths, out, places, nbytes):
+    for c in range(len(starts)):
+        s, end = starts[c], starts[c] + lengths[c]
+        t, t_end = places[c], places[c] + nbytes
+        if lengths[c] < 12 or _big_endian(raw, s, 8) != np.uint64(nbytes):
+            return c
+        block = np.intp(_big_endian(raw, s + 8, 4))
+        if block == 0:
+            return c
+        s += 12
+        while t < t_end:
+            n = min(block, t_end - t)
+            if end - s < 4:
+                return c
+            length = np.intp(_big_endian(raw, s, 4))
+            s += 4
+            if length > end - s:
+                return c
+            if length == n:  # stored as it is
+                _copy(raw, s, out, t, n)
+            elif not _lz4_block(raw, s, s + length, out, t, t + n, t_end):
+                return c
+            s += length
+            t += n
+        if s != end:
+            return c
+    return -1
+
+
+def _bitshuffle_kernel(itemsize: int) -> Any:
+    # a constant is all that may come from outside: the cache on disk knows no others
+
+    @_jit
+    def kernel(raw, starts, lengths, out, places, nbytes, block, lz4, bits, spare):
+        group = 8 * itemsize
+        shuffled = nbytes // group * group
+        for c in range(len(starts)):
+            s, end, t = starts[c], starts[c] + lengths[c], places[c]
+            size = block
+            if lz4:
+                if lengths[c] < 12 or _big_endian(raw, s, 8) != np.uint64(nbytes):
+                    return c
+                size = np.intp(_big_endian(raw, s + 8, 4))
+                s += 12
+            if size == 0 or size % group:
+                return c
+            done = 0
+            while done < shuffled:
+                n = min(size, shuffled - done)
+                if lz4:
+                    if end - s < 4:
+                        return c
+                    length = np.intp(_big_endian(raw, s, 4))
+                    s += 4
+                    if length > end - s:
+                        return c
+                    if not _lz4_block(raw, s, s + length, bits, 0, n, len(bits)):
+                        return c
+                else:
+                    length = n
+                    if length > end - s:
+                        return c
+                    _copy(raw, s, bits, 0, n)
+                s += length
+                row = n // group
+                for k in range(0, row - 15, 16):
+                    _untranspose(bits, k, out, t + k * group, row, itemsize)
+                if row % 16:
+                    k = row // 16 * 16
+                    _untranspose(bits, k, spare, 0, row, itemsize)
+                    _copy(spare, 0, out, t + k * group, n - k * group)
+                t += n
+                done += n
+            rest = nbytes - shuffled  # up to seven elements
+            if rest != end - s:
+                return c
+            _copy(raw, s, out, t, rest)
+        return -1
+
+    return kernel
+
+
+_BITSHUFFLE = {itemsize: _bitshuffle_kernel(itemsize) for itemsize in (1, 2, 4, 8)}
+
+
+def unpack_bitshuffle(
+    raw: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.int64],
+    nbytes: int,
+    itemsize: int,
+    *,
+    lz4: bool,
+    block: int = 0,
+) -> int:
+    """Decode chunks of the HDF5 filter "bitshuffle", with or without its LZ4 compression.
+
+    Parameters
+    ----------
+    raw : ndarray of uint8
+        Holds chunk i in ``raw[starts[i]:starts[i] + lengths[i]]``.
+    out : ndarray of uint8
+        Chunk i is decoded to ``out[places[i]:places[i] + nbytes]``.
+    nbytes : int
+        Bytes of a decoded chunk.
+    itemsize : {1, 2, 4, 8}
+        Bytes of an element.
+    lz4 : bool
+        Whether the bits are compressed as well.
+    block : int
+        Bytes shuffled together; with LZ4 every chunk says it itself.
+
+    Returns
+    -------
+    int
+        The first chunk that is damaged, -1 if none is. Nothing outside of the places of the
+        chunks is written, whatever the chunks hold.
+    """
+    _check_places(raw, starts, lengths, out, places, nbytes)
+    bits = np.empty(nbytes + 2 * _NEAR, np.uint8)
+    spare = np.empty(128 * itemsize, np.uint8)
+    kernel = _BITSHUFFLE[itemsize]
+    return int(kernel(raw, starts, lengths, out, places, nbytes, block, lz4, bits, spare))
+
+
+def unpack_lz4(
+    raw: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.int64],
+    nbytes: int,
+) -> int:
+    """Decode chunks of the HDF5 filter "LZ4"; parameters and result as `unpack_bitshuffle`."""
+    _check_places(raw, starts, lengths, out, places, nbytes)
+    return int(_lz4(raw, starts, lengths, out, places, nbytes))
+
+
+def _check_places(
+    raw: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.int64],
+    nbytes: int,
+) -> None:
+    if not len(starts):
+        return
+    if not len(starts) == len(lengths) == len(places):
+        raise ValueError("starts, lengths and places must have the same length")
+    if min(starts.min(), lengths.min(), places.min(), nbytes) < 0:
+        raise ValueError("starts, lengths and places must not be negative")
+    if (starts + lengths).max() > len(raw) or int(places.max()) + nbytes > len(out):
+        raise ValueError("chunks lie outside of the arrays")
+
+
+@_jit
+def _unshuffle2(raw, out):
+    n = len(out)
+    first, second = raw[:n], raw[n : 2 * n]
+    for i in range(n):
+        out[i] = np.uint16(first[i]) | np.uint16(second[i]) << np.uint16(8)
+
+
+@_jit
+def _unshuffle4(raw, out):
+    n = len(out)
+    b0, b1, b2, b3 = raw[:n], raw[n : 2 * n], raw[2 * n : 3 * n], raw[3 * n : 4 * n]
+    for i in range(n):
+        low = np.uint32(b0[i]) | np.uint32(b1[i]) << np.uint32(8)
+        high = np.uint32(b2[i]) | np.uint32(b3[i]) << np.uint32(8)
+        out[i] = low | high << np.uint32(16)
+
+
+def unshuffle(raw: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], itemsize: int) -> None:
+    """Undo the HDF5 filter "shuffle": first bytes of all elements, then second bytes of all.
+
+    What does not make a whole element follows as it is.
+    """
+    count = len(out) // itemsize
+    whole = count * itemsize
+    kernels = {2: (_unshuffle2, np.uint16), 4: (_unshuffle4, np.uint32)}
+    if itemsize in kernels and out.ctypes.data % itemsize == 0:
+        kernel, kind = kernels[itemsize]
+        kernel(raw[:whole], out[:whole].view(kind))
+    else:
+        out[:whole].reshape(count, itemsize)[...] = raw[:whole].reshape(itemsize, count).T
+    out[whole:] = raw[whole:]
+
+
+# ---------------------------------------------------------------- sparse frames
+
+
+@_jit
+def _scatter(bounds, pixels, values, places, out, width, size, row, column, whole):
+    # whole: a number that changes by being stored does not fit
+    rows, columns = out.shape[1], out.shape[2]
+    for f in range(len(places)):
+        frame = out[places[f]]
+        frame[:] = 0
+        for k in range(bounds[f], bounds[f + 1]):
+            p = pixels[k]
+            if p < 0 or p >= size:
+                return 2 * f
+            r = p // width if size > width else 0
+            c = p - r * width - column
+            r -= row
+            if 0 <= r < rows and 0 <= c < columns:
+                total = frame[r, c] + values[k]
+                frame[r, c] = total
+                if whole and frame[r, c] != total:
+                    return 2 * f + 1
+    return -1
+
+
+def scatter(
+    bounds: npt.NDArray[np.int64],
+    pixels: npt.NDArray[np.int64],
+    values: npt.NDArray[Any],
+    places: npt.NDArray[np.int64],
+    out: npt.NDArray[Any],
+    shape: tuple[int, int],
+    corner: tuple[int, int] = (0, 0),
+) -> tuple[int, bool] | None:
+    """Fill frames with zeros, and add the values of single pixels.
+
+    Parameters
+    ----------
+    bounds, pixels, values : ndarray
+        Frame i has ``values[bounds[i]:bounds[i + 1]]`` at the places `pixels` of the flat frame.
+    places : ndarray of int64
+        Frame i is ``out[places[i]]``.
+    out : ndarray, shape (frames, rows, columns)
+        A region of each frame, in the type of `values`.
+    shape : (int, int)
+        Rows and columns of a whole frame.
+    corner : (int, int)
+        Row and column of a frame at which the region begins.
+
+    Returns
+    -------
+    (int, bool) or None
+        The first frame that cannot be filled, and whether that is because a sum is too large for
+        the type; otherwise because a pixel lies outside of the frame.
+    """
+    if len(bounds) != len(places) + 1 or len(pixels) != len(values):
+        raise ValueError("bounds, places, pixels and values contradict each other")
+    if len(places) and not (bounds.min() >= 0 and bounds.max() <= len(pixels)):
+        raise ValueError("bounds lie outside of the pixels")
+    if len(places) and not (places.min() >= 0 and places.max() < len(out)):
+        raise ValueError("places lie outside of the output")
+    if out.dtype == np.float16:  # unknown to numba
+        wide = np.empty((len(places), *out.shape[1:]), np.float32)
+        order = np.arange(len(places))
+        bad = scatter(bounds, pixels, values.astype(np.float32), order, wide, shape, corner)
+        out[places] = wide
+        return bad
+    width, size = shape[1], shape[0] * shape[1]
+    whole = out.dtype.kind in "iu"
+    code = _scatter(bounds, pixels, values, places, out, width, size, *corner, whole)
+    return None if code < 0 else (int(code) // 2, bool(code % 2))
+
+
+# ---------------------------------------------------------------- the directory of a zip archive
+
+
+@_jit
+def _little(raw, at, n):
+    value = 0
+    for i in range(n):
+        value |= np.int64(raw[at + i]) << (8 * i)
+    return value
+
+
+@_jit
+def _zip_members(raw, words, lengths, table):
+    at = 0
+    for i in range(len(table)):
+        if at + 46 > len(raw) or _little(raw, at, 4) != 0x02014B50:
+            return i
+        name_at, n, extra = at + 46, _little(raw, at + 28, 2), _little(raw, at + 30, 2)
+        end = name_at + n + extra + _little(raw, at + 32, 2)
+        if end > len(raw):
+            return i
+        row = table[i]
+        row[0], row[1] = name_at, n
+        row[4], row[5] = _little(raw, at + 8, 2), _little(raw, at + 10, 2)
+        row[6] = _little(raw, at + 16, 4)
+        row[7], row[8] = _little(raw, at + 20, 4), _little(raw, at + 24, 4)
+        row[9] = _little(raw, at + 42, 4)
+        # what does not fit into 32 bits is in the extra field 1, in this order
+        here, stop = name_at + n, name_at + n + extra
+        while here + 4 <= stop:
+            kind, left = _little(raw, here, 2), min(_little(raw, here + 2, 2), stop - here - 4)
+            here += 4
+            if kind == 1:
+                part = here
+                for field in (8, 7, 9):
+                    if row[field] == 0xFFFFFFFF and part + 8 <= here + left:
+                        row[field] = _little(raw, part, 8)
+                        part += 8
+            here += left
+        # a number without leading zeros, and one of the words
+        digits, number = 0, np.int64(0)
+        while digits < min(n, 18) and 48 <= raw[name_at + digits] <= 57:
+            number = number * 10 + np.int64(raw[name_at + digits]) - 48
+            digits += 1
+        row[2] = row[3] = -1
+        if digits and not (raw[name_at] == 48 and digits > 1):
+            for w in range(len(words)):
+                if n == digits + lengths[w]:
+                    same = True
+                    for j in range(lengths[w]):
+                        same &= raw[name_at + digits + j] == words[w, j]
+                    if same:
+                        row[2], row[3] = w, number
+        at = end
+    return -1
+
+
+def zip_members(
+    raw: npt.NDArray[np.uint8], words: tuple[bytes, ...], table: npt.NDArray[np.int64]
+) -> int:
+    """Parse the central directory of a zip archive; see `rsciio_tem.archives.MEMBER`.
+
+    Parameters
+    ----------
+    raw : ndarray of uint8
+        The directory.
+    words : tuple of bytes
+        What follows the number in the names of numbered members.
+    table : ndarray of int64, shape (members, 10)
+        Is filled.
+
+    Returns
+    -------
+    int
+        The first member that is damaged, -1 if none is.
+    """
+    lengths = np.array([len(word) for word in words])
+    letters = np.zeros((len(words), int(lengths.max())), np.uint8)
+    for i, word in enumerate(words):
+        letters[i, : len(word)] = np.frombuffer(word, np.uint8)
+    return int(_zip_members(raw, letters, lengths, table))
+
+
+# ---------------------------------------------------------------- sums
+#
+# A 64-bit word holds several small pixels, which are added in lanes of twice their width; before
+# a lane can overflow it is emptied. (numba would widen every single pixel to 64 bits.)
+
+_LANES8, _LANES16 = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+_LOW32 = np.uint64(0xFFFFFFFF)
+
+
+@_jit
+def _frame_sums1(words, out):
+    for f in range(len(words)):
+        frame, total = words[f], np.uint64(0)
+        for first in range(0, len(frame), 128):  # 128 * 2 * 255 < 2**16
+            lanes = np.uint64(0)
+            for i in range(first, min(first + 128, len(frame))):
+                lanes += (frame[i] & _LANES8) + ((frame[i] >> np.uint64(8)) & _LANES8)
+            lanes = (lanes & _LANES16) + ((lanes >> np.uint64(16)) & _LANES16)
+            total += (lanes & _LOW32) + (lanes >> np.uint64(32))
+        out[f] = total
+
+
+@_jit
+def _frame_sums2(words, out):
+    for f in range(len(words)):
+        frame, total = words[f], np.uint64(0)
+        for first in range(0, len(frame), 16384):  # 16384 * 2 * 65535 < 2**32
+            lanes = np.uint64(0)
+            for i in range(first, min(first + 16384, len(frame))):
+                lanes += (frame[i] & _LANES16) + ((frame[i] >> np.uint64(16)) & _LANES16)
+            total += (lanes & _LOW32) + (lanes >> np.uint64(32))
+        out[f] = total
+
+
+@_jit
+def _frame_sums4(words, out):
+    for f in range(len(words)):
+        frame, total = words[f], np.uint64(0)
+        for i in range(len(frame)):
+            total += (frame[i] & _LOW32) + (frame[i] >> np.uint64(32))
+        out[f] = total
+
+
+def frame_sums(block: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """Sum each frame of a C-contiguous block of shape (frames, pixels); exact for integers."""
+    kernel = {"b1": _frame_sums1, "u1": _frame_sums1, "u2": _frame_sums2, "u4": _frame_sums4}.get(
+        block.dtype.str[1:]
+    )
+    if kernel is None or block.strides[0] % 8 or block.ctypes.data % 8 or not block.dtype.isnative:
+        np.sum(block, axis=1, dtype=out.dtype, out=out)
+    else:
+        kernel(block.view(np.uint64), out)
+
+
+@_jit
+def _add_frames(block, totals):
+    for f in range(len(block)):
+        frame = block[f]
+        for i in range(len(frame)):
+            totals[i] += frame[i]
+
+
+@_jit
+def _add_squares(block, totals):
+    for f in range(len(block)):
+        frame = block[f]
+        for i in range(len(frame)):
+            x = np.uint64(frame[i])
+            totals[i] += x * x
+
+
+def add_frames(block: npt.NDArray[Any], totals: npt.NDArray[Any]) -> None:
+    """Add the frames of a block of shape (frames, pixels) to `totals`, one after the other.
+
+    `totals` must have room for the sum.
+    """
+    _add_frames(block.view(np.uint8) if block.dtype == bool else block, totals)
+
+
+def add_squares(block: npt.NDArray[Any], totals: npt.NDArray[np.uint64]) -> None:
+    """Add the squares of unsigned pixels to `totals`."""
+    _add_squares(block.view(np.uint8) if block.dtype == bool else block, totals)
+
+
+@_jit
+def _largest(block, most):
+    for f in range(len(block)):
+        frame = block[f]
+        for i in range(len(frame)):
+            most[i] = max(most[i], frame[i])
+
+
+def largest(block: npt.NDArray[Any], most: npt.NDArray[Any]) -> None:
+    """Raise `most` to the largest pixel of the frames of a block; NaN wins."""
+    if block.dtype.kind in "ui":
+        _largest(block, most)
+    else:
+        np.maximum(most, block.max(axis=0), out=most)
+
+
+@nb.njit(nogil=True, cache=True, boundscheck=False, fastmath={"reassoc", "contract"})
+def _masked_sums(block, weights, out):
+    # A piece of the masks stays in the nearest cache while all frames of the block pass by.
+    pixels = block.shape[1]
+    for first in range(0, pixels, 2048):
+        last = min(first + 2048, pixels)
+        for f in range(len(block)):
+            piece = block[f, first:last]
+            for k in range(len(weights)):
+                weight, total = weights[k, first:last], 0.0
+                for i in range(len(piece)):
+                    total += piece[i] * weight[i]
+                out[k, f] += total
+
+
+def masked_sums(
+    block: npt.NDArray[Any], weights: npt.NDArray[np.float64], out: npt.NDArray[np.float64]
+) -> None:
+    """Add the weighted sums of the frames of (frames, pixels) to `out` of (masks, frames).
+
+    Pixels are real. The order in which they are added is always the same.
+    """
+    _masked_sums(block.view(np.uint8) if block.dtype == bool else block, weights, out)
+
+
+@_jit
+def _copy_short(source, s, target, t, count):
+    # a call of memcpy takes longer than a row of a few pixels
+    if count > 64:
+        _copy(source, s, target, t, count)
+        return
+    i = 0
+    while i + 8 <= count:
+        _store8(target, t + i, _load8(source, s + i))
+        i += 8
+    while i < count:
+        target[np.uintp(t + i)] = source[np.uintp(s + i)]
+        i += 1
+
+
+@_jit
+def _place_tiles(source, steps, out, strides, tiles, boxes, local, at, count):
+    # all tiles of a frame before the next one: they complete each other's cache lines
+    start = 0
+    while start < len(tiles):
+        box = tiles[start, 4]
+        stop = start + 1
+        while stop < len(tiles) and tiles[stop, 4] == box:
+            stop += 1
+        for r in range(boxes[box], boxes[box + 1]):
+            for f in range(count[r]):
+                for c in range(start, stop):
+                    s = c * steps[0] + (local[r] + f) * steps[1] + tiles[c, 0]
+                    t = (at[r] + f) * strides[0] + tiles[c, 1]
+                    for _ in range(tiles[c, 2]):
+                        _copy_short(source, s, out, t, tiles[c, 3])
+                        s += steps[2]
+                        t += strides[1]
+        start = stop
+
+
+def place_tiles(
+    source: npt.NDArray[np.uint8],
+    steps: tuple[int, int, int],
+    out: npt.NDArray[np.uint8],
+    strides: tuple[int, int],
+    tiles: npt.NDArray[np.int64],
+    boxes: npt.NDArray[np.int64],
+    runs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]],
+) -> None:
+    """Copy parts of frames from decoded chunks to the frames they belong to.
+
+    Parameters
+    ----------
+    source : ndarray of uint8
+        The chunks.
+    steps : (int, int, int)
+        Bytes from one chunk, frame and row to the next in `source`.
+    out : ndarray of uint8
+        The memory of the frames.
+    strides : (int, int)
+        Bytes from one frame and row to the next in `out`.
+    tiles : ndarray of int64, shape (chunks, 5)
+        First wanted byte in the frames of a chunk, where it goes in a frame of `out`, number of
+        rows, bytes of a row, and the box of the scan that the chunk belongs to.
+    boxes : ndarray of int64
+        The frames of box i are in the runs ``boxes[i]:boxes[i + 1]``.
+    runs : (ndarray, ndarray, ndarray) of int64
+        Frames that follow each other: the first one's place in the chunks and in `out`, and their
+        number.
+    """
+    local, at, count = runs
+    if not len(tiles):
+        return
+    last = [max(0, int((values + count).max()) - 1) for values in (local, at)]
+    rows, length = tiles[:, 2] - 1, tiles[:, 3]
+    ends = (
+        (len(tiles) - 1) * steps[0]
+        + last[0] * steps[1]
+        + int((tiles[:, 0] + rows * steps[2] + length).max()),
+        last[1] * strides[0] + int((tiles[:, 1] + rows * strides[1] + length).max()),
+    )
+    if ends[0] > len(source) or ends[1] > len(out) or min(local.min(), at.min(), tiles.min()) < 0:
+        raise ValueError("tiles lie outside of the arrays")
+    _place_tiles(source, steps, out, strides, tiles, boxes, local, at, count)

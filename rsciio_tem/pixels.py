@@ -25,7 +25,8 @@ Region = tuple[slice, ...]
 #: How pixels lie in bytes. "plain": one numpy element per pixel. "medipix1/6/12/24": Merlin's RAW
 #: words, 64-bit big-endian groups with the lowest-numbered pixel in the least significant bits.
 #: "bits" and "u12": packed pixels without padding, least significant first ("-le") or most
-#: significant first ("-be").
+#: significant first ("-be"). "u4-rows": two pixels per byte, the first in the low half, each row
+#: from a new byte on. "complex-i2": real and imaginary part as 16-bit integers.
 Packing = Literal[
     "plain",
     "medipix1",
@@ -36,6 +37,8 @@ Packing = Literal[
     "bits-be",
     "u12-le",
     "u12-be",
+    "u4-rows",
+    "complex-i2",
 ]
 
 #: bits per stored pixel of each packing that is not plain
@@ -48,6 +51,8 @@ _BITS: dict[str, int] = {
     "bits-be": 1,
     "u12-le": 12,
     "u12-be": 12,
+    "u4-rows": 4,
+    "complex-i2": 32,
 }
 
 
@@ -111,6 +116,8 @@ class Pixels:
         Return values in the machine's byte order; otherwise in that of the file.
     shift : int
         Unused low bits of a stored value; the others are moved down by as many.
+    repeat : int
+        Rows of the decoded frame that each stored row makes: it was binned along columns.
     """
 
     shape: tuple[int, ...]
@@ -122,10 +129,12 @@ class Pixels:
     flip_y: bool = False
     native: bool = True
     shift: int = 0
+    repeat: int = 1
 
     def __post_init__(self) -> None:
         if not self.tiles:
-            object.__setattr__(self, "stored_shape", self.shape)
+            rows = self.shape[:1] if self.repeat == 1 else (self.shape[0] // self.repeat,)
+            object.__setattr__(self, "stored_shape", (*rows, *self.shape[1:]))
             object.__setattr__(self, "tile_shape", self.shape[-2:])
         if self.stored_pixels * self.stored_bits % 8:
             raise ValueError(
@@ -149,7 +158,10 @@ class Pixels:
 
     @cached_property
     def stored_pixels(self) -> int:
-        """Number of pixels in the file per frame."""
+        """Number of pixels in the file per frame, padding of the rows included."""
+        if self.packing == "u4-rows":
+            *rows, columns = self.stored_shape
+            return math.prod(rows) * (columns + columns % 2)
         return math.prod(self.stored_shape)
 
     @cached_property
@@ -161,7 +173,9 @@ class Pixels:
     def _row_bytes(self) -> int:
         """Bytes of one stored row, or 0 where rows cannot be read one by one."""
         row_pixels = math.prod(self.stored_shape[1:])
-        if self.packing in ("plain", "medipix6", "medipix12") or (
+        if self.packing == "u4-rows":
+            return self.nbytes // self.stored_shape[0]
+        if self.packing in ("plain", "medipix6", "medipix12", "complex-i2") or (
             self.packing == "medipix1" and row_pixels % 64 == 0
         ):
             return row_pixels * self.stored_bits // 8
@@ -176,7 +190,7 @@ class Pixels:
     @property
     def in_rows(self) -> bool:
         """Whether a frame is stored row by row, one element per pixel."""
-        return self.packing == "plain" and not self.tiles
+        return self.packing == "plain" and not self.tiles and self.repeat == 1
 
     def with_flip(self, flip_y: bool) -> Pixels:
         """Return the same pixels with another vertical flip."""
@@ -186,6 +200,8 @@ class Pixels:
 
     def byte_range(self, region: Region) -> tuple[int, int]:
         """Return the first byte and the number of bytes of a stored frame that `region` needs."""
+        if self.repeat > 1:
+            return self._single.byte_range(self._of_single(region))
         if not self._row_bytes:
             return 0, self.nbytes
         spans = [
@@ -198,6 +214,16 @@ class Pixels:
             return 0, 0
         first, last = min(a for a, _ in spans), max(b for _, b in spans)
         return first * self._row_bytes, (last - first) * self._row_bytes
+
+    @cached_property
+    def _single(self) -> Pixels:
+        """The same pixels with each row once."""
+        return replace(self, shape=(self.shape[0] // self.repeat, *self.shape[1:]), repeat=1)
+
+    def _of_single(self, region: Region) -> Region:
+        """Return the region of `_single` that `region` is made of."""
+        rows, *others = region
+        return slice(rows.start // self.repeat, -(-rows.stop // self.repeat)), *others
 
     @property
     def _chips(self) -> tuple[Tile, ...]:
@@ -241,12 +267,17 @@ class Pixels:
             The part of the frame that is wanted; the whole frame by default.
         """
         region = region or full_region(self.shape)
+        if self.repeat > 1:
+            self._decode_repeated(raw, out, region)
+            return
         if self.in_rows:
             self._decode_plain(raw, out, region)
         elif self.packing.startswith(("bits", "u12")):
             frames = self._unpack_stream(raw[:, : self.nbytes])
             frames = frames.reshape(len(raw), *self.shape)
             out[...] = (frames[:, ::-1] if self.flip_y else frames)[(slice(None), *region)]
+        elif self.packing in ("u4-rows", "complex-i2"):
+            self._decode_rows(raw, out, region)
         else:
             self._decode_chips(raw, out, region)
         if self.shift:
@@ -266,6 +297,42 @@ class Pixels:
         out = np.empty((len(raw), self.stored_pixels), np.uint16)
         kernels.unpack_u12(np.ascontiguousarray(raw), out, self.packing == "u12-be")
         return out
+
+    def _decode_rows(
+        self, raw: npt.NDArray[np.uint8], out: npt.NDArray[Any], region: Region
+    ) -> None:
+        """Unpack pixels that share a byte with a neighbour, or take two numbers each."""
+        rows, columns = region
+        size = self._row_bytes
+        stored = raw[:, : self.byte_range(region)[1]].reshape(
+            len(raw), rows.stop - rows.start, size
+        )
+        if self.flip_y:
+            stored = stored[:, ::-1]
+        if self.packing == "u4-rows":
+            values = np.empty((*stored.shape[:2], 2 * size), np.uint8)
+            np.bitwise_and(stored, 15, out=values[..., ::2])
+            np.right_shift(stored, 4, out=values[..., 1::2])
+            out[...] = values[..., columns]
+        else:
+            parts = stored.view(np.dtype(np.int16).newbyteorder(self.stored.byteorder))
+            wanted = parts[..., 2 * columns.start : 2 * columns.stop]
+            out[...] = wanted.astype(np.float32, "C").view(np.complex64)
+
+    def _decode_repeated(
+        self, raw: npt.NDArray[np.uint8], out: npt.NDArray[Any], region: Region
+    ) -> None:
+        n, rows, inner = self.repeat, region[0], self._of_single(region)
+        if rows.start % n == 0 and rows.stop % n == 0:
+            first = out[:, ::n]
+            self._single.decode(raw, first, inner)
+            for i in range(1, n):
+                out[:, i::n] = first
+            return
+        values = np.empty((len(raw), *(s.stop - s.start for s in inner)), self.dtype)
+        self._single.decode(raw, values, inner)
+        begin = rows.start - n * inner[0].start
+        out[...] = values.repeat(n, axis=1)[:, begin : begin + rows.stop - rows.start]
 
     def _decode_plain(
         self, raw: npt.NDArray[np.uint8], out: npt.NDArray[Any], region: Region

@@ -14,16 +14,16 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import __version__
+from rsciio_tem import __version__, omega
 from rsciio_tem.backends import backend_name
 from rsciio_tem.corrections import Corrected, Corrections, Repair, as_frame, as_mask
 from rsciio_tem.errors import FormatError, NotEnoughMemory, Unsupported, warn
-from rsciio_tem.frames import Frames, FrameTable, Mosaic
+from rsciio_tem.frames import ChunkHint, Frames, FrameTable, chunk_hint, pieces
 from rsciio_tem.pixels import Pixels, Region
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import Flyback, Missing, Scan, ScanRequest
@@ -33,8 +33,11 @@ __all__ = [
     "CommonOptions",
     "LazyFrames",
     "ReadOptions",
+    "SparseKind",
     "arrange",
     "default_chunks",
+    "lazy_source",
+    "picked",
     "read",
     "threads",
 ]
@@ -42,6 +45,10 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 
 MiB = 1 << 20
+
+#: What ``sparse=`` of a reader asks for: dense arrays, ``sparse.COO`` with the shape of the signal,
+#: or a ``scipy.sparse.csr_array`` with a row for each scan position and a column for each pixel.
+SparseKind = Literal[False, True, "scipy"]
 
 
 class CommonOptions(TypedDict, total=False):
@@ -83,11 +90,13 @@ _FOREIGN = {
     "scan_size": "nav_shape (array order: y, x)",
     "scan_shape": "nav_shape (array order: y, x)",
     "detector_size": "sig_shape",
+    "force_c_order": "data_order='frames'",
     "scan_start_frame": "first_frame",
     "flip": "flip_y",
     "backend": "io_backend",
     "roi_mask": "roi",
     "incomplete": "missing",
+    "enable_offset_correction": "corrections (False: values as recorded)",
 }
 
 
@@ -246,11 +255,11 @@ class LazyFrames:
         key = (*key, *(slice(None),) * (self.ndim - len(key)))
         if len(key) > self.ndim:
             raise IndexError(f"too many indices: {len(key)} for {self.ndim} dimensions")
-        chosen = [_picked(k, n) for k, n in zip(key, self.shape, strict=True)]
+        chosen = [picked(k, n) for k, n in zip(key, self.shape, strict=True)]
         n_nav = len(self.nav_shape)
         nav, sig = chosen[:n_nav], chosen[n_nav:]
         region: Region = tuple(slice(min(c), max(c) + 1) if len(c) else slice(0, 0) for c in sig)
-        frames = self.frames[self._positions(nav)]
+        frames = self.frames[self.positions(nav)]
         shape = (len(frames), *(s.stop - s.start for s in region))
         out = np.empty(shape, self.frames.dtype)
         frames.load(out, region)
@@ -279,7 +288,7 @@ class LazyFrames:
             values[blanks] = self.fill
         return values
 
-    def _positions(self, nav: list[range | npt.NDArray[np.int64]]) -> slice | npt.NDArray[np.int64]:
+    def positions(self, nav: list[range | npt.NDArray[np.int64]]) -> slice | npt.NDArray[np.int64]:
         """Flat scan positions of a grid of indices; a slice where they follow each other."""
         if not nav:
             return slice(0, 1)
@@ -298,7 +307,7 @@ class LazyFrames:
         return flat.reshape(-1)
 
 
-def _picked(key: Any, size: int) -> range | npt.NDArray[np.int64]:
+def picked(key: Any, size: int) -> range | npt.NDArray[np.int64]:
     """Return the indices that one part of a key picks from an axis of `size`."""
     if isinstance(key, slice):
         return range(*key.indices(size))
@@ -313,44 +322,77 @@ def _picked(key: Any, size: int) -> range | npt.NDArray[np.int64]:
 
 
 def default_chunks(
-    nav_shape: tuple[int, ...], frame_shape: tuple[int, ...], itemsize: int
+    nav_shape: tuple[int, ...],
+    frame_shape: tuple[int, ...],
+    itemsize: int,
+    hint: ChunkHint | None = None,
 ) -> tuple[int, ...]:
     """Choose chunks of whole frames that are one contiguous byte range each.
 
     Whole fast-scan rows, as many of them as make about 64 MiB; less where that would leave fewer
-    than four chunks per processor, but not below 16 MiB.
+    than four chunks per processor, but not below 16 MiB. Where frames are stored in blocks (see
+    `ChunkHint`), chunks are multiples of them; and where blocks with whole frames would be too
+    large, such as when frames are stored pixel by pixel, chunks are parts of the frames.
     """
+    block = (1,) * len(nav_shape) if hint is None else hint.nav_block(nav_shape)
+    block = tuple(max(1, min(n, k)) for n, k in zip(nav_shape, block, strict=True))
     frame_bytes = max(1, math.prod(frame_shape) * itemsize)
     total = frame_bytes * math.prod(nav_shape)
     target = min(64 * MiB, max(16 * MiB, total // (4 * threads())))
-    chunks: list[int] = []
-    size, full = frame_bytes, True
-    for i, n in enumerate(reversed(nav_shape)):
+    size = frame_bytes * math.prod(block)
+    most = target if block == nav_shape else 256 * MiB
+    if hint is not None and hint.sig != frame_shape and size > most:
+        order = hint.sig_order or range(len(frame_shape))
+        grid = [-(-frame_shape[i] // hint.sig[i]) for i in order]
+        blocks = _grouped(grid, math.prod(block) * math.prod(hint.sig) * itemsize, target)
+        part = dict(zip(order, blocks, strict=True))
+        return (*block, *(min(n, part[i] * hint.sig[i]) for i, n in enumerate(frame_shape)))
+    grid = [-(-n // k) for n, k in zip(nav_shape, block, strict=True)]
+    blocks = _grouped(grid, size, target)
+    nav = (min(n, b * k) for n, b, k in zip(nav_shape, blocks, block, strict=True))
+    return (*nav, *frame_shape)
+
+
+def _grouped(counts: list[int], size: int, target: int) -> list[int]:
+    """Choose how many pieces of `size` bytes, along each axis, make about `target` bytes."""
+    result: list[int] = []
+    full = True
+    for i, n in enumerate(reversed(counts)):
         if not full:
-            chunks.append(1)
+            result.append(1)
             continue
-        limit = 256 * MiB if i == 0 and len(nav_shape) > 1 else target
+        limit = 256 * MiB if i == 0 and len(counts) > 1 else target
         if size * n <= limit:
             k = n
         else:
             k = max(1, target // size)
             k = -(-n // -(-n // k))  # equal pieces
             full = False
-        chunks.append(k)
+        result.append(k)
         size *= k
-    return (*reversed(chunks), *frame_shape)
+    return result[::-1]
 
 
-def _lazy(source: LazyFrames, chunks: Any) -> Any:
+def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
     import dask.array as da
     from dask.array.core import normalize_chunks
 
     automatic = isinstance(chunks, str) and chunks == "auto"
     if automatic:
-        chunks = default_chunks(source.nav_shape, source.frames.frame_shape, source.dtype.itemsize)
+        chunks = default_chunks(
+            source.nav_shape,
+            source.frames.frame_shape,
+            source.dtype.itemsize,
+            chunk_hint(source.frames),
+        )
     elif isinstance(chunks, tuple) and len(chunks) == len(source.nav_shape) != source.ndim:
         chunks = (*chunks, *source.frames.frame_shape)
     chunks = normalize_chunks(chunks, shape=source.shape, dtype=source.dtype)
+    if sparse:
+        from rsciio_tem.sparse import LazyCoo, empty_coo
+
+        meta = empty_coo(source.ndim, source.dtype)
+        return da.from_array(LazyCoo(source), chunks=chunks, name=False, asarray=False, meta=meta)
     frames: Any = source.frames
     if hasattr(frames, "lazy"):  # a dask array already: no task may compute another graph
         if frames.dtype != source.dtype:
@@ -360,7 +402,8 @@ def _lazy(source: LazyFrames, chunks: Any) -> Any:
             frames = replace(frames, array=cast, fill=source.fill)
         data = frames.lazy().reshape(source.shape)
         return data if automatic else data.rechunk(chunks)
-    if any(len(c) > 1 for c in chunks[len(source.nav_shape) :]):
+    split = any(len(c) > 1 for c in chunks[len(source.nav_shape) :])
+    if split and chunk_hint(frames) is None:
         _logger.info("%s: chunks split the frames; whole frames are read faster", source.path)
     return da.from_array(
         source,
@@ -369,6 +412,16 @@ def _lazy(source: LazyFrames, chunks: Any) -> Any:
         # dask fuses slices into the read only with its default getter (asarray, fancy)
         meta=np.empty((0,) * source.ndim, source.dtype),
     )
+
+
+def lazy_source(data: Any) -> LazyFrames | None:
+    """Return the frames behind a lazy array as a reader returned it; None for any other array."""
+    layers = getattr(getattr(data, "dask", None), "layers", {})
+    for value in dict(layers.get(f"original-{getattr(data, 'name', '')}", {})).values():
+        value = getattr(value, "value", value)
+        if isinstance(value, LazyFrames):
+            return value
+    return None
 
 
 # ---------------------------------------------------------------- eager
@@ -386,29 +439,29 @@ def _load(source: LazyFrames) -> npt.NDArray[Any]:
     frames = source.frames
     shape = frames.frame_shape
     out = np.empty((len(frames), *shape), source.dtype)
-    frame_bytes = max(1, math.prod(shape) * source.dtype.itemsize)
-    piece = max(1, 16 * MiB // frame_bytes)
     cast = source.dtype != frames.dtype
 
-    def fill(first: int) -> None:
-        part = frames[first : first + piece]
-        target = out[first : first + piece]
+    def fill(piece: tuple[slice, Region | None]) -> None:
+        chosen, region = piece
+        part, target = frames[chosen], out[chosen]
+        if region is not None:
+            target = target[(slice(None), *region)]
         if not cast:
-            part.load(target)
+            part.load(target, region)
             return
         values = np.empty(target.shape, frames.dtype)
-        part.load(values)
+        part.load(values, region)
         target[...] = source.cast(values, part)
 
-    starts = range(0, len(frames), piece)
-    workers = min(threads(), len(starts))
+    todo = pieces(frames, 16 * MiB)
+    workers = min(threads(), len(todo))
     if workers > 1:
         with ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(fill, starts):
+            for _ in pool.map(fill, todo):
                 pass
     else:
-        for first in starts:
-            fill(first)
+        for piece in todo:
+            fill(piece)
     return out.reshape(source.shape)
 
 
@@ -522,6 +575,7 @@ def read(
     first_frame: int | None = None,
     last_frame: int | None = None,
     options: Mapping[str, Any] | None = None,
+    sparse: SparseKind = False,
 ) -> list[dict[str, Any]]:
     """Load a recording.
 
@@ -542,6 +596,8 @@ def read(
         Slice bounds on the stored frames.
     options : ReadOptions
         Everything else, see ``docs/parameters.md``.
+    sparse : {False, True, "scipy"}
+        Return sparse arrays, see `rsciio_tem.sparse.SparseKind`.
 
     Returns
     -------
@@ -559,6 +615,8 @@ def read(
     _checked(options, recording.path)
     if mmap_mode not in (None, "r", "c"):
         raise ValueError(f"mmap_mode={mmap_mode!r}: files are never written; pass 'r' or 'c'")
+    if sparse not in get_args(SparseKind):
+        raise ValueError(f"sparse={sparse!r} is none of False, True, 'scipy'")
     for problem in recording.problems:
         if problem.severity == "info":
             _logger.info("%s: %s", recording.path, problem)
@@ -576,7 +634,13 @@ def read(
 
     data: Any = None
     if lazy:
-        data = _lazy(source, chunks)
+        if sparse == "scipy":
+            raise ValueError("sparse='scipy' is not lazy; pass sparse=True, or lazy=False")
+        data = _lazy(source, chunks, bool(sparse))
+    elif sparse:
+        from rsciio_tem.sparse import sparse_array
+
+        data = sparse_array(source, sparse)
     else:
         frames = source.frames
         same = source.dtype == frames.dtype
@@ -587,13 +651,15 @@ def read(
             _guard(source, recording)
             data = _load(source)
 
+    angles = _angles(recording, arranged)
     return [
         {
             "data": data,
-            "axes": _axes(recording, scan, source, roi_index is not None),
+            "axes": _axes(recording, scan, source, roi_index is not None, angles),
             "metadata": recording.metadata,
             "original_metadata": {
                 **recording.original_metadata,
+                **({} if angles is None else omega.described(angles)),
                 "rsciio_tem": _provenance(recording, arranged),
             },
         }
@@ -629,10 +695,11 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
 
 def _flip_of(frames: Frames) -> bool | None:
     """Whether frames are shown upside down, None if they cannot be."""
-    if isinstance(frames, Mosaic):
-        return frames.flip_y
     pixels = getattr(frames, "pixels", None)
-    return pixels.flip_y if isinstance(pixels, Pixels) else None
+    if isinstance(pixels, Pixels):
+        return pixels.flip_y
+    flip_y = getattr(frames, "flip_y", None)  # frames that are put together or unpacked
+    return flip_y if isinstance(flip_y, bool) else None
 
 
 def _corrections(
@@ -651,8 +718,9 @@ def _corrections(
         gain=as_frame(options.get("gain"), "gain", path),
         excluded=as_mask(options.get("excluded_pixels"), frames.frame_shape, path),
     )
+    dark = own.dark if given.dark is None else given.dark
     return Corrections(
-        dark=own.dark if given.dark is None else given.dark,
+        dark=None if dark is None else np.asarray(dark),  # perhaps only now computed
         gain=own.gain if given.gain is None else given.gain,
         excluded=own.excluded if given.excluded is None else given.excluded,
         repair=options.get("repair", own.repair),
@@ -700,7 +768,29 @@ def _selected(
     return scan.index[flat], flat
 
 
-def _axes(recording: Recording, scan: Scan, source: LazyFrames, flat: bool) -> list[dict[str, Any]]:
+def _angles(recording: Recording, arranged: Arranged) -> npt.NDArray[np.float64] | None:
+    """Return the angles of the frames of a rotation series that are returned; NaN for blanks."""
+    rows, scan = recording.omega, arranged.scan
+    if rows is None:
+        return None
+    if (flat := arranged.roi_index) is not None:
+        index = scan.index.start + flat if isinstance(scan.index, slice) else scan.index[flat]
+    else:
+        index = scan.index
+    if isinstance(index, slice):
+        return rows[index]
+    chosen: npt.NDArray[np.float64] = rows[index]
+    chosen[index < 0] = np.nan
+    return chosen
+
+
+def _axes(
+    recording: Recording,
+    scan: Scan,
+    source: LazyFrames,
+    flat: bool,
+    angles: npt.NDArray[np.float64] | None = None,
+) -> list[dict[str, Any]]:
     n_nav = len(source.nav_shape)
     known = [Axis()] * n_nav
     if not flat:
@@ -713,6 +803,10 @@ def _axes(recording: Recording, scan: Scan, source: LazyFrames, flat: bool) -> l
             counts, axis = scan.counts or {}, recording.stack_axis
             first = counts["first"] + counts["skipped_start"] - counts["inserted_start"]
             known[0] = replace(axis, offset=axis.offset + first * axis.scale)
+    if angles is not None and n_nav == 1:
+        known[0], warning = omega.axis_of(angles)
+        if warning and not flat:
+            warn(recording.path, warning)
     axes = [*known, *recording.signal_axes]
     if len(axes) != source.ndim:  # sig_shape changed the number of frame axes
         axes = [*known, *([Axis()] * (source.ndim - n_nav))]

@@ -6,6 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from rsciio_tem.corrections import Corrections
 from rsciio_tem.errors import Problem
 from rsciio_tem.frames import Frames
@@ -17,15 +20,28 @@ __all__ = ["Axis", "Recording"]
 
 @dataclass(frozen=True)
 class Axis:
-    """Calibration of one axis; the coordinate of index i is ``offset + i * scale``."""
+    """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
 
-    name: str = ""
+    If there are `values`, these are the coordinates instead: strictly rising or falling.
+    """
+
+    name: str | None = ""
     units: str | None = ""
     scale: float = 1.0
     offset: float = 0.0
+    values: npt.NDArray[np.float64] | None = field(default=None, compare=False)
 
     def to_dict(self, index: int, size: int, navigate: bool) -> dict[str, Any]:
         """Return the axis as RosettaSciIO describes one."""
+        if self.values is not None:
+            return {
+                "axis": self.values,
+                "index_in_array": index,
+                "name": self.name,
+                "navigate": navigate,
+                "size": int(size),
+                "units": self.units,
+            }
         return {
             "index_in_array": index,
             "name": self.name,
@@ -62,6 +78,9 @@ class Recording:
     stack_axis : Axis, optional
         Calibration of the one axis of frames that form no scan, for example time; counted from
         the first stored frame.
+    omega : ndarray of float64, shape (frames, 2), optional
+        Angles in degrees between which each stored frame was exposed while the sample turned; see
+        `rsciio_tem.omega`. Takes precedence over `stack_axis`.
     begin : (int, int)
         Stored frame with which a stack, and a scan, begin unless the caller gives ``sync_offset``
         or ``first_frame``; for example the one in which the shutter opened.
@@ -86,6 +105,7 @@ class Recording:
     times: Times | None = None
     corrections: Corrections | None = None
     stack_axis: Axis | None = None
+    omega: npt.NDArray[np.float64] | None = None
     begin: tuple[int, int] = (0, 0)
     layers: int = 1
     layer_axis: Axis = Axis("layer")

@@ -44,6 +44,8 @@ class Format:
         RosettaSciIO's module that also claims the suffixes, if there is one.
     takeover : bool
         Whether ``hs.load`` uses this reader instead of RosettaSciIO's unless told otherwise.
+    writes : tuple of str
+        Suffixes of the files that ``convert`` makes in this format.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Format:
     suffixes: tuple[str, ...]
     owned_by: str = ""
     takeover: bool = False
+    writes: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -74,6 +77,7 @@ FORMATS: dict[str, Format] = {
             ("npy", "npz"),
             owned_by="rsciio.numpy",
             takeover=True,
+            writes=("npy",),
         ),
         Format(
             "empad",
@@ -96,22 +100,91 @@ FORMATS: dict[str, Format] = {
             owned_by="rsciio.blockfile",
             takeover=True,
         ),
+        Format(
+            "ser",
+            "TIA series (.ser) with their descriptions (.emi): images, maps, spectra",
+            ("ser", "emi"),
+            owned_by="rsciio.tia",
+            takeover=True,
+        ),
+        Format(
+            "dm",
+            "Gatan DigitalMicrograph (DM3, DM4): images, stacks, 4D-STEM",
+            ("dm3", "dm4", "dm"),
+            owned_by="rsciio.digitalmicrograph",
+            takeover=True,
+        ),
         Format("k2is", "Gatan K2 IS, eight sectors of 12-bit blocks", ("gtg", "bin")),
+        Format(
+            "mrc",
+            "MRC image stacks and volumes, among them Direct Electron movies",
+            ("mrc", "mrcs", "st", "ali", "rec", "map"),
+            owned_by="rsciio.mrc",
+            takeover=True,
+        ),
         Format(
             "seq",
             "StreamPix sequences (Norpix), among them Direct Electron DE-16 and Celeritas",
             ("seq",),
         ),
-        Format("raw", "Raw binary frames, described by keywords or a side file", ("raw", "bin")),
+        Format("frms6", "pnCCD recordings (.frms6 with .hdr)", ("frms6", "hdr")),
+        Format(
+            "dectris",
+            "Dectris recordings (ARINA, EIGER, ...): master with its data files",
+            ("h5",),
+            owned_by="rsciio.arina",
+        ),
+        Format(
+            "hdf5",
+            "HDF5: any data set; EMD, py4DSTEM, Velox series, NeXus, DM5, image series",
+            ("h5", "hdf5", "emd", "nxs", "de5", "dm5", "he5"),
+            owned_by="rsciio.emd",
+        ),
+        Format(
+            "eigerstream",
+            "Captures of an Eiger's data stream in HDF5 (CHESS, hexrd)",
+            ("h5",),
+            owned_by="rsciio.arina",
+        ),
+        Format(
+            "imagefiles",
+            "Lists of images in YAML (hexrd): TIFF, and all that other readers know",
+            ("yml", "yaml"),
+        ),
+        Format("rawimage", "Raw images described in YAML (hexrd)", ("yml", "yaml")),
+        Format(
+            "framecache",
+            "Frame caches of hexrd: .npz, .fch5, .yml",
+            ("npz", "fch5", "yml", "yaml"),
+            writes=("npz", "fch5", "yml"),
+        ),
+        Format(
+            "raw_csr",
+            "Sparse recordings of LiberTEM: TOML and three binary files",
+            ("toml",),
+            writes=("toml",),
+        ),
+        Format(
+            "raw",
+            "Raw binary frames, described by keywords or a side file",
+            ("raw", "bin"),
+            writes=("raw",),
+        ),
     )
 }
 
 #: Suffixes that several formats use; one dispatcher looks at the content.
-_SHARED = ("hdr", "raw", "bin", "npz")
+_SHARED = ("hdr", "raw", "bin", "npz", "yml", "yaml", "toml")
 
 #: Suffixes that several readers of RosettaSciIO claim, so that ``hs.load`` alone cannot choose: the
-#: format of ours that shares them, and the reader that gets what is not ours.
-CONTESTED = {"xml": ("empad", "rsciio.jobinyvon")}
+#: format of ours that shares them, and the reader that gets what is not ours; none if our format
+#: itself hands on what it does not read.
+CONTESTED = {
+    "xml": ("empad", "rsciio.jobinyvon"),
+    "map": ("mrc", "rsciio.jeol"),
+    "h5": ("hdf5", ""),
+    "hdf5": ("hdf5", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -137,8 +210,11 @@ class Candidate:
 
 
 def candidates(path: str, head: bytes) -> list[Candidate]:
-    """Ask every format about a file that begins with `head`; most credible first."""
-    found = []
+    """Ask every format about a file that begins with `head`; most credible first.
+
+    Last come RosettaSciIO's readers for the suffix, with confidences below 0.5.
+    """
+    found = _upstream(path)
     for row in FORMATS.values():
         try:
             verdict = importlib.import_module(row.module).sniff(path, head)
@@ -148,6 +224,28 @@ def candidates(path: str, head: bytes) -> list[Candidate]:
         if verdict is not None:
             found.append(Candidate(row.name, *verdict))
     return sorted(found, key=lambda c: -c.confidence)
+
+
+def _upstream(path: str) -> list[Candidate]:
+    """List RosettaSciIO's readers for the suffix of a file, without those that ours replace."""
+    from rsciio import IO_PLUGINS
+
+    suffix = os.path.splitext(path)[1].lstrip(".").lower()
+    preferred = CONTESTED.get(suffix, ("", ""))[1]
+    ours = {row.owned_by for row in FORMATS.values()}
+    others = [
+        p for p in IO_PLUGINS if not str(p["api"]).startswith(_PREFIX) and p["api"] not in ours
+    ]
+    named = [p for p in others if suffix in [n.lower() for n in (p["name"], *p["name_aliases"])]]
+    listed = named or [p for p in others if suffix and suffix in p["file_extensions"]]
+    return [
+        Candidate(
+            str(plugin["api"]),
+            0.4 if len(listed) == 1 or plugin["api"] == preferred else 0.3,
+            f"RosettaSciIO's reader {plugin['name']!r} is for .{suffix}",
+        )
+        for plugin in listed
+    ]
 
 
 def formats() -> list[Format]:
@@ -215,15 +313,25 @@ def register(takeover: str = "auto") -> None:
             "rsciio_tem.dispatch",
             "TEM recordings recognised by their content",
             list(_SHARED),
-            [suffix for suffix, (name, _) in CONTESTED.items() if name in taken],
+            [
+                suffix
+                for suffix, (name, upstream) in CONTESTED.items()
+                if name in taken or (not upstream and takeover != "none")
+            ],
         )
     ]
+    theirs = {
+        suffix
+        for plugin in IO_PLUGINS
+        if not str(plugin.get("api", "")).startswith(_PREFIX)
+        for suffix in plugin["file_extensions"]
+    }
     for row in FORMATS.values():
         # Suffixes that RosettaSciIO owns are taken as aliases of the name: HyperSpy looks at
         # those first, and nobody finds the same suffix listed twice.
         own = [s for s in row.suffixes if s not in _SHARED and s not in CONTESTED]
-        aliases = own if row.owned_by and row.name in taken else []
-        listed = [] if row.owned_by else own
+        aliases = [s for s in own if s in theirs] if row.name in taken else []
+        listed = [s for s in own if s not in theirs]
         plugins.append(
             _plugin(
                 f"TEM-{row.name}",

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from rsciio_tem import files
 from rsciio_tem.errors import FormatError, warn
 
-__all__ = ["SignalFrames", "converted", "creating", "seek_runs", "start_ns"]
+__all__ = ["SignalFrames", "boxes", "converted", "creating", "seek_runs", "start_ns"]
 
 #: Bytes of frames that are computed and written at a time.
 SLAB = 64 << 20
@@ -174,6 +174,36 @@ class SignalFrames:
         result: np.dtype[Any] = np.dtype(self.data.dtype)
         return result
 
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame."""
+        return math.prod(self.frame_shape) * self.dtype.itemsize
+
+    @property
+    def chunk_frames(self) -> int:
+        """Number of frames after which a lazy array begins new chunks; 0 if it is not lazy."""
+        if not self.lazy or not self.nav_shape:
+            return 0
+        chunks = getattr(self.data, "chunks", None)
+        if chunks is None:
+            return 0
+        sizes = [max(c) for c in chunks[: len(self.nav_shape)]]
+        slowest = next((i for i, n in enumerate(sizes) if n > 1), len(sizes) - 1)
+        if slowest == len(sizes) - 1 and self.nav_shape[-1] % sizes[-1]:
+            return self.nav_shape[-1]  # so that no block holds the end of one line only
+        return int(sizes[slowest]) * math.prod(self.nav_shape[slowest + 1 :])
+
+    def block(self, first: int, last: int) -> npt.NDArray[Any]:
+        """Return frames first..last in scan order, shape (last - first, *frame_shape)."""
+        parts = []
+        for key in boxes(first, last, self.nav_shape):
+            part = self.data[key]
+            if self.lazy and hasattr(part, "compute"):
+                part = part.compute(scheduler=_scheduler())
+            part = part.todense() if hasattr(part, "todense") else np.asarray(part)
+            parts.append(part.reshape(-1, *self.frame_shape))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     def find(self, name: str, default: Any = None) -> Any:
         """Return an entry of the metadata by its dotted name."""
         node: Any = self.metadata
@@ -213,6 +243,32 @@ class SignalFrames:
                 index = numbers[key].reshape(-1)
                 yield index, np.asarray(self.data[key]).reshape(-1, *self.frame_shape)
                 bar.update(len(index))
+
+
+def _scheduler() -> str | None:
+    """Return how dask is to compute one block of many: by whom the user says, else by us."""
+    from dask.base import get_scheduler
+
+    return "synchronous" if get_scheduler() is None else None
+
+
+def boxes(first: int, last: int, shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Cover the scan positions first..last with boxes, in scan order."""
+    if not shape:
+        yield ()
+        return
+    inner = math.prod(shape[1:])
+    row, end = divmod(first, inner)[0], -(-last // inner)
+    while row < end:
+        a, b = max(first - row * inner, 0), min(last - row * inner, inner)
+        if (a, b) == (0, inner):  # whole rows, as many as there are
+            stop = last // inner
+            yield (slice(row, stop), *(slice(None),) * (len(shape) - 1))
+            row = stop
+        else:
+            for box in boxes(a, b, shape[1:]):
+                yield (slice(row, row + 1), *box)
+            row += 1
 
 
 def _pieces(chunks: Sequence[tuple[int, ...]], frame_bytes: int) -> Iterator[tuple[slice, ...]]:

@@ -26,12 +26,23 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parent))  # `writers`, also for tests in folders
 
 from writers import blo as blo_writer
+from writers import dectris as dectris_writer
+from writers import dm as dm_writer
+from writers import eigerstream as eigerstream_writer
 from writers import empad as empad_writer
+from writers import framecache as framecache_writer
+from writers import frms6 as frms6_writer
+from writers import hdf5 as hdf5_writer
+from writers import imagefiles as imagefiles_writer
 from writers import k2is as k2is_writer
 from writers import mib as mib_writer
+from writers import mrc as mrc_writer
 from writers import npy as npy_writer
 from writers import raw as raw_writer
+from writers import raw_csr as raw_csr_writer
+from writers import rawimage as rawimage_writer
 from writers import seq as seq_writer
+from writers import ser as ser_writer
 from writers import tvips as tvips_writer
 
 import rsciio_tem
@@ -811,6 +822,178 @@ TVIPS = [
 ]  # fmt: skip
 
 
+# -- MRC -----------------------------------------------------------------------------------------
+
+
+def mrc(
+    variant: str,
+    dtype: Any = "u2",
+    nav: tuple[int, ...] = (12,),
+    *,
+    mode: int | None = None,
+    sig: tuple[int, int] = (6, 10),
+    given: dict[str, Any] | None = None,
+    change: Callable[[Array], Array] = lambda frames: frames,
+    stored: int | None = None,
+    warns: str = "",
+    plain: bool = True,
+    movie: dict[str, Any] | None = None,
+    positions: list[tuple[int, int]] | None = None,
+    **written: Any,
+) -> Spec:
+    """Make an MRC sample; with `movie` a description of Direct Electron is beside it."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        shape = (stored or int(np.prod(nav)), *sig)
+        kind = np.dtype(dtype)
+        if kind.names:
+            frames = rng.integers(0, 256, (*shape, 3), np.uint8).view(kind)[..., 0]
+        elif mode == 101:
+            frames = rng.integers(0, 16, shape, np.uint8)
+        elif kind.kind == "c":
+            frames = (rng.integers(-9, 9, shape) + 1j * rng.integers(-9, 9, shape)).astype(kind)
+        elif kind.kind == "f":
+            frames = rng.normal(size=shape).astype(kind)
+        else:
+            low = 0 if kind.kind == "u" else -100
+            frames = rng.integers(low, np.iinfo(kind).max, shape).astype(kind)
+        if movie is None:
+            path = mrc_writer.write_mrc(folder / "stack.mrc", frames, mode, **written)
+        else:
+            path = mrc_writer.write_movie(folder, frames, movie, positions=positions, **written)
+        expected = change(frames).reshape(*nav, *sig)
+        return Sample("mrc", variant, path, expected, given or {}, warns, plain=plain)
+
+    return Spec("mrc", variant, make)
+
+
+RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+_GRID = [(0, 0), (2, 0), (1, 0), (3, 1), (2, 2), (0, 2)]  # x, y; line 1 is visited once
+_PLACES = [y * 4 + x for x, y in _GRID]
+
+
+def gridded(frames: Array) -> Array:
+    out = np.zeros((12, *frames.shape[1:]), frames.dtype)
+    out[_PLACES] = frames
+    return out
+
+
+MRC = [
+    mrc("mode 6", nav=(3, 4), given={"nav_shape": (3, 4)}),
+    mrc("mode 0, signed", "i1"),
+    mrc("mode 0, unsigned", "u1", given={"signed": False}),
+    mrc("mode 1", "i2"),
+    mrc("mode 2", "f4"),
+    mrc("mode 3", "c8", mode=3, plain=False),
+    mrc("mode 4", "c8"),
+    mrc("mode 12", "f2"),
+    mrc("mode 16", RGB),
+    mrc("mode 101", "u1", mode=101, plain=False),
+    mrc("mode 101, odd columns", "u1", mode=101, sig=(6, 9), plain=False),
+    mrc("big-endian", order=">", given={"nav_shape": (3, 4)}, nav=(3, 4)),
+    mrc("big-endian floats", "f4", order=">"),
+    mrc("big-endian, mode 3", "c8", mode=3, order=">", plain=False),
+    mrc("big-endian, mode 4", "c8", order=">"),
+    mrc("without marks", mark=b"", stamp=bytes(4), order=">"),
+    mrc("extended header", extended=bytes(range(240)), kind=b"SERI"),
+    mrc("flipped", given={"flip_y": True}, change=lambda f: f[:, ::-1]),
+    mrc(TEN, nav=(10,)),
+    mrc("one image", nav=()),
+    mrc("volumes", nav=(3, 4), ispg=401, grid=(10, 6, 4)),
+    mrc("interrupted", nav=(11,), stored=12, truncate=50, change=lambda f: f[:11],
+        warns="announces 12 images, but holds 11 and a part of one"),
+    mrc("DE raster", nav=(3, 4), movie={"Scan - Size X": 4, "Scan - Size Y": 3}),
+    mrc("DE positions", nav=(3, 4), stored=6, movie={"Scan - Type": "XY File"}, positions=_GRID,
+        change=gridded, plain=False),
+]  # fmt: skip
+
+
+# -- TIA -----------------------------------------------------------------------------------------
+
+
+def ser(
+    variant: str,
+    dtype: str = "u2",
+    nav: tuple[int, ...] = (3, 4),
+    *,
+    sig: tuple[int, ...] = (6, 10),
+    stored: int | None = None,
+    dims: list[ser_writer.Dim] | None = None,
+    scan: bool = True,
+    emi: bool = False,
+    given: dict[str, Any] | None = None,
+    change: Callable[[Array], Array] = lambda frames: frames,
+    warns: str = "",
+    plain: bool = True,
+    **written: Any,
+) -> Spec:
+    """Make a TIA series, opened through its description if `emi`."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        count = stored or int(np.prod(nav))
+        bits = rng.integers(0, 200, (count, *sig))
+        frames = bits.astype(dtype) * (1 + 2j if dtype[0] == "c" else 1)
+        frames = frames.astype(dtype)
+        places = [ser_writer.place(n) for n in nav[::-1]] if scan else None
+        path = ser_writer.write_ser(folder / "scan_1.ser", frames, dims or places, **written)
+        if emi:
+            path = ser_writer.write_emi(folder / "scan.emi")
+        expected = change(frames)
+        return Sample(
+            "ser",
+            variant,
+            path,
+            expected.reshape(*nav, *sig),
+            dict(given or {}),
+            warns,
+            plain=plain,
+            sig_dims=len(sig),
+        )
+
+    return Spec("ser", variant, make)
+
+
+def _with_blanks(count: int, fill: float = 0) -> Callable[[Array], Array]:
+    def change(frames: Array) -> Array:
+        blank = np.full((count, *frames.shape[1:]), fill, frames.dtype)
+        return np.concatenate([frames, blank])
+
+    return change
+
+
+SER = [
+    ser("map of images", tag=ser_writer.TIME_AND_PLACE),
+    ser("old version", version=0x0210),
+    *(ser(f"pixels of type {t}", t) for t in ser_writer.TYPES if t != "u2"),
+    ser("opened through its description", emi=True),
+    ser("line of images", nav=(5,), tag=ser_writer.TIME_AND_PLACE),
+    ser("one image", nav=(), scan=False),
+    ser(TEN, nav=(10,), scan=False),
+    ser("uneven places", gaps=[0, 8, 0, 3, 0, 0, 100, 0, 0, 0, 1, 0], plain=False),
+    ser("elements in another order", order=[3, 1, 2, 0, *range(4, 12)], plain=False),
+    ser("tags behind all data", tags_apart=True),
+    ser("table behind all data", table_last=True),
+    ser("bytes behind the last element", nav=(5,), tail=bytes(4000)),
+    ser("interrupted series", nav=(5,), stored=5, total=200, scan=False),
+    ser("interrupted series, filled", nav=(8,), stored=5, total=8, dims=[ser_writer.Dim(8)],
+        given={"only_valid_data": False}, warns="3 of 8", change=_with_blanks(3), plain=False),
+    ser("interrupted series of floats, filled", "f4", nav=(8,), stored=5, total=8, warns="3 of 8",
+        dims=[ser_writer.Dim(8)], given={"only_valid_data": False}, plain=False,
+        change=_with_blanks(3, np.nan)),
+    ser("interrupted map", nav=(2, 4), stored=10, total=12, warns="2 of 3 lines",
+        dims=[ser_writer.place(4), ser_writer.place(3)], change=lambda f: f[:8]),
+    ser("interrupted map, filled", stored=10, total=12, warns="2 of 12", plain=False,
+        dims=[ser_writer.place(4), ser_writer.place(3)], given={"missing": "fill"},
+        change=_with_blanks(2)),
+    ser("map of spectra", "u4", sig=(40,), tag=ser_writer.TIME_AND_PLACE),
+    ser("line of spectra", "i4", nav=(7,), sig=(40,)),
+    ser("one spectrum", "i4", nav=(1,), sig=(40,)),
+    ser("one of two spectra", "i4", nav=(), sig=(40,), total=2, scan=False),
+    ser("series of maps", nav=(2, 3, 4), dims=[ser_writer.place(4), ser_writer.place(3),
+        ser_writer.Dim(2)]),
+]  # fmt: skip
+
+
 # -- blockfiles ----------------------------------------------------------------------------------
 
 
@@ -970,7 +1153,534 @@ SEQ = [
     celeritas("big-endian halves", 2, image_format=114, real=12, warns=_TOLD),
 ]  # fmt: skip
 
-SPECS = [*SEQ, *TVIPS, *BLO, *EMPAD, *MIB, *RAW, *K2IS, *NPY, *ARRAYS]
+# -- HDF5 ----------------------------------------------------------------------------------------
+
+
+def hdf5(
+    variant: str,
+    dtype: str = "<u2",
+    shape: tuple[int, ...] = (3, 4, 6, 10),
+    *,
+    write: Callable[..., Path] = hdf5_writer.write_array,
+    sig_dims: int = 2,
+    given: dict[str, Any] | None = None,
+    change: Callable[[Array], Array] = lambda array: array,
+    plain: bool = True,
+    **layout: Any,
+) -> Spec:
+    """Make an HDF5 sample; `change` turns the stored array into what is read."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        array = rng.integers(0, 200, shape).astype(dtype)
+        path = write(folder / "scan.h5", array, **layout)
+        expected = change(array.astype(array.dtype.newbyteorder("=")))
+        return Sample("hdf5", variant, path, expected, given or {}, plain=plain, sig_dims=sig_dims)
+
+    return Spec("hdf5", variant, make)
+
+
+_CUBE_DIMS = [("y", "[n_m]", 0, 2), ("x", "[n_m]", 0, 2), ("ky", "[n_m^-1]", -3, 0.1),
+              ("kx", "[n_m^-1]", -5, 0.1)]  # fmt: skip
+HDF5 = [
+    hdf5("contiguous"),
+    hdf5("big-endian", ">u2"),
+    hdf5("big-endian floats", ">f8"),
+    hdf5("complex", "<c8"),
+    hdf5("bool", "?"),
+    hdf5("behind a block for the user", userblock=4096),
+    hdf5("chunk per frame", chunks=(1, 1, 6, 10), plain=False),
+    hdf5("chunk per frame, bslz4", chunks=(1, 1, 6, 10), compression="bslz4", plain=False),
+    hdf5("chunk per frame, lz4", "<u4", chunks=(1, 1, 6, 10), compression="lz4", plain=False),
+    hdf5("chunk per frame, zstd", chunks=(1, 1, 6, 10), compression="zstd", plain=False),
+    hdf5("chunks of lines, gzip", ">i4", chunks=(1, 4, 6, 10), compression="shuffle+gzip",
+         plain=False),
+    hdf5("chunks that cut frames", "<f4", chunks=(2, 3, 4, 4), compression="gzip", plain=False),
+    hdf5("spectra", shape=(3, 4, 10), sig_dims=1, given={"sig_dims": 1}),
+    hdf5("volumes", shape=(3, 4, 5, 6), sig_dims=3, given={"sig_dims": 3}),
+    hdf5("one frame", shape=(6, 10)),
+    hdf5("five dimensions", shape=(2, 3, 4, 5, 6)),
+    hdf5("frames stored as lines", shape=(3, 4, 60), given={"sig_shape": (6, 10)},
+         change=lambda a: a.reshape(3, 4, 6, 10)),
+    hdf5("detector axes first", shape=(6, 10, 3, 4), given={"sig_first": True}, plain=False,
+         change=lambda a: a.transpose(2, 3, 0, 1)),
+    hdf5("named", dataset="deep/inside", other=np.zeros((3, 4, 6, 11)),
+         given={"dataset": "/deep/inside"}),
+    hdf5("links", write=hdf5_writer.write_soft_links, given={"ds_path": "short"}),
+    hdf5("EMD 0.2", write=hdf5_writer.write_emd, dims=_CUBE_DIMS),
+    hdf5("py4DSTEM, old", "<f4", write=hdf5_writer.write_py4dstem_old),
+    hdf5("py4DSTEM", "<f4", write=hdf5_writer.write_py4dstem, virtual_image=(70, 80)),
+    hdf5("Velox series", "<i2", (7, 6, 10), write=hdf5_writer.write_velox, plain=False),
+    hdf5("NXdata", write=hdf5_writer.write_nexus),
+    hdf5("DM5", "<f4", write=hdf5_writer.write_dm5, tags={"Data Order Swapped": 1},
+         calibrations=[(5, 0.2, "1/nm"), (3, 0.2, "1/nm"), (0, 2, "nm"), (0, 2, "nm")]),
+    hdf5("kikuchipy", "u1", (12, 6, 10), write=hdf5_writer.write_kikuchipy, scan=(3, 4),
+         plain=False, change=lambda a: a.reshape(3, 4, 6, 10)),
+    hdf5("image series", shape=(5, 6, 10), dataset="series/images"),
+    hdf5(TEN, shape=(10, 6, 4)),
+]  # fmt: skip
+
+
+def dectris(
+    variant: str,
+    nav: tuple[int, ...] = (3, 4),
+    dtype: str = "u4",
+    *,
+    sig: tuple[int, int] = (6, 10),
+    stored: int | None = None,
+    given: dict[str, Any] | None = None,
+    warns: str = "",
+    change: Callable[[Array], Array] = lambda frames: frames,
+    opened: str = "",
+    **written: Any,
+) -> Spec:
+    """Make a Dectris sample, opened through the master or the file named."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        count = stored or int(np.prod(nav))
+        frames = rng.integers(0, 70_000 if dtype == "u4" else 200, (count, *sig)).astype(dtype)
+        scan = {"scan": nav} if len(nav) == 2 else {}
+        path = dectris_writer.write_dectris(folder, frames, **{**scan, **written})
+        expected = change(frames).reshape(*nav, *sig)
+        return Sample(
+            "dectris", variant, folder / opened if opened else path, expected, given or {}, warns
+        )
+
+    return Spec("dectris", variant, make)
+
+
+_DEAD = np.zeros((6, 10), "u4")
+_DEAD[2, 3] = 2
+
+
+def without_dead(frames: Array) -> Array:
+    """Put the mean of its neighbours into the pixel of `_DEAD`."""
+    out = frames.astype("f8")
+    around = out[:, 1:4, 2:5].reshape(len(out), 9)
+    out[:, 2, 3] = np.delete(around, 4, axis=1).mean(axis=1)
+    return out
+
+
+DECTRIS = [
+    dectris("ARINA"),
+    dectris("8 bit", dtype="u1", per_file=100),
+    dectris("opened through a data file", opened="scan_data_000002.h5"),
+    dectris("without compression", dtype="u2", compression=None, haadf=True),
+    dectris("old firmware", dtype="u2", old_firmware=True, compression="lz4", numbered=False),
+    dectris("frames in the master", inside=True),
+    dectris("triggered lines", scan=None, triggers=(3, 4)),
+    dectris("masked pixels", mask=_DEAD, change=without_dead),
+    dectris("masked pixels as they are", mask=_DEAD, given={"corrections": False}),
+    dectris("frames before each line", prescan=2, stored=18, warns="NumPixelsPrescan",
+            change=lambda f: f.reshape(3, 6, 6, 10)[:, 2:].reshape(12, 6, 10)),
+    dectris(TEN, (10,), "u2", sig=(6, 4)),
+]  # fmt: skip
+
+# -- hexrd's image series ------------------------------------------------------------------------
+
+
+def imagefiles(
+    variant: str,
+    dtype: str = "u2",
+    count: int = 7,
+    *,
+    per_file: int = 1,
+    sig: tuple[int, int] = (12, 16),
+    files: Any = "*im_*",
+    kind: str = "tif",
+    change: Callable[[Array], Array] = lambda frames: frames,
+    given: dict[str, Any] | None = None,
+    warns: str = "",
+    plain: bool = False,
+    sections: dict[str, Any] | None = None,
+    **layout: Any,
+) -> Spec:
+    """Make a list of images, `per_file` in each file."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        frames = rng.integers(0, 250, (count, *sig)).astype(dtype)
+        for i in range(0, count, per_file):
+            images = frames[i : i + per_file]
+            name = folder / f"scan_im_{i}.{kind}"
+            if kind == "npy":
+                np.save(name, images)
+            else:
+                imagefiles_writer.write_tiff(name, images, **layout)
+        path = imagefiles_writer.write_list(folder / "scan.yml", files, **(sections or {}))
+        expected = change(frames.astype(frames.dtype.newbyteorder("=")))
+        return Sample(
+            "imagefiles", variant, path, expected, dict(given or {}), warns, plain=plain
+        )
+
+    return Spec("imagefiles", variant, make)
+
+
+IMAGEFILES = [
+    imagefiles("one TIFF each", count=12, given={"nav_shape": (3, 4)},
+        change=lambda f: f.reshape(3, 4, *f.shape[1:])),
+    imagefiles(TEN, count=10),
+    imagefiles("12 files, numbers without zeros", count=12, rows_per_strip=5),
+    imagefiles("big-endian", ">i4", order=">"),
+    imagefiles("BigTIFF of floats", "f4", big=True, header_first=True),
+    imagefiles("one stack", per_file=7, plain=True),
+    imagefiles("strips apart", gap=4, rows_per_strip=4),
+    imagefiles("deflated", deflate=True),
+    imagefiles("limits", count=9, per_file=3, sections={"options": {"empty-frames": 1,
+        "max-file-frames": 1, "max-total-frames": 2}}, change=lambda f: f[[1, 4]]),
+    imagefiles("limits beside image-files", count=9, per_file=3, sections={"empty_frames": 1},
+        change=lambda f: f[[1, 2, 4, 5, 7, 8]]),
+    imagefiles("limits as keywords", count=9, per_file=3, change=lambda f: f[[0, 1, 3, 4]],
+        given={"max_file_frames": 2, "max_total_frames": 4}),
+    imagefiles("cast", sections={"options": {"dtype": "float32"}},
+        change=lambda f: f.astype("f4")),
+    imagefiles("rotation", sections={"meta": {"omega": [[i, i + 1] for i in range(7)]}}),
+    imagefiles("NumPy arrays", per_file=4, kind="npy"),
+]  # fmt: skip
+
+
+def rawimage(
+    variant: str,
+    dtype: str = "<u2",
+    count: int = 7,
+    *,
+    nav: tuple[int, ...] = (),
+    sig: tuple[int, int] = (12, 16),
+    warns: str = "",
+    **written: Any,
+) -> Spec:
+    """Make a raw image."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        frames = rng.integers(0, 250, (count, *sig)).astype(dtype)
+        path = rawimage_writer.write_rawimage(folder / "scan.yml", frames, **written)
+        expected = frames.astype(frames.dtype.newbyteorder("=")).reshape(*nav or (-1,), *sig)
+        options = {"nav_shape": nav} if nav else {}
+        return Sample("rawimage", variant, path, expected, options, warns, plain=True)
+
+    return Spec("rawimage", variant, make)
+
+
+RAWIMAGE = [
+    rawimage("found by a pattern", count=12, nav=(3, 4), named="*data.*"),
+    *(rawimage(f"type {t}", t) for t in ("i1", ">i2", "<u4", ">u8", "<f4", ">f8", "?")),
+    rawimage("skip and gap", skip=11, gap=3),
+    rawimage("rest", rest=9, warns="9 bytes at the end"),
+    rawimage("shape as a list", shape=[12, 16], skip=None),
+    rawimage(TEN, ">u2", 10),
+]
+
+
+def eigerstream(
+    variant: str,
+    count: int = 6,
+    *,
+    dtype: str = "u4",
+    sig: tuple[int, int] = (24, 40),
+    given: dict[str, Any] | None = None,
+    thresholds: int = 1,
+    change: Callable[..., Array] = lambda frames, *others: frames,
+    warns: str = "",
+    **written: Any,
+) -> Spec:
+    """Make a capture of an Eiger's stream."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        stacks = [rng.integers(0, 250, (count, *sig)).astype(dtype) for _ in range(thresholds)]
+        path = eigerstream_writer.write_stream(folder / "scan.h5", *stacks, **written)
+        return Sample("eigerstream", variant, path, change(*stacks), dict(given or {}), warns)
+
+    return Spec("eigerstream", variant, make)
+
+
+EIGERSTREAM = [
+    eigerstream("bitshuffled", given={"nav_shape": (2, 3)},
+        change=lambda f: f.reshape(2, 3, *f.shape[1:])),
+    eigerstream("LZ4", dtype="u2", compression="lz4"),
+    eigerstream("sparse", dtype="u1", compression="csrnpz"),
+    eigerstream("several compressions",
+        compression=("lz4", "bslz4", "csrnpz", "none", "lz4", "bslz4")),
+    eigerstream("first threshold", thresholds=2),
+    eigerstream("second threshold", thresholds=2, given={"threshold_setting": "threshold_2"},
+        change=lambda low, high: high),
+    eigerstream("difference", thresholds=2, change=lambda low, high: low - 1.25 * high,
+        given={"threshold_setting": "man_diff", "multiplier": 1.25}),
+    eigerstream("lost frame", 5, numbers=(0, 1, 2, 4, 5), warns="1 of 6 frames are missing",
+        change=lambda f: np.insert(f, 3, 0, axis=0)),
+    eigerstream(TEN, 10, dtype="u2"),
+]  # fmt: skip
+
+# -- DigitalMicrograph ---------------------------------------------------------------------------
+
+
+def dm(
+    variant: str,
+    nav: tuple[int, ...] = (3, 4),
+    *,
+    sig: tuple[int, int] = (6, 10),
+    dtype: Any = "u2",
+    frames_first: bool = True,
+    given: dict[str, Any] | None = None,
+    stored: tuple[int, ...] | None = None,
+    tags: dict[str, Any] | None = None,
+    units: tuple[str, ...] = (),
+    warns: str = "",
+    plain: bool = True,
+    suffix: str = "dm4",
+    **written: Any,
+) -> Spec:
+    """Make a DigitalMicrograph sample; `stored` is the scan shape in the file, if it differs."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        kind = np.dtype(dtype)
+        raw = rng.integers(0, 256, (*nav, *sig, kind.itemsize)).astype("u1")
+        if kind.kind in "fc":
+            data = rng.normal(size=(*nav, *sig)).astype(kind)
+        elif kind.kind == "b":
+            data = raw[..., 0] > 127
+        else:
+            data = raw.view(kind)[..., 0]
+        disk = data.reshape(*(nav if stored is None else stored), *sig)
+        if not frames_first:
+            disk = np.moveaxis(disk, (-2, -1), (0, 1))
+        image = dm_writer.image(disk, tags=tags, units=units)
+        path = dm_writer.write_dm(folder / f"recording.{suffix}", [image], **written)
+        return Sample("dm", variant, path, data, given or {}, warns, plain=plain)
+
+    return Spec("dm", variant, make)
+
+
+def dm_series(variant: str, opened: str, numbers: tuple[int, ...], **given: Any) -> Spec:
+    """Make a series of images in files of their own."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        frames = rng.integers(0, 1 << 16, (len(numbers), 6, 10)).astype("u2")
+        for number, frame in zip(numbers, frames, strict=True):
+            image = dm_writer.image(frame, name=f"recording_{number}")
+            dm_writer.write_dm(folder / f"recording_{number}.dm4", [image])
+        return Sample("dm", variant, folder / opened, frames, {"files": "numbered", **given})
+
+    return Spec("dm", variant, make)
+
+
+_NEWER, _OLDER = dm_writer.swapped(True), dm_writer.swapped(0)
+DM = [
+    dm("DM4, frame after frame", tags=_NEWER, units=dm_writer.DIFFRACTION),
+    dm("DM3, frame after frame", tags=_NEWER, version=3, suffix="dm3"),
+    dm("big-endian", dtype="i4", tags=_NEWER, little=False, version=3, suffix="dm3"),
+    dm("pixel after pixel", tags=_OLDER, frames_first=False, plain=False),
+    dm("pixel after pixel, big-endian", dtype="f8", tags=_OLDER, frames_first=False, plain=False,
+        little=False),
+    dm("pixel after pixel, nothing tells", frames_first=False, plain=False,
+        warns="nothing tells which of its 4 axes are the scan"),
+    dm("scan of one pixel after the other, five axes", (2, 3, 4), dtype="u1", plain=False,
+        frames_first=False, units=("nm", "nm", "s", "1/nm", "1/nm")),
+    dm("five axes", (2, 3, 4), dtype="f4", tags=_NEWER),
+    dm(TEN, (10,)),
+    dm("one image", (), version=3, with_thumbnail=False, suffix="dm3"),
+    dm("complex stack", (5,), dtype="c8"),
+    dm("flags", (2, 2), dtype="?", tags=_NEWER),
+    dm("colours", (3,), dtype=dm_writer.RGBA, plain=False),
+    dm("colours, pixel after pixel", (2, 3), dtype=dm_writer.RGBA, tags=_OLDER, plain=False,
+        frames_first=False),
+    dm("scan in tags", stored=(12,), tags={"4D STEM Tags": {"Scan shape X": 4, "Scan shape Y": 3}}),
+    dm_series("numbered files", "recording_9.dm4", (8, 9, 10, 11, 100)),
+    dm_series("numbered files, all parsed", "recording_1.dm4", (1, 2, 3), same_offset=False),
+]  # fmt: skip
+
+
+# -- pnCCD ---------------------------------------------------------------------------------------
+
+
+def frms6(
+    variant: str,
+    nav: tuple[int, ...] = (3, 3),
+    *,
+    binning: int = 1,
+    sig: tuple[int, int] = (24, 16),
+    dark: bool = True,
+    given: dict[str, Any] | None = None,
+    warns: str = "",
+    change: Callable[[Array], Array] = lambda frames: frames,
+    opened: str = "scan_001.frms6",
+    plain: bool = False,
+    **written: Any,
+) -> Spec:
+    """Make a pnCCD sample; `change` turns the frames, dark frames subtracted, into what is read."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        rows = sig[0] // binning
+        frames = rng.integers(200, 4000, (*nav, rows, sig[1])).repeat(binning, axis=-2)
+        mean = rng.integers(50, 150, (rows, sig[1])).repeat(binning, axis=0)
+        darks = np.stack([mean - 2, mean, mean + 2]) if dark else None
+        frms6_writer.write_recording(folder, frames, darks, binning=binning, **written)
+        flat = frames.reshape(-1, *sig)
+        corrected = dark and (given or {}).get("corrections", True)
+        expected = change((flat - mean).astype("f4") if corrected else flat.astype("u2"))
+        return Sample(
+            "frms6",
+            variant,
+            folder / opened,
+            expected.reshape(*nav, *expected.shape[1:]),
+            given or {},
+            warns,
+            plain=plain,
+        )
+
+    return Spec("frms6", variant, make)
+
+
+def in_window(frames: Array, *windows: tuple[int, int]) -> Array:
+    """Keep the rows of one window, or of frame i those of window i, and of the mirrored half."""
+    out = np.zeros_like(frames)
+    for i in range(len(frames)):
+        start, height = windows[i % len(windows)]
+        out[i, start : start + height] = frames[i, start : start + height]
+        lower = slice(frames.shape[1] - start - height, frames.shape[1] - start)
+        out[i, lower] = frames[i, lower]
+    return out
+
+
+_UNCORRECTED = {"corrections": False}
+_MIXED = [(2, 5), (2, 5), (0, 12), (7, 4), (2, 5), (0, 12), (1, 1), (0, 12), (0, 12)]
+FRMS6 = [
+    frms6("not unfolded", dark=False, given={"unfold": False, **_UNCORRECTED}, plain=True,
+          change=frms6_writer.folded),
+    frms6("not binned"),
+    frms6("binned by 2", binning=2),
+    frms6("binned by 4", binning=4),
+    frms6("opened through the .hdr", opened="scan.hdr"),
+    frms6("several files", files=(2, 5), opened="scan_002.frms6"),
+    frms6("frames not counted", count=0),
+    frms6("as recorded", binning=4, given=_UNCORRECTED),
+    frms6("no dark frames", dark=False, warns="there are no dark frames"),
+    frms6("one line", (4,)),
+    frms6("lines and columns differ", (2, 4), warns="2 lines of 4 positions"),
+    frms6("scan shape given", (2, 4), given={"nav_shape": (2, 4)}),
+    frms6("no .hdr", (6,), has_hdr=False, warns="no .hdr says how rows were binned"),
+    frms6("no .hdr, binning given", (6,), binning=2, has_hdr=False, given={"binning": 2}),
+    frms6("not unfolded, dark frames", binning=2, given={"unfold": False},
+          change=lambda f: np.concatenate([f[:, :12:2], f[:, :11:-2, ::-1]], axis=2)),
+    frms6("window", windows=[(3, 7)] * 9, warns="frames are windows",
+          change=lambda f: in_window(f, (3, 7))),
+    frms6("window, binned", binning=4, windows=[(1, 2)] * 9, warns="frames are windows",
+          change=lambda f: in_window(f, (4, 8))),
+    frms6("windows that differ", windows=_MIXED, dark=False, given=_UNCORRECTED,
+          warns="frames are windows", change=lambda f: in_window(f, *_MIXED)),
+    frms6("short files", (9,), files=(4,), truncate=100, given={"nav_shape": (9,)},
+          warns="3 of the 4 frames|4 of the 5 frames|1 blanks|files hold 8|1 of 9",
+          change=lambda f: np.concatenate([f[:3], 0 * f[:1], f[4:8], 0 * f[:1]])),
+    frms6(TEN, (10,), sig=(6, 4), dark=False, given=_UNCORRECTED),
+]  # fmt: skip
+
+# -- sparse recordings ---------------------------------------------------------------------------
+
+
+def _thin(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, sig_dims: int = 2) -> Array:
+    """Frames of which few pixels are not zero, and the second none at all."""
+    values = rng.integers(1, 100, shape) * (rng.random(shape) < 0.15)
+    frames = values.reshape(-1, *shape[len(shape) - sig_dims :])
+    frames[1:2] = 0
+    return frames.reshape(shape).astype(dtype)
+
+
+def raw_csr(
+    variant: str,
+    dtype: str = "<u2",
+    shape: tuple[int, ...] = (3, 4, 6, 10),
+    *,
+    sig_dims: int = 2,
+    shuffle: bool = False,
+    given: dict[str, Any] | None = None,
+    change: Callable[[Array], Array] = lambda frames: frames,
+    warns: str = "",
+    **layout: Any,
+) -> Spec:
+    """Make a sparse recording of LiberTEM."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        frames = _thin(rng, shape, dtype, sig_dims)
+        path = raw_csr_writer.write_raw_csr(
+            folder / "scan.toml", frames, sig_dims=sig_dims, shuffle=rng if shuffle else None,
+            **layout,
+        )  # fmt: skip
+        expected = change(frames.astype(frames.dtype.newbyteorder("=")))
+        return Sample("raw_csr", variant, path, expected, given or {}, warns, sig_dims=sig_dims)
+
+    return Spec("raw_csr", variant, make)
+
+
+RAW_CSR = [
+    raw_csr("scan"),
+    raw_csr(TEN, shape=(10, 6, 4), nav_shape=None),
+    raw_csr("32 bit, small offsets", "<i4", indptr_dtype="<u2", indices_dtype="u1"),
+    raw_csr("big-endian", ">f4", indptr_dtype=">i4", indices_dtype=">u8"),
+    raw_csr("entries out of order and twice", shuffle=True),
+    raw_csr("complex", "<c8"),
+    raw_csr("flags", "?"),
+    raw_csr("half precision", "<f2"),
+    raw_csr("spectra", shape=(3, 4, 20), sig_dims=1),
+    raw_csr("volumes", shape=(3, 4, 5, 6), sig_dims=3),
+    raw_csr("five dimensions", shape=(2, 3, 2, 6, 4)),
+    raw_csr("upper-case filetype", filetype="RAW_CSR"),
+    raw_csr("frame shape as a keyword", sig_shape=None, given={"sig_shape": (6, 10)}),
+]  # fmt: skip
+
+
+def framecache(
+    variant: str,
+    dtype: str = "u2",
+    shape: tuple[int, int, int] = (7, 12, 16),
+    *,
+    write: Callable[..., Path] = framecache_writer.write_npz,
+    name: str = "scan.npz",
+    given: dict[str, Any] | None = None,
+    change: Callable[[Array], Array] = lambda frames: frames,
+    warns: str = "",
+    **layout: Any,
+) -> Spec:
+    """Make a frame cache of hexrd."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        frames = _thin(rng, shape, dtype)
+        path = write(folder / name, frames, **layout)
+        expected = change(frames.astype(frames.dtype.newbyteorder("=")))
+        return Sample("framecache", variant, path, expected, dict(given or {}), warns)
+
+    return Spec("framecache", variant, make)
+
+
+def fch5(variant: str, *args: Any, **more: Any) -> Spec:
+    """Make a frame cache in HDF5."""
+    return framecache(
+        variant, *args, write=framecache_writer.write_fch5, name="scan.fch5", **more
+    )
+
+
+_ANGLES = np.array([[i, i + 1.0] for i in range(7)])
+FRAMECACHE = [
+    framecache("npz"),
+    framecache(TEN, shape=(10, 6, 4)),
+    framecache("npz, stored", "f4", compressed=False),
+    framecache("npz, 64-bit places, shuffled", "i4", index="<i8", shuffled=True, omega=_ANGLES),
+    framecache("npz, threshold", threshold=50, change=lambda f: np.where(f > 50, f, 0)),
+    framecache("npz, a lost frame", lost=["3_row", "3_col", "3_data"],
+        warns="lacks arrays of 1 of 7", change=lambda f: np.concatenate([f[:3], 0 * f[3:4], f[4:]])),
+    framecache("npz, scan", shape=(12, 6, 10), metadata={"navigation_shape": np.array([4, 3])},
+        change=lambda f: f.reshape(3, 4, 6, 10)),
+    framecache("yml", omega=_ANGLES, write=framecache_writer.write_yaml, name="scan.yml"),
+    fch5("fch5"),
+    fch5("fch5, any order", "u4", order=(3, 1, 0, 6, 5, 2, 4), omega=_ANGLES, by_column=True),
+    fch5("fch5, in a group", "f8", group="/images/ge1"),
+    fch5("fch5, not compressed", "u1", index="u4", compressed=False),
+]  # fmt: skip
+
+
+SPECS = [
+    *RAW_CSR, *FRAMECACHE,
+    *FRMS6,
+    *DM,
+    *IMAGEFILES, *RAWIMAGE, *EIGERSTREAM, *DECTRIS, *HDF5, *SEQ, *MRC, *TVIPS, *BLO, *SER, *EMPAD,
+    *MIB, *RAW, *K2IS, *NPY, *ARRAYS,
+]  # fmt: skip
 
 
 # -- fixtures ------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ FORMATS = sorted((PACKAGE / "formats").glob("[!_]*.py"))
 
 #: Modules that may import a package inside their functions.
 MAY_IMPORT = {
-    "dask": {"read", "arrays", "reduce", "export"},
+    "dask": {"read", "arrays", "reduction", "export", "signals"},
     "hyperspy": {"preview", "demo", "cli"},
     "h5py": {"hdf5", "arrays", "export"},
 }

@@ -329,8 +329,8 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
     assert "not a Merlin recording" in error("info", tmp_path / "text.mib", "--format", "mib")
     (tmp_path / "text.xyz").write_text("no image")
     assert "is no recording we know" in error("info", tmp_path / "text.xyz")
-    (tmp_path / "text.blo").write_text("no image")
-    assert "RosettaSciIO's reader 'blockfile'" in error("info", tmp_path / "text.blo")
+    (tmp_path / "text.tif").write_text("no image")
+    assert "RosettaSciIO's reader 'tiff'" in error("info", tmp_path / "text.tif")
     assert "there is no such folder" in error(
         "preview", folder / "grains.mib", "-o", tmp_path / "no" / "a.png"
     )
@@ -645,7 +645,7 @@ def test_program(folder: Path) -> None:
 
 def test_only_the_command_line_needs_click_and_pillow() -> None:
     code = (
-        "import sys, rsciio_tem, rsciio_tem.api, rsciio_tem.read, rsciio_tem.reduce\n"
+        "import sys, rsciio_tem, rsciio_tem.api, rsciio_tem.read, rsciio_tem.reduction\n"
         "import rsciio_tem.formats.mib\n"
         "assert not {'PIL', 'tqdm', 'click'} & set(sys.modules), sys.modules.keys()"
     )

@@ -16,7 +16,7 @@ from writers import raw as raw_writer
 
 import rsciio_tem
 from rsciio_tem.arrays import ArrayFrames
-from rsciio_tem.corrections import Corrected, Corrections
+from rsciio_tem.corrections import Corrected, Corrections, MeanImage
 from rsciio_tem.errors import FormatError
 
 RNG = np.random.default_rng(13)
@@ -218,3 +218,33 @@ def test_same_arithmetic_as_libertem(raw_file: Path) -> None:
         "data"
     ]
     np.testing.assert_allclose(ours.reshape(theirs.shape), theirs, rtol=2e-5, atol=2e-3)
+
+
+def test_images_in_tables(raw_file: Path, tmp_path: Path) -> None:
+    scipy_io = pytest.importorskip("scipy.io", reason="SciPy is not installed")
+    np.savetxt(tmp_path / "dark.csv", DARK, delimiter=";", fmt="%.17g")
+    scipy_io.savemat(tmp_path / "gain.mat", {"anything": GAIN})
+    sides = {"dark": tmp_path / "dark.csv", "gain": str(tmp_path / "gain.mat")}
+    found = rsciio_tem.raw.file_reader(raw_file, **sides)[0]["data"]
+    wanted = rsciio_tem.raw.file_reader(raw_file, dark=DARK, gain=GAIN)[0]["data"]
+    np.testing.assert_array_equal(found, wanted)
+    scipy_io.savemat(tmp_path / "gain.mat", {"a": GAIN, "b": GAIN})
+    with pytest.raises(FormatError, match="has no single variable; there are a, b"):
+        rsciio_tem.raw.file_reader(raw_file, **sides)
+
+
+def test_mean_of_frames_is_computed_when_it_is_needed() -> None:
+    opened = []
+
+    def stack() -> Any:
+        opened.append(1)
+        return FRAMES
+
+    frames = ArrayFrames(stack, (2, 3), (12, 16), FRAMES.dtype)
+    mean = MeanImage(frames)
+    assert mean.shape == (12, 16)
+    assert not opened
+    wanted = FRAMES.mean(axis=(0, 1)).astype("f4")
+    np.testing.assert_array_equal(mean, wanted)
+    np.testing.assert_array_equal(mean[2:, 1], wanted[2:, 1])
+    assert len(opened) == 1

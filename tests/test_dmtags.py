@@ -153,3 +153,67 @@ def test_real_files(realdata: Path) -> None:
             found = group(tags, *names)
             if found is not None:  # names with dots, and those that ncempy renames
                 assert found == pytest.approx(value, nan_ok=True), key
+
+
+def test_names_and_values_of_rosettasciio(realdata: Path) -> None:
+    """Its tree, but that pixels and very long arrays are described."""
+    reader = pytest.importorskip("rsciio.digitalmicrograph._api").DigitalMicrographReader
+    folder = realdata / "rosettasciio" / "digitalmicrograph"
+    described = 0
+
+    def compare(ours: Any, theirs: Any) -> None:
+        nonlocal described
+        if isinstance(ours, TagArray):
+            described += 1
+            count = theirs["size"] if isinstance(theirs, dict) else len(theirs)
+            assert count == ours.count
+        elif isinstance(ours, dict):
+            assert list(ours) == list(theirs)
+            for key, value in ours.items():
+                compare(value, theirs[key])
+        else:  # of text without a character, it makes an empty list
+            assert repr(ours) == repr(theirs) or (ours, theirs) == ("", [])
+
+    paths = [*(realdata / "dm").rglob("*.dm[34]"), *folder.rglob("*.dm[34]")]
+    for path in paths:
+        with path.open("rb") as file:
+            theirs = reader(file)
+            theirs.parse_file()
+        del theirs.tags_dict["root"]
+        compare(read_tags(path, rosettasciio=True), theirs.tags_dict)
+    assert described > len(paths)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_pixels_are_never_read(tmp_path: Path, version: int) -> None:
+    """Whatever their type and number: 16-bit pixels are no text."""
+    for n in (1, 5, 60_000):
+        pixels = np.full(n, 65, "u2")
+        tree = {"ImageList": {0: {"ImageData": {"Data": pixels, "Name": pixels[:5]}}}}
+        path = tmp_path / "a.dm"
+        path.write_bytes(dm_file(tree, version))
+        data = group(read_tags(path), "ImageList", "0", "ImageData")
+        assert isinstance(data["Data"], TagArray)
+        assert (data["Data"].count, data["Data"].dtype) == (n, np.dtype("<u2"))
+        assert data["Name"] == "AAAAA"[:n]
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_groups_that_are_left_out(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "a.dm"
+    content = dm_file(TREE, version)
+    path.write_bytes(content)
+    whole = read_tags(path)
+    left = read_tags(path, skip=("inner", "structure"))  # only groups are
+    assert list(left) == list(whole)
+    assert left["groups"] == {"0": {"x": 1}, "1": {"x": 2}}
+    # in DM4, what is in them does not matter
+    assert content.count(b"deeper") == 1
+    damaged = content.replace(b"deeper", b"de\xff\xff\xff\xff")
+    at = damaged.index(b"%%%%", damaged.index(b"de\xff"))
+    path.write_bytes(damaged[:at] + b"%%%x" + damaged[at + 4 :])
+    if version == 4:
+        assert read_tags(path, skip=("inner",))["groups"] == left["groups"]
+    else:
+        with pytest.raises(FormatError, match="begins a value"):
+            read_tags(path, skip=("inner",))

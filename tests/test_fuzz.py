@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fabio.openimage  # noqa: F401  slow to import, so before the clock runs
 import numpy as np
 import pytest
 from conftest import SPECS, Sample, Spec
@@ -36,8 +37,23 @@ KINDS = [
     "npy: npz, deflated",
     "raw: described by TOML",
     "raw: described by YAML",
+    "dm: DM4, frame after frame",
+    "dm: pixel after pixel",
+    "dm: DM3, frame after frame",
+    "imagefiles: limits",
+    "rawimage: skip and gap",
     "seq: 16 bit",
+    "frms6: not binned",
+    "frms6: frames not counted",
+    "frms6: windows that differ",
+    "frms6: opened through the .hdr",
     "seq: halves, four frames per buffer",
+    "ser: map of images",
+    "ser: map of spectra",
+    "ser: old version",
+    "mrc: mode 6",
+    "mrc: big-endian, mode 3",
+    "mrc: volumes",
 ]
 SECONDS, MEMORY = 5, 64 << 20
 #: Bytes that mean something to parsers.
@@ -138,7 +154,7 @@ def test_damaged(victim: Victim, changes: list[tuple[str, int, bytes]]) -> None:
             (c.format for c in rsciio_tem.detect(path) if c.confidence >= 0.5),
             {".mib": "mib", ".npy": "npy", ".npz": "npy"}.get(path.suffix, "raw"),
         )
-        (signal,) = rsciio_tem.load(path, format, lazy=lazy)
+        signal, *_ = rsciio_tem.load(path, format, lazy=lazy)
         if "rsciio_tem" not in signal["original_metadata"]:
             return  # text or records in a .npy: given to RosettaSciIO
         assert signal["data"].shape == tuple(axis["size"] for axis in signal["axes"])
@@ -155,6 +171,7 @@ def test_damaged(victim: Victim, changes: list[tuple[str, int, bytes]]) -> None:
 STARTS = [
     *(b"", b"MQ1,000001,00384,01,", b"12B,000001,0,", b"MPX,0000002049,HDR,", b"PK\3\4"),
     *(b"\x93NUMPY\1\0", b"\x93NUMPY\2\0"),
+    *(b"image-files: {files: ", b"filename: a\nshape: 2 2\nscalar: {type: "),
     *(b"params:\n  filetype: raw\n  ", b"[params]\nfiletype='raw'\n"),
 ]
 

@@ -216,3 +216,224 @@ def test_patch(dtype: str, seed: int) -> None:
 def test_every_kernel_has_a_twin_here() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert set(kernels.__all__) <= tested
+
+
+# -- bit shuffle and LZ4 -------------------------------------------------------------------------
+
+
+def slow_lz4(block: bytes, size: int) -> bytes | None:
+    """Decode an LZ4 block; None if it is damaged or does not give `size` bytes."""
+    out, at = bytearray(), 0
+
+    def length(n: int) -> int:
+        nonlocal at
+        more = 255 if n == 15 else 0
+        while more == 255:
+            more = block[at]
+            at += 1
+            n += more
+        return n
+
+    try:
+        while True:
+            token = block[at]
+            at += 1
+            n = length(token >> 4)
+            if at + n > len(block):
+                return None
+            out += block[at : at + n]
+            at += n
+            if at == len(block):
+                return bytes(out) if len(out) == size else None
+            back = block[at] + 256 * block[at + 1]
+            at += 2
+            n = length(token & 15) + 4
+            if not 0 < back <= len(out) or len(out) + n > size:
+                return None
+            for _ in range(n):
+                out.append(out[-back])
+    except IndexError:
+        return None
+
+
+def slow_bits(data: bytes, itemsize: int) -> bytes:
+    """Transpose: rows of bits of all elements, lowest bit of the first byte first."""
+    n = len(data) // itemsize
+    rows = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    elements = rows.reshape(8 * itemsize, n).T
+    return np.packbits(elements, axis=None, bitorder="little").tobytes()
+
+
+@st.composite
+def lz4_blocks(draw: Any) -> tuple[bytes, int]:
+    """Sequences as a compressor makes them, and the number of bytes they stand for."""
+    block, size = bytearray(), 0
+
+    def token(literals: int, match: int) -> None:
+        block.append(min(literals, 15) << 4 | min(match, 15))
+
+    def more(n: int) -> None:
+        if n >= 15:
+            block.extend([255] * ((n - 15) // 255) + [(n - 15) % 255])
+
+    for _ in range(draw(st.integers(0, 8))):
+        literals = draw(st.binary(min_size=0 if size else 1, max_size=40))
+        match = draw(st.integers(0, 400))
+        back = draw(st.integers(1, min(size + len(literals), 40)))
+        token(len(literals), match)
+        more(len(literals))
+        block += literals + back.to_bytes(2, "little")
+        more(match)
+        size += len(literals) + match + 4
+    rest = draw(st.binary(max_size=300))
+    token(len(rest), 0)
+    more(len(rest))
+    block += rest
+    return bytes(block), size + len(rest)
+
+
+def chunk_of(blocks: list[bytes], nbytes: int, block: int) -> bytes:
+    lengths = (len(b).to_bytes(4, "big") + b for b in blocks)
+    return nbytes.to_bytes(8, "big") + block.to_bytes(4, "big") + b"".join(lengths)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_unpack_lz4(data: Any) -> None:
+    draw = data.draw
+    block, size = draw(lz4_blocks())
+    spoilt = bytearray(block)
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(spoilt) - 1))
+        spoilt[at] = draw(st.integers(0, 255))
+    del spoilt[draw(st.sampled_from([len(spoilt), draw(st.integers(1, len(spoilt)))])) :]
+    block = bytes(spoilt)
+    if len(block) == size:
+        return  # is taken for a block that is stored as it is
+    chunk = chunk_of([block], size, max(1, size))
+    before, after = draw(st.integers(0, 70)), draw(st.integers(0, 70))
+    raw = np.frombuffer(b"\xee" * before + chunk + b"\xee" * after, np.uint8)
+    out = np.full(before + size + after, 0xAB, np.uint8)
+    lengths = np.array([len(chunk)])
+    bad = kernels.unpack_lz4(raw, np.array([before]), lengths, out, np.array([before]), size)
+    expected = slow_lz4(block, size) if size else b""
+    if size:
+        assert bad == (0 if expected is None else -1)
+    if expected is not None and bad < 0:
+        assert out[before : before + size].tobytes() == expected
+    assert (out[:before] == 0xAB).all()
+    assert (out[before + size :] == 0xAB).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_unpack_bitshuffle(data: Any) -> None:
+    draw = data.draw
+    itemsize = draw(st.sampled_from([1, 2, 4, 8]))
+    block = draw(st.sampled_from([8, 16, 64, 128, 136, 264, 1024])) * itemsize
+    lz4 = draw(st.booleans())
+    count, rest = draw(st.integers(0, 600)), draw(st.integers(0, 7))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    chunks, expected = [], []
+    for _ in range(draw(st.integers(1, 3))):
+        bits = rng.integers(0, 256, count * 8 * itemsize, np.uint8).tobytes()
+        tail = rng.integers(0, 256, rest * itemsize, np.uint8).tobytes()
+        parts = [bits[i : i + block] for i in range(0, len(bits), block)]
+        expected.append(b"".join(slow_bits(p, itemsize) for p in parts) + tail)
+        if lz4:  # nothing but literals
+            blocks = []
+            for p in parts:
+                n = len(p) - 15
+                more = bytes([255] * (n // 255) + [n % 255]) if n >= 0 else b""
+                blocks.append(bytes([min(len(p), 15) << 4]) + more + p)
+            chunks.append(chunk_of(blocks, len(expected[0]), block) + tail)
+        else:
+            chunks.append(bits + tail)
+    nbytes = len(expected[0])
+    lengths = np.array([len(c) for c in chunks])
+    starts = np.cumsum(lengths) - lengths + 3
+    places = np.arange(len(chunks)) * (nbytes + 5) + 1
+    raw = np.frombuffer(b"\xee" * 3 + b"".join(chunks), np.uint8)
+    out = np.full(len(chunks) * (nbytes + 5), 0xAB, np.uint8)
+    given = (raw, starts, lengths, out, places, nbytes, itemsize)
+    assert kernels.unpack_bitshuffle(*given, lz4=lz4, block=block) == -1
+    wanted = np.full(len(out), 0xAB, np.uint8)
+    for place, values in zip(places, expected, strict=True):
+        wanted[place : place + nbytes] = np.frombuffer(values, np.uint8)
+    np.testing.assert_array_equal(out, wanted)
+    # a chunk that is one byte short, or has a block size that cannot be
+    lengths[-1] -= 1
+    if nbytes:
+        assert kernels.unpack_bitshuffle(*given, lz4=lz4, block=block) == len(chunks) - 1
+        assert kernels.unpack_bitshuffle(*given, lz4=False, block=8 * itemsize + 1) == 0
+
+
+def test_chunks_outside_of_arrays() -> None:
+    raw, out = np.zeros(100, np.uint8), np.zeros(64, np.uint8)
+    for start, length, place in ((90, 20, 0), (-1, 20, 0), (0, -1, 0), (0, 20, 1), (0, 20, -1)):
+        arrays = raw, np.array([start]), np.array([length]), out, np.array([place]), 64
+        with pytest.raises(ValueError, match=r"outside|negative"):
+            kernels.unpack_lz4(*arrays)
+        with pytest.raises(ValueError, match=r"outside|negative"):
+            kernels.unpack_bitshuffle(*arrays, 2, lz4=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    itemsize=st.integers(1, 9),
+    count=st.integers(0, 90),
+    rest=st.integers(0, 8),
+    at=st.integers(0, 3),
+)
+def test_unshuffle(itemsize: int, count: int, rest: int, at: int) -> None:
+    rest = min(rest, itemsize - 1)
+    content = np.random.default_rng(count).integers(0, 256, itemsize * count + rest, np.uint8)
+    out = np.zeros(at + len(content), np.uint8)[at:]
+    kernels.unshuffle(content, out, itemsize)
+    elements = [bytes(content[b * count + i] for b in range(itemsize)) for i in range(count)]
+    assert out.tobytes() == b"".join(elements) + content[itemsize * count :].tobytes()
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_place_tiles(data: Any) -> None:
+    draw = data.draw
+    chunks, frames, rows, columns = (draw(st.integers(1, n)) for n in (4, 4, 5, 90))
+    source = np.random.default_rng(chunks).integers(0, 256, (chunks, frames, rows, columns), "u1")
+    count, height, width = draw(st.integers(4, 8)), rows + 3, columns + 7
+    out = np.zeros((count, height, width), np.uint8)
+    expected = out.copy()
+    tiles, boxes, runs = [], [0], []
+    targets = iter(draw(st.permutations(range(count))))
+    number = draw(st.integers(1, chunks))  # chunks that belong to the same frames
+    for box in range(-(-chunks // number)):
+        for _ in range(draw(st.integers(1, 2))):
+            place, target = draw(st.integers(0, frames - 1)), next(targets, None)
+            if target is not None:
+                length = min(frames - place, count - target, draw(st.integers(1, 3)))
+                runs.append((place, target, length))
+        boxes.append(len(runs))
+        for _ in range(box * number, min(chunks, (box + 1) * number)):
+            y, x = draw(st.integers(0, rows - 1)), draw(st.integers(0, columns - 1))
+            n, k = draw(st.integers(1, rows - y)), draw(st.integers(1, columns - x))
+            to = draw(st.integers(0, height - n)), draw(st.integers(0, width - k))
+            tiles.append((y * columns + x, to[0] * width + to[1], n, k, box))
+    for row in range(len(boxes) - 1):
+        for place, target, length in runs[boxes[row] : boxes[row + 1]]:
+            for f in range(length):
+                for c, (first, to_first, n, k, box) in enumerate(tiles):
+                    if box == row:
+                        y, x = divmod(first, columns)
+                        ty, tx = divmod(to_first, width)
+                        expected[target + f, ty : ty + n, tx : tx + k] = source[
+                            c, place + f, y : y + n, x : x + k
+                        ]
+    if not runs:
+        return
+    arrays = [np.array(column) for column in zip(*runs, strict=True)]
+    steps = (source.strides[0], source.strides[1], source.strides[2])
+    given = (np.array(tiles), np.array(boxes), (arrays[0], arrays[1], arrays[2]))
+    kernels.place_tiles(source.reshape(-1), steps, out.reshape(-1), out.strides[:2], *given)
+    np.testing.assert_array_equal(out, expected)
+    with pytest.raises(ValueError, match="outside"):
+        kernels.place_tiles(source.reshape(-1)[:0], steps, out.reshape(-1), out.strides[:2], *given)

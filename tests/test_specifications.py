@@ -18,15 +18,23 @@ import numpy as np
 import pytest
 import yaml
 from oracles.blo import Blo
+from oracles.dm import Dm
+from oracles.frms6 import Frms6
 from oracles.k2is import K2is
 from oracles.mib import Mib
+from oracles.mrc import Mrc
 from oracles.npy import Npy
 from oracles.seq import Seq
 from oracles.seq_metadata import SeqMetadata
+from oracles.ser import Ser
 from oracles.tvips import Tvips
 from writers import blo as blo_writer
+from writers import dm as dm_writer
+from writers import frms6 as frms6_writer
 from writers import k2is as k2is_writer
+from writers import mrc as mrc_writer
 from writers import seq as seq_writer
+from writers import ser as ser_writer
 from writers import tvips as tvips_writer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -568,7 +576,7 @@ def test_tvips_and_blo_oracles_keep_what_an_interrupted_recording_leaves(
 
 # ---- StreamPix ---------------------------------------------------------------------------------
 
-WIDTHS = {"u1": 1, "s1": 1, "u2": 2, "u4": 4, "s4": 4, "s8": 8, "f8": 8}
+WIDTHS = {"u1": 1, "s1": 1, "u2": 2, "u4": 4, "s4": 4, "u8": 8, "s8": 8, "f8": 8}
 
 
 def placed_fields(fields: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
@@ -695,3 +703,356 @@ def test_seq_oracle_refuses_other_content(tmp_path: Path, position: int, value: 
     content[position] = value
     with pytest.raises(kaitaistruct.ValidationFailedError):
         Seq(kaitaistruct.KaitaiStream(io.BytesIO(content)))
+
+
+# ---- MRC ---------------------------------------------------------------------------------------
+
+
+def sizes_of(kind: str) -> list[tuple[str, int]]:
+    """Return names and sizes of the fields of a type that has no parts."""
+    sizes = {"s2": 2, "s4": 4, "s8": 8, "u1": 1, "f4": 4, "f8": 8}
+    return [
+        (
+            field["-orig-id"],
+            (field.get("size") or sizes[field["type"]]) * field.get("repeat-expr", 1),
+        )
+        for field in specification("mrc")["types"][kind]["seq"]
+        if "-orig-id" in field
+    ]
+
+
+def test_mrc_headers_have_the_fields_of_our_dtypes() -> None:
+    from rsciio_tem.formats import mrc
+
+    assert sizes_of("header") == dtype_fields(mrc.HEADER)
+    assert sizes_of("fei_record") == dtype_fields(mrc.FEI1)
+    assert sizes_of("fei_record") + sizes_of("fei2_fields") == dtype_fields(mrc.FEI2)
+    assert sizes_of("old_fei_record") == dtype_fields(mrc.FEI_OLD)
+    assert (mrc.HEADER.itemsize, mrc.FEI1.itemsize, mrc.FEI2.itemsize) == (1024, 768, 888)
+    assert mrc.FEI_OLD.itemsize == 128
+
+
+def check_mrc(path: Path, *, big_endian: bool = False) -> Mrc:
+    from rsciio_tem.formats import mrc
+
+    oracle = Mrc(big_endian, kaitaistruct.KaitaiStream(io.BytesIO(path.read_bytes())))
+    recording = mrc.parse(path, signed=None, metadata_file=None)
+    frames, header = recording.frames, recording.original_metadata["std_header"]
+    assert len(frames) == oracle.num_images == len(oracle.images)
+    raw = np.frombuffer(b"".join(oracle.images), np.uint8).reshape(len(frames), -1)
+    values = np.empty((len(frames), *frames.frame_shape), frames.dtype)
+    frames.pixels.decode(raw, values)
+    loaded = np.empty_like(values)
+    frames.load(loaded)
+    np.testing.assert_array_equal(values, loaded)
+    for field in specification("mrc")["types"]["header"]["seq"]:
+        name, value = field["-orig-id"], getattr(oracle.header, field["id"])
+        if "type" in field:
+            np.testing.assert_equal(header[name], value)
+        elif name in ("CMAP", "STAMP"):
+            assert bytes.fromhex(header[name]) == value.rstrip(b"\0")
+    assert len(oracle.remainder) == path.stat().st_size - sum(
+        (1024, header["NEXT"], len(frames) * oracle.len_image)
+    )
+    return oracle
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("mode", [0, 1, 2, 3, 4, 6, 12, 16, 101])
+@pytest.mark.parametrize("cut", [0, 5])
+def test_mrc_oracle_agrees_with_reader(tmp_path: Path, mode: int, order: str, cut: int) -> None:
+    kind = {0: "i1", 1: "i2", 2: "f4", 3: "c8", 4: "c8", 6: "u2", 12: "f2", 101: "u1"}
+    rng = np.random.default_rng(mode)
+    frames = rng.integers(0, 16, (4, 5, 7)).astype(kind.get(mode, "u1"))
+    if mode == 16:
+        pixel = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+        frames = rng.integers(0, 256, (4, 5, 7, 3), np.uint8).view(pixel)[..., 0]
+    path = mrc_writer.write_mrc(
+        tmp_path / "a.mrc", frames, mode, order=order, extended=b"x" * 160, truncate=cut,
+        labels=[b"one"], cell=(1.5, 2.5, 3.5), origin=(1, 2, 3),
+    )  # fmt: skip
+    oracle = check_mrc(path, big_endian=order == ">")
+    assert oracle.extended == b"x" * 160
+    assert oracle.num_images == (3 if cut else 4)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["FEI1", "FEI2", ""])
+def test_mrc_oracle_agrees_about_records_of_fei(tmp_path: Path, kind: str, order: str) -> None:
+    from rsciio_tem.formats import mrc
+
+    if kind:
+        told = {"ht": (84, "d", 3e5), "tilt": (100, "d", 1.5), "area": (595, "i", 20)}
+        content = b"".join(
+            mrc_writer.fei_record(kind, order, **{**told, "x_stage": (116, "d", i * 1e-6)})
+            for i in range(5)
+        )
+    else:
+        content = mrc_writer.old_fei([(i, 1.5, 1e-6, *(0.5,) * 10) for i in range(3)], order)
+    path = mrc_writer.write_mrc(
+        tmp_path / "a.mrc", np.zeros((3, 4, 4), "u2"), order=order, extended=content,
+        kind=kind.encode(),
+    )  # fmt: skip
+    records = check_mrc(path, big_endian=order == ">").extended.records[:3]
+    ours = mrc.parse(path).original_metadata["fei_header"]
+    names = [name for name, _ in sizes_of("fei_record" if kind else "old_fei_record")]
+    if kind == "FEI2":
+        names += [name for name, _ in sizes_of("fei2_fields")]
+    for name in names:
+        values = [getattr(r, name) if hasattr(r, name) else getattr(r.more, name) for r in records]
+        if isinstance(values[0], bytes):
+            continue  # text and reserved bytes
+        np.testing.assert_equal(np.broadcast_to(ours[name], 3), values, err_msg=name)
+
+
+def test_mrc_oracle_agrees_with_real_files() -> None:
+    folders = [REALDATA / "mrc", REALDATA / "rosettasciio" / "mrc"]
+    paths = [p for f in folders for s in ("mrc", "map") for p in f.rglob(f"*.{s}")]
+    if not paths:
+        pytest.skip(f"no recordings in {REALDATA}; set RSCIIO_TEM_REALDATA")
+    for path in paths:
+        oracle = check_mrc(path)
+        if oracle.extended_kind == 2:
+            assert oracle.extended.records[0].microscope_type.startswith(b"Spectra")
+
+
+# ---- DigitalMicrograph -------------------------------------------------------------------------
+
+
+def named(enumeration: dict[int, Any]) -> dict[int, str]:
+    return {k: v["id"] if isinstance(v, dict) else v for k, v in enumeration.items()}
+
+
+def test_dm_types_are_ours() -> None:
+    from rsciio_tem import dmtags
+    from rsciio_tem.formats import dm
+
+    enums = specification("dm")["enums"]
+    names = named(enums["value_type"])
+    # booleans have a byte of their own
+    ours = {code: np.dtype(kind).name for code, kind in dmtags.TYPES.items()}
+    assert {code: name for code, name in names.items() if code < 15} == {**ours, 8: "boolean"}
+    kinds = named(enums["data_type"])
+    wanted = {code: np.dtype(kind).name for code, kind in dm.TYPES.items()}
+    wanted = {code: name.replace("bool", "boolean") for code, name in wanted.items()}
+    assert {c: kinds[c] for c in wanted if c not in dm.HEARSAY} == {
+        c: name for c, name in wanted.items() if c not in dm.HEARSAY
+    }
+    assert set(kinds) - set(wanted) == {*dm.COLOURS, *dm.HALF_PLANES, dm.OLD_HALF_PLANE}
+
+
+def check_dm(path: Path) -> int:
+    """Compare every tag with what our reader finds; -> number of values."""
+    from rsciio_tem import dmtags
+
+    content = path.read_bytes()
+    oracle = Dm.from_bytes(content)
+    order = "<" if oracle.little_endian else ">"
+    found = 0
+
+    def compare(group: Any, tree: dict[str, Any], within: str) -> None:
+        nonlocal found
+        assert len(tree) == len(group.tags) == group.num_tags.value
+        for tag, (name, ours) in zip(group.tags, tree.items(), strict=True):
+            if tag.name:
+                assert name == tag.name or name.startswith(tag.name + "_")
+            if isinstance(ours, dict):
+                assert tag.kind == Dm.TagKind.group
+                compare(tag.body, ours, tag.name)
+                continue
+            found += 1
+            value, code = tag.body, tag.body.type.code.value
+            if isinstance(ours, dmtags.TagArray):
+                nbytes = ours.count * ours.dtype.itemsize
+                assert content[ours.offset : ours.offset + nbytes] == value.payload
+                assert value.type.array.count.value == ours.count
+            elif isinstance(ours, str):
+                encoding = "utf-8" if code == 18 else f"utf-16-{'le' if order == '<' else 'be'}"
+                assert value.payload.decode(encoding, "replace").rstrip("\0") == ours
+            elif code in dmtags.TYPES:
+                (number,) = np.frombuffer(value.payload, order + dmtags.TYPES[code])
+                assert np.array_equal(number, ours, equal_nan=True)
+            else:  # a structure, or a short array
+                assert len(value.payload) == value.type.len
+                assert isinstance(ours, (tuple, list))
+
+    compare(oracle.root, dmtags.read_tags(path), "")
+    return found
+
+
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("little", [True, False])
+def test_dm_oracle_agrees_with_reader(tmp_path: Path, version: int, little: bool) -> None:
+    from rsciio_tem.formats import dm
+
+    data = np.arange(3 * 4 * 6 * 10, dtype="u2").reshape(3, 4, 6, 10)
+    image = dm_writer.image(data, tags=dm_writer.swapped(1))
+    path = dm_writer.write_dm(tmp_path / "a.dm", [image], version=version, little=little)
+    assert check_dm(path) > 30
+    oracle = Dm.from_bytes(path.read_bytes())
+    (images,) = [tag.body for tag in oracle.root.tags if tag.name == "ImageList"]
+    (described,) = [tag.body for tag in images.tags[1].body.tags if tag.name == "ImageData"]
+    (pixels,) = [tag.body for tag in described.tags if tag.name == "Data"]
+    stored = np.frombuffer(pixels.payload, "<u2" if little else ">u2").reshape(data.shape)
+    np.testing.assert_array_equal(stored, dm.file_reader(path)[0]["data"])
+
+
+def test_dm_oracle_agrees_with_real_files() -> None:
+    folder = REALDATA / "rosettasciio" / "digitalmicrograph"
+    paths = [*folder.glob("*D/test*_*.dm[34]"), *folder.glob("3D/test-1*.dm[34]")]
+    if not paths:
+        pytest.skip(f"no files in {folder}")
+    assert sum(map(check_dm, paths)) > 4000
+
+
+def test_dm_oracle_refuses_other_content(tmp_path: Path) -> None:
+    image = dm_writer.image(np.zeros((4, 6), "u2"))
+    content = dm_writer.write_dm(tmp_path / "a.dm", [image]).read_bytes()
+    for bad in (b"\0\0\0\5" + content[4:], content.replace(b"%%%%", b"%%%x", 1)):
+        with pytest.raises(kaitaistruct.ValidationFailedError):
+            Dm.from_bytes(bad)
+
+
+# ---- TIA ---------------------------------------------------------------------------------------
+
+
+def test_ser_records_have_the_fields_of_our_dtypes() -> None:
+    from rsciio_tem.formats import ser
+
+    def named(kind: str) -> list[tuple[str, int]]:
+        """Original names and sizes of the leading fields of fixed size."""
+        found = []
+        for field in specification("ser")["types"][kind]["seq"]:
+            if "-orig-id" not in field:
+                break
+            size = len(field["contents"]) if "contents" in field else SIZES[field["type"]]
+            found.append((field["-orig-id"], size))
+        return found
+
+    assert named("header") == dtype_fields(ser.HEADER)
+    assert named("dimension") == dtype_fields(ser.DIMENSION)
+    assert named("spectrum") == dtype_fields(ser.SPECTRUM)
+    assert named("image") == dtype_fields(ser.IMAGE)
+    assert named("tag") == dtype_fields(ser.TAG)
+    header = {f["id"]: f for f in specification("ser")["types"]["header"]["seq"]}
+    assert header["version"]["valid"]["any-of"] == list(ser.VERSIONS)
+    assert sorted(header["kind"]["valid"]["any-of"]) == sorted(ser.ELEMENTS)
+    assert sorted(header["tag_kind"]["valid"]["any-of"]) == sorted(ser.TAGS)
+    assert bytes(header["byte_order"]["contents"] + header["series"]["contents"]) == ser.MAGIC
+
+
+def check_ser(path: Path) -> None:
+    """Compare all that oracle and reader say about a series."""
+    from rsciio_tem.formats import ser
+
+    oracle = Ser.from_bytes(path.read_bytes())
+    (signal,) = ser.file_reader(path)
+    found = signal["original_metadata"]["ser_header_parameters"]
+    elements = [e.data for e in oracle.elements]
+    values = np.frombuffer(b"".join(e.values for e in elements), signal["data"].dtype)
+    data = signal["data"].reshape(len(elements), *signal["data"].shape[-values_axes(oracle) :])
+    data = data[:, ::-1] if data.ndim == 3 else data
+    np.testing.assert_array_equal(values.reshape(data.shape), data)
+    types = specification("ser")["types"]
+    for kind, records in (
+        ("header", [oracle.header]),
+        ("image" if data.ndim == 3 else "spectrum", elements),
+        ("tag", [e.tag for e in oracle.elements]),
+    ):
+        for field in types[kind]["seq"]:
+            name = field.get("-orig-id")
+            if name is None or name in ("TagTypeID", "ByteOrder", "SeriesID"):
+                continue
+            if name.startswith("Position") and oracle.header.tag_kind == ser_writer.TIME:
+                continue
+            told = [getattr(record, field["id"]) for record in records]
+            np.testing.assert_array_equal(np.atleast_1d(found[name]), told, err_msg=name)
+    for number, dimension in enumerate(oracle.dimensions, start=1):
+        for field in types["dimension"]["seq"]:
+            if "-orig-id" in field:
+                told = getattr(dimension, field["id"])
+                assert told == found[f"Dim-{number}_{field['-orig-id']}"]
+    assert found["OffsetArrayOffset"] == oracle.ofs_table
+
+
+def values_axes(oracle: Ser) -> int:
+    """Axes of an element."""
+    return 2 if oracle.header.kind == 0x4122 else 1
+
+
+@pytest.mark.parametrize("version", [0x0210, 0x0220])
+@pytest.mark.parametrize("tag", [ser_writer.TIME, ser_writer.TIME_AND_PLACE])
+@pytest.mark.parametrize("dtype", ser_writer.TYPES)
+@pytest.mark.parametrize("shape", [(4, 6), (9,)])
+def test_ser_oracle_agrees_with_reader(
+    tmp_path: Path, dtype: str, shape: tuple[int, ...], tag: int, version: int
+) -> None:
+    rng = np.random.default_rng(8)
+    elements = rng.integers(0, 100, (12, *shape)).astype(dtype)
+    path = ser_writer.write_ser(
+        tmp_path / "a_1.ser",
+        elements,
+        [ser_writer.place(4, 3e-9, 1e-9), ser_writer.place(3, -2e-9, 5e-9, 1)],
+        tag=tag,
+        version=version,
+        places=rng.random((12, 2)),
+        gaps=range(12),
+    )
+    check_ser(path)
+
+
+def test_ser_oracle_agrees_with_real_files() -> None:
+    paths = sorted(REALDATA.rglob("*.ser"))
+    if not paths:
+        pytest.skip(f"no recordings in {REALDATA}; set RSCIIO_TEM_REALDATA")
+    for path in paths:
+        check_ser(path)
+
+
+# ---- pnCCD -------------------------------------------------------------------------------------
+
+
+def test_frms6_headers_have_the_fields_of_our_dtypes() -> None:
+    from rsciio_tem.formats import frms6
+
+    types = specification("frms6")["types"]
+    assert placed_of(frms6.HEADER) == placed_fields(types["header"]["seq"])
+    assert placed_of(frms6.FRAME) == placed_fields(types["frame_header"]["seq"])
+    assert (frms6.HEADER.itemsize, frms6.FRAME.itemsize) == (1024, 64)
+
+
+@pytest.mark.parametrize("count", [None, 0])
+@pytest.mark.parametrize("windows", [None, [(1, 3), (0, 4), (0, 4), (2, 2), (1, 3)]])
+@pytest.mark.filterwarnings("ignore:.*frames are windows")
+def test_frms6_oracle_agrees_with_reader(tmp_path: Path, count: int | None, windows: Any) -> None:
+    from rsciio_tem.formats import frms6
+
+    stored = np.random.default_rng(5).integers(0, 16384, (5, 4, 6)).astype("u2")
+    path = frms6_writer.write_frms6(tmp_path / "a.frms6", stored, count=count, windows=windows)
+    with Frms6.from_file(path) as oracle:
+        frames = oracle.frames if oracle.header.num_frames else oracle.frames_to_end
+    (signal,) = frms6.file_reader(path, single_file=True, unfold=False, binning=1)
+    assert len(frames) == len(signal["data"]) == 5
+    for field in specification("frms6")["types"]["header"]["seq"]:
+        found = signal["original_metadata"]["frms6_header"].get(field["id"])
+        if "type" in field:
+            assert getattr(oracle.header, field["id"]) == found
+    assert oracle.header.dataset_id.rstrip(b"\0") == b"TEM"
+    for frame, header, image in zip(
+        frames, frms6.frame_headers(path, single_file=True), signal["data"], strict=True
+    ):
+        for field in specification("frms6")["types"]["frame_header"]["seq"][:-1]:
+            assert getattr(frame.header, field["id"]) == header[field["id"]]
+        begin, end = frame.header.the_start, frame.header.the_start + frame.rows
+        assert image[begin:end].astype("<u2").tobytes() == frame.pixels
+        assert not image[:begin].any()
+        assert not image[end:].any()
+
+
+@pytest.mark.parametrize(("position", "value"), [(0, 1), (2, 0), (7, 5)])
+def test_frms6_oracle_refuses_other_content(tmp_path: Path, position: int, value: int) -> None:
+    path = frms6_writer.write_frms6(tmp_path / "a.frms6", np.zeros((2, 4, 6), "u2"))
+    content = bytearray(path.read_bytes())
+    content[position] = value
+    with pytest.raises(kaitaistruct.ValidationFailedError):
+        Frms6(kaitaistruct.KaitaiStream(io.BytesIO(content)))

@@ -8,6 +8,7 @@ header is a Python literal; nothing is ever unpickled or evaluated.
 from __future__ import annotations
 
 import ast
+import io
 import lzma
 import math
 import os
@@ -19,11 +20,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import IO, Any, Unpack
+from typing import IO, TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from rsciio_tem import backends, files
+from rsciio_tem import archives, backends, files
 from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import (
@@ -39,7 +40,13 @@ from rsciio_tem.read import CommonOptions, free_memory, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint
 
-__all__ = ["file_reader", "parse", "parse_header", "sniff"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rsciio_tem.export import Target
+    from rsciio_tem.signals import SignalFrames
+
+__all__ = ["file_reader", "file_writer", "parse", "parse_header", "sniff", "target"]
 
 MAGIC = b"\x93NUMPY"
 #: numpy pads to 64 bytes; a header of a plain array has some 100, one of many fields a few kB.
@@ -106,10 +113,6 @@ def parse_header(head: bytes, path: str) -> tuple[np.dtype[Any], bool, tuple[int
     return dtype, fortran, shape, start + length
 
 
-#: Arrays that every frame cache of hexrd has, beside three for each frame.
-_FRAME_CACHE = {"nframes", "shape", "dtype"}
-
-
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise .npy by its magic, .npz by the names of its members."""
     if head[:6] == MAGIC:
@@ -119,12 +122,14 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
             return 0.6, "begins like a .npy", {}
         return 0.99, "begins with numpy's magic", {}
     if head[:4] == b"PK\x03\x04":
+        if archives.is_frame_cache(path, head):
+            return None  # a sparse recording, whose very many arrays take long to list here
         try:
             names = _members(path)
         except FormatError:
             return None
-        if set(names) >= _FRAME_CACHE or not path.lower().endswith(".npz"):
-            return None  # a sparse recording, or another format that happens to be an archive
+        if not path.lower().endswith(".npz"):
+            return None  # another format that happens to be an archive
         if names:
             return 0.6, f"is a zip archive of arrays: {', '.join(sorted(names)[:5])}", {}
     return None
@@ -147,7 +152,7 @@ def _member(path: str, key: str | None) -> tuple[str, zipfile.ZipInfo]:
         return key, found[key]
     if not found:
         raise NotThisFormat(path, "is a zip archive without arrays.")
-    if set(found) >= _FRAME_CACHE:
+    if archives.is_frame_cache(path, b"PK\x03\x04"):
         raise NotThisFormat(
             path,
             "is a frame cache of hexrd, which stores frames as lists of pixels.",
@@ -405,3 +410,45 @@ def file_reader(
         for i, axis in enumerate(result[0]["axes"]):
             axis["navigate"] = i in axes
     return result
+
+
+# ---------------------------------------------------------------- writing
+
+
+def target(frames: SignalFrames, path: str) -> Target:
+    """Return what `rsciio_tem.convert` streams frames into: one .npy, version 1, C order."""
+    from rsciio_tem import export
+
+    head = io.BytesIO()
+    dtype = frames.dtype.newbyteorder("<")
+    shape = (*frames.nav_shape, *frames.frame_shape)
+    description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, description)
+    stored = np.dtype((dtype, frames.frame_shape))
+    return export.Placed(os.path.basename(path), head.getvalue(), stored, len(frames))
+
+
+def file_writer(
+    filename: str | os.PathLike[str], signal: Mapping[str, Any], *, overwrite: bool = False
+) -> None:
+    """Write a signal as a .npy, piece by piece if it is lazy. Axes are not stored.
+
+    Parameters
+    ----------
+    filename : str or path
+        The file; it appears under its name when it is complete.
+    signal : dict
+        As RosettaSciIO's writers receive it.
+    overwrite : bool
+        Replace a file of this name. The recording that the signal was read from is never replaced.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file.
+    """
+    from rsciio_tem import export
+    from rsciio_tem.signals import SignalFrames
+
+    frames = SignalFrames.of(signal, "npy")
+    export.write(target(frames, os.fspath(filename)), frames, filename, overwrite=overwrite)

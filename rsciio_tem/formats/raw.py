@@ -7,10 +7,11 @@ The general form is ``offset``, then for each frame ``frame_header`` bytes, pixe
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -23,7 +24,13 @@ from rsciio_tem.read import CommonOptions, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint
 
-__all__ = ["file_reader", "parse", "sniff"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rsciio_tem.export import Target
+    from rsciio_tem.signals import SignalFrames
+
+__all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
 
 #: Packed pixel types that numpy has no name for, and how they are decoded.
 PACKED: dict[str, tuple[Packing, str]] = {
@@ -38,7 +45,7 @@ SIDE_FILES = (".toml", ".yaml", ".yml")
 #: Suffixes under which the data of a side file is looked for.
 DATA_FILES = (".raw", ".bin", ".dat")
 _KEYS = {
-    *("filetype", "file", "dtype", "sig_shape", "nav_shape"),
+    *("filetype", "file", "dtype", "sig_shape", "nav_shape", "axes"),
     *("offset", "frame_header", "frame_footer"),
 }
 
@@ -197,6 +204,7 @@ def parse(
                 "If the frames look sheared, dtype, sig_shape or offset is wrong.",
             )
         )
+    axes = headers.side_axes(params.get("axes", []), side or path)
     hints: tuple[ScanHint, ...] = ()
     if (nav := params.get("nav_shape")) is not None:
         nav_shape = _shape(nav, "nav_shape", path, unknown=True)
@@ -213,7 +221,8 @@ def parse(
         format="raw",
         path=path,
         frames=FrameTable((file,), runs_of([(0, start + before, stride, count)]), pixels),
-        signal_axes=(Axis(),) * len(shape),
+        signal_axes=axes[-len(shape) :] if len(axes) >= len(shape) else (Axis(),) * len(shape),
+        scan_axes=axes[: -len(shape)],
         hints=hints,
         metadata={
             "General": {
@@ -296,3 +305,56 @@ def file_reader(
         last_frame=last_frame,
         options=options,
     )
+
+
+# ---------------------------------------------------------------- writing
+
+
+def target(frames: SignalFrames, path: str) -> Target:
+    """Return what `rsciio_tem.convert` streams frames into: little-endian pixels and a side file.
+
+    The side file has the same name with the suffix ``.toml``.
+    """
+    from rsciio_tem import export
+
+    name = os.path.basename(path)
+    dtype = frames.dtype.newbyteorder("<")
+    lines = [
+        "[params]",
+        'filetype = "raw"',
+        f"file = {json.dumps(name)}",
+        f"dtype = {json.dumps(dtype.str.replace('|', ''))}",
+        f"nav_shape = {list(frames.nav_shape)}",
+        f"sig_shape = {list(frames.frame_shape)}",
+    ]
+    lines += headers.toml_axes((*frames.nav_axes, *frames.sig_axes))
+    side = os.path.splitext(name)[0] + SIDE_FILES[0]
+    text = "\n".join([*lines, ""]).encode()
+    stored = np.dtype((dtype, frames.frame_shape))
+    return export.Placed(name, b"", stored, len(frames), {side: text})
+
+
+def file_writer(
+    filename: str | os.PathLike[str], signal: Mapping[str, Any], *, overwrite: bool = False
+) -> None:
+    """Write a signal as raw binary with a TOML side file, piece by piece if it is lazy.
+
+    Parameters
+    ----------
+    filename : str or path
+        The data file; both appear under their names when they are complete.
+    signal : dict
+        As RosettaSciIO's writers receive it.
+    overwrite : bool
+        Replace files of these names. The recording that the signal was read from is never replaced.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file.
+    """
+    from rsciio_tem import export
+    from rsciio_tem.signals import SignalFrames
+
+    frames = SignalFrames.of(signal, "raw")
+    export.write(target(frames, os.fspath(filename)), frames, filename, overwrite=overwrite)

@@ -11,13 +11,15 @@ import functools
 import importlib.util
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import rsciio
+from rsciio.exceptions import VisibleDeprecationWarning
 
-from rsciio_tem.formats import blo, empad, mib, npy, tvips
+from rsciio_tem.formats import blo, dm, empad, mib, mrc, npy, ser, tvips
 
 CONVENTIONS = os.environ.get("RSCIIO_TEM_CONFORMANCE", "rosettasciio") == "rosettasciio"
 
@@ -41,6 +43,9 @@ FORMATS: list[tuple[str, ModuleType, list[str], dict[str, Any]]] = [
     # our writer refuses that, so their writer makes the files where every test must pass
     ("blockfile", blo, [] if CONVENTIONS else ["file_writer"], {"missing": "fill"}),
     ("tvips", tvips, ["file_writer"], {"missing": "raise"}),
+    ("digitalmicrograph", dm, [], {}),
+    ("tia", ser, [], {}),
+    ("mrc", mrc, [], {}),
 ]
 
 #: Formats that get no title from RosettaSciIO.
@@ -66,10 +71,17 @@ def _counted(reader: Any, name: str, conventions: dict[str, Any]) -> Any:
         calls[name] = calls.get(name, 0) + 1
         if not CONVENTIONS:
             return reader(*args, **options)
+        if name == "mrc" and "mmap_mode" in options:
+            warnings.warn("deprecated in RosettaSciIO", VisibleDeprecationWarning, stacklevel=2)
         signals = reader(*args, **conventions, **options)
         for signal in signals:
+            frame = options["chunks"][-2:] if isinstance(options.get("chunks"), tuple) else None
+            if name == "mrc" and "scan_file" in options and frame not in (None, (-1, -1)):
+                raise ValueError("RosettaSciIO demands whole frames in chunks of such scans")
+            if name == "digitalmicrograph" and options.get("lazy") and signal["data"].dtype.names:
+                raise ValueError("RosettaSciIO's tests demand that colours cannot be loaded lazily")
             # what we add tells apart two files with the same content
-            del signal["original_metadata"]["rsciio_tem"]
+            signal["original_metadata"].pop("rsciio_tem", None)  # not where it is handed over
             if name in UNTITLED:
                 del signal["metadata"]["General"]["title"]
         return signals
@@ -80,6 +92,8 @@ def _counted(reader: Any, name: str, conventions: dict[str, Any]) -> Any:
 def pytest_configure() -> None:
     for name, ours, served, conventions in FORMATS:
         upstream = _upstream(name)
+        if hasattr(ours, "_rosettasciio"):  # what is handed over must not come back to us
+            ours._rosettasciio = functools.partial(_upstream, name)
         facade = ModuleType(f"rsciio.{name}")
         facade.__dict__.update({k: v for k, v in vars(upstream).items() if not k.startswith("__")})
         for attribute in served:

@@ -1,0 +1,717 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write recordings piece by piece, so that nothing is lost whatever interrupts it.
+
+A conversion works in a folder ``TARGET.partial`` beside its target: the new files grow there, and
+a journal says which blocks of frames are complete. Only when all of them are, and have been read
+back if that is wished, the files take their names. Whatever stops a conversion before (Ctrl-C, a
+full disk, a killed process), source and earlier target are untouched, and the same call goes on
+where the other stopped.
+
+What is written is up to a `Target`, one class per kind of file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib
+import inspect
+import json
+import logging
+import mmap
+import os
+import shutil
+import struct
+import sys
+import threading
+import time
+import zlib
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem import api, registry
+from rsciio_tem.errors import FormatError
+from rsciio_tem.read import threads
+from rsciio_tem.signals import SignalFrames
+
+__all__ = ["Payloads", "Placed", "Target", "convert", "export_dataset", "progress_bar", "write"]
+
+_logger = logging.getLogger(__name__)
+
+#: Frames are loaded and written in blocks of about this many bytes.
+BLOCK = 32 << 20
+#: What is complete is made safe on disk and noted in the journal after so many bytes, or seconds.
+_SYNC_BYTES = 512 << 20
+_SYNC_SECONDS = 10.0
+
+#: First entry of the journal; a change of the layout of working folders changes it.
+_VERSION = 1
+#: A complete block: first frame, number of frames, CRC-32 of its pixels as they are to be read
+#: back, where its bytes are in the file of payloads and how many, CRC-32 of this entry.
+_ENTRY = struct.Struct("<QIIQQI")
+
+
+class Target(ABC):
+    """A kind of file that frames are streamed into; made for one conversion.
+
+    The methods get the folder in which the files are made. `put` is called by several threads.
+    """
+
+    #: Names of the files (or folders) it makes, in the order in which they take their places; the
+    #: one that people open comes last.
+    names: tuple[str, ...]
+    #: Bytes needed on the disk, as far as that is known.
+    nbytes: int = 0
+    #: Blocks begin at multiples of this many frames.
+    frames_per_block: int = 1
+
+    def create(self, folder: str) -> None:
+        """Make the files that `put` writes into."""
+        del folder
+
+    @abstractmethod
+    def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> Any:
+        """Write a block of frames in place, or return the bytes that `finish` needs of it."""
+
+    def finish(self, folder: str, payloads: Payloads) -> None:
+        """Complete the files."""
+        del folder, payloads
+
+    @abstractmethod
+    def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
+        """Read frames back from the complete files, by another way than they were written."""
+
+    def expected(self, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what `read` gives for these frames; not the same if the format thins them out."""
+        return frames
+
+
+class Placed(Target):
+    """Frames of fixed size in one file.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    header : bytes
+        What precedes the frames.
+    stored : numpy.dtype
+        Type of a stored frame: a pixel type with a shape, or a structure with a field "pixels".
+    count : int
+        Number of frames.
+    sides : dict of str to bytes, optional
+        Name and content of files beside it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        header: bytes,
+        stored: np.dtype[Any],
+        count: int,
+        sides: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.names = (name, *(sides or {}))
+        self.header, self.stored, self.sides = header, stored, sides or {}
+        self.offset = len(header)  #: byte where the first frame begins
+        self.nbytes = len(header) + count * stored.itemsize
+
+    def create(self, folder: str) -> None:
+        """Write the header and the side files, and give the file its size."""
+        with open(os.path.join(folder, self.names[0]), "wb") as file:
+            file.write(self.header)
+            file.truncate(self.nbytes)
+        for name, content in self.sides.items():
+            Path(folder, name).write_bytes(content)
+
+    def records(self, first: int, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Turn frames into what is stored of them."""
+        del first
+        return np.ascontiguousarray(frames, self.stored.base)
+
+    def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> None:
+        """Write frames at their place."""
+        offset = self.offset + first * self.stored.itemsize
+        data = self.records(first, frames).reshape(-1).view(np.uint8).data
+        with open(os.path.join(folder, self.names[0]), "rb+", buffering=0) as file:
+            file.seek(offset)
+            while data:
+                data = data[file.write(data) :]
+
+    def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
+        """Read frames from their place."""
+        offset = self.offset + first * self.stored.itemsize
+        path = os.path.join(folder, self.names[0])
+        records = np.fromfile(path, self.stored, count, offset=offset)
+        values = records["pixels"] if self.stored.names else records
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """An entry of the journal."""
+
+    first: int
+    count: int
+    crc: int
+    offset: int
+    size: int
+
+    def packed(self) -> bytes:
+        body = _ENTRY.pack(self.first, self.count, self.crc, self.offset, self.size, 0)[:-4]
+        return body + struct.pack("<I", zlib.crc32(body))
+
+
+@dataclass(frozen=True)
+class Payloads:
+    """The bytes that `Target.put` returned, in the order of the frames."""
+
+    path: str
+    blocks: Sequence[_Block]
+
+    def __iter__(self) -> Iterator[tuple[int, int, memoryview]]:
+        """Yield first frame, number of frames, and bytes of each block."""
+        with contextlib.ExitStack() as stack:
+            whole = memoryview(b"")
+            if os.path.getsize(self.path):
+                file = stack.enter_context(open(self.path, "rb"))
+                whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            for block in self.blocks:
+                yield block.first, block.count, whole[block.offset : block.offset + block.size]
+
+
+# ---------------------------------------------------------------- the working folder
+
+
+@dataclass
+class _Work:
+    """The folder of an unfinished conversion."""
+
+    folder: str
+    identity: dict[str, Any]
+    done: dict[int, _Block] = field(default_factory=dict)
+    _payload_end: int = 0
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _journal: IO[bytes] | None = None
+    _payloads: IO[bytes] | None = None
+
+    JOURNAL: ClassVar = "journal"
+    PAYLOADS: ClassVar = "payloads"
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+    @property
+    def payloads(self) -> Payloads:
+        blocks = sorted(self.done.values(), key=lambda block: block.first)
+        return Payloads(self.path(self.PAYLOADS), blocks)
+
+    def open(self, target: Target, resume: bool) -> None:
+        """Take up the folder if it belongs to this conversion, or make a new one."""
+        if os.path.isdir(self.folder):
+            if not resume:
+                self._claimed()
+                shutil.rmtree(self.folder)
+            elif not self._belongs():
+                raise FormatError(
+                    self.folder,
+                    "holds an unfinished conversion of another source, or with other options.",
+                    "Finish that one first, or pass resume=False to begin anew.",
+                )
+        if not os.path.isdir(self.folder):
+            os.mkdir(self.folder)
+            try:
+                target.create(self.folder)
+                Path(self.path(self.PAYLOADS)).touch()
+                # the journal comes last: without it, a folder is begun anew
+                header = json.dumps({"version": _VERSION, **self.identity}).encode() + b"\n"
+                Path(self.path(self.JOURNAL)).write_bytes(header)
+            except BaseException:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+        with contextlib.ExitStack() as stack:
+            self._journal = stack.enter_context(open(self.path(self.JOURNAL), "rb+"))
+            stack.enter_context(_locked(self._journal, self.folder))
+            self._read_journal()
+            self._payloads = stack.enter_context(open(self.path(self.PAYLOADS), "rb+"))
+            self._payloads.seek(self._payload_end)
+            self._payloads.truncate()
+            self._stack = stack.pop_all()
+
+    def _claimed(self) -> None:
+        """Raise if another process is at work in the folder."""
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(self.path(self.JOURNAL), "rb+") as file,
+            _locked(file, self.folder),
+        ):
+            return
+
+    def _belongs(self) -> bool:
+        try:
+            with open(self.path(self.JOURNAL), "rb") as file:
+                head = json.loads(file.readline())
+        except FileNotFoundError:  # stopped before it had begun
+            shutil.rmtree(self.folder)
+            return True
+        except ValueError:
+            return False
+        return bool(head == {"version": _VERSION, **self.identity})
+
+    def _read_journal(self) -> None:
+        """Read the entries; one that is torn, and what follows it, does not count."""
+        assert self._journal is not None
+        self._journal.seek(0)
+        self._journal.readline()
+        while True:
+            here = self._journal.tell()
+            data = self._journal.read(_ENTRY.size)
+            if len(data) < _ENTRY.size:
+                break
+            *values, check = _ENTRY.unpack(data)
+            if zlib.crc32(data[:-4]) != check:
+                break
+            block = _Block(*values)
+            self.done[block.first] = block
+            self._payload_end = max(self._payload_end, block.offset + block.size)
+        self._journal.seek(here)
+        self._journal.truncate()
+
+    def keep(self, payload: Any) -> tuple[int, int]:
+        """Append a block's bytes; return where they are."""
+        assert self._payloads is not None
+        at = self._payload_end
+        size = self._payloads.write(payload)
+        self._payload_end += size
+        return at, size
+
+    def note(self, blocks: Sequence[_Block]) -> None:
+        """Make what was written safe, then say so in the journal."""
+        assert self._journal is not None
+        assert self._payloads is not None
+        self._payloads.flush()
+        os.fsync(self._payloads.fileno())
+        for name in self.identity["files"]:
+            _sync(self.path(name))
+        self._journal.write(b"".join(block.packed() for block in blocks))
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self.done.update((block.first, block) for block in blocks)
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _sync(path: str) -> None:
+    """Make a file or a folder of files safe on disk, as far as it exists yet."""
+    if os.path.isfile(path):
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+    elif os.path.isdir(path) and hasattr(os, "sync"):
+        os.sync()
+
+
+@contextlib.contextmanager
+def _locked(file: IO[bytes], folder: str) -> Iterator[None]:
+    """Hold a lock that ends with this process, so that nobody else works in the folder."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            _logger.info("%s cannot be locked: %s", folder, error)  # some network file systems
+            yield
+            return
+        raise FormatError(
+            folder, "is in use by another process that writes the same target.", "Wait for it."
+        ) from error
+    yield
+
+
+# ---------------------------------------------------------------- the conversion
+
+
+def write(
+    target: Target,
+    frames: SignalFrames,
+    path: str | os.PathLike[str],
+    *,
+    identity: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    resume: bool = True,
+    verify: bool = False,
+) -> str:
+    """Stream frames into a target.
+
+    Parameters
+    ----------
+    target : Target
+        What is made of them.
+    frames : SignalFrames
+        What is written; its data may be lazy.
+    path : str or path
+        Where the last of the target's files goes; the others go beside it.
+    identity : dict, optional
+        Tells this conversion from others; JSON. Without it there is no resuming, because nobody
+        can say whether the frames are the same as last time.
+    overwrite : bool
+        Replace files of these names. The recording itself is never replaced.
+    progress : bool, optional
+        Show a progress bar; by default as HyperSpy's preferences say, on terminals and in
+        notebooks.
+    resume : bool
+        Go on with an unfinished conversion.
+    verify : bool
+        Read everything back before the files take their names, and compare checksums.
+
+    Returns
+    -------
+    str
+        `path`.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file, and `overwrite` is False.
+    FormatError
+        The target is the recording itself, an unfinished conversion of something else is in the
+        way, or what was read back is not what was written.
+    OSError
+        The disk has not enough space, or the folder cannot be written to.
+    """
+    path = os.path.abspath(path)
+    folder = os.path.dirname(path)
+    finals = [os.path.join(folder, name) for name in target.names]
+    work = _Work(path + ".partial", {**(identity or {}), "files": list(target.names)})
+    _check_targets(finals, folder, frames, overwrite)
+    resume = resume and identity is not None
+    existing = os.path.join(work.folder, target.names[0])
+    already = os.path.getsize(existing) if resume and os.path.isfile(existing) else 0
+    _check_space(folder, target.nbytes - already)
+    work.open(target, resume)
+    try:
+        total = len(frames)
+        blocks = list(_blocks(frames, target.frames_per_block))
+        with progress_bar(total, progress, "writing") as bar:
+            bar.update(sum(block.count for block in work.done.values()))
+            todo = [(a, b) for a, b in blocks if a not in work.done]
+            _stream(target, frames, todo, work, verify, bar)
+        target.finish(work.folder, work.payloads)
+        for name in target.names:
+            _sync(work.path(name))
+        if verify:
+            with progress_bar(total, progress, "verifying") as bar:
+                _verify(target, frames, work, path, bar)
+        _check_targets(finals, folder, frames, overwrite)
+    except BaseException as error:
+        work.close()
+        _tell(error, work, len(frames), resume)
+        raise
+    work.close()
+    for name, final in zip(target.names, finals, strict=True):
+        _replace(work.path(name), final)
+    shutil.rmtree(work.folder)
+    return path
+
+
+def _tell(error: BaseException, work: _Work, total: int, resumable: bool) -> None:
+    """Add to an error what is left, and how to go on."""
+    if not resumable:
+        shutil.rmtree(work.folder, ignore_errors=True)
+        return
+    done = sum(block.count for block in work.done.values())
+    error.add_note(
+        f"{done} of {total} frames are written. The same call goes on from there; "
+        f"what is done is in {work.folder}, which can be deleted."
+    )
+
+
+def _replace(source: str, final: str) -> None:
+    """Give a file or folder its name."""
+    if os.path.isdir(source) and os.path.isdir(final):
+        old = final + ".old"
+        os.rename(final, old)
+        os.rename(source, final)
+        shutil.rmtree(old)
+    else:
+        os.replace(source, final)
+
+
+def _check_targets(
+    finals: Sequence[str], folder: str, frames: SignalFrames, overwrite: bool
+) -> None:
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
+    for final in finals:
+        if not os.path.lexists(final):
+            continue
+        for source in frames.sources:
+            if os.path.exists(source) and os.path.samefile(final, source):
+                raise FormatError(
+                    final,
+                    "is the recording that is being read, and is not overwritten.",
+                    "Choose another name.",
+                )
+        if not overwrite:
+            raise FileExistsError(errno.EEXIST, "exists already, and is not overwritten", final)
+
+
+def _check_space(folder: str, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC, f"{needed / 1e9:.3f} GB are needed, {free / 1e9:.3f} GB are free", folder
+        )
+
+
+def _blocks(frames: SignalFrames, unit: int) -> Iterator[tuple[int, int]]:
+    """Cut the frames into blocks of whole units; along the chunks of lazy data if there are any."""
+    total = len(frames)
+    step = max(1, BLOCK // max(1, frames.frame_bytes))
+    if rows := frames.chunk_frames:
+        step = rows if rows <= 2 * step else max(1, rows // -(-rows // step))
+    step = max(1, round(step / unit)) * unit
+    for first in range(0, total, step):
+        yield first, min(first + step, total)
+
+
+def _stream(
+    target: Target,
+    frames: SignalFrames,
+    todo: Sequence[tuple[int, int]],
+    work: _Work,
+    verify: bool,
+    bar: Any,
+) -> None:
+    """Load, encode and write blocks with a few threads; note them in order."""
+    stop = threading.Event()
+
+    def one(first: int, last: int) -> tuple[_Block, Any]:
+        if stop.is_set():
+            raise InterruptedError
+        block = frames.block(first, last)
+        crc = _checksum(target.expected(block)) if verify else 0
+        payload = target.put(work.folder, first, block)
+        return _Block(first, last - first, crc, 0, 0), payload
+
+    fresh: list[_Block] = []
+    unsafe, since = 0, time.monotonic()
+    workers = threads()
+    waiting: deque[Future[tuple[_Block, Any]]] = deque()
+    jobs = iter(todo)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for first, last in jobs:
+                waiting.append(pool.submit(one, first, last))
+                if len(waiting) > workers:
+                    break
+            while waiting:
+                block, payload = waiting.popleft().result()
+                if (job := next(jobs, None)) is not None:
+                    waiting.append(pool.submit(one, *job))
+                if payload is not None:
+                    at, size = work.keep(payload)
+                    block = _Block(block.first, block.count, block.crc, at, size)
+                fresh.append(block)
+                unsafe += block.count * frames.frame_bytes
+                if unsafe >= _SYNC_BYTES or time.monotonic() - since >= _SYNC_SECONDS:
+                    work.note(fresh)
+                    fresh, unsafe, since = [], 0, time.monotonic()
+                bar.update(block.count)
+            work.note(fresh)
+        except BaseException:
+            stop.set()
+            for future in waiting:
+                future.cancel()
+            with contextlib.suppress(OSError):  # what went wrong first is what matters
+                work.note(fresh)
+            raise
+
+
+def _checksum(frames: npt.NDArray[Any]) -> int:
+    """CRC-32 of pixels in C order, little-endian."""
+    stored = np.ascontiguousarray(frames, frames.dtype.newbyteorder("<"))
+    return zlib.crc32(stored.reshape(-1).view(np.uint8).data)
+
+
+def _verify(target: Target, frames: SignalFrames, work: _Work, path: str, bar: Any) -> None:
+    """Compare what is in the files with what was read from the source."""
+
+    def one(block: _Block) -> int:
+        # a run without verify=True may have left blocks without a checksum
+        crc = block.crc
+        if not crc:
+            loaded = frames.block(block.first, block.first + block.count)
+            crc = _checksum(target.expected(loaded))
+        if _checksum(target.read(work.folder, block.first, block.count)) != crc:
+            raise FormatError(
+                path,
+                f"frames {block.first} to {block.first + block.count - 1} are not what was "
+                "written: disk or memory are faulty, or the source has changed.",
+                "Nothing was replaced; try another disk.",
+            )
+        return block.count
+
+    with ThreadPoolExecutor(threads()) as pool:
+        for count in pool.map(one, work.done.values()):
+            bar.update(count)
+
+
+def progress_bar(total: int, progress: bool | None, title: str) -> Any:
+    """Return a progress bar, which shows nothing where nobody looks at it."""
+    from tqdm.auto import tqdm
+
+    shown = progress is not False and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    if shown and progress is None and "hyperspy" in sys.modules:
+        from hyperspy.api import preferences
+
+        shown = bool(preferences.General.show_progressbar)
+    return tqdm(total=total, unit="frame", desc=title, disable=not shown)
+
+
+def convert(
+    source: Any,
+    target: str | os.PathLike[str],
+    format: str = "auto",
+    *,
+    source_format: str = "auto",
+    overwrite: bool = False,
+    progress: bool | None = None,
+    resume: bool = True,
+    verify: bool = False,
+    **options: Any,
+) -> str:
+    """Write a recording in another format.
+
+    Parameters
+    ----------
+    source : path, dict or HyperSpy signal
+        A recording, or a signal as a reader returns it; lazy data stay lazy.
+    target : path
+        The new file. Its suffix tells the format, see ``rsciio-tem formats``.
+    format : str
+        Name of the format of `target`, if the suffix does not tell it.
+    source_format : str
+        Name of the format of the recording, if its content does not tell it.
+    overwrite : bool
+        Replace an earlier target. The recording itself is never replaced.
+    progress : bool, optional
+        Show a progress bar; by default on terminals and in notebooks, as HyperSpy is told to.
+    resume : bool
+        Go on with an unfinished conversion of the same source with the same options. Signals are
+        always written from the beginning: whether they are the same nobody can say.
+    verify : bool
+        Read the new file back before it takes its name, and compare checksums.
+    **options
+        Keywords of the writer, and of the reader of the source.
+
+    Returns
+    -------
+    str
+        Path of the new file.
+
+    Raises
+    ------
+    ValueError
+        Nothing of ours writes such a file, or the recording does not fit into it.
+    FileExistsError
+        There is such a file, and `overwrite` is False.
+    FormatError
+        See `load`; and if what was read back is not what was written.
+    OSError
+        The disk has not enough space, or the folder cannot be written to.
+    """
+    path = os.path.abspath(target)
+    module = _writer(path, format)
+    own = set(inspect.signature(module.target).parameters) - {"frames", "path"}
+    told = {name: options.pop(name) for name in list(options) if name in own}
+    identity: dict[str, Any] | None = None
+    if isinstance(source, (str, os.PathLike)):
+        signal = api.load(source, source_format, lazy=True, **options)[0]
+    elif options:
+        raise TypeError(
+            f"{', '.join(sorted(options))}: no keyword of the writer of {module.__name__}; "
+            f"it has {', '.join(sorted(own)) or 'none'}"
+        )
+    else:
+        signal = dict(source if isinstance(source, Mapping) else source._to_dictionary())
+    frames = SignalFrames.of(signal, module.__name__.rpartition(".")[2])
+    if isinstance(source, (str, os.PathLike)):
+        identity = {
+            "source": [[name, *_state(name)] for name in sorted(frames.sources)],
+            "options": {name: _identified(value) for name, value in sorted(options.items())},
+            "format": module.__name__,
+            "writer": {name: _identified(value) for name, value in sorted(told.items())},
+            "shape": list(signal["data"].shape),
+            "dtype": str(frames.dtype),
+        }
+    return write(
+        module.target(frames, path, **told),
+        frames,
+        path,
+        identity=identity,
+        overwrite=overwrite,
+        progress=progress,
+        resume=resume,
+        verify=verify,
+    )
+
+
+def _state(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _identified(value: Any) -> str:
+    """Tell a value from others, in a line."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
+    return repr(value)
+
+
+def writers() -> dict[str, tuple[str, ...]]:
+    """Return which suffixes each format is written with, by its name."""
+    rows = {row.name: row.writes for row in registry.FORMATS.values() if row.writes}
+    return {**rows, "zarr": ("zarr",)}
+
+
+def _writer(path: str, format: str) -> ModuleType:
+    suffix = os.path.splitext(path)[1].lstrip(".").lower()
+    known = writers()
+    if format == "auto":
+        format = next((name for name, suffixes in known.items() if suffix in suffixes), format)
+    if format not in known:
+        listed = ", ".join(f"{name} (.{', .'.join(known[name])})" for name in known)
+        raise ValueError(
+            f"nothing writes {os.path.basename(path)!r} with format={format!r}; there are {listed}"
+        )
+    if format == "zarr":
+        return importlib.import_module("rsciio_tem.zarrstore")
+    return api.module_for(format)
+
+
+def export_dataset(
+    source: Any, path: str | os.PathLike[str], overwrite: bool = False, progress: bool = False
+) -> str:
+    """Write a recording as ``.npy``: the call that LiberTEM has for it."""
+    if os.path.splitext(path)[1].lower() != ".npy":
+        raise ValueError(f"{os.fspath(path)!r} does not end with .npy")
+    return convert(source, path, "npy", overwrite=overwrite, progress=progress)

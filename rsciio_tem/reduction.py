@@ -1,0 +1,656 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sums, virtual detectors and centres of mass from one pass over the frames.
+
+A few threads take stripes of frames in turn. Each loads blocks that fit into a core's cache and
+adds them up while they are there, so a decoded copy of the data never exists. The stripes do not
+depend on the number of threads, and are merged in their order: the result is the same to the last
+bit whoever does the work.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem import api, read
+from rsciio_tem.frames import Frames
+from rsciio_tem.recording import Recording
+
+__all__ = ["Annulus", "Disk", "Reduced", "What", "accumulator", "one_pass", "reduce"]
+
+#: "navigator": sum of each frame; "sum", "mean", "max", "variance" over all frames, pixel by
+#: pixel; "com": centre of mass of each frame.
+What = Literal["navigator", "sum", "mean", "max", "variance", "com"]
+
+#: Bytes of pixels loaded at a time.
+_BLOCK = 1 << 20
+#: The same for frames whose pixels are gathered from all over a file.
+_BLOCK_GATHERED = 128 << 20
+#: Frames are divided into this many stripes, unless these would have fewer bytes.
+_STRIPES, _STRIPE = 64, 64 << 20
+
+
+def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which pixels of `dtype` are added up: 64-bit integers stay exact."""
+    kinds = {"b": "u8", "u": "u8", "i": "i8", "f": "f8", "c": "c16"}
+    return np.dtype(kinds[dtype.kind])
+
+
+# ---------------------------------------------------------------- detectors
+
+
+@dataclass(frozen=True)
+class Annulus:
+    """A virtual detector between two radii, both in pixels; the inner edge belongs to it.
+
+    Parameters
+    ----------
+    inner, outer : float
+        Radii.
+    center : (float, float), optional
+        Row and column; by default the middle of the frame.
+    """
+
+    inner: float
+    outer: float
+    center: tuple[float, float] | None = None
+
+    def __call__(self, frame_shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """Return the mask."""
+        rows, columns = frame_shape
+        y, x = self.center or ((rows - 1) / 2, (columns - 1) / 2)
+        distance = np.hypot(*np.ogrid[-y : rows - y, -x : columns - x])[:rows, :columns]
+        return (distance >= self.inner) & (distance < self.outer)
+
+
+class Disk(Annulus):
+    """A round virtual detector.
+
+    Parameters
+    ----------
+    radius : float
+        In pixels.
+    center : (float, float), optional
+        Row and column; by default the middle of the frame.
+    """
+
+    def __init__(self, radius: float, center: tuple[float, float] | None = None) -> None:
+        super().__init__(0, radius, center)
+
+
+Mask = npt.ArrayLike | Callable[[tuple[int, ...]], npt.ArrayLike]
+
+
+def _masks(masks: Any, frame_shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return the weights of virtual detectors, shape (masks, *frame_shape)."""
+    if isinstance(masks, Mapping):
+        masks = list(masks.values())
+    if callable(masks):
+        masks = [masks]
+    if not isinstance(masks, np.ndarray):
+        masks = [np.asarray(m(frame_shape) if callable(m) else m) for m in masks]
+        shapes = {m.shape for m in masks}
+        if shapes - {frame_shape}:
+            raise ValueError(f"masks have shapes {sorted(shapes)}, frames {frame_shape}")
+    weights = np.asarray(masks)
+    if weights.shape[1:] != frame_shape:
+        raise ValueError(f"masks have shape {weights.shape}, frames {frame_shape}")
+    return weights
+
+
+# ---------------------------------------------------------------- what is added up
+
+
+class _Quantity(ABC):
+    """Something that is found out about frames, block by block.
+
+    An instance is the share of one stripe.
+    """
+
+    @abstractmethod
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        """Add a block of shape (frames, pixels), of which `at` is the first in the stripe."""
+
+    @abstractmethod
+    def merge(self, other: Any) -> None:
+        """Add the share of the stripe that follows."""
+
+    @abstractmethod
+    def result(self) -> Any:
+        """Return what was found out."""
+
+
+class _PerFrame(_Quantity):
+    """Values of each frame; shares are put one behind the other."""
+
+    values: npt.NDArray[Any]
+
+    def merge(self, other: _PerFrame) -> None:
+        self.parts.append(other.values)
+
+    def result(self) -> npt.NDArray[Any]:
+        return np.concatenate([self.values, *self.parts], axis=-1)
+
+    def __init__(self) -> None:
+        self.parts: list[npt.NDArray[Any]] = []
+
+
+class _Navigator(_PerFrame):
+    def __init__(self, count: int, dtype: np.dtype[Any]) -> None:
+        super().__init__()
+        self.values = np.empty(count, accumulator(dtype))
+
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        from rsciio_tem import kernels
+
+        kernels.frame_sums(block, self.values[at : at + len(block)])
+
+
+class _Masks(_PerFrame):
+    def __init__(self, count: int, dtype: np.dtype[Any], weights: npt.NDArray[Any]) -> None:
+        super().__init__()
+        kind = np.result_type(weights, dtype, np.float64)
+        self.weights = np.ascontiguousarray(weights, kind)
+        self.values = np.zeros((len(weights), count), kind)
+
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        from rsciio_tem import kernels
+
+        out = self.values[:, at : at + len(block)]
+        if self.values.dtype == np.float64:
+            kernels.masked_sums(block, self.weights, out)
+        else:  # complex, or longer than 64 bits
+            # not a matrix product: its own threads and ours would stand in each other's way
+            out[...] = np.einsum("ij,kj->ki", block.astype(out.dtype), self.weights)
+
+
+class _Centre(_PerFrame):
+    """Centre of mass; NaN where a frame sums to nothing."""
+
+    def __init__(self, count: int, dtype: np.dtype[Any], frame_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        if len(frame_shape) != 2 or dtype.kind == "c":
+            raise ValueError("centres of mass are for two-dimensional frames of real pixels")
+        self.shape, self.total = frame_shape, accumulator(dtype)
+        self.values = np.empty((2, count))
+
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        from rsciio_tem import kernels
+
+        rows = np.empty((len(block), self.shape[0]), self.total)
+        columns = np.zeros((len(block), self.shape[1]), self.total)
+        frames = block.reshape(len(block), *self.shape)
+        for frame, of_rows, of_columns in zip(frames, rows, columns, strict=True):
+            kernels.frame_sums(frame, of_rows)
+            kernels.add_frames(frame, of_columns)
+        mass = rows.sum(axis=1).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for i, sums in enumerate((rows, columns)):
+                moment = sums @ np.arange(sums.shape[1], dtype=np.float64)
+                self.values[i, at : at + len(block)] = np.where(mass != 0, moment / mass, np.nan)
+
+
+class _Sum(_Quantity):
+    """Sum over frames; small pixels are added in 32 bits for as long as that is exact."""
+
+    def __init__(self, pixels: int, dtype: np.dtype[Any]) -> None:
+        self.kind = accumulator(dtype)
+        #: Frames that 32 bits have room for; 0 if the sum is kept in 64 bits from the beginning.
+        self.room = 0
+        if dtype.kind in "bu" and dtype.itemsize <= 2:
+            self.room = (1 << 32) // (1 << 8 * dtype.itemsize)
+        self.sums = np.zeros(pixels, np.uint32 if self.room else self.kind)
+        self.left = self.room
+
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        from rsciio_tem import kernels
+
+        if len(block) > self.left and self.room:
+            self._widen()
+        kernels.add_frames(block, self.sums)
+        self.left -= len(block)
+
+    def _widen(self) -> None:
+        self.sums, self.room = self.sums.astype(self.kind, copy=False), 0
+
+    def merge(self, other: _Sum) -> None:
+        used = other.room - other.left
+        if self.room and (not other.room or used > self.left):
+            self._widen()
+        self.sums += other.sums
+        self.left -= used
+
+    def result(self) -> npt.NDArray[Any]:
+        self._widen()
+        return self.sums
+
+
+class _Max(_Quantity):
+    def __init__(self) -> None:
+        self.most: npt.NDArray[Any] | None = None
+
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        from rsciio_tem import kernels
+
+        if self.most is None:
+            self.most = block[0].copy()
+        kernels.largest(block, self.most)
+
+    def merge(self, other: _Max) -> None:
+        assert self.most is not None
+        assert other.most is not None
+        np.maximum(self.most, other.most, out=self.most)
+
+    def result(self) -> npt.NDArray[Any]:
+        assert self.most is not None
+        return self.most
+
+
+class _Variance(_Quantity):
+    """Variance over frames.
+
+    Unsigned pixels of up to 16 bits: from exact sums. Others: from the deviations of each block
+    from its mean, which does not suffer from large offsets.
+    """
+
+    def __init__(self, pixels: int, dtype: np.dtype[Any]) -> None:
+        if dtype.kind == "c":
+            raise ValueError("the variance is for real pixels")
+        self.count = 0
+        self.sums: _Sum | None = None
+        if dtype.kind in "bu" and dtype.itemsize <= 2:
+            self.sums, self.squares = _Sum(pixels, dtype), np.zeros(pixels, np.uint64)
+        self.mean, self.deviations = np.zeros(pixels), np.zeros(pixels)
+
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        if self.sums is not None:
+            from rsciio_tem import kernels
+
+            self.sums.take(at, block)
+            kernels.add_squares(block, self.squares)
+            self.count += len(block)
+            return
+        mean = block.mean(axis=0, dtype=np.float64)
+        self._join(len(block), mean, ((block - mean) ** 2).sum(axis=0))
+
+    def _join(self, count: int, mean: Any, deviations: Any) -> None:
+        total = self.count + count
+        step = mean - self.mean
+        self.deviations += deviations + step**2 * (self.count * count / total)
+        self.mean += step * (count / total)
+        self.count = total
+
+    def merge(self, other: _Variance) -> None:
+        if self.sums is not None:
+            self.sums.merge(other.sums)  # type: ignore[arg-type]
+            self.squares += other.squares
+            self.count += other.count
+        else:
+            self._join(other.count, other.mean, other.deviations)
+
+    def result(self) -> npt.NDArray[np.float64]:
+        if self.sums is None:
+            return self.deviations / self.count
+        sums = self.sums.result()
+        # (n * squares - sums**2) / n**2 with the whole part of the mean taken off, so that the
+        # numbers stay small enough for 64 bits
+        whole = sums // np.uint64(self.count)
+        rest = (sums - whole * np.uint64(self.count)).astype(np.float64) / self.count
+        # sum (x - whole)**2 = squares - 2 whole sums + n whole**2; modulo 2**64 that is exact
+        spread = self.squares - np.uint64(2) * whole * sums + np.uint64(self.count) * whole * whole
+        variance: npt.NDArray[np.float64] = spread.astype(np.float64) / self.count - rest**2
+        return np.maximum(variance, 0)
+
+
+# ---------------------------------------------------------------- the pass
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be found out about frames of one shape and type; small, and pickles."""
+
+    what: tuple[str, ...]
+    frame_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    weights: npt.NDArray[Any] | None
+
+    def quantities(self, count: int) -> dict[str, _Quantity]:
+        """Make the share of a stripe of that many frames."""
+        pixels, found = math.prod(self.frame_shape), dict[str, _Quantity]()
+        if "navigator" in self.what:
+            found["navigator"] = _Navigator(count, self.dtype)
+        if {"sum", "mean"} & set(self.what):
+            found["sum"] = _Sum(pixels, self.dtype)
+        if "max" in self.what:
+            found["max"] = _Max()
+        if "variance" in self.what:
+            found["variance"] = _Variance(pixels, self.dtype)
+        if "com" in self.what:
+            found["com"] = _Centre(count, self.dtype, self.frame_shape)
+        if self.weights is not None:
+            found["masks"] = _Masks(count, self.dtype, self.weights)
+        return found
+
+    def stripe(
+        self,
+        frames: Frames,
+        step: int,
+        done: Callable[[int], object] | None = None,
+        stop: threading.Event | None = None,
+    ) -> dict[str, _Quantity]:
+        """Go through the frames of a stripe."""
+        found = self.quantities(len(frames))
+        buffer = np.empty((min(step, len(frames)), *self.frame_shape), self.dtype)
+        for first in range(0, len(frames), step):
+            if stop is not None and stop.is_set():
+                break
+            part = frames[first : first + step]
+            block = buffer[: len(part)]
+            part.load(block)
+            for quantity in found.values():
+                quantity.take(first, block.reshape(len(block), -1))
+            if done is not None:
+                done(len(block))
+        return found
+
+
+def _stripes(count: int, step: int, frame_bytes: int) -> list[tuple[int, int]]:
+    wanted = max(-(-count // _STRIPES), _STRIPE // max(1, frame_bytes))
+    size = -(-wanted // step) * step
+    return [(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def one_pass(
+    frames: Frames,
+    *,
+    what: Collection[What] = ("navigator", "sum"),
+    masks: Any = None,
+    progress: Callable[[int], object] | None = None,
+    threads: int | None = None,
+    client: Any = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """Reduce frames, reading each of them once.
+
+    Parameters
+    ----------
+    frames : Frames
+        What to reduce; blanks count with their fill value.
+    what : collection of str
+        See `What`.
+    masks : array_like, or sequence or dict of array_like and callables, optional
+        Weights of virtual detectors, each of the frame's shape; a callable such as `Disk` gets
+        the frame's shape.
+    progress : callable, optional
+        Is called with the number of frames just done; never by two threads at once.
+    threads : int, optional
+        Number of threads; by default the processors this process may use.
+    client : distributed.Client, optional
+        Let the workers of a cluster do it; they must see the files under the same names.
+
+    Returns
+    -------
+    dict of ndarray
+        "navigator" of shape (frames,); "sum", "mean", "max" and "variance" of the frame's shape;
+        "com" of shape (2, frames), row and column; with `masks` "masks" of shape (masks, frames).
+        Sums of integers are exact. Means, variances, centres of mass and weighted sums are float64
+        (weighted sums complex128 for complex pixels or weights).
+    """
+    if unknown := set(what) - set(get_args(What)):
+        raise ValueError(f"what={sorted(unknown)} is none of {', '.join(get_args(What))}")
+    count, shape, dtype = len(frames), tuple(frames.frame_shape), frames.dtype
+    if not count:
+        raise ValueError("there are no frames to reduce")
+    weights = None if masks is None else _masks(masks, shape)
+    weights = None if weights is None else weights.reshape(len(weights), -1)
+    task = _Task(tuple(what), shape, dtype, weights)
+    task.quantities(0)  # what is impossible shows before anything is read
+    nbytes = _BLOCK_GATHERED if getattr(frames, "detector_major", False) else _BLOCK
+    step = max(1, nbytes // max(1, math.prod(shape) * dtype.itemsize))
+    if hasattr(frames, "array"):  # a chunk of a lazy array is computed as a whole
+        step = max(step, int(frames.array.chunks[0][0]))
+    stripes = _stripes(count, step, math.prod(shape) * dtype.itemsize)
+    if client is not None:
+        shares = _on_cluster(task, frames, step, stripes, client, progress)
+    else:
+        workers = max(1, min(threads or read.threads(), len(stripes)))
+        shares = _in_threads(task, frames, step, stripes, workers, progress)
+    merged: dict[str, _Quantity] = {}
+    for share in shares:
+        for name, quantity in share.items():
+            if name in merged:
+                merged[name].merge(quantity)
+            else:
+                merged[name] = quantity
+    found = {name: quantity.result() for name, quantity in merged.items()}
+    if "mean" in what:
+        found["mean"] = found["sum"] / count
+    if "sum" not in what:
+        found.pop("sum", None)
+    return {
+        name: values if name in ("navigator", "com", "masks") else values.reshape(shape)
+        for name, values in found.items()
+    }
+
+
+def _in_threads(
+    task: _Task,
+    frames: Frames,
+    step: int,
+    stripes: Sequence[tuple[int, int]],
+    workers: int,
+    progress: Callable[[int], object] | None,
+) -> Iterator[dict[str, _Quantity]]:
+    """Yield the shares of stripes in order, no more than a few ahead."""
+    lock, stop = threading.Lock(), threading.Event()
+
+    def done(n: int) -> None:
+        if progress is not None:
+            with lock:
+                progress(n)
+
+    def one(first: int, last: int) -> dict[str, _Quantity]:
+        try:
+            return task.stripe(frames[first:last], step, done, stop)
+        except BaseException:
+            stop.set()  # no need for the others to go on
+            raise
+
+    todo = iter(stripes)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            ahead = deque(
+                pool.submit(one, *s) for _, s in zip(range(workers + 1), todo, strict=False)
+            )
+            while ahead:
+                share = ahead.popleft().result()
+                if (stripe := next(todo, None)) is not None:
+                    ahead.append(pool.submit(one, *stripe))
+                yield share
+        finally:
+            stop.set()  # on Ctrl-C, do not wait for the rest of the file
+            for future in ahead:
+                future.cancel()
+
+
+def _on_cluster(
+    task: _Task,
+    frames: Frames,
+    step: int,
+    stripes: Sequence[tuple[int, int]],
+    client: Any,
+    progress: Callable[[int], object] | None,
+) -> Iterator[dict[str, _Quantity]]:
+    """Yield the shares of stripes in order; workers hold no more than their own."""
+    futures = [
+        client.submit(task.stripe, frames[first:last], step, pure=False) for first, last in stripes
+    ]
+    try:
+        for i, (first, last) in enumerate(stripes):
+            share = futures[i].result()
+            futures[i] = None  # the worker may forget it
+            if progress is not None:
+                progress(last - first)
+            yield share
+    finally:
+        client.cancel([future for future in futures if future is not None])
+
+
+# ---------------------------------------------------------------- for users
+
+
+@dataclass
+class Reduced(Mapping[str, npt.NDArray[Any]]):
+    """What `reduce` found, by name: a mapping of arrays that knows their axes.
+
+    Maps of the scan have the scan's shape ("com" and "masks" one axis before it), patterns that of
+    the frame. Virtual detectors that were named are found under their names, too.
+    """
+
+    values_by_name: dict[str, npt.NDArray[Any]]
+    axes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.values_by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_by_name)
+
+    def __len__(self) -> int:
+        return len(self.values_by_name)
+
+    def signal(self, name: str) -> dict[str, Any]:
+        """Return one of them as RosettaSciIO's readers return signals."""
+        axes = [
+            {**axis, "index_in_array": i, "navigate": i < self[name].ndim - 2}
+            for i, axis in enumerate(self.axes[name])
+        ]
+        general = {**self.metadata.get("General", {}), "title": name}
+        return {
+            "data": self[name],
+            "axes": axes,
+            "metadata": {**self.metadata, "General": general, "Signal": {"signal_type": ""}},
+            "original_metadata": {},
+        }
+
+
+def reduce(
+    source: Any,
+    what: Iterable[What] = ("navigator", "sum"),
+    *,
+    format: str = "auto",
+    masks: Any = None,
+    progress: bool | Callable[[int], object] | None = None,
+    threads: int | None = None,
+    client: Any = None,
+    **options: Any,
+) -> Reduced:
+    """Find sums, virtual detectors and centres of mass of a recording in one pass.
+
+    Parameters
+    ----------
+    source : path, Recording or signal
+        What to reduce: a file, what `rsciio_tem.open` returns, or a signal of a lazy reader.
+    what : iterable of str
+        Any of "navigator" (sum of each frame), "sum", "mean", "max", "variance" (over the scan,
+        pixel by pixel), and "com" (centre of mass of each frame: row and column, in pixels).
+    format : str
+        Format of a file, if its content does not tell it.
+    masks : array_like, or sequence or dict of array_like and callables, optional
+        Virtual detectors: weights of the frame's shape, or callables such as
+        ``rsciio_tem.Disk(10)`` and ``rsciio_tem.Annulus(20, 60)``. Those of a dict are named.
+    progress : bool or callable, optional
+        Show a progress bar, by default on terminals and in notebooks; or be told the number of
+        frames just done.
+    threads : int, optional
+        By default the processors this process may use.
+    client : distributed.Client, optional
+        Let the workers of a cluster do it.
+    **options
+        Keywords of the reader: ``navigation_shape``, ``roi``, ``corrections`` and so on.
+
+    Returns
+    -------
+    Reduced
+        A mapping from names to arrays.
+
+    Raises
+    ------
+    FormatError
+        See `load`.
+    ValueError
+        Masks do not fit the frames.
+    """
+    from rsciio_tem.export import progress_bar
+
+    signal = _signal(source, format, options)
+    frames, nav_axes, sig_axes = _frames(signal)
+    nav_shape = tuple(int(axis["size"]) for axis in nav_axes)
+    names = list(masks) if isinstance(masks, Mapping) else []
+    if unfit := set(names) & set(get_args(What)):
+        raise ValueError(f"no detector can be called {', '.join(sorted(unfit))}")
+    with progress_bar(len(frames), None if callable(progress) else progress, "reducing") as bar:
+        found = one_pass(
+            frames,
+            what=tuple(what),
+            masks=masks,
+            progress=progress if callable(progress) else bar.update,
+            threads=threads,
+            client=client,
+        )
+    values: dict[str, npt.NDArray[Any]] = {}
+    axes: dict[str, list[dict[str, Any]]] = {}
+    for name, array in found.items():
+        if name in ("navigator", "com", "masks"):
+            values[name] = array.reshape(*array.shape[:-1], *nav_shape)
+            axes[name] = nav_axes
+            if name != "navigator":
+                axis = {"name": name, "size": len(array), "scale": 1.0, "offset": 0.0, "units": ""}
+                axes[name] = [axis, *nav_axes]
+        else:
+            values[name], axes[name] = array, sig_axes
+    for i, name in enumerate(names):
+        values[name], axes[name] = values["masks"][i], nav_axes
+    return Reduced(values, axes, signal["metadata"])
+
+
+def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(source, Recording):
+        known = {
+            name: options.pop(name)
+            for name in ("navigation_shape", "first_frame", "last_frame")
+            if name in options
+        }
+        return read.read(source, lazy=True, options=options, **known)[0]
+    if isinstance(source, Mapping):
+        if options:
+            raise TypeError(f"{', '.join(options)}: signals are reduced as they are")
+        return dict(source)
+    return api.load(source, format, lazy=True, **options)[0]
+
+
+def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
+    """See the data of a signal as frames."""
+    from rsciio_tem.arrays import ArrayFrames, DaskFrames
+
+    axes = list(signal["axes"])
+    nav = [axis for axis in axes if axis["navigate"]]
+    sig = [axis for axis in axes if not axis["navigate"]]
+    data, n = signal["data"], len(nav)
+    source = read.lazy_source(data)
+    if source is not None and source.dtype == source.frames.dtype:
+        return source.frames, nav, sig
+    frame_shape = tuple(data.shape[n:])
+    if hasattr(data, "dask"):
+        return DaskFrames(data.reshape(-1, *frame_shape)), nav, sig
+    array = np.asarray(data)
+    return ArrayFrames(lambda: array, tuple(array.shape[:n]), frame_shape, array.dtype), nav, sig

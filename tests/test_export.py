@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Conversions: what is written, and what is left when they are interrupted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from writers import mib as writer
+
+import rsciio_tem
+from rsciio_tem import export, signals
+from rsciio_tem.cli import main
+from rsciio_tem.errors import FormatError
+from rsciio_tem.formats import npy, raw
+
+FRAMES = np.random.default_rng(3).integers(0, 4000, (6, 7, 16, 24)).astype("u2")
+
+
+def axes(shape: tuple[int, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "size": n,
+            "navigate": i < len(shape) - 2,
+            "index_in_array": i,
+            "scale": 0.5 + i,
+            "offset": -1.0,
+            "units": "nm",
+        }
+        for i, (n, name) in enumerate(zip(shape, "tyxvu"[-len(shape) :], strict=True))
+    ]
+
+
+def signal_of(data: Any) -> dict[str, Any]:
+    return {"data": data, "axes": axes(data.shape), "metadata": {}, "original_metadata": {}}
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.mib"
+    writer.write_mib(path, FRAMES.reshape(-1, 16, 24))
+    return path
+
+
+# ---------------------------------------------------------------- what is written
+
+
+@pytest.mark.parametrize("suffix", ["npy", "raw"])
+@pytest.mark.parametrize("verify", [False, True])
+def test_convert_a_file(recording: Path, suffix: str, verify: bool) -> None:
+    target = recording.with_name(f"other.{suffix}")
+    told = rsciio_tem.convert(recording, target, nav_shape=(6, 7), verify=verify)
+    assert told == str(target)
+    ours = rsciio_tem.load(recording, nav_shape=(6, 7))[0]
+    np.testing.assert_array_equal(rsciio_tem.load(target)[0]["data"], ours["data"])
+    if suffix == "npy":
+        np.testing.assert_array_equal(np.load(target), ours["data"])
+    else:
+        stored = np.fromfile(target, "<u2").reshape(FRAMES.shape)
+        np.testing.assert_array_equal(stored, ours["data"])
+    expected = {"scan.mib", "scan.hdr", target.name, *(["other.toml"] * (suffix == "raw"))}
+    assert {p.name for p in recording.parent.iterdir()} <= expected  # nothing else is left
+
+
+def test_calibration_survives_in_the_side_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    raw.file_writer(path, signal_of(FRAMES))
+    (back,) = rsciio_tem.load(path)
+    for theirs, ours in zip(axes(FRAMES.shape), back["axes"], strict=True):
+        assert {k: ours[k] for k in theirs} == theirs
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", ">u2", "f4", ">f8", "c8", "bool"])
+def test_pixel_types(tmp_path: Path, dtype: str) -> None:
+    data = (FRAMES % 100).astype(dtype)
+    for path in (tmp_path / "a.npy", tmp_path / "a.raw"):
+        rsciio_tem.convert(signal_of(data), path, verify=True)
+        np.testing.assert_array_equal(rsciio_tem.load(path)[0]["data"], data)
+
+
+@pytest.mark.parametrize("shape", [(16, 24), (7, 16, 24), (6, 7, 16, 24), (2, 3, 7, 16, 24)])
+@pytest.mark.parametrize("lazy", [True, False])
+def test_zarr(tmp_path: Path, shape: tuple[int, ...], lazy: bool) -> None:
+    zarr = pytest.importorskip("zarr")
+    data = np.random.default_rng(1).integers(0, 4000, shape).astype("u2")
+    path = tmp_path / "a.zarr"
+    rsciio_tem.convert(signal_of(data), path, verify=True)
+    stored = zarr.open(str(path), mode="r")
+    np.testing.assert_array_equal(stored[...], data)
+    assert stored.attrs["axes"][0]["scale"] == 0.5
+    (back,) = rsciio_tem.load(path, lazy=lazy)
+    np.testing.assert_array_equal(np.asarray(back["data"]), data)
+    assert [a["name"] for a in back["axes"]] == [a["name"] for a in axes(shape)]
+    assert [a["scale"] for a in back["axes"]] == [a["scale"] for a in axes(shape)]
+    with pytest.raises(FileExistsError):
+        rsciio_tem.convert(signal_of(data), path)
+    rsciio_tem.convert(signal_of(data + 1), path, overwrite=True, zarr_format=2)
+    np.testing.assert_array_equal(rsciio_tem.load(path)[0]["data"], data + 1)
+    group = zarr.open_group(str(tmp_path / "b.zarr"), mode="w")
+    group["deep/inside"] = data
+    np.testing.assert_array_equal(rsciio_tem.load(tmp_path / "b.zarr")[0]["data"], data)
+    with pytest.raises(FormatError, match=r"has no array 'x'.*deep/inside"):
+        rsciio_tem.load(tmp_path / "b.zarr", dataset="x")
+    with pytest.raises(ValueError, match="neither 2 nor 3"):
+        rsciio_tem.convert(signal_of(data), tmp_path / "c.zarr", zarr_format=1)
+    if int(zarr.__version__.split(".")[0]) < 3:
+        with pytest.raises(ValueError, match="writes version 2 only"):
+            rsciio_tem.convert(signal_of(data), tmp_path / "c.zarr", zarr_format=3)
+    else:
+        assert rsciio_tem.load(path)[0]["data"].shape == shape
+    with pytest.raises(FormatError, match="is a folder"):
+        rsciio_tem.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [(1, 1, 16, 24), (2, 3, 16, 24), (6, 7, 4, 5), (4, 7, 16, 24), (1, 5, 8, 24), (6, 2, 16, 24)],
+)
+def test_lazy_signals_of_any_chunks(
+    tmp_path: Path, chunks: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "BLOCK", 5 * FRAMES[0, 0].nbytes)
+    data = da.from_array(FRAMES, chunks=chunks)
+    rsciio_tem.convert(signal_of(data), tmp_path / "a.npy", verify=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), FRAMES)
+
+
+@given(st.lists(st.integers(1, 5), max_size=4).map(tuple), st.data())
+def test_blocks_are_covered_by_boxes(shape: tuple[int, ...], data: st.DataObject) -> None:
+    count = int(np.prod(shape, dtype=int))
+    first = data.draw(st.integers(0, count - 1))
+    last = data.draw(st.integers(first + 1, count))
+    numbers = np.arange(count).reshape(shape)
+    boxes = list(signals.boxes(first, last, shape))
+    covered = np.concatenate([numbers[box].reshape(-1) for box in boxes])
+    np.testing.assert_array_equal(covered, np.arange(first, last))
+    assert len(boxes) <= 2 * max(1, len(shape))
+
+
+def test_single_pattern(tmp_path: Path) -> None:
+    rsciio_tem.convert(signal_of(FRAMES[0, 0]), tmp_path / "a.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), FRAMES[0, 0])
+
+
+def test_hyperspy_signal(tmp_path: Path) -> None:
+    hs = pytest.importorskip("hyperspy.api")
+    rsciio_tem.convert(hs.signals.Signal2D(FRAMES), tmp_path / "a.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), FRAMES)
+
+
+def test_libertem_s_call(recording: Path) -> None:
+    target = recording.with_name("a.npy")
+    rsciio_tem.export_dataset(recording, path=target)
+    assert np.load(target).shape == (42, 16, 24)
+    with pytest.raises(FileExistsError):
+        rsciio_tem.export_dataset(recording, path=target)
+    rsciio_tem.export_dataset(recording, path=target, overwrite=True)
+    with pytest.raises(ValueError, match=r"does not end with \.npy"):
+        rsciio_tem.export_dataset(recording, path=target.with_suffix(".raw"))
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_an_existing_target_is_kept(recording: Path) -> None:
+    target = recording.with_name("a.npy")
+    target.write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        rsciio_tem.convert(recording, target)
+    assert target.read_bytes() == b"precious"
+    rsciio_tem.convert(recording, target, overwrite=True)
+    assert len(np.load(target)) == 42
+
+
+def test_the_recording_is_never_replaced(recording: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, FRAMES)
+    before = path.read_bytes()
+    for source in (path, rsciio_tem.load(path, lazy=True)[0]):
+        with pytest.raises(FormatError, match="is the recording that is being read"):
+            rsciio_tem.convert(source, path, overwrite=True)
+    assert path.read_bytes() == before
+
+
+def test_unknown_names(recording: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing writes 'a\.xyz'.*npy \(\.npy\)"):
+        rsciio_tem.convert(recording, recording.with_name("a.xyz"))
+    with pytest.raises(TypeError, match="treshold"):
+        rsciio_tem.convert(signal_of(FRAMES), recording.with_name("a.npy"), treshold=3)
+    with pytest.raises(TypeError, match="treshold"):
+        rsciio_tem.convert(recording, recording.with_name("a.npy"), treshold=3)
+    with pytest.raises(FileNotFoundError, match="there is no such folder"):
+        rsciio_tem.convert(recording, recording.with_name("none") / "a.npy")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_unwritable_folder(recording: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(PermissionError):
+        rsciio_tem.convert(recording, folder / "a.npy")
+
+
+def test_too_little_space(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr(export.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match=r"0\.000 GB are needed, 0\.000 GB are free") as caught:
+        rsciio_tem.convert(recording, recording.with_name("a.npy"))
+    assert caught.value.errno == errno.ENOSPC
+    assert not recording.with_name("a.npy.partial").exists()
+
+
+# ---------------------------------------------------------------- what interrupts it
+
+
+class Faulty(export.Placed):
+    """Fails at a certain frame."""
+
+    fails_at = -1
+    error: BaseException = OSError(errno.ENOSPC, "No space left on device")
+
+    def put(self, folder: str, first: int, frames: np.ndarray) -> None:
+        if first == self.fails_at:
+            raise self.error
+        super().put(folder, first, frames)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "BLOCK", 5 * FRAMES[0, 0].nbytes)
+    monkeypatch.setattr(export, "_SYNC_BYTES", 1)
+
+
+def test_disk_fills_up(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = recording.with_name("a.npy")
+    target.write_bytes(b"precious")
+    source = recording.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "Placed", Faulty)
+        patch.setattr(Faulty, "fails_at", 20)
+        with pytest.raises(OSError, match="No space left") as caught:
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
+    assert "of 42 frames are written. The same call goes on" in caught.value.__notes__[0]
+    assert target.read_bytes() == b"precious"
+    assert recording.read_bytes() == source
+    put = []
+    original = export.Placed.put
+
+    def counted(self: export.Placed, folder: str, first: int, frames: np.ndarray) -> None:
+        put.append(first)
+        original(self, folder, first, frames)
+
+    monkeypatch.setattr(export.Placed, "put", counted)
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True, verify=True)
+    assert 0 not in put  # what was done is not done again
+    assert 20 in put
+    ours = rsciio_tem.load(recording, nav_shape=(6, 7))[0]["data"]
+    np.testing.assert_array_equal(np.load(target), ours)
+
+
+def test_other_options_do_not_go_on(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = recording.with_name("a.npy")
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "Placed", Faulty)
+        patch.setattr(Faulty, "fails_at", 20)
+        with pytest.raises(OSError, match="No space"):
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    for options in ({"nav_shape": (7, 6)}, {"flip_y": False, "nav_shape": (6, 7)}):
+        with pytest.raises(FormatError, match="an unfinished conversion of another source"):
+            rsciio_tem.convert(recording, target, **options)
+    later = recording.stat().st_mtime_ns + 10**9
+    os.utime(recording, ns=(later, later))  # the same name, but another file
+    with pytest.raises(FormatError, match="pass resume=False"):
+        rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    rsciio_tem.convert(recording, target, nav_shape=(7, 6), resume=False)
+    assert np.load(target).shape == (7, 6, 16, 24)
+
+
+def test_signals_begin_anew(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can say whether a signal is the same as last time."""
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "Placed", Faulty)
+        patch.setattr(Faulty, "fails_at", 20)
+        with pytest.raises(OSError, match="No space"):
+            rsciio_tem.convert(signal_of(FRAMES), tmp_path / "a.npy")
+    assert list(tmp_path.iterdir()) == []
+    rsciio_tem.convert(signal_of(FRAMES + 1), tmp_path / "a.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), FRAMES + 1)
+
+
+@pytest.mark.parametrize("cut", range(1, 120, 17))
+def test_torn_journal(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    """An entry that was being written does not count, nor does anything after a damaged one."""
+    target = recording.with_name("a.npy")
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "Placed", Faulty)
+        patch.setattr(Faulty, "fails_at", 36)
+        with pytest.raises(OSError, match="No space"):
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    journal = Path(f"{target}.partial", "journal")
+    content = journal.read_bytes()
+    journal.write_bytes(content[:-cut])
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    ours = rsciio_tem.load(recording, nav_shape=(6, 7))[0]["data"]
+    np.testing.assert_array_equal(np.load(target), ours)
+
+
+def test_verify_finds_what_the_disk_lost(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = recording.with_name("a.npy")
+    target.write_bytes(b"precious")
+
+    def finish(self: export.Placed, folder: str, payloads: export.Payloads) -> None:
+        with open(os.path.join(folder, self.names[0]), "rb+") as file:
+            file.seek(len(self.header) + 30 * 768 + 5)
+            file.write(b"\xff\xfe")
+
+    monkeypatch.setattr(export.Placed, "finish", finish)
+    with pytest.raises(FormatError, match="frames 28 to 31 are not what was written"):
+        rsciio_tem.convert(recording, target, verify=True, overwrite=True)
+    assert target.read_bytes() == b"precious"
+
+
+def test_two_at_once(recording: Path) -> None:
+    target = recording.with_name("a.npy")
+    folder = f"{target}.partial"
+    frames = signals.SignalFrames.of(signal_of(FRAMES), "npy")
+    work = export._Work(folder, {"files": ["a.npy"]})
+    work.open(npy.target(frames, str(target)), True)
+    try:
+        for resume in (True, False):
+            with pytest.raises(FormatError, match=r"is in use|holds an unfinished"):
+                rsciio_tem.convert(recording, target, resume=resume)
+        other = export._Work(folder, {"files": ["a.npy"]})
+        with pytest.raises(FormatError, match="is in use by another process"):
+            other.open(npy.target(frames, str(target)), True)
+    finally:
+        work.close()
+
+
+SCRIPT = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+from rsciio_tem import export
+export.BLOCK, export._SYNC_BYTES = 4000, 1
+put = export.Placed.put
+def slow(self, folder, first, frames):
+    time.sleep(0.03)
+    put(self, folder, first, frames)
+export.Placed.put = slow
+print("begins", flush=True)
+try:
+    export.convert(sys.argv[1], sys.argv[2], nav_shape=(6, 7), verify=True)
+except KeyboardInterrupt as stop:
+    print(stop.__notes__[0])
+    sys.exit(130)
+"""
+
+
+def begin(recording: Path, target: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(recording), str(target)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begins\n"
+    return process
+
+
+def blocks_done(target: Path) -> int:
+    journal = Path(f"{target}.partial", "journal")
+    if not journal.exists():
+        return -1
+    head, _, entries = journal.read_bytes().partition(b"\n")
+    assert json.loads(head)["version"] == 1
+    return len(entries) // export._ENTRY.size
+
+
+def test_killed_five_times(recording: Path) -> None:
+    target, whole = recording.with_name("a.npy"), recording.with_name("whole.npy")
+    rsciio_tem.convert(recording, whole, nav_shape=(6, 7))
+    target.write_bytes(b"precious")
+    target.unlink()
+    rng = np.random.default_rng(5)
+    killed, least = 0, 0
+    for _ in range(5):
+        process = begin(recording, target)
+        limit = time.monotonic() + 30
+        while blocks_done(target) < least + 1 and process.poll() is None:
+            assert time.monotonic() < limit
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+        killed += process.returncode != 0
+        if not target.exists():
+            assert blocks_done(target) >= least + 1
+            least = blocks_done(target)
+    assert killed == 5
+    process = begin(recording, target)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert target.read_bytes() == whole.read_bytes()
+    assert not Path(f"{target}.partial").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
+def test_ctrl_c(recording: Path) -> None:
+    target = recording.with_name("a.npy")
+    process = begin(recording, target)
+    limit = time.monotonic() + 30
+    while blocks_done(target) < 2:
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "of 42 frames are written. The same call goes on from there" in output
+    assert not target.exists()
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=False)
+    assert len(np.load(target)) == 6
+
+
+# ---------------------------------------------------------------- command line
+
+
+def test_command(recording: Path) -> None:
+    target = recording.with_name("a.raw")
+    arguments = ["convert", str(recording), str(target), "--nav-shape", "6,7", "--verify"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "verified" in result.output
+    assert rsciio_tem.load(target)[0]["data"].shape == (6, 7, 16, 24)
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 2
+    assert "exists already" in again.output
+    # any other keyword of the reader
+    over = [*arguments, "--overwrite", "-O", "roi=[0, 3, 5]"]
+    assert CliRunner().invoke(main, over).exit_code == 0
+    assert rsciio_tem.load(target)[0]["data"].shape == (3, 16, 24)
+    wrong = CliRunner().invoke(main, [*arguments, "-O", "roi"])
+    assert "is not NAME=VALUE" in wrong.output
