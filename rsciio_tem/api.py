@@ -10,7 +10,7 @@ from typing import Any
 
 from rsciio_tem import registry
 from rsciio_tem.arrays import from_array
-from rsciio_tem.errors import NotThisFormat
+from rsciio_tem.errors import Elsewhere, NotThisFormat
 from rsciio_tem.files import existing, read_start
 from rsciio_tem.recording import Recording
 from rsciio_tem.registry import Candidate
@@ -110,9 +110,15 @@ def load(
             return zarrstore.load(os.fspath(path), lazy=lazy, **options)
     raw = options.get("dtype") is not None and options.get("sig_shape") is not None
     name, found = chosen(path, format, raw=raw)
-    return module_for(name).file_reader(  # type: ignore[no-any-return]
-        os.fspath(path), lazy=lazy, **{**found, **options}
-    )
+    try:
+        signals = module_for(name).file_reader(
+            os.fspath(path), lazy=lazy, **{**found, **options}
+        )
+    except Elsewhere as other:
+        if format != "auto":
+            raise
+        signals = module_for(other.format).file_reader(os.fspath(path), lazy=lazy, **options)
+    return signals  # type: ignore[no-any-return]
 
 
 def open(path: str | os.PathLike[str], format: str = "auto", **own: Any) -> Recording:
@@ -131,7 +137,13 @@ def open(path: str | os.PathLike[str], format: str = "auto", **own: Any) -> Reco
         A value to look at: files, frames, scan candidates, problems, metadata.
     """
     name, found = chosen(path, format)
-    return own_module(path, name).parse(path, **{**found, **own})  # type: ignore[no-any-return]
+    try:
+        recording = own_module(path, name).parse(path, **{**found, **own})
+    except Elsewhere as other:
+        if format != "auto":
+            raise
+        recording = own_module(path, other.format).parse(path, **own)
+    return recording  # type: ignore[no-any-return]
 
 
 def own_module(path: str | os.PathLike[str], format: str) -> ModuleType:

@@ -25,33 +25,32 @@ from rsciio_tem import backends
 from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
 
-__all__ = ["FRAME_PARTS", "MEMBER", "Directory", "directory", "is_frame_cache"]
+__all__ = ["FIELDS", "FRAME_PARTS", "Directory", "directory", "is_frame_cache"]
 
 #: What the members of a frame are called: its number, and one of these.
 FRAME_PARTS = (b"_row.npy", b"_col.npy", b"_data.npy")
 #: What a frame cache has besides.
 HEADER = frozenset({"nframes.npy", "shape.npy", "dtype.npy"})
 
-#: A member of an archive, from the central directory; all in 64 bits.
-MEMBER = np.dtype(
-    [
-        ("name_at", "<i8"),  # where its name is in the directory
-        ("name_length", "<i8"),
-        ("part", "<i8"),  # index into FRAME_PARTS, -1 for other names
-        ("number", "<i8"),  # the number before it
-        ("flags", "<i8"),
-        ("method", "<i8"),  # 0 stored, 8 deflated
-        ("crc", "<i8"),
-        ("packed", "<i8"),  # bytes in the archive
-        ("size", "<i8"),  # bytes of the member
-        ("offset", "<i8"),  # of its local header
-    ]
+#: What the central directory says of each member.
+FIELDS = (
+    "name_at",  # where its name is in the directory
+    "name_length",
+    "part",  # index into FRAME_PARTS, -1 for other names
+    "number",  # the number before it
+    "flags",
+    "method",  # 0 stored, 8 deflated
+    "crc",
+    "packed",  # bytes in the archive
+    "size",  # bytes of the member
+    "offset",  # of its local header
 )
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
 _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")
+_LENGTHS = struct.Struct("<2H")  # at byte 26 of the local header: of the name, of the extra field
 _STORED, _DEFLATED = 0, 8
 
 #: Archives of fewer members are listed without the compiled loop, which takes longer to load.
@@ -72,7 +71,7 @@ def _members(raw: bytes, table: npt.NDArray[np.int64]) -> int:
     """Do what `kernels.zip_members` does, for few members."""
     pattern = re.compile(rb"(0|[1-9]\d{0,17})(_row\.npy|_col\.npy|_data\.npy)")
     at = 0
-    for i, row in enumerate(table):
+    for i, row in enumerate(table.T):
         if at + _CENTRAL.size > len(raw) or raw[at : at + 4] != b"PK\1\2":
             return i
         _, _, _, flags, method, _, _, crc, packed, size, n, extra, comment, *_, offset = (
@@ -109,8 +108,8 @@ class Directory:
     ----------
     file : DataFile
         The archive.
-    members : structured array of `MEMBER`
-        All members.
+    members : dict of str to ndarray of int64
+        `FIELDS` of all members.
     ends : ndarray of int64
         Byte at which what belongs to each ends at the latest.
     others : dict of str to int
@@ -118,15 +117,15 @@ class Directory:
     """
 
     file: DataFile
-    members: npt.NDArray[np.void]
+    members: dict[str, npt.NDArray[np.int64]]
     ends: npt.NDArray[np.int64]
     others: dict[str, int]
 
     def name(self, member: int) -> str:
         """Return the name of a member for messages."""
-        row = self.members[member]
-        if row["part"] >= 0:
-            return f"{row['number']}{FRAME_PARTS[row['part']].decode()}"
+        part = int(self.members["part"][member])
+        if part >= 0:
+            return f"{self.members['number'][member]}{FRAME_PARTS[part].decode()}"
         return next((name for name, i in self.others.items() if i == member), "?")
 
     def table(self, count: int) -> npt.NDArray[np.int64]:
@@ -159,6 +158,8 @@ class Directory:
         offsets, ends = self.members["offset"][wanted], self.ends[wanted]
         order = np.argsort(offsets, kind="stable")
         offsets, ends = offsets[order], ends[order]
+        fields = FIELDS[FIELDS.index("flags") :]
+        rows = np.stack([self.members[name][wanted] for name in fields], axis=1).tolist()
         group = 0
         while group < len(order):
             # all that follows without much between, as far as it fits into a buffer
@@ -169,41 +170,39 @@ class Directory:
             begin, stop = int(offsets[group]), int(ends[group:last].max())
             raw = backends.read(self.file, begin, stop - begin, backend).data
             for i in order[group:last].tolist():
-                yield i, self._content(int(wanted[i]), raw, begin)
+                yield i, self._content(int(wanted[i]), rows[i], raw, begin)
             group = last
 
-    def _content(self, member: int, raw: memoryview, begin: int) -> bytes | memoryview:
+    def _content(
+        self, member: int, row: list[int], raw: memoryview, begin: int
+    ) -> bytes | memoryview:
         """Return what a member holds, given the bytes of the archive from `begin` on."""
-        row = self.members[member]
-        at = int(row["offset"]) - begin
+        flags, method, crc, length, size, offset = row
+        at = offset - begin
         if bytes(raw[at : at + 4]) != b"PK\3\4":
             raise self._damaged(member, "it is not where the directory says")
-        name, extra = struct.unpack_from("<2H", raw, at + 26)
+        name, extra = _LENGTHS.unpack_from(raw, at + 26)
         at += _LOCAL.size + name + extra
-        size = int(row["size"])
-        packed = raw[at : at + int(row["packed"])]
-        content: bytes | memoryview
-        if len(packed) < row["packed"]:
+        packed = raw[at : at + length]
+        content: bytes | memoryview = packed
+        if len(packed) < length:
             raise self._damaged(member, "it overlaps the next one")
-        if row["flags"] & 1 or row["method"] not in (_STORED, _DEFLATED):
+        if flags & 1 or method not in (_STORED, _DEFLATED):
             raise Unsupported(
                 self.file.path,
-                f"{self.name(member)} is encrypted, or compressed with method {row['method']}.",
+                f"{self.name(member)} is encrypted, or compressed with method {method}.",
                 "numpy.savez_compressed writes what can be read.",
             )
-        if row["method"] == _STORED:
-            content = packed
-        else:
-            if size > 1040 * len(packed) + 64:  # deflating makes nothing smaller than that
-                raise self._damaged(member, f"{len(packed)} bytes cannot become {size}")
-            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        if method == _DEFLATED:
+            if size > 1040 * length + 64:  # deflating makes nothing smaller than that
+                raise self._damaged(member, f"{length} bytes cannot become {size}")
             try:
-                content = inflate.decompress(packed, size + 1)
+                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
             except zlib.error as error:
                 raise self._damaged(member, str(error)) from None
         if len(content) != size:
             raise self._damaged(member, f"it has not the {size} bytes that are announced")
-        if zlib.crc32(content) != row["crc"]:
+        if zlib.crc32(content) != crc:
             raise self._damaged(member, "its checksum is wrong")
         return content
 
@@ -300,7 +299,7 @@ def directory(file: DataFile) -> Directory:
     if count * _CENTRAL.size > length or first < 0 or begin > first:
         raise FormatError(path, f"has a damaged directory of {count} members in {length} bytes.")
     raw = backends.read(file, first, length, "auto").copy()
-    table = np.empty((count, len(MEMBER.fields or ())), np.int64)
+    table = np.empty((len(FIELDS), count), np.int64)
     if count < _FEW:
         wrong = _members(raw.tobytes(), table)
     else:
@@ -309,11 +308,14 @@ def directory(file: DataFile) -> Directory:
         wrong = kernels.zip_members(raw, FRAME_PARTS, table)
     if wrong >= 0:
         raise FormatError(path, f"has a directory that is damaged at member {wrong} of {count}.")
-    members = table.view(MEMBER).reshape(-1)
+    members = dict(zip(FIELDS, table, strict=True))
     members["offset"] += first - begin
     offsets = members["offset"]
-    places = np.sort(offsets)
-    ends = np.append(places, first)[np.searchsorted(places, offsets, "right")]
+    if (np.diff(offsets) > 0).all():
+        ends = np.append(offsets[1:], first)
+    else:
+        places = np.sort(offsets)
+        ends = np.append(places, first)[np.searchsorted(places, offsets, "right")]
     longest = _LOCAL.size + 0xFFFF + members["name_length"] + members["packed"]
     ends = np.minimum(ends, offsets + longest)
     bad = (offsets < 0) | (ends - offsets < _LOCAL.size) | (members["size"] < 0)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -197,9 +197,6 @@ class PixelMajor:
     native: bool = True
     fill: float = 0
     backend: Backend = "auto"
-
-    #: Frames cannot be fetched one by one.
-    detector_major: ClassVar[bool] = True
 
     @property
     def chunk_hint(self) -> ChunkHint | None:

@@ -28,7 +28,6 @@ __all__ = [
     "close_all",
     "map_file",
     "read",
-    "read_into",
     "read_pieces",
 ]
 
@@ -212,22 +211,6 @@ def read(file: DataFile, offset: int, nbytes: int, backend: Backend) -> npt.NDAr
     if done < nbytes:
         raise Truncated(file.path, f"ended {nbytes - done} bytes early while it was being read.")
     return buffer
-
-
-def read_into(file: DataFile, offset: int, out: npt.NDArray[np.uint8]) -> None:
-    """Fill `out` with the bytes of `file` from `offset`, without a buffer in between.
-
-    Raises
-    ------
-    Truncated
-        The file ends before.
-    """
-    end = offset + len(out)
-    if offset < 0 or end > file.size:
-        raise Truncated(file.path, f"ends at byte {file.size}, data up to byte {end} are needed.")
-    done = _handle(file).read_into(offset, out.data)
-    if done < len(out):
-        raise Truncated(file.path, f"ended {len(out) - done} bytes early while it was being read.")
 
 
 def map_file(file: DataFile, mode: str = "r") -> npt.NDArray[np.uint8]:

@@ -26,7 +26,7 @@ from rsciio_tem.pixels import Region, full_region
 
 __all__ = ["Corrected", "Corrections", "MeanImage", "Repair", "as_frame", "as_mask", "image_of"]
 
-Repair = Literal["mean8", "fill"]
+Repair = Literal["mean8", "fill", "zero"]
 
 #: Bytes of raw pixels corrected at a time, so that they stay in cache.
 _BLOCK = 1 << 20
@@ -42,9 +42,10 @@ class Corrections:
         Subtracted first, multiplied second.
     excluded : ndarray of bool, optional
         Pixels to replace by their neighbours.
-    repair : {"mean8", "fill"}
+    repair : {"mean8", "fill", "zero"}
         "mean8" uses the pixels that touch an excluded one. "fill" looks further out, ring by
-        ring, where all of these are excluded too (the inside of a cluster).
+        ring, where all of these are excluded too (the inside of a cluster). "zero" makes excluded
+        pixels 0; nothing else changes then, and whole numbers stay what they are.
     allow_empty : bool
         With "mean8", leave a pixel without usable neighbours as it is; otherwise an error.
     """
@@ -75,7 +76,7 @@ class Corrections:
                 )
         if self.repair not in get_args(Repair):
             raise ValueError(f"repair={self.repair!r} is none of {', '.join(get_args(Repair))}")
-        if self.excluded is not None and self.excluded.any():
+        if self.excluded is not None and self.excluded.any() and self.repair != "zero":
             _patches(self.excluded, self.repair, self.allow_empty, path)
         return self
 
@@ -159,8 +160,15 @@ class Corrected(Wrapped):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Single precision for 8 and 16 bit, double for more."""
+        """Single precision for 8 and 16 bit, double for more; as stored if only zeros are set."""
+        if self._only_zeroed:
+            return self.frames.dtype.newbyteorder("=")
         return np.result_type(np.float32, self.frames.dtype)
+
+    @property
+    def _only_zeroed(self) -> bool:
+        given = self.corrections
+        return given.repair == "zero" and given.dark is None and given.gain is None
 
     def configured(
         self,
@@ -184,7 +192,7 @@ class Corrected(Wrapped):
     @cached_property
     def _plan(self) -> _Patches | None:
         given = self.corrections
-        if given.excluded is None or not given.excluded.any():
+        if given.excluded is None or not given.excluded.any() or given.repair == "zero":
             return None
         return _patches(given.excluded, given.repair, given.allow_empty, self.path)
 
@@ -221,6 +229,9 @@ class Corrected(Wrapped):
         dark = _part(self.corrections.dark, wide, wide_shape, precision, 0)
         gain = _part(self.corrections.gain, wide, wide_shape, precision, 1)
         local = _local(plan, shape, region, wide) if plan else None
+        zero = None
+        if self.corrections.repair == "zero" and self.corrections.excluded is not None:
+            zero = np.flatnonzero(self.corrections.excluded[wide])
         count = math.prod(wide_shape)
         step = max(1, _BLOCK // max(1, count * self.frames.dtype.itemsize))
         n = len(self)
@@ -233,7 +244,12 @@ class Corrected(Wrapped):
             lost = None if unused is None else raw[:m] == unused
             if lost is not None:
                 raw[:m][lost] = 0
-            kernels.correct(raw[:m].reshape(m, count), dark, gain, values[:m])
+            if self._only_zeroed:
+                values[:m] = raw[:m].reshape(m, count)
+            else:
+                kernels.correct(raw[:m].reshape(m, count), dark, gain, values[:m])
+            if zero is not None:
+                values[:m, zero] = 0
             if local is not None:
                 kernels.patch(values[:m], *local)
             target = out[first : first + m]

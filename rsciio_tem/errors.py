@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
+    "Elsewhere",
     "FormatError",
     "NotEnoughMemory",
     "NotThisFormat",
@@ -54,6 +55,24 @@ class Unsupported(FormatError):
 
 class NotThisFormat(FormatError):
     """The content is not of the format that was asked for."""
+
+
+class Elsewhere(NotThisFormat):
+    """The content is of another of our formats, which only a look inside the file could tell.
+
+    Parameters
+    ----------
+    path, problem, hint
+        As in `FormatError`.
+    format : str
+        Name of that format.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], problem: str, hint: str = "", format: str = ""
+    ) -> None:
+        super().__init__(path, problem, hint)
+        self.args, self.format = (*self.args, format), format
 
 
 class NotEnoughMemory(FormatError):

@@ -408,24 +408,11 @@ class FrameTable:
         if not math.prod(out.shape):
             return
         skip, nbytes = pixels.byte_range(region)
-        # whether the bytes of the file are those of the output
-        same = (
-            pixels.plain
-            and not pixels.flip_y
-            and region == full_region(pixels.shape)
-            and out.dtype == pixels.stored
-            and out.flags.c_contiguous
-            and self.backend in ("auto", "buffered")
-        )
         for span in self.spans():
             if span.file < 0:
                 out[span.first : span.first + span.count] = self.fill
                 continue
             file = self.files[span.file]
-            if same and span.step > 0 and (span.stride == nbytes or span.count == 1):
-                target = out[span.first : span.first + span.count]
-                backends.read_into(file, span.start, target.reshape(-1).view(np.uint8))
-                continue
             # Bytes between two wanted pieces are read along unless they are many.
             apart = span.stride - nbytes > 64 << 10
             per_read = 1 if apart else max(1, (backends.BLOCK - nbytes) // max(1, span.stride) + 1)

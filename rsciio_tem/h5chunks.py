@@ -14,6 +14,7 @@ import math
 import os
 import threading
 import zlib
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -189,12 +190,23 @@ def _countsuserblock(chunked: bool) -> bool:
 # ---------------------------------------------------------------- where chunks are
 
 
-class _Index(NamedTuple):
-    """Where the chunks of a data set are, in C order of its grid of chunks."""
+@dataclass(frozen=True, eq=False)
+class _Index:
+    """Where the chunks of a data set are, sorted by their numbers in C order."""
 
-    starts: Ints  # -1 where a chunk was never written
+    numbers: Ints
+    starts: Ints
     lengths: Ints
     masks: Ints  # bit i: filter i was left out
+
+    def find(self, numbers: Ints) -> tuple[Ints, Ints, Ints]:
+        """Return starts, lengths and masks; starts are -1 where a chunk was never written."""
+        if not len(self.numbers):
+            nothing = np.full_like(numbers, -1)
+            return nothing, nothing * 0, nothing * 0
+        at = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
+        there = self.numbers[at] == numbers
+        return np.where(there, self.starts[at], -1), self.lengths[at], self.masks[at]
 
 
 _indexes: OrderedDict[DataSet, _Index] = OrderedDict()
@@ -218,12 +230,7 @@ def _index(dataset: DataSet) -> _Index:
     with _index_lock:
         index = _indexes.get(dataset)
         if index is None:
-            try:
-                index = _indexes[dataset] = _read_index(dataset)
-            except OverflowError:
-                raise FormatError(
-                    dataset.file.path, f"is damaged: chunks of {dataset.name} lie nowhere."
-                ) from None
+            index = _indexes[dataset] = _read_index(dataset)
         _indexes.move_to_end(dataset)
         while len(_indexes) > _MAX_INDEXES:
             _indexes.popitem(last=False)
@@ -242,34 +249,35 @@ def _check_unchanged(dataset: DataSet) -> None:
 
 
 def _read_index(dataset: DataSet) -> _Index:
+    """Ask the library for the places of all chunks."""
     _check_unchanged(dataset)
-    total = math.prod(dataset.grid)
-    found: list[Any] = []
+    found = array("Q")
+
+    def note(info: tuple[tuple[int, ...], int, int, int]) -> None:
+        origin, mask, start, length = info
+        found.extend(origin)
+        found.extend((mask, start, length))
+
     with h5.opened(dataset.path) as file:
         ds = file[dataset.name]
         if hasattr(ds.id, "chunk_iter"):
-            ds.id.chunk_iter(found.append)
+            ds.id.chunk_iter(note)
         else:
-            found = [ds.id.get_chunk_info(i) for i in range(ds.id.get_num_chunks())]
+            for i in range(ds.id.get_num_chunks()):
+                note(ds.id.get_chunk_info(i))
         base = userblock(ds, chunked=True)
     ndim = len(dataset.shape)
-    flat = (n for info in found for n in info.chunk_offset)
-    origins = np.fromiter(flat, np.int64, len(found) * ndim).reshape(-1, ndim)
-    cells = origins // np.array(dataset.chunks, np.int64)
-    if len(cells) and (cells >= dataset.grid).any():
-        raise FormatError(dataset.file.path, f"has chunks of {dataset.name} outside of it.")
-    at = np.ravel_multi_index(tuple(cells.T), dataset.grid)
-    index = _Index(
-        np.full(total, -1, np.int64), np.zeros(total, np.int64), np.zeros(total, np.int64)
-    )
-    for column, name, add in (
-        (index.starts, "byte_offset", base),
-        (index.lengths, "size", 0),
-        (index.masks, "filter_mask", 0),
-    ):
-        values = (getattr(info, name) for info in found)
-        column[at] = np.fromiter(values, np.int64, len(found)) + add
-    return index
+    table = np.frombuffer(found, np.uint64).reshape(-1, ndim + 3)
+    cells = table[:, :ndim] // np.array(dataset.chunks, np.uint64)
+    if (table >> np.uint64(62)).any() or (cells >= np.array(dataset.grid, np.uint64)).any():
+        raise FormatError(
+            dataset.file.path, f"is damaged: it has chunks of {dataset.name} that cannot be there."
+        )
+    strides = [math.prod(dataset.grid[i + 1 :]) for i in range(ndim)]
+    numbers = cells.astype(np.int64) @ np.array(strides, np.int64)
+    order = np.argsort(numbers)
+    masks, starts, lengths = table[order, ndim:].astype(np.int64).T.copy()
+    return _Index(numbers[order], starts + base, lengths, masks)
 
 
 @contextmanager
@@ -703,7 +711,7 @@ class _Reading:
         )
         # A job is one chunk: the tile job % len(tiles) of the frames in a box of the scan.
         chunks = self._numbers(runs.box[bounds[:-1]], tiles)
-        starts, lengths, masks = (column[chunks] for column in _index(dataset))
+        starts, lengths, masks = _index(dataset).find(chunks)
 
         # which chunks are nothing but whole frames in the order of the output
         whole = np.zeros(len(chunks), bool)
@@ -783,7 +791,7 @@ class _Reading:
         dataset, out = self.dataset, self.out
         assert dataset.chunks is not None
         shape, item = self.sig(dataset.chunks), out.itemsize
-        frames = out.reshape(*out.shape[:1], 1, -1) if out.ndim == 2 else out
+        frames = out[:, np.newaxis] if out.ndim == 2 else out
         long = [i for i in self.axes if dataset.chunks[i] > 1]
         if (
             len(shape) > 2

@@ -26,8 +26,8 @@ __all__ = ["Storage", "frames_of", "storage"]
 
 Path = str | os.PathLike[str]
 
-#: More chunks than this are not indexed; the library looks each of them up.
-_MOST_CHUNKS = 1 << 26
+#: In a grid of more chunks than this they are not numbered; the library looks each of them up.
+_MOST_CHUNKS = 1 << 62
 #: So many are looked up one by one where h5py is too old for more.
 _FEW_CHUNKS = 10_000
 #: Filters that hdf5plugin brings.

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from rsciio_tem import h5
+from rsciio_tem import omega as rotation
 from rsciio_tem.errors import Problem
 from rsciio_tem.recording import Axis
 from rsciio_tem.scan import ScanHint
@@ -51,6 +52,8 @@ class Meaning:
         To be added to those of the recording.
     problems : tuple of Problem
         What is odd about it.
+    omega : array-like, optional
+        Angles of a rotation series, as stored.
     """
 
     layout: str = ""
@@ -64,6 +67,13 @@ class Meaning:
     metadata: dict[str, Any] = field(default_factory=dict)
     original_metadata: dict[str, Any] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    omega: Any = None
+
+    def angles(self, nav_shape: tuple[int, ...]) -> tuple[Any, tuple[Problem, ...]]:
+        """Return the table of angles of a stack of frames, None if there is none that fits."""
+        if self.omega is None or len(nav_shape) != 1:
+            return None, ()
+        return rotation.table(self.omega, nav_shape[0])
 
 
 # ---------------------------------------------------------------- axes
@@ -389,11 +399,23 @@ def _stem_images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | No
 
 
 def _images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
-    """Image series of CHESS and hexrd: <path>/images."""
-    return Meaning("images") if path.rpartition("/")[2] == "images" and dataset.ndim == 3 else None
+    """Image series of CHESS and hexrd: <path>/images, what is known about them in attributes."""
+    if path.rpartition("/")[2] != "images" or dataset.ndim != 3:
+        return None
+    stored, hint = np.asarray(group.attrs.get("navigation_shape", ())), None
+    shape: tuple[int, ...] = ()
+    if stored.ndim == 1 and 0 < len(stored) < 8 and stored.dtype.kind in "iu":
+        shape = tuple(stored[::-1].tolist())
+    if shape and min(shape) > 0 and math.prod(shape) == dataset.shape[0]:
+        hint = ScanHint("header", shape, 0.95, "navigation_shape of the image series")
+    return Meaning(
+        "images",
+        hint=hint,
+        omega=group.attrs.get("omega"),
+        original_metadata={k: v for k, v in h5.attributes(group).items() if k != "omega"},
+    )
 
 
-#: The first that fits says what a data set means.
 LAYOUTS: tuple[Layout, ...] = (_velox, _dm5, _emd, _nexus, _kikuchipy, _stem_images, _images)
 
 

@@ -303,7 +303,10 @@ class Hdf5(Target):
         """Write the group of hexrd's imageseries: one stack of images, metadata as attributes."""
         group = file.create_group(self.group)
         for name, value in self.attributes.items():
-            group.attrs[name] = value
+            # hexrd knows attributes only; of anything deeper it shows the text
+            group.attrs[name] = (
+                json.dumps(value, default=_plain) if isinstance(value, dict) else (_h5_value(value))
+            )
         return self._data(group, keywords)
 
     def _told(self) -> str:
@@ -314,6 +317,18 @@ class Hdf5(Target):
 def _first_two(axis: Mapping[str, Any]) -> npt.NDArray[np.float64]:
     start, step = float(axis.get("offset", 0)), float(axis.get("scale", 1))
     return np.array([start, start + step])
+
+
+def _h5_value(value: Any) -> Any:
+    """Return text as HDF5 stores it: numpy's fixed-length Unicode has no counterpart there."""
+    array = np.asarray(value)
+    if array.dtype.kind == "U":
+        return str(array) if array.ndim == 0 else [str(text) for text in array.reshape(-1)]
+    return array
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
 
 
 def _units(axis: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "largest",
     "masked_sums",
     "patch",
+    "place_tiles",
     "scatter",
     "swap_rows",
     "unpack_bitshuffle",
@@ -892,27 +893,28 @@ def _little(raw, at, n):
 
 
 @_jit
-def _zip_members(raw, words, lengths, table):
-    at = 0
-    for i in range(len(table)):
-        if at + 46 > len(raw) or _little(raw, at, 4) != 0x02014B50:
+def _zip_members(raw, words, starts, lengths, table):
+    at, half = 0, np.uint64(0xFFFF)
+    for i in range(table.shape[1]):
+        if at + 46 > len(raw) or _load8(raw, at) & np.uint64(0xFFFFFFFF) != np.uint64(0x02014B50):
             return i
-        name_at, n, extra = at + 46, _little(raw, at + 28, 2), _little(raw, at + 30, 2)
-        end = name_at + n + extra + _little(raw, at + 32, 2)
+        kind, sums, sizes = _load8(raw, at + 8), _load8(raw, at + 16), _load8(raw, at + 24)
+        name_at = at + 46
+        n, extra = np.int64((sizes >> np.uint64(32)) & half), np.int64(sizes >> np.uint64(48))
+        end = name_at + n + extra + np.int64(_load8(raw, at + 32) & half)
         if end > len(raw):
             return i
-        row = table[i]
+        row = table[:, i]
         row[0], row[1] = name_at, n
-        row[4], row[5] = _little(raw, at + 8, 2), _little(raw, at + 10, 2)
-        row[6] = _little(raw, at + 16, 4)
-        row[7], row[8] = _little(raw, at + 20, 4), _little(raw, at + 24, 4)
-        row[9] = _little(raw, at + 42, 4)
+        row[4], row[5] = kind & half, (kind >> np.uint64(16)) & half
+        row[6], row[7] = sums & np.uint64(0xFFFFFFFF), sums >> np.uint64(32)
+        row[8], row[9] = sizes & np.uint64(0xFFFFFFFF), _load8(raw, at + 38) >> np.uint64(32)
         # what does not fit into 32 bits is in the extra field 1, in this order
         here, stop = name_at + n, name_at + n + extra
         while here + 4 <= stop:
-            kind, left = _little(raw, here, 2), min(_little(raw, here + 2, 2), stop - here - 4)
+            code, left = _little(raw, here, 2), min(_little(raw, here + 2, 2), stop - here - 4)
             here += 4
-            if kind == 1:
+            if code == 1:
                 part = here
                 for field in (8, 7, 9):
                     if row[field] == 0xFFFFFFFF and part + 8 <= here + left:
@@ -927,12 +929,13 @@ def _zip_members(raw, words, lengths, table):
         row[2] = row[3] = -1
         if digits and not (raw[name_at] == 48 and digits > 1):
             for w in range(len(words)):
-                if n == digits + lengths[w]:
-                    same = True
-                    for j in range(lengths[w]):
-                        same &= raw[name_at + digits + j] == words[w, j]
-                    if same:
-                        row[2], row[3] = w, number
+                if n != digits + lengths[w] or _load8(raw, name_at + digits) != starts[w]:
+                    continue
+                same = True
+                for j in range(8, lengths[w]):
+                    same &= raw[name_at + digits + j] == words[w, j]
+                if same:
+                    row[2], row[3] = w, number
         at = end
     return -1
 
@@ -940,15 +943,15 @@ def _zip_members(raw, words, lengths, table):
 def zip_members(
     raw: npt.NDArray[np.uint8], words: tuple[bytes, ...], table: npt.NDArray[np.int64]
 ) -> int:
-    """Parse the central directory of a zip archive; see `rsciio_tem.archives.MEMBER`.
+    """Parse the central directory of a zip archive; see `rsciio_tem.archives.FIELDS`.
 
     Parameters
     ----------
     raw : ndarray of uint8
         The directory.
     words : tuple of bytes
-        What follows the number in the names of numbered members.
-    table : ndarray of int64, shape (members, 10)
+        What follows the number in the names of numbered members; of 8 letters at least.
+    table : ndarray of int64, shape (10, members)
         Is filled.
 
     Returns
@@ -960,7 +963,8 @@ def zip_members(
     letters = np.zeros((len(words), int(lengths.max())), np.uint8)
     for i, word in enumerate(words):
         letters[i, : len(word)] = np.frombuffer(word, np.uint8)
-    return int(_zip_members(raw, letters, lengths, table))
+    starts = np.array([int.from_bytes(word[:8], "little") for word in words], np.uint64)
+    return int(_zip_members(raw, letters, starts, lengths, table))
 
 
 # ---------------------------------------------------------------- sums
@@ -1086,6 +1090,9 @@ def masked_sums(
     Pixels are real. The order in which they are added is always the same.
     """
     _masked_sums(block.view(np.uint8) if block.dtype == bool else block, weights, out)
+
+
+# ---------------------------------------------------------------- chunks into frames
 
 
 @_jit

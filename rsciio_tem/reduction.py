@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem import api, read
-from rsciio_tem.frames import Frames
+from rsciio_tem.frames import Frames, chunk_hint
 from rsciio_tem.recording import Recording
 
 __all__ = ["Annulus", "Disk", "Reduced", "What", "accumulator", "one_pass", "reduce"]
@@ -33,7 +33,7 @@ What = Literal["navigator", "sum", "mean", "max", "variance", "com"]
 
 #: Bytes of pixels loaded at a time.
 _BLOCK = 1 << 20
-#: The same for frames whose pixels are gathered from all over a file.
+#: No more than this where many frames are stored together, or pixel by pixel.
 _BLOCK_GATHERED = 128 << 20
 #: Frames are divided into this many stripes, unless these would have fewer bytes.
 _STRIPES, _STRIPE = 64, 64 << 20
@@ -363,6 +363,16 @@ class _Task:
         return found
 
 
+def _frames_per_block(frames: Frames) -> int:
+    """Choose how many frames to load at a time: of those stored together, all."""
+    nbytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
+    hint = chunk_hint(frames)
+    run = 1 if hint is None else min(hint.run, len(frames))
+    if run * nbytes > _BLOCK_GATHERED:
+        return max(1, _BLOCK_GATHERED // nbytes)
+    return max(1, _BLOCK // (nbytes * run)) * run
+
+
 def _stripes(count: int, step: int, frame_bytes: int) -> list[tuple[int, int]]:
     wanted = max(-(-count // _STRIPES), _STRIPE // max(1, frame_bytes))
     size = -(-wanted // step) * step
@@ -413,8 +423,7 @@ def one_pass(
     weights = None if weights is None else weights.reshape(len(weights), -1)
     task = _Task(tuple(what), shape, dtype, weights)
     task.quantities(0)  # what is impossible shows before anything is read
-    nbytes = _BLOCK_GATHERED if getattr(frames, "detector_major", False) else _BLOCK
-    step = max(1, nbytes // max(1, math.prod(shape) * dtype.itemsize))
+    step = _frames_per_block(frames)
     if hasattr(frames, "array"):  # a chunk of a lazy array is computed as a whole
         step = max(step, int(frames.array.chunks[0][0]))
     stripes = _stripes(count, step, math.prod(shape) * dtype.itemsize)

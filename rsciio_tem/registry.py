@@ -139,6 +139,7 @@ FORMATS: dict[str, Format] = {
             "HDF5: any data set; EMD, py4DSTEM, Velox series, NeXus, DM5, image series",
             ("h5", "hdf5", "emd", "nxs", "de5", "dm5", "he5"),
             owned_by="rsciio.emd",
+            writes=("h5", "hdf5", "emd"),
         ),
         Format(
             "eigerstream",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -60,6 +60,17 @@ class Triplets(NamedTuple):
     def none(cls, frames: int, dtype: np.dtype[Any]) -> Triplets:
         """Return that many frames without entries."""
         return cls(np.zeros(frames + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, dtype))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Triplets]) -> Triplets:
+        """Return the frames of all parts, one after the other."""
+        starts = np.cumsum([0, *(len(part.pixels) for part in parts)])
+        bounds = [part.bounds[1:] + at for part, at in zip(parts, starts[:-1], strict=True)]
+        return cls(
+            np.concatenate([[0], *bounds]),
+            np.concatenate([part.pixels for part in parts]),
+            np.concatenate([part.values for part in parts]),
+        )
 
     def backwards(self) -> Triplets:
         """Return the frames in reverse order."""
@@ -260,13 +271,8 @@ class SparseFrames:
             parts.append(part if step > 0 else part.backwards())
         if not parts:
             return Triplets.none(0, self.dtype)
-        starts = np.cumsum([0, *(len(part.pixels) for part in parts)])
-        bounds = [part.bounds[1:] + at for part, at in zip(parts, starts[:-1], strict=True)]
-        return Triplets(
-            np.concatenate([[0], *bounds]),
-            np.concatenate([part.pixels for part in parts]),
-            np.concatenate([part.values for part in parts]).astype(self.dtype, copy=False),
-        )
+        joined = Triplets.joined(parts) if len(parts) > 1 else parts[0]
+        return joined._replace(values=joined.values.astype(self.dtype, copy=False))
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it.

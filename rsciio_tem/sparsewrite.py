@@ -29,7 +29,7 @@ from rsciio_tem.export import Payloads, Target
 from rsciio_tem.headers import toml_axes
 from rsciio_tem.signals import SignalFrames
 
-__all__ = ["Compression", "Fch5", "Npz", "RawCsr", "angles"]
+__all__ = ["Compression", "Fch5", "Npz", "RawCsr", "angles", "metadata"]
 
 Compression = Literal["deflate", "stored"]
 
@@ -234,7 +234,7 @@ def _entry(value: Any) -> npt.NDArray[Any] | dict[str, Any] | None:
     return np.asarray(json.dumps(value, default=str, ensure_ascii=False))
 
 
-def _metadata(
+def metadata(
     frames: SignalFrames, omega: npt.NDArray[np.float64] | None
 ) -> dict[str, npt.NDArray[Any] | dict[str, Any]]:
     """Return the metadata to store."""
@@ -260,7 +260,7 @@ class _Cache(_Sparse):
         omega: npt.NDArray[np.float64] | None,
     ) -> None:
         super().__init__(path, frames, threshold)
-        self.metadata = _metadata(frames, omega)
+        self.metadata = metadata(frames, omega)
         self.index = np.dtype("<u2" if max(frames.frame_shape) <= 1 << 16 else "<u4")
         self.header = {
             "shape": np.array(frames.frame_shape, np.int64),

@@ -1576,7 +1576,7 @@ FRMS6 = [
 
 def _thin(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, sig_dims: int = 2) -> Array:
     """Frames of which few pixels are not zero, and the second none at all."""
-    values = rng.integers(1, 100, shape) * (rng.random(shape) < 0.15)
+    values = rng.integers(1, 200, shape) * (rng.random(shape) < 0.15)
     frames = values.reshape(-1, *shape[len(shape) - sig_dims :])
     frames[1:2] = 0
     return frames.reshape(shape).astype(dtype)
@@ -1657,6 +1657,8 @@ def fch5(variant: str, *args: Any, **more: Any) -> Spec:
 
 _ANGLES = np.array([[i, i + 1.0] for i in range(7)])
 FRAMECACHE = [
+    framecache("npz, scan", shape=(12, 6, 10), metadata={"navigation_shape": np.array([4, 3])},
+        change=lambda f: f.reshape(3, 4, 6, 10)),
     framecache("npz"),
     framecache(TEN, shape=(10, 6, 4)),
     framecache("npz, stored", "f4", compressed=False),
@@ -1664,8 +1666,6 @@ FRAMECACHE = [
     framecache("npz, threshold", threshold=50, change=lambda f: np.where(f > 50, f, 0)),
     framecache("npz, a lost frame", lost=["3_row", "3_col", "3_data"],
         warns="lacks arrays of 1 of 7", change=lambda f: np.concatenate([f[:3], 0 * f[3:4], f[4:]])),
-    framecache("npz, scan", shape=(12, 6, 10), metadata={"navigation_shape": np.array([4, 3])},
-        change=lambda f: f.reshape(3, 4, 6, 10)),
     framecache("yml", omega=_ANGLES, write=framecache_writer.write_yaml, name="scan.yml"),
     fch5("fch5"),
     fch5("fch5, any order", "u4", order=(3, 1, 0, 6, 5, 2, 4), omega=_ANGLES, by_column=True),

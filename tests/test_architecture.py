@@ -24,7 +24,7 @@ FORMATS = sorted((PACKAGE / "formats").glob("[!_]*.py"))
 MAY_IMPORT = {
     "dask": {"read", "arrays", "reduction", "export", "signals"},
     "hyperspy": {"preview", "demo", "cli"},
-    "h5py": {"hdf5", "arrays", "export"},
+    "h5py": {"h5", "h5chunks", "h5data", "h5write", "hdf5", "dectris", "framecache", "sparsewrite"},
 }
 HEAVY = [
     "dask",

@@ -248,3 +248,17 @@ def test_mean_of_frames_is_computed_when_it_is_needed() -> None:
     np.testing.assert_array_equal(mean, wanted)
     np.testing.assert_array_equal(mean[2:, 1], wanted[2:, 1])
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_zeroed_pixels_keep_their_type(raw_file: Path, lazy: bool) -> None:
+    (signal,) = rsciio_tem.load(raw_file, lazy=lazy, excluded_pixels=EXCLUDED, repair="zero")
+    expected = np.where(EXCLUDED, 0, FRAMES)
+    np.testing.assert_array_equal(np.asarray(signal["data"]), expected, strict=True)
+    part = signal["data"][1, 1:, 4:7, 6:9]
+    np.testing.assert_array_equal(np.asarray(part), expected[1, 1:, 4:7, 6:9])
+    (signal,) = rsciio_tem.load(
+        raw_file, lazy=lazy, excluded_pixels=EXCLUDED, repair="zero", dark=DARK
+    )
+    expected = np.where(EXCLUDED, 0, reference(FRAMES, DARK))
+    np.testing.assert_allclose(np.asarray(signal["data"]), expected, rtol=1e-5, atol=1e-3)

@@ -547,14 +547,28 @@ def test_odd_folder(file_sample: Sample, tmp_path: Path, folder: str) -> None:
     np.testing.assert_array_equal(moved.read(lazy=True)["data"], file_sample.expected)
 
 
+def names_others(sample: Sample) -> bool:
+    """Whether the file that is opened names those with the pixels."""
+    return sample.format == "raw_csr" or sample.variant.startswith("yml")
+
+
 def test_odd_name(first_sample: Sample, tmp_path: Path) -> None:
+    assert first_sample.path is not None
+    only = first_sample.path.name if names_others(first_sample) else ""
     for i, prefix in enumerate(("a b ", "[0-9]", "µ²", "x.y.", "(")):
-        moved = first_sample.moved(tmp_path / str(i), lambda name, p=prefix: p + name)
+        moved = first_sample.moved(
+            tmp_path / str(i), lambda name, p=prefix: p + name if only in ("", name) else name
+        )
         np.testing.assert_array_equal(moved.read()["data"], first_sample.expected)
 
 
 def test_upper_case_suffix(file_sample: Sample, tmp_path: Path) -> None:
+    assert file_sample.path is not None
+    only = file_sample.path.name if names_others(file_sample) else ""
+
     def upper(name: str) -> str:
+        if only not in ("", name):
+            return name
         return name[: name.rindex(".")] + name[name.rindex(".") :].upper()
 
     if file_sample.options == {} and "side file" in file_sample.variant:
@@ -1160,6 +1174,8 @@ def test_hyperspy_slices_without_loading(
     one = signal.inav[1, 2]
     one.compute(show_progressbar=False)
     np.testing.assert_array_equal(one.data, first_sample.expected[2, 1])
+    if first_sample.format == "framecache":
+        nbytes = 3000  # three arrays with their headers
     assert sum(bytes_read) <= (nbytes or one.data.nbytes)  # a compressed chunk is a frame
 
 

@@ -28,7 +28,8 @@ from rsciio_tem.errors import FormatError, Truncated, Unsupported
 from rsciio_tem.frames import ChunkHint, Frames, FrameTable, chunk_hint, pieces
 from rsciio_tem.h5chunks import ChunkedFrames
 from rsciio_tem.h5data import frames_of, storage
-from rsciio_tem.read import LazyFrames, _load, default_chunks
+from rsciio_tem.read import LazyFrames, _lazy, _load, default_chunks
+from rsciio_tem.reduction import one_pass
 
 Array = np.ndarray[Any, Any]
 
@@ -687,12 +688,14 @@ def test_chunks_are_decoded_once(
     np.testing.assert_array_equal(_load(source), data)
     assert sum(counts) == total
     counts.clear()
-    from rsciio_tem.read import _lazy
-
     lazy = _lazy(source, "auto")
     assert lazy.npartitions > 1
     np.testing.assert_array_equal(lazy.compute(scheduler="threads"), data)
     assert sum(counts) == total
+    counts.clear()
+    found = one_pass(frames, threads=3)
+    np.testing.assert_array_equal(found["navigator"], load(frames).sum((1, 2)))
+    assert sum(counts) == 2 * total
 
 
 def test_hints(tmp_path: Path) -> None:
@@ -824,8 +827,6 @@ def test_fork(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning:distributed")
 def test_distributed(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    from rsciio_tem.read import _lazy
-
     data = numbers((12, 8, 8), "<u2")
     with (
         distributed.LocalCluster(

@@ -15,6 +15,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
+import rsciio_tem
 from rsciio_tem import export, h5write
 from rsciio_tem.h5write import Hdf5
 from rsciio_tem.signals import SignalFrames
@@ -155,3 +156,49 @@ def test_refused_before_anything_is_written(tmp_path: Path, options: dict[str, A
     with pytest.raises(ValueError):  # noqa: PT011
         write(tmp_path / "a.h5", DATA, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_and_load_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    rsciio_tem.convert(signal_of(DATA), path, verify=True)
+    assert rsciio_tem.detect(path)[0].format == "hdf5"
+    for lazy in (True, False):
+        (signal,) = rsciio_tem.load(path, lazy=lazy)
+        np.testing.assert_array_equal(np.asarray(signal["data"]), DATA)
+        assert [a["scale"] for a in signal["axes"]] == [0.5] * 4
+        assert [a["offset"] for a in signal["axes"]] == [-1.0] * 4
+        assert [a["navigate"] for a in signal["axes"]] == [True, True, False, False]
+    hs = pytest.importorskip("hyperspy.api")
+    assert hs.load(path, lazy=True).axes_manager.navigation_shape == (6, 5)
+
+
+def test_hexrd_group(tmp_path: Path) -> None:
+    data = DATA[0]
+    signal = signal_of(data)
+    omega = np.stack([np.arange(6) * 0.25, np.arange(1, 7) * 0.25], axis=1)
+    signal["original_metadata"] = {"omega": omega, "panel": "ff1", "deep": {"a": [1, 2]}, "n": 3}
+    path = tmp_path / "a.h5"
+    rsciio_tem.convert(signal, path, layout="hexrd", gzip=4, chunk_rows=5)
+    with h5py.File(path) as file:
+        group = file["imageseries"]
+        np.testing.assert_array_equal(group["images"][()], data)
+        assert group["images"].chunks == (1, 5, 28)
+        assert group["images"].compression_opts == 4
+        np.testing.assert_array_equal(group.attrs["omega"], omega)
+        assert group.attrs["panel"] == "ff1"
+        assert json.loads(group.attrs["deep"]) == {"a": [1, 2]}
+    (back,) = rsciio_tem.load(path)
+    np.testing.assert_array_equal(back["data"], data)
+    assert back["axes"][0]["name"] == "omega"
+    assert back["axes"][0]["scale"] == 0.25
+
+
+def test_eight_thousand_angles(tmp_path: Path) -> None:
+    """hexrd's own writer fails at 4091: old HDF5 files limit attributes to 64 KiB."""
+    data = np.zeros((8000, 2, 2), "u1")
+    signal = signal_of(data)
+    omega = np.arange(8000)[:, None] * 0.01 + [0, 0.01]
+    path = tmp_path / "a.h5"
+    rsciio_tem.convert(signal, path, layout="hexrd", omega=omega)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["imageseries"].attrs["omega"], omega)

@@ -70,13 +70,13 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise a master by its links to data, a data file by the master beside it."""
     if not h5.is_hdf5(path, head):
         return None
-    with h5.opened(path) as file:
-        if h5.dectris_links(file)[1]:
-            return 0.97, "describes a Dectris detector and links to its frames", {}
+    # The library is not asked: a damaged file can keep it busy for ever.
+    if _MASTER.fullmatch(path) and b"entry" in head:
+        return 0.97, "is named as the master of a Dectris recording", {}
     if master := _master_of(path):
-        with h5.opened(master) as file:
-            if h5.dectris_links(file)[1]:
-                return 0.95, f"belongs to {os.path.basename(master)}", {}
+        return 0.95, f"belongs to {os.path.basename(master)}", {}
+    if b"detectorSpecific" in head or (b"data_000001" in head and b"entry" in head):
+        return 0.9, "has the structure of the master of a Dectris recording", {}
     return None
 
 
@@ -296,12 +296,10 @@ def _corrections(
                     'flatfield="stored" does.',
                 )
             )
-    if excluded is not None:
-        # they hold the largest value of their type; what has no good neighbour becomes 0
-        gain = np.where(excluded, 0, 1 if gain is None else gain).astype(np.float32)
-    if gain is None:
+    if gain is None and excluded is None:
         return None
-    return Corrections(gain=gain, excluded=excluded, allow_empty=True)
+    # excluded pixels hold the largest value of their type, which no sum of a pattern survives
+    return Corrections(gain=gain, excluded=excluded, repair="zero", allow_empty=True)
 
 
 def _values(dataset: Any, path: str) -> npt.NDArray[Any]:
@@ -481,12 +479,13 @@ def file_reader(
         As in RosettaSciIO: the response of the pixels, by which frames are divided, relative to
         its median. "stored" multiplies by the flat field in the master instead.
     **options
-        `ReadOptions`. ``corrections=False`` leaves the pixels that the detector masks as they are.
+        `ReadOptions`. Pixels that the detector masks become 0; ``repair="mean8"`` or "fill" gives
+        them the mean of their neighbours, ``corrections=False`` leaves them as they are.
 
     Returns
     -------
     list of one dict
-        Pixels in the type they are stored in, unless the mask excludes some. The image of the
+        Pixels in the type they are stored in. The image of the
         scan that the scanning program stored is the navigator.
 
     Raises

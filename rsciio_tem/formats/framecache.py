@@ -54,6 +54,8 @@ _MOST_METADATA, _LARGEST_METADATA = 1000, 16 << 20
 _MOST_GROUPS, _FEW_GROUPS = 2000, 100
 #: Bytes of decompressed entries that a process keeps.
 _KEPT = 64 << 20
+#: So many blocks of rows may be needed for frames that have few entries in them.
+_FAR = 16
 #: Rows of a table in HDF5 that are read at a time where its chunks are much smaller or larger.
 _ROWS = 1 << 17
 
@@ -65,11 +67,9 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     if archives.is_frame_cache(path, head):
         return 0.97, "is a frame cache of hexrd", {}
     if h5.is_hdf5(path, head):
-        with h5.opened(path) as file:
-            found = _groups(file, _FEW_GROUPS)
-        if found:
-            where = "" if found[0] == "/" else f", in the group {found[0]}"
-            return 0.97 if not where else 0.92, f"is a frame cache of hexrd{where}", {}
+        # The library is not asked: a damaged file can keep it busy for ever.
+        if b"HEXRD_FRAMECACHE_VERSION" in head or path.lower().endswith(".fch5"):
+            return 0.97, "is a frame cache of hexrd by its name or its attributes", {}
     elif b"\0" not in head and b"nframes" in head and _YAML.search(head):
         data = headers.yaml_tree(path).get("data")
         if isinstance(data, dict) and set(YAML_KEYS) <= set(data):
@@ -324,21 +324,36 @@ class _Rows(_Entries):
         with _Reader(self) as read:
             begins, ends = self._bounds(first, last, read)
             lengths = ends - begins
-            bounds = np.concatenate([[0], np.cumsum(lengths)])
-            if not bounds[-1]:
+            if not lengths.any():
                 return Triplets.none(last - first, self.dtype)
-            rows = np.repeat(begins - bounds[:-1], lengths) + np.arange(bounds[-1])
-            blocks = np.unique(rows // self.block)
-            # rows of the blocks that are needed, put one after the other
-            at = np.searchsorted(blocks, rows // self.block) * self.block + rows % self.block
+            blocks, at = self._places(begins[lengths > 0], lengths[lengths > 0])
+            total = int(lengths.sum())
+            if last - first > 1 and len(blocks) * self.block > 4 * total + _FAR * self.block:
+                middle = (first + last) // 2  # frames far apart from each other
+                return Triplets.joined([self.entries(first, middle), self.entries(middle, last)])
             found = []
             for name in ("indices", "data"):
-                parts = [read.block(name, int(number)) for number in blocks]
+                parts = [read.block(name, number) for number in blocks]
                 found.append((parts[0] if len(parts) == 1 else np.concatenate(parts))[at])
         indices, values = found
-        where = f"one of the frames {first} to {last - 1}"
         pixels = self._flat(indices[:, 0], indices[:, 1])
-        return Triplets(bounds, pixels, self._cast(values.reshape(-1), where))
+        values = self._cast(values.reshape(-1), f"one of the frames {first} to {last - 1}")
+        return Triplets(np.concatenate([[0], np.cumsum(lengths)]), pixels, values)
+
+    def _places(
+        self, begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> tuple[list[int], Any]:
+        """Return the blocks that hold some frames, and an index into them side by side."""
+        low, high = begins // self.block, (begins + lengths - 1) // self.block
+        wide = np.flatnonzero(high - low > 1).tolist()
+        between = [np.arange(low[i] + 1, high[i]) for i in wide]
+        blocks = np.unique(np.concatenate([low, high, *between]))
+        places = np.searchsorted(blocks, low) * self.block + begins % self.block
+        if (places[1:] == places[:-1] + lengths[:-1]).all():  # nothing to gather
+            return blocks.tolist(), slice(int(places[0]), int(places[-1] + lengths[-1]))
+        ends = np.cumsum(lengths)
+        at = np.repeat(places - (ends - lengths), lengths) + np.arange(ends[-1])
+        return blocks.tolist(), at
 
 
 class _Reader:
@@ -364,6 +379,8 @@ class _Reader:
         if (known := _recent.get(key)) is not None:
             return known[0]
         if self.opened is None:
+            import hdf5plugin  # noqa: F401  registers filters
+
             self.opened = h5.opened(source.path)
             self.file = self.opened.__enter__()
         first = number * source.block
@@ -391,7 +408,7 @@ class _Described(NamedTuple):
     frames: SparseFrames
     metadata: dict[str, Any]
     files: tuple[str, ...]
-    title: str = ""
+    group: str = ""
 
 
 def _plain(value: npt.NDArray[Any]) -> Any:
@@ -648,7 +665,7 @@ def _recording(
     name = os.path.basename(path)
     panel = metadata.get("panel", metadata.get("panel_id"))
     panel = "_".join(map(str, panel)) if isinstance(panel, (list, np.ndarray)) else panel
-    title = str(panel or described.title or os.path.splitext(name)[0])
+    title = " ".join(filter(None, (os.path.splitext(name)[0], described.group)))
     recording = Recording(
         format="framecache",
         path=path,
@@ -657,7 +674,7 @@ def _recording(
         hints=hints,
         omega=rows,
         metadata={
-            "General": {"title": title, "original_filename": name},
+            "General": {"title": str(panel or title), "original_filename": name},
             "Signal": {"signal_type": ""},
         },
         original_metadata=metadata,

@@ -11,17 +11,24 @@ from __future__ import annotations
 import importlib
 import math
 import os
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 from rsciio_tem import files, h5, h5layouts
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported
+from rsciio_tem.errors import Elsewhere, FormatError, NotThisFormat, Problem, Unsupported
 from rsciio_tem.h5data import frames_of
 from rsciio_tem.h5layouts import Meaning
 from rsciio_tem.read import CommonOptions, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint
 
-__all__ = ["file_reader", "parse", "sniff"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rsciio_tem.export import Target
+    from rsciio_tem.h5write import Compression
+    from rsciio_tem.signals import SignalFrames
+
+__all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
 
 
 class Candidate(NamedTuple):
@@ -100,17 +107,9 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise HDF5 by its signature, known layouts by the groups at the root."""
     if not h5.is_hdf5(path, head):
         return None
-    with h5.opened(path) as file:
-        if "HEXRD_FRAMECACHE_VERSION" in file.attrs or h5.dectris_links(file)[1]:
-            return 0.4, "is an HDF5 file of another of our formats", {}
-        if found := h5layouts.elsewhere(file):
-            return 0.7, f"is {found[0]}, for RosettaSciIO's reader {found[1]}", {}
-        if h5layouts.is_velox(file):
-            return 0.9, "is a Velox series of images", {}
-        if "ImageList" in file and "ImageSourceList" in file:
-            return 0.9, "is a DM5 file", {}
-        if h5layouts.emd_version(file):
-            return 0.8, "is an EMD file", {}
+    # The library is not asked: a damaged file can keep it busy for ever.
+    if b"emd_group_type" in head or path.lower().endswith(".emd"):
+        return 0.8, "is an HDF5 file, an EMD by its name or its attributes", {}
     return 0.6, "has the signature of HDF5", {}
 
 
@@ -184,16 +183,25 @@ def _best(file: Any, path: str, problems: list[Problem]) -> tuple[Candidate, lis
         raise _elsewhere(path, *found_elsewhere)
     group, names = h5.dectris_links(file)
     if names:
-        raise NotThisFormat(
+        raise Elsewhere(
             path,
             f"is the master of a Dectris recording with {len(names)} data sets in {group}.",
-            'Pass format="dectris", or nothing: it is recognised. dataset= reads one array of it.',
+            'Pass format="dectris". dataset= reads one array of it.',
+            "dectris",
         )
     if "HEXRD_FRAMECACHE_VERSION" in file.attrs:
-        raise NotThisFormat(
+        raise Elsewhere(
             path,
             "is a frame cache of hexrd, which stores frames as lists of pixels.",
-            "dataset= reads any one array in it.",
+            'Pass format="framecache". dataset= reads any one array in it.',
+            "framecache",
+        )
+    if str(h5.text(file.attrs.get("version"))).startswith("CHESS_EIGER_STREAM"):
+        raise Elsewhere(
+            path,
+            "is a capture of an Eiger's data stream.",
+            'Pass format="eigerstream". dataset= reads any one array in it.',
+            "eigerstream",
         )
     found, tour = _candidates(file, file)
     best_dims = 0 if not found or found[0].meaning.spectra else found[0].dataset.ndim
@@ -309,6 +317,8 @@ def parse(
         hints = (ScanHint("header", nav, 0.95, "shape of the data set"),)
     elif meaning.hint is not None and math.prod(meaning.hint.shape) == math.prod(nav):
         hints, scan_axes = (meaning.hint,), meaning.scan_axes
+    angles, found = meaning.angles(nav)
+    problems.extend(found)
     frame_axes = range(dims) if first else range(-dims, 0)
     frames = frames_of(path, chosen.path, frame_axes=tuple(frame_axes))
     if sig_shape is not None and frame != (wanted := tuple(int(n) for n in sig_shape)):
@@ -335,6 +345,7 @@ def parse(
         scan_axes=scan_axes,
         hints=hints,
         stack_axis=stack_axis,
+        omega=angles,
         metadata=metadata,
         original_metadata=original,
         files=(path,) if os.path.samefile(linked, path) else (path, linked),
@@ -474,3 +485,114 @@ def file_reader(
             )
         )
     return result
+
+
+# ---------------------------------------------------------------- writing
+
+
+def target(
+    frames: SignalFrames,
+    path: str,
+    *,
+    layout: Literal["emd", "hexrd"] = "emd",
+    group: str | None = None,
+    dataname: str | None = None,
+    compression: Compression | Mapping[str, Any] | None = None,
+    gzip: int = 1,
+    shuffle: bool = True,
+    chunk_rows: int = 0,
+    omega: Any = "auto",
+) -> Target:
+    """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
+    from rsciio_tem import h5write, sparsewrite
+
+    if layout not in ("emd", "hexrd"):
+        raise ValueError(f"layout={layout!r} is neither 'emd' nor 'hexrd'")
+    hexrd = layout == "hexrd"
+    attributes: dict[str, Any] = {}
+    if hexrd:
+        rows = sparsewrite.angles(frames, omega, path)
+        attributes = sparsewrite.metadata(frames, rows)
+    elif not isinstance(omega, str) or omega != "auto":
+        raise ValueError("omega belongs to layout='hexrd'")
+    return h5write.Hdf5(
+        path,
+        frames,
+        layout=layout,
+        group=group or ("imageseries" if hexrd else "datacube"),
+        dataname=dataname or ("images" if hexrd else "data"),
+        compression=compression or ("gzip" if hexrd else "bitshuffle-lz4"),
+        gzip=gzip,
+        shuffle=shuffle,
+        chunk_rows=chunk_rows,
+        attributes=attributes,
+    )
+
+
+def file_writer(
+    filename: str | os.PathLike[str],
+    signal: Mapping[str, Any],
+    *,
+    layout: Literal["emd", "hexrd"] = "emd",
+    group: str | None = None,
+    dataname: str | None = None,
+    compression: Compression | Mapping[str, Any] | None = None,
+    gzip: int = 1,
+    shuffle: bool = True,
+    chunk_rows: int = 0,
+    omega: Any = "auto",
+    overwrite: bool = False,
+) -> None:
+    """Write a signal as HDF5, piece by piece if it is lazy.
+
+    Parameters
+    ----------
+    filename : str or path
+        The file; it appears under its name when it is complete.
+    signal : dict
+        As RosettaSciIO's writers receive it.
+    layout : {"emd", "hexrd"}
+        EMD 1.0, which py4DSTEM, emdfile and `hs.load` with this package open, or the group of
+        hexrd's imageseries.
+    group, dataname : str
+        Name of the array (by default "datacube") in an EMD; path of the group ("imageseries") for
+        hexrd, and name of the data set in it ("images").
+    compression : {"bitshuffle-lz4", "gzip", "none"} or mapping
+        By default bitshuffle with LZ4 for EMD, which needs `hdf5plugin` to be read, and "gzip" for
+        hexrd. A mapping holds keywords of h5py's ``create_dataset``.
+    gzip : int
+        Level of "gzip", 0 to 9.
+    shuffle : bool
+        Whether "gzip" sorts the bytes of pixels first.
+    chunk_rows : int
+        Rows of a frame in a chunk; 0 for whole frames.
+    omega : array or "auto"
+        For hexrd: angles at which each frame begins and ends, in degrees; by default those of the
+        signal.
+    overwrite : bool
+        Replace a file of this name. The recording that the signal was read from is never replaced.
+
+    Raises
+    ------
+    ValueError
+        A keyword has no such value.
+    FileExistsError
+        There is such a file.
+    """
+    from rsciio_tem import export
+    from rsciio_tem.signals import SignalFrames
+
+    frames = SignalFrames.of(signal, "hdf5")
+    made = target(
+        frames,
+        os.fspath(filename),
+        layout=layout,
+        group=group,
+        dataname=dataname,
+        compression=compression,
+        gzip=gzip,
+        shuffle=shuffle,
+        chunk_rows=chunk_rows,
+        omega=omega,
+    )
+    export.write(made, frames, filename, overwrite=overwrite)

@@ -268,7 +268,7 @@ def test_masked_pixels_get_the_mean_of_their_neighbours(tmp_path: Path, bits: in
     path = write_dectris(tmp_path, stored, scan=(3, 4), mask=mask((2, 3, bits)))
     around = np.delete(stored[:, 1:4, 2:5].reshape(12, 9), 4, axis=1)
     for lazy in (False, True):
-        signal = load(path, lazy=lazy)
+        signal = load(path, lazy=lazy, repair="mean8")
         data = np.asarray(signal["data"]).reshape(12, *SIG)
         np.testing.assert_allclose(data[:, 2, 3], around.mean(axis=1))
         np.testing.assert_array_equal(np.delete(data, 2, axis=1), np.delete(stored, 2, axis=1))
@@ -276,17 +276,23 @@ def test_masked_pixels_get_the_mean_of_their_neighbours(tmp_path: Path, bits: in
     np.testing.assert_array_equal(as_stored, stored.reshape(3, 4, *SIG), strict=True)
 
 
-def test_gaps_become_zero(tmp_path: Path) -> None:
-    """What has no good neighbour cannot be repaired, and must not stay 4 294 967 295."""
+def test_masked_pixels_become_zero(tmp_path: Path) -> None:
+    """4 294 967 295 must not stay, and counts must not become floating-point numbers."""
     gap = np.zeros(SIG, "u4")
     gap[1:5] = 1
     stored = frames()
     stored[:, 1:5] = 2**32 - 1
     path = write_dectris(tmp_path, stored, mask=gap)
     data = load(path)["data"]
-    assert not data[:, 2:4].any()
-    assert data.max() < 200
-    np.testing.assert_allclose(data[:, 1, 5], stored[:, 0, 4:7].mean(axis=1))
+    assert data.dtype == np.uint32
+    assert not data[:, 1:5].any()
+    np.testing.assert_array_equal(data[:, 5:], stored[:, 5:])
+    lazy = load(path, lazy=True)["data"]
+    np.testing.assert_array_equal(lazy[2:5, 3:8, 1:4].compute(), data[2:5, 3:8, 1:4])
+    repaired = load(path, repair="mean8")["data"]  # the inside of the gap has no good neighbour
+    np.testing.assert_allclose(repaired[:, 1, 5], stored[:, 0, 4:7].mean(axis=1))
+    filled = load(path, repair="fill")["data"]
+    assert filled.max() < 200
 
 
 def test_mask_of_another_shape_is_told(tmp_path: Path) -> None:

@@ -578,7 +578,7 @@ def test_dm5_image(tmp_path: Path) -> None:
     path = writer.write_dm5(tmp_path / "a.dm5", array, [(0, 0.5, "nm"), (0, 0.5, "nm")])
     signal = load(path)  # not the larger thumbnail
     np.testing.assert_array_equal(signal["data"], array)
-    assert rsciio_tem.detect(path)[0].reason == "is a DM5 file"
+    assert rsciio_tem.detect(path)[0].format == "hdf5"
 
 
 @pytest.mark.parametrize("flat", [True, False])
@@ -765,7 +765,7 @@ def test_files_of_rosettasciio(
 ) -> None:
     path = tmp_path / "a.h5"
     make(path)
-    assert reader in rsciio_tem.detect(path)[0].reason
+    assert rsciio_tem.detect(path)[0].format == "hdf5"
     with pytest.raises(Unsupported, match=f"{reader} is for") as caught:
         hdf5.parse(path)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)

@@ -223,8 +223,8 @@ def read(path: str | os.PathLike[str], group: str = "/") -> tuple[NDArray[Any], 
             np.add.at(frame, (index[:, 0], index[:, 1]), place["data"][a:b, 0])
         metadata: dict[str, Any] = {}
         place["metadata"].visititems(
-            lambda name, thing: metadata.update({name: thing[()]})
-            if isinstance(thing, h5py.Dataset)
-            else None
+            lambda name, thing: (
+                metadata.update({name: thing[()]}) if isinstance(thing, h5py.Dataset) else None
+            )
         )
         return out, metadata
