@@ -160,9 +160,10 @@ class RsciioTem(DaskReader):
         return opened
 
     def one_pass(self, opened: Any) -> tuple[Array, Array]:
-        name, options = self.reader(opened.file, navigation_shape=opened.file.nav_shape[::-1])
-        signal = self.root.reduce(str(opened.file.path), format=name, **options)
-        return signal["sum"], signal["navigator"]
+        file = opened.file
+        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
+        found = self.root.reduce(str(file.path), format=name, progress=False, **options)
+        return found["sum"], found["navigator"]
 
 
 class RosettaSciIO(DaskReader):
@@ -217,6 +218,11 @@ class LiberTEM(Contestant):
 
     def sum_detector(self, opened: Any) -> Array:
         return self.context.run_udf(dataset=opened, udf=self.sumsig_udf())["intensity"].data
+
+    def one_pass(self, opened: Any) -> tuple[Array, Array]:
+        udfs = [self.sum_udf(), self.sumsig_udf()]
+        pattern, image = self.context.run_udf(dataset=opened, udf=udfs)
+        return pattern["intensity"].data, image["intensity"].data
 
 
 def _search_short_recordings() -> None:

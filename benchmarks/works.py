@@ -216,6 +216,14 @@ WORKS: dict[str, Work] = {
         lambda case, image: same(image, case.reference.detector_sum),
         throughput=True,
     ),
+    "one-pass": Work(
+        "both sums in one pass",
+        lambda case, turn: case.contestant.one_pass(case.lazy()),
+        lambda case, sums: (
+            _check_scan_sum(case, sums[0]) and same(sums[1], case.reference.detector_sum)
+        ),
+        throughput=True,
+    ),
     "rss": Work(
         "peak RSS of sum over scan (private)",
         lambda case, turn: memory.measure(case.name, case.file),

@@ -181,10 +181,16 @@ def _scratch(nbytes: int) -> npt.NDArray[np.uint8]:
     return buffer[:nbytes]
 
 
-def read(file: DataFile, offset: int, nbytes: int, backend: Backend) -> npt.NDArray[np.uint8]:
-    """Return `nbytes` bytes of `file` from `offset`.
+def read(
+    file: DataFile,
+    offset: int,
+    nbytes: int,
+    backend: Backend,
+    into: npt.NDArray[np.uint8] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Return `nbytes` bytes of `file` from `offset`, in the array `into` if there is one.
 
-    The array is valid until this thread reads again. "auto" reads into a small reused buffer,
+    Otherwise the array is valid until this thread reads again. "auto" reads into a small reused buffer,
     which is faster for a single pass than faulting in a mapping, works the same on network
     drives, and turns a file that shrinks under us into an error instead of a crash.
 
@@ -197,6 +203,9 @@ def read(file: DataFile, offset: int, nbytes: int, backend: Backend) -> npt.NDAr
         raise Truncated(
             file.path, f"ends at byte {file.size}, data up to byte {offset + nbytes} are needed."
         )
+    if into is not None and (backend == "mmap" or backend == "direct"):
+        into[...] = read(file, offset, nbytes, backend)
+        return into
     if backend == "mmap":
         return _handle(file).mapped()[offset : offset + nbytes]
     if backend == "direct" and hasattr(os, "O_DIRECT"):
@@ -206,7 +215,7 @@ def read(file: DataFile, offset: int, nbytes: int, backend: Backend) -> npt.NDAr
         done = _handle(file, direct=True).read_into(start, buffer.data) - (offset - start)
         buffer = buffer[offset - start : offset - start + nbytes]
     else:
-        buffer = _scratch(nbytes)
+        buffer = _scratch(nbytes) if into is None else into
         done = _handle(file).read_into(offset, buffer.data)
     if done < nbytes:
         raise Truncated(file.path, f"ended {nbytes - done} bytes early while it was being read.")

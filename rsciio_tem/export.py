@@ -48,6 +48,8 @@ __all__ = ["Payloads", "Placed", "Target", "convert", "export_dataset", "progres
 
 _logger = logging.getLogger(__name__)
 
+#: Formats that HyperSpy itself writes.
+HYPERSPY = ("hspy", "zspy")
 #: Frames are loaded and written in blocks of about this many bytes.
 BLOCK = 32 << 20
 #: What is complete is made safe on disk and noted in the journal after so many bytes, or seconds.
@@ -640,6 +642,9 @@ def convert(
         The disk has not enough space, or the folder cannot be written to.
     """
     path = os.path.abspath(target)
+    suffix = os.path.splitext(path)[1].lstrip(".").lower()
+    if suffix in HYPERSPY and format in ("auto", suffix):
+        return _by_hyperspy(source, path, source_format, overwrite, verify, options)
     module = _writer(path, format)
     own = set(inspect.signature(module.target).parameters) - {"frames", "path"}
     told = {name: options.pop(name) for name in list(options) if name in own}
@@ -675,6 +680,46 @@ def convert(
     )
 
 
+def _by_hyperspy(
+    source: Any,
+    path: str,
+    source_format: str,
+    overwrite: bool,
+    verify: bool,
+    options: Mapping[str, Any],
+) -> str:
+    """Let HyperSpy write its own formats, which it knows best; the file appears when complete."""
+    try:
+        from hyperspy.io import dict2signal
+    except ImportError as error:
+        raise ValueError(
+            f"{os.path.basename(path)!r}: HyperSpy writes this format, and is not installed"
+        ) from error
+    if verify:
+        raise ValueError("verify=True is for the formats that rsciio-tem itself writes")
+    if isinstance(source, (str, os.PathLike)):
+        source = api.load(source, source_format, lazy=True, **options)[0]
+    elif options:
+        raise TypeError(f"{', '.join(sorted(options))}: no keywords of a signal")
+    if isinstance(source, Mapping):
+        frames = SignalFrames.of(source, "hspy")
+        source = dict2signal(dict(source), lazy=frames.lazy)
+    else:
+        frames = SignalFrames.of(source._to_dictionary(), "hspy")
+    _check_targets([path], os.path.dirname(path), frames, overwrite)
+    stem, suffix = os.path.splitext(path)
+    partial = f"{stem}.partial{suffix}"
+    try:
+        source.save(partial, overwrite=True)
+        _sync(partial)
+        _check_targets([path], os.path.dirname(path), frames, overwrite)
+        _replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial) if os.path.isdir(partial) else Path(partial).unlink(missing_ok=True)
+        raise
+    return path
+
+
 def _state(path: str) -> tuple[int, int]:
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
@@ -699,6 +744,7 @@ def _writer(path: str, format: str) -> ModuleType:
     if format == "auto":
         format = next((name for name, suffixes in known.items() if suffix in suffixes), format)
     if format not in known:
+        known |= {name: (name,) for name in HYPERSPY}
         listed = ", ".join(f"{name} (.{', .'.join(known[name])})" for name in known)
         raise ValueError(
             f"nothing writes {os.path.basename(path)!r} with format={format!r}; there are {listed}"

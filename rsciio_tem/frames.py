@@ -408,11 +408,17 @@ class FrameTable:
         if not math.prod(out.shape):
             return
         skip, nbytes = pixels.byte_range(region)
+        alike = pixels.alike(out, region)
         for span in self.spans():
             if span.file < 0:
                 out[span.first : span.first + span.count] = self.fill
                 continue
             file = self.files[span.file]
+            if alike and span.stride == nbytes and span.step > 0:
+                target = out[span.first : span.first + span.count]
+                place = target.reshape(-1).view(np.uint8)
+                backends.read(file, span.start, len(place), self.backend, place)
+                continue
             # Bytes between two wanted pieces are read along unless they are many.
             apart = span.stride - nbytes > 64 << 10
             per_read = 1 if apart else max(1, (backends.BLOCK - nbytes) // max(1, span.stride) + 1)

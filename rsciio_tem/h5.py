@@ -23,6 +23,7 @@ __all__ = [
     "address",
     "attributes",
     "dectris_links",
+    "groups_with",
     "is_hdf5",
     "numbers",
     "opened",
@@ -39,6 +40,8 @@ DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 
 #: Links that are followed at most, so that a file of a million groups does not take minutes.
 _MOST_LINKS = 20_000
+#: Groups that are looked at for an attribute.
+_MOST_GROUPS = 2000
 #: Of a tree of metadata: entries, depth, values of an array, characters of a text.
 _MOST_ENTRIES, _DEPTH, _SHORT, _LONGEST_TEXT = 3000, 16, 64, 1 << 16
 
@@ -287,6 +290,35 @@ def tour(start: Any) -> Tour:
                     linked.append((below, group, name))
             except DAMAGE as error:
                 found.broken.append((below.lstrip("/"), str(error)))
+    return found
+
+
+def groups_with(start: Any, attribute: str) -> list[str]:
+    """Return the groups that have an attribute; `start` alone if it has, none inside of others.
+
+    Links to other files, and soft ones, are not followed.
+    """
+    import h5py
+
+    if attribute in start.attrs:
+        return [str(start.name)]
+    found: list[str] = []
+    seen, waiting = {address(start)}, deque([start])
+    while waiting and len(seen) < _MOST_GROUPS:
+        group = waiting.popleft()
+        for name in group:
+            if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+                continue
+            if group.get(name, getclass=True) is not h5py.Group:
+                continue
+            below = group[name]
+            if (at := address(below)) in seen or len(seen) >= _MOST_GROUPS:
+                continue
+            seen.add(at)
+            if attribute in below.attrs:
+                found.append(str(below.name))
+            else:
+                waiting.append(below)
     return found
 
 

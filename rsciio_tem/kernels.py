@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 __all__ = [
     "add_frames",
     "add_squares",
+    "column_sums",
     "correct",
     "frame_sums",
     "largest",
@@ -886,7 +887,7 @@ def scatter(
 
 @_jit
 def _little(raw, at, n):
-    value = 0
+    value: Any = 0
     for i in range(n):
         value |= np.int64(raw[at + i]) << (8 * i)
     return value
@@ -894,7 +895,8 @@ def _little(raw, at, n):
 
 @_jit
 def _zip_members(raw, words, starts, lengths, table):
-    at, half = 0, np.uint64(0xFFFF)
+    at: Any = 0
+    half = np.uint64(0xFFFF)
     for i in range(table.shape[1]):
         if at + 46 > len(raw) or _load8(raw, at) & np.uint64(0xFFFFFFFF) != np.uint64(0x02014B50):
             return i
@@ -922,8 +924,9 @@ def _zip_members(raw, words, starts, lengths, table):
                         part += 8
             here += left
         # a number without leading zeros, and one of the words
-        digits, number = 0, np.int64(0)
-        while digits < min(n, 18) and 48 <= raw[name_at + digits] <= 57:
+        digits = 0
+        number: Any = np.int64(0)
+        while digits < n and digits < 18 and 48 <= raw[name_at + digits] <= 57:
             number = number * 10 + np.int64(raw[name_at + digits]) - 48
             digits += 1
         row[2] = row[3] = -1
@@ -1049,6 +1052,23 @@ def add_frames(block: npt.NDArray[Any], totals: npt.NDArray[Any]) -> None:
 def add_squares(block: npt.NDArray[Any], totals: npt.NDArray[np.uint64]) -> None:
     """Add the squares of unsigned pixels to `totals`."""
     _add_squares(block.view(np.uint8) if block.dtype == bool else block, totals)
+
+
+@_jit
+def _column_sums(frames, out):
+    for f in range(len(frames)):
+        for r in range(frames.shape[1]):
+            row, totals = frames[f, r], out[f]
+            for i in range(len(row)):
+                totals[i] += row[i]
+
+
+def column_sums(frames: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """Add the rows of each frame of (frames, rows, columns) to `out` of (frames, columns).
+
+    `out` must have room for the sums.
+    """
+    _column_sums(frames.view(np.uint8) if frames.dtype == bool else frames, out)
 
 
 @_jit

@@ -242,6 +242,16 @@ class Pixels:
         a, b = start - tile.to_row, stop - tile.to_row
         return (height - b, height - a, target) if tile.rotated else (a, b, target)
 
+    def alike(self, out: npt.NDArray[Any], region: Region) -> bool:
+        """Whether the bytes of whole frames are, as they are stored, those of `out`."""
+        return (
+            self.plain
+            and not self.flip_y
+            and region == full_region(self.shape)
+            and out.dtype == self.stored
+            and out.flags.c_contiguous
+        )
+
     def view(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """View plain stored bytes (frames, nbytes) as pixels (frames, *shape), in file byte order.
 

@@ -186,12 +186,12 @@ class _Centre(_PerFrame):
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
 
-        rows = np.empty((len(block), self.shape[0]), self.total)
-        columns = np.zeros((len(block), self.shape[1]), self.total)
-        frames = block.reshape(len(block), *self.shape)
-        for frame, of_rows, of_columns in zip(frames, rows, columns, strict=True):
-            kernels.frame_sums(frame, of_rows)
-            kernels.add_frames(frame, of_columns)
+        n, (height, width) = len(block), self.shape
+        rows = np.empty((n, height), self.total)
+        kernels.frame_sums(block.reshape(n * height, width), rows.reshape(-1))
+        narrow = block.dtype.kind in "bu" and block.dtype.itemsize <= 2 and height < 1 << 16
+        columns = np.zeros((n, width), np.uint32 if narrow else self.total)
+        kernels.column_sums(block.reshape(n, height, width), columns)
         mass = rows.sum(axis=1).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             for i, sums in enumerate((rows, columns)):

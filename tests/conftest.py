@@ -1260,6 +1260,10 @@ def without_dead(frames: Array) -> Array:
     return out
 
 
+def dead_as_zero(frames: Array) -> Array:
+    return np.where(_DEAD == 0, frames, 0).astype(frames.dtype)
+
+
 DECTRIS = [
     dectris("ARINA"),
     dectris("8 bit", dtype="u1", per_file=100),
@@ -1268,7 +1272,8 @@ DECTRIS = [
     dectris("old firmware", dtype="u2", old_firmware=True, compression="lz4", numbered=False),
     dectris("frames in the master", inside=True),
     dectris("triggered lines", scan=None, triggers=(3, 4)),
-    dectris("masked pixels", mask=_DEAD, change=without_dead),
+    dectris("masked pixels", mask=_DEAD, change=dead_as_zero),
+    dectris("masked pixels repaired", mask=_DEAD, change=without_dead, given={"repair": "mean8"}),
     dectris("masked pixels as they are", mask=_DEAD, given={"corrections": False}),
     dectris("frames before each line", prescan=2, stored=18, warns="NumPixelsPrescan",
             change=lambda f: f.reshape(3, 6, 6, 10)[:, 2:].reshape(12, 6, 10)),
@@ -1392,8 +1397,8 @@ def eigerstream(
 
 
 EIGERSTREAM = [
-    eigerstream("bitshuffled", given={"nav_shape": (2, 3)},
-        change=lambda f: f.reshape(2, 3, *f.shape[1:])),
+    eigerstream("bitshuffled", 12, given={"nav_shape": (3, 4)},
+        change=lambda f: f.reshape(3, 4, *f.shape[1:])),
     eigerstream("LZ4", dtype="u2", compression="lz4"),
     eigerstream("sparse", dtype="u1", compression="csrnpz"),
     eigerstream("several compressions",
@@ -1650,9 +1655,7 @@ def framecache(
 
 def fch5(variant: str, *args: Any, **more: Any) -> Spec:
     """Make a frame cache in HDF5."""
-    return framecache(
-        variant, *args, write=framecache_writer.write_fch5, name="scan.fch5", **more
-    )
+    return framecache(variant, *args, write=framecache_writer.write_fch5, name="scan.fch5", **more)
 
 
 _ANGLES = np.array([[i, i + 1.0] for i in range(7)])
@@ -1665,7 +1668,8 @@ FRAMECACHE = [
     framecache("npz, 64-bit places, shuffled", "i4", index="<i8", shuffled=True, omega=_ANGLES),
     framecache("npz, threshold", threshold=50, change=lambda f: np.where(f > 50, f, 0)),
     framecache("npz, a lost frame", lost=["3_row", "3_col", "3_data"],
-        warns="lacks arrays of 1 of 7", change=lambda f: np.concatenate([f[:3], 0 * f[3:4], f[4:]])),
+        warns="lacks arrays of 1 of 7",
+        change=lambda f: np.concatenate([f[:3], 0 * f[3:4], f[4:]])),
     framecache("yml", omega=_ANGLES, write=framecache_writer.write_yaml, name="scan.yml"),
     fch5("fch5"),
     fch5("fch5, any order", "u4", order=(3, 1, 0, 6, 5, 2, 4), omega=_ANGLES, by_column=True),

@@ -23,7 +23,7 @@ FORMATS = sorted((PACKAGE / "formats").glob("[!_]*.py"))
 #: Modules that may import a package inside their functions.
 MAY_IMPORT = {
     "dask": {"read", "arrays", "reduction", "export", "signals"},
-    "hyperspy": {"preview", "demo", "cli"},
+    "hyperspy": {"preview", "demo", "cli", "export"},
     "h5py": {"h5", "h5chunks", "h5data", "h5write", "hdf5", "dectris", "framecache", "sparsewrite"},
 }
 HEAVY = [

@@ -35,9 +35,9 @@ from rsciio_tem.arrays import PixelMajor
 from rsciio_tem.blocks import BlockTable
 from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Unsupported
 from rsciio_tem.frames import FrameTable, Mosaic, Transformed
-from rsciio_tem.sparse import SparseFrames
 from rsciio_tem.h5chunks import ChunkedFrames
 from rsciio_tem.series import Chain
+from rsciio_tem.sparse import SparseFrames
 
 AXIS_KEYS = {"index_in_array", "name", "navigate", "offset", "scale", "size", "units"}
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="counts bytes in /proc/self/io")
@@ -76,9 +76,9 @@ def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     lengths: list[int] = []
     read = backends.read
 
-    def counting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         lengths.append(nbytes)
-        return read(file, offset, nbytes, backend)
+        return read(file, offset, nbytes, backend, *more)
 
     monkeypatch.setattr(backends, "read", counting)
     return lengths

@@ -162,6 +162,25 @@ def test_hyperspy_signal(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), FRAMES)
 
 
+@pytest.mark.filterwarnings("ignore")  # zarr tells zspy about its future
+@pytest.mark.parametrize("suffix", ["hspy", "zspy"])
+def test_hyperspy_s_formats(recording: Path, suffix: str) -> None:
+    hs = pytest.importorskip("hyperspy.api")
+    target = recording.with_name(f"a.{suffix}")
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    signal = hs.load(target)
+    ours = rsciio_tem.load(recording, nav_shape=(6, 7))[0]
+    np.testing.assert_array_equal(signal.data, ours["data"])
+    assert signal.metadata.General.original_filename == "scan.mib"
+    with pytest.raises(FileExistsError):
+        rsciio_tem.convert(recording, target)
+    rsciio_tem.convert(hs.signals.Signal2D(FRAMES), target, overwrite=True)
+    np.testing.assert_array_equal(hs.load(target).data, FRAMES)
+    with pytest.raises(ValueError, match="verify"):
+        rsciio_tem.convert(recording, target, verify=True)
+    assert {p.suffix for p in recording.parent.iterdir()} <= {".mib", ".hdr", f".{suffix}"}
+
+
 def test_libertem_s_call(recording: Path) -> None:
     target = recording.with_name("a.npy")
     rsciio_tem.export_dataset(recording, path=target)

@@ -261,9 +261,9 @@ def test_large_frames_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.Mo
     lengths = []
     read = backends.read
 
-    def counting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         lengths.append(nbytes)
-        return read(file, offset, nbytes, backend)
+        return read(file, offset, nbytes, backend, *more)
 
     monkeypatch.setattr(backends, "read", counting)
     table = FrameTable(

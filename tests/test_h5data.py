@@ -101,9 +101,9 @@ def read_bytes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Where and how much is read from files past the library."""
     original, calls = backends.read, []
 
-    def reading(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def reading(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         calls.append((offset, nbytes))
-        return original(file, offset, nbytes, backend)
+        return original(file, offset, nbytes, backend, *more)
 
     monkeypatch.setattr(backends, "read", reading)
     return calls

@@ -437,3 +437,107 @@ def test_place_tiles(data: Any) -> None:
     np.testing.assert_array_equal(out, expected)
     with pytest.raises(ValueError, match="outside"):
         kernels.place_tiles(source.reshape(-1)[:0], steps, out.reshape(-1), out.strides[:2], *given)
+
+
+# -- sums ----------------------------------------------------------------------------------------
+
+BLOCKS = st.tuples(
+    st.sampled_from(["u1", "u2", "u4", "i2", "i4", "f4", "f8", "?"]),
+    st.integers(1, 5),
+    st.sampled_from([1, 3, 8, 64, 1000, 1024, 2056, 70_000]),
+    st.integers(0, 2**32),
+    st.booleans(),
+)
+
+
+def block_of(drawn: tuple[str, int, int, int, bool]) -> np.ndarray:
+    """Random pixels, or the largest there are."""
+    kind, frames, pixels, seed, brightest = drawn
+    dtype = np.dtype(kind)
+    if dtype.kind == "f":
+        return np.random.default_rng(seed).normal(0, 50, (frames, pixels)).astype(dtype)
+    top = 1 if kind == "?" else np.iinfo(dtype).max
+    if brightest:
+        return np.full((frames, pixels), top, dtype)
+    low = 0 if dtype.kind in "bu" else np.iinfo(dtype).min
+    return (
+        np.random.default_rng(seed)
+        .integers(low, top, (frames, pixels), endpoint=True)
+        .astype(dtype)
+    )
+
+
+def total_type(dtype: np.dtype[Any]) -> str:
+    return {"b": "u8", "u": "u8", "i": "i8", "f": "f8"}[dtype.kind]
+
+
+def slow_sums(values: np.ndarray) -> list[Any]:
+    """Python's own numbers do not overflow."""
+    if values.dtype.kind == "f":
+        return list(values.astype("f8").sum(axis=1))
+    return [sum(row) for row in values.tolist()]
+
+
+@settings(max_examples=60, deadline=None)
+@given(BLOCKS)
+def test_frame_sums(drawn: Any) -> None:
+    block = block_of(drawn)
+    out = np.empty(len(block), total_type(block.dtype))
+    kernels.frame_sums(block, out)
+    np.testing.assert_allclose(out, np.array(slow_sums(block), out.dtype), rtol=1e-9, atol=1e-3)
+    if block.dtype.kind != "f":
+        assert out.tolist() == slow_sums(block)
+
+
+@settings(max_examples=40, deadline=None)
+@given(BLOCKS)
+def test_add_frames(drawn: Any) -> None:
+    block = block_of(drawn)
+    totals = np.arange(block.shape[1]).astype(total_type(block.dtype))
+    expected = totals + block.astype(totals.dtype).sum(axis=0)
+    kernels.add_frames(block, totals)
+    np.testing.assert_allclose(totals, expected, rtol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(BLOCKS.filter(lambda drawn: drawn[0] in ("u1", "u2", "?")))
+def test_add_squares(drawn: Any) -> None:
+    block = block_of(drawn)
+    totals = np.arange(block.shape[1]).astype("u8")
+    expected = totals + (block.astype("u8") ** 2).sum(axis=0)
+    kernels.add_squares(block, totals)
+    np.testing.assert_array_equal(totals, expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(BLOCKS)
+def test_column_sums(drawn: Any) -> None:
+    block = block_of(drawn)
+    columns = next(n for n in (8, 4, 3, 1) if block.shape[1] % n == 0)
+    frames = block.reshape(len(block), -1, columns)
+    out = np.zeros((len(block), columns), total_type(block.dtype))
+    kernels.column_sums(frames, out)
+    np.testing.assert_allclose(out, frames.astype(out.dtype).sum(axis=1), rtol=1e-9, atol=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(BLOCKS)
+def test_largest(drawn: Any) -> None:
+    block = block_of(drawn)
+    if block.dtype.kind == "f":
+        block[-1, -1] = np.nan
+    most = block[0].copy()
+    kernels.largest(block, most)
+    np.testing.assert_array_equal(most, block.max(axis=0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(BLOCKS, st.integers(1, 3))
+def test_masked_sums(drawn: Any, masks: int) -> None:
+    block = block_of(drawn)
+    weights = np.random.default_rng(drawn[3]).normal(size=(masks, block.shape[1]))
+    out = np.ones((masks, len(block)))
+    kernels.masked_sums(block, weights, out)
+    values = block.astype("f8")
+    scale = np.abs(weights) @ np.abs(values).T + 1
+    np.testing.assert_allclose((out - 1 - weights @ values.T) / scale, 0, atol=1e-12)

@@ -355,9 +355,9 @@ def test_few_rows_cost_few_bytes(file: Path, monkeypatch: pytest.MonkeyPatch) ->
     read_bytes: list[int] = []
     original = backends.read
 
-    def counting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         read_bytes.append(nbytes)
-        return original(file, offset, nbytes, backend)
+        return original(file, offset, nbytes, backend, *more)
 
     steps = [("flip", "h"), ("rectangle", ((4, 60), (0, 80))), ("dark", np.zeros((56, 80)))]
     (signal,) = read(processed(npy.parse(file), steps), lazy=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -50,8 +50,6 @@ YAML_KEYS = ("file", "dtype", "nframes", "shape")
 
 #: Metadata are read up to so many entries, and so many bytes each.
 _MOST_METADATA, _LARGEST_METADATA = 1000, 16 << 20
-#: Groups that are looked at in a search for frame caches; while only the format is looked for.
-_MOST_GROUPS, _FEW_GROUPS = 2000, 100
 #: Bytes of decompressed entries that a process keeps.
 _KEPT = 64 << 20
 #: So many blocks of rows may be needed for frames that have few entries in them.
@@ -68,7 +66,7 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
         return 0.97, "is a frame cache of hexrd", {}
     if h5.is_hdf5(path, head):
         # The library is not asked: a damaged file can keep it busy for ever.
-        if b"HEXRD_FRAMECACHE_VERSION" in head or path.lower().endswith(".fch5"):
+        if VERSION_KEY.encode() in head or path.lower().endswith(".fch5"):
             return 0.97, "is a frame cache of hexrd by its name or its attributes", {}
     elif b"\0" not in head and b"nframes" in head and _YAML.search(head):
         data = headers.yaml_tree(path).get("data")
@@ -260,7 +258,7 @@ class _Members(_Entries):
         flat = members.T.reshape(-1)
         for k, content in found.contents(flat, self.backend):
             array = found.array(int(flat[k]), content)
-            if array.ndim != 1 or (k % 3 < 2 and array.dtype.kind not in "iu"):
+            if array.ndim != 1 or array.dtype.kind not in ("buifc" if k % 3 == 2 else "iu"):
                 raise FormatError(
                     self.path,
                     f"{found.name(int(flat[k]))} has {array.shape} elements of type {array.dtype}.",
@@ -481,31 +479,6 @@ def _members_of(path: str, told: _Header | None, problems: list[Problem]) -> _De
     return _Described(frames, metadata, (path,))
 
 
-def _groups(file: Any, most: int = _MOST_GROUPS) -> list[str]:
-    """Return the groups that are frame caches; the root alone if it is one."""
-    import h5py
-
-    if VERSION_KEY in file.attrs:
-        return ["/"]
-    found, seen, waiting = [], {h5.address(file)}, deque([file])
-    while waiting and len(seen) < most:
-        group = waiting.popleft()
-        for name in group:
-            if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
-                continue
-            if group.get(name, getclass=True) is not h5py.Group:
-                continue
-            below = group[name]
-            if (at := h5.address(below)) in seen or len(seen) >= most:
-                continue
-            seen.add(at)
-            if VERSION_KEY in below.attrs:
-                found.append(str(below.name))
-            else:
-                waiting.append(below)
-    return found
-
-
 def _metadata(group: Any, left: list[int], depth: int = 0) -> dict[str, Any]:
     """Return data sets and groups as dictionaries."""
     import h5py
@@ -543,10 +516,10 @@ def _cache_groups(path: str, wanted: str | None) -> list[str]:
                 raise FormatError(
                     path,
                     f"has no frame cache in {wanted!r}.",
-                    f"It has some in {', '.join(_groups(file)) or 'no group'}.",
+                    f"It has some in {', '.join(h5.groups_with(file, VERSION_KEY)) or 'no group'}.",
                 )
             return [str(group.name)]
-        found = _groups(file)
+        found = h5.groups_with(file, VERSION_KEY)
     if not found:
         raise NotThisFormat(
             path, f"is an HDF5 file without frame cache: no group has the attribute {VERSION_KEY}."
@@ -718,7 +691,7 @@ def _recordings(
 def parse(
     filename: str | os.PathLike[str],
     *,
-    path: str | None = None,
+    group: str | None = None,
     dtype: Any = None,
     omega: Any = "auto",
     processing: Sequence[Any] | None = None,
@@ -729,12 +702,12 @@ def parse(
     -------
     Recording
     """
-    found = _recordings(filename, path, dtype, omega, processing)
+    found = _recordings(filename, group, dtype, omega, processing)
     if len(found) > 1:
         raise FormatError(
             filename,
             f"holds {len(found)} frame caches.",
-            f"Pass path= with one of {', '.join(_cache_groups(os.fspath(filename), None))}.",
+            f"Pass group= with one of {', '.join(_cache_groups(os.fspath(filename), None))}.",
         )
     return found[0]()
 
@@ -749,7 +722,7 @@ def file_reader(
     last_frame: int | None = None,
     distributed: bool = False,
     *,
-    path: str | None = None,
+    group: str | None = None,
     omega: Any = "auto",
     processing: Sequence[Any] | None = None,
     sparse: SparseKind = False,
@@ -763,7 +736,7 @@ def file_reader(
         The .npz, .fch5 (or other HDF5 file with frame caches), or YAML file.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
         As in every reader, see ``docs/parameters.md``.
-    path : str
+    group : str
         Group of an HDF5 file; by default the root, or all groups that are frame caches.
     omega : "auto", None, path or array of N x 2
         Angles of the rotation series, by default those of the metadata.
@@ -789,7 +762,7 @@ def file_reader(
     """
     del distributed  # nothing is left to do for it
     result = []
-    for recording in _recordings(filename, path, options.get("dtype"), omega, processing):
+    for recording in _recordings(filename, group, options.get("dtype"), omega, processing):
         result += read(
             recording(),
             lazy=lazy,

@@ -189,7 +189,7 @@ def _best(file: Any, path: str, problems: list[Problem]) -> tuple[Candidate, lis
             'Pass format="dectris". dataset= reads one array of it.',
             "dectris",
         )
-    if "HEXRD_FRAMECACHE_VERSION" in file.attrs:
+    if h5.groups_with(file, "HEXRD_FRAMECACHE_VERSION"):
         raise Elsewhere(
             path,
             "is a frame cache of hexrd, which stores frames as lists of pixels.",

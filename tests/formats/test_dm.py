@@ -250,9 +250,9 @@ def test_reads_go_through_the_file_once(tmp_path: Path, monkeypatch: pytest.Monk
     path = written(tmp_path, image(stored, tags=swapped(0)))
     read, lengths = backends.read, []
 
-    def counting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         lengths.append(nbytes)
-        return read(file, offset, nbytes, backend)
+        return read(file, offset, nbytes, backend, *more)
 
     monkeypatch.setattr(backends, "read", counting)
     monkeypatch.setattr("rsciio_tem.arrays._GATHERED", 50_000)

@@ -789,9 +789,9 @@ def test_rows_of_a_lower_half_are_read_alone(tmp_path: Path, monkeypatch: Any) -
     lengths = []
     original = backends.read
 
-    def counting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         lengths.append(nbytes)
-        return original(file, offset, nbytes, backend)
+        return original(file, offset, nbytes, backend, *more)
 
     monkeypatch.setattr(backends, "read", counting)
     signal["data"][..., 20:, :].compute()

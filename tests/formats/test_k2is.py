@@ -546,9 +546,9 @@ def test_losses_are_found_with_few_reads(tmp_path: Path, monkeypatch: pytest.Mon
     reads = []
     read = backends.read
 
-    def counting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         reads.append(nbytes)
-        return read(file, offset, nbytes, backend)
+        return read(file, offset, nbytes, backend, *more)
 
     monkeypatch.setattr(backends, "read", counting)
     found = told(path)
@@ -564,9 +564,9 @@ def test_single_frames_read_single_frames(tmp_path: Path, monkeypatch: pytest.Mo
     reads: list[int] = []
     read = backends.read
 
-    def counting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         reads.append(nbytes)
-        return read(file, offset, nbytes, backend)
+        return read(file, offset, nbytes, backend, *more)
 
     monkeypatch.setattr(backends, "read", counting)
     for key, blocks in (
@@ -768,9 +768,9 @@ def test_backend_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backen
     used = set()
     read = backends.read
 
-    def noting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def noting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         used.add(backend)
-        return read(file, offset, nbytes, backend)
+        return read(file, offset, nbytes, backend, *more)
 
     data = load(path, lazy=True, io_backend=backend)["data"]
     monkeypatch.setattr(backends, "read", noting)

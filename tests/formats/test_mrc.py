@@ -738,9 +738,9 @@ def test_positions_are_an_index_and_nothing_is_gathered(
     lengths = []
     read = backends.read
 
-    def counting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         lengths.append(nbytes)
-        return read(file, offset, nbytes, backend)
+        return read(file, offset, nbytes, backend, *more)
 
     data = load(path, lazy=True, chunks=(2, 4))["data"]
     assert data.shape[:2] == (max(y for _, y in places) + 1, max(x for x, _ in places) + 1)

@@ -240,9 +240,9 @@ def test_lazy_reads_one_pattern_where_rosettasciio_reads_all(
     lengths: list[int] = []
     read = backends.read
 
-    def counting(file: Any, offset: int, nbytes: int, backend: Any) -> Any:
+    def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         lengths.append(nbytes)
-        return read(file, offset, nbytes, backend)
+        return read(file, offset, nbytes, backend, *more)
 
     monkeypatch.setattr(backends, "read", counting)
     lazy = load(path, lazy=True, chunks=(1, 1, -1, -1))["data"]
