@@ -111,9 +111,7 @@ def load(
     raw = options.get("dtype") is not None and options.get("sig_shape") is not None
     name, found = chosen(path, format, raw=raw)
     try:
-        signals = module_for(name).file_reader(
-            os.fspath(path), lazy=lazy, **{**found, **options}
-        )
+        signals = module_for(name).file_reader(os.fspath(path), lazy=lazy, **{**found, **options})
     except Elsewhere as other:
         if format != "auto":
             raise

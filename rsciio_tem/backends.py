@@ -190,8 +190,8 @@ def read(
 ) -> npt.NDArray[np.uint8]:
     """Return `nbytes` bytes of `file` from `offset`, in the array `into` if there is one.
 
-    Otherwise the array is valid until this thread reads again. "auto" reads into a small reused buffer,
-    which is faster for a single pass than faulting in a mapping, works the same on network
+    Otherwise the array is valid until this thread reads again. "auto" reads into a small reused
+    buffer, which is faster for a single pass than faulting in a mapping, works the same on network
     drives, and turns a file that shrinks under us into an error instead of a crash.
 
     Raises

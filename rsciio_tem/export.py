@@ -19,7 +19,6 @@ import importlib
 import inspect
 import json
 import logging
-import mmap
 import os
 import shutil
 import struct
@@ -31,7 +30,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, ClassVar
@@ -51,7 +50,7 @@ _logger = logging.getLogger(__name__)
 #: Formats that HyperSpy itself writes.
 HYPERSPY = ("hspy", "zspy")
 #: Frames are loaded and written in blocks of about this many bytes.
-BLOCK = 32 << 20
+BLOCK = 16 << 20
 #: What is complete is made safe on disk and noted in the journal after so many bytes, or seconds.
 _SYNC_BYTES = 512 << 20
 _SYNC_SECONDS = 10.0
@@ -59,8 +58,9 @@ _SYNC_SECONDS = 10.0
 #: First entry of the journal; a change of the layout of working folders changes it.
 _VERSION = 1
 #: A complete block: first frame, number of frames, CRC-32 of its pixels as they are to be read
-#: back, where its bytes are in the file of payloads and how many, CRC-32 of this entry.
-_ENTRY = struct.Struct("<QIIQQI")
+#: back, where its bytes are in the file of payloads and how many, their CRC-32, and that of this
+#: entry.
+_ENTRY = struct.Struct("<QIIQQII")
 
 
 class Target(ABC):
@@ -166,11 +166,13 @@ class _Block:
     first: int
     count: int
     crc: int
-    offset: int
-    size: int
+    offset: int = 0
+    size: int = 0
+    payload: int = 0
 
     def packed(self) -> bytes:
-        body = _ENTRY.pack(self.first, self.count, self.crc, self.offset, self.size, 0)[:-4]
+        values = self.first, self.count, self.crc, self.offset, self.size, self.payload
+        body = _ENTRY.pack(*values, 0)[:-4]
         return body + struct.pack("<I", zlib.crc32(body))
 
 
@@ -183,13 +185,10 @@ class Payloads:
 
     def __iter__(self) -> Iterator[tuple[int, int, memoryview]]:
         """Yield first frame, number of frames, and bytes of each block."""
-        with contextlib.ExitStack() as stack:
-            whole = memoryview(b"")
-            if os.path.getsize(self.path):
-                file = stack.enter_context(open(self.path, "rb"))
-                whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        with open(self.path, "rb") as file:
             for block in self.blocks:
-                yield block.first, block.count, whole[block.offset : block.offset + block.size]
+                file.seek(block.offset)
+                yield block.first, block.count, memoryview(file.read(block.size))
 
 
 # ---------------------------------------------------------------- the working folder
@@ -216,6 +215,8 @@ class _Work:
     @property
     def payloads(self) -> Payloads:
         blocks = sorted(self.done.values(), key=lambda block: block.first)
+        if self._payloads is not None:
+            self._payloads.flush()
         return Payloads(self.path(self.PAYLOADS), blocks)
 
     def open(self, target: Target, resume: bool) -> None:
@@ -285,24 +286,29 @@ class _Work:
                 break
             block = _Block(*values)
             self.done[block.first] = block
-            self._payload_end = max(self._payload_end, block.offset + block.size)
         self._journal.seek(here)
         self._journal.truncate()
+        # payloads are not forced onto the disk: after a power cut some may be missing
+        for first, _, content in self.payloads:
+            block = self.done[first]
+            if len(content) != block.size or zlib.crc32(content) != block.payload:
+                del self.done[first]
+        ends = [block.offset + block.size for block in self.done.values()]
+        self._payload_end = max(ends, default=0)
 
-    def keep(self, payload: Any) -> tuple[int, int]:
-        """Append a block's bytes; return where they are."""
+    def keep(self, block: _Block, payload: Any) -> _Block:
+        """Append a block's bytes; return the entry that tells where they are."""
         assert self._payloads is not None
         at = self._payload_end
         size = self._payloads.write(payload)
         self._payload_end += size
-        return at, size
+        return replace(block, offset=at, size=size, payload=zlib.crc32(payload))
 
     def note(self, blocks: Sequence[_Block]) -> None:
         """Make what was written safe, then say so in the journal."""
         assert self._journal is not None
         assert self._payloads is not None
         self._payloads.flush()
-        os.fsync(self._payloads.fileno())
         for name in self.identity["files"]:
             _sync(self.path(name))
         self._journal.write(b"".join(block.packed() for block in blocks))
@@ -512,14 +518,16 @@ def _stream(
         block = frames.block(first, last)
         crc = _checksum(target.expected(block)) if verify else 0
         payload = target.put(work.folder, first, block)
-        return _Block(first, last - first, crc, 0, 0), payload
+        return _Block(first, last - first, crc), payload
 
     fresh: list[_Block] = []
     unsafe, since = 0, time.monotonic()
     workers = threads()
     waiting: deque[Future[tuple[_Block, Any]]] = deque()
     jobs = iter(todo)
-    with ThreadPoolExecutor(workers) as pool:
+    # the disk is waited for in a thread of its own, while blocks go on
+    with ThreadPoolExecutor(1) as notary, ThreadPoolExecutor(workers) as pool:
+        noting: Future[None] = notary.submit(work.note, [])
         try:
             for first, last in jobs:
                 waiting.append(pool.submit(one, first, last))
@@ -530,20 +538,22 @@ def _stream(
                 if (job := next(jobs, None)) is not None:
                     waiting.append(pool.submit(one, *job))
                 if payload is not None:
-                    at, size = work.keep(payload)
-                    block = _Block(block.first, block.count, block.crc, at, size)
+                    block = work.keep(block, payload)
                 fresh.append(block)
                 unsafe += block.count * frames.frame_bytes
                 if unsafe >= _SYNC_BYTES or time.monotonic() - since >= _SYNC_SECONDS:
-                    work.note(fresh)
+                    noting.result()
+                    noting = notary.submit(work.note, fresh)
                     fresh, unsafe, since = [], 0, time.monotonic()
                 bar.update(block.count)
+            noting.result()
             work.note(fresh)
         except BaseException:
             stop.set()
             for future in waiting:
                 future.cancel()
             with contextlib.suppress(OSError):  # what went wrong first is what matters
+                noting.result()
                 work.note(fresh)
             raise
 

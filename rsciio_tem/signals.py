@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from rsciio_tem import files
 from rsciio_tem.errors import FormatError, warn
+from rsciio_tem.read import lazy_source
 
 __all__ = ["SignalFrames", "boxes", "converted", "creating", "seek_runs", "start_ns"]
 
@@ -181,8 +182,8 @@ class SignalFrames:
 
     @property
     def chunk_frames(self) -> int:
-        """Number of frames after which a lazy array begins new chunks; 0 if it is not lazy."""
-        if not self.lazy or not self.nav_shape:
+        """Number of frames after which a lazy array begins new chunks; 0 if it does not matter."""
+        if not self.lazy or not self.nav_shape or lazy_source(self.data) is not None:
             return 0
         chunks = getattr(self.data, "chunks", None)
         if chunks is None:
@@ -195,6 +196,11 @@ class SignalFrames:
 
     def block(self, first: int, last: int) -> npt.NDArray[Any]:
         """Return frames first..last in scan order, shape (last - first, *frame_shape)."""
+        if self.lazy and (source := lazy_source(self.data)) is not None:
+            frames = source.frames[first:last]  # without a detour through dask
+            out = np.empty((last - first, *self.frame_shape), frames.dtype)
+            frames.load(out)
+            return source.cast(out, frames)
         parts = []
         for key in boxes(first, last, self.nav_shape):
             part = self.data[key]

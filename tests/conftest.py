@@ -1312,9 +1312,7 @@ def imagefiles(
                 imagefiles_writer.write_tiff(name, images, **layout)
         path = imagefiles_writer.write_list(folder / "scan.yml", files, **(sections or {}))
         expected = change(frames.astype(frames.dtype.newbyteorder("=")))
-        return Sample(
-            "imagefiles", variant, path, expected, dict(given or {}), warns, plain=plain
-        )
+        return Sample("imagefiles", variant, path, expected, dict(given or {}), warns, plain=plain)
 
     return Spec("imagefiles", variant, make)
 

@@ -335,7 +335,7 @@ def test_torn_journal(
     target = recording.with_name("a.npy")
     with monkeypatch.context() as patch:
         patch.setattr(export, "Placed", Faulty)
-        patch.setattr(Faulty, "fails_at", 36)
+        patch.setattr(Faulty, "fails_at", 35)
         with pytest.raises(OSError, match="No space"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     journal = Path(f"{target}.partial", "journal")
@@ -358,7 +358,7 @@ def test_verify_finds_what_the_disk_lost(
             file.write(b"\xff\xfe")
 
     monkeypatch.setattr(export.Placed, "finish", finish)
-    with pytest.raises(FormatError, match="frames 28 to 31 are not what was written"):
+    with pytest.raises(FormatError, match="frames 30 to 34 are not what was written"):
         rsciio_tem.convert(recording, target, verify=True, overwrite=True)
     assert target.read_bytes() == b"precious"
 
@@ -384,10 +384,10 @@ SCRIPT = """
 import sys, time, warnings
 warnings.simplefilter("ignore")
 from rsciio_tem import export
-export.BLOCK, export._SYNC_BYTES = 4000, 1
+export.BLOCK, export._SYNC_BYTES = 1600, 1
 put = export.Placed.put
 def slow(self, folder, first, frames):
-    time.sleep(0.03)
+    time.sleep(0.06)
     put(self, folder, first, frames)
 export.Placed.put = slow
 print("begins", flush=True)
