@@ -525,10 +525,52 @@ def _hdf5(title: str, store: Callable[[Path, Array], object]) -> Written:
     )
 
 
+def _store_py4dstem(path: Path, frames: Array) -> None:
+    from writers import hdf5
+
+    hdf5.write_py4dstem(path, frames)
+
+
+def _store_arina(path: Path, frames: Array) -> None:
+    from writers import dectris
+
+    base = path.name.removesuffix("_master.h5")
+    dectris.write_dectris(path.parent, _flat(frames), 500, base=base, scan=frames.shape[:2])
+
+
 _HDF5: dict[str, Format] = {
     "hdf5": _hdf5("contiguous", _store_hdf5),
     "hdf5-gzip": _hdf5("gzip, one frame per chunk", partial(_store_hdf5, compression="gzip")),
     "hdf5-bslz4": _hdf5("bitshuffle-LZ4, one frame per chunk", _store_bitshuffle),
+    "py4dstem": Written(
+        title="py4DSTEM cube u16, 192 x 256, contiguous",
+        frame_shape=(192, 256),
+        dtype=np.dtype("u2"),
+        suffix=".h5",
+        limit=1 << 12,
+        store=_store_py4dstem,
+        readers={
+            "rsciio_tem": ("hdf5", {}),
+            "rosettasciio": ("emd", {"navigation_shape": None}),
+            "libertem": ("hdf5", {"ds_path": "datacube_root/datacube/data"}),
+            "h5py": ("h5py", {"name": "datacube_root/datacube/data"}),
+        },
+    ),
+    "arina": Written(
+        title="ARINA u32, 192 x 192, bitshuffle-LZ4 in data files of 500 frames",
+        frame_shape=(192, 192),
+        dtype=np.dtype("u4"),
+        suffix="_master.h5",
+        limit=1 << 5,
+        store=_store_arina,
+        readers={
+            "rsciio_tem": ("dectris", {}),
+            "rosettasciio": (
+                "arina",
+                {"navigation_shape": lambda file: file.nav_shape, "dtype": "uint32"},
+            ),
+        },
+    ),
 }
 _CAMERAS: dict[str, Format] = {
     "k2is": Written(

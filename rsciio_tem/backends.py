@@ -29,6 +29,7 @@ __all__ = [
     "map_file",
     "read",
     "read_pieces",
+    "read_rows",
 ]
 
 Backend = Literal["auto", "mmap", "buffered", "direct"]
@@ -38,6 +39,8 @@ Backend = Literal["auto", "mmap", "buffered", "direct"]
 BLOCK = 2 << 20
 
 _MAX_HANDLES = 256
+#: Rows that one call of the system reads; it takes up to 1024 buffers.
+_ROWS = 128
 _PAGE = 4096
 #: LiberTEM's class names are understood as well
 _ALIASES = {
@@ -220,6 +223,37 @@ def read(
     if done < nbytes:
         raise Truncated(file.path, f"ended {nbytes - done} bytes early while it was being read.")
     return buffer
+
+
+def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8]) -> bool:
+    """Fill row i of `out` with the bytes at ``start + i * stride``, straight from the file.
+
+    What lies between the rows is thrown away. Returns False, and does nothing, where the system
+    cannot read so.
+
+    Raises
+    ------
+    Truncated
+        The file ends before.
+    """
+    if not hasattr(os, "preadv"):
+        return False
+    count, nbytes = out.shape
+    if start < 0 or start + (count - 1) * stride + nbytes > file.size:
+        raise Truncated(file.path, f"ends at byte {file.size}, before its last frame.")
+    fd = _handle(file).fd
+    between = _scratch(stride - nbytes).data
+    for first in range(0, count, _ROWS):
+        rows = out[first : first + _ROWS]
+        buffers = [part for row in rows for part in (row.data, between)][:-1]
+        wanted = (len(rows) - 1) * stride + nbytes
+        offset = start + first * stride
+        if os.preadv(fd, buffers, offset) == wanted:
+            continue
+        for i, row in enumerate(rows):  # in pieces, as some systems do
+            if _handle(file).read_into(offset + i * stride, row.data) < nbytes:
+                raise Truncated(file.path, "ended early while it was being read.")
+    return True
 
 
 def map_file(file: DataFile, mode: str = "r") -> npt.NDArray[np.uint8]:

@@ -431,6 +431,10 @@ def write(
         _check_targets(finals, folder, frames, overwrite)
     except BaseException as error:
         work.close()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            full = OSError(errno.ENOSPC, "the disk is full", folder)
+            _tell(full, work, len(frames), resume)
+            raise full from error
         _tell(error, work, len(frames), resume)
         raise
     work.close()

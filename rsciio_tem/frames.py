@@ -419,6 +419,16 @@ class FrameTable:
                 place = target.reshape(-1).view(np.uint8)
                 backends.read(file, span.start, len(place), self.backend, place)
                 continue
+            if (
+                alike
+                and span.step > 0
+                and 0 < span.stride - nbytes <= 4096 <= nbytes
+                and self.backend in ("auto", "buffered")
+            ):
+                target = out[span.first : span.first + span.count]
+                rows = target.reshape(span.count, -1).view(np.uint8)
+                if backends.read_rows(file, span.start, span.stride, rows):
+                    continue
             # Bytes between two wanted pieces are read along unless they are many.
             apart = span.stride - nbytes > 64 << 10
             per_read = 1 if apart else max(1, (backends.BLOCK - nbytes) // max(1, span.stride) + 1)

@@ -213,9 +213,9 @@ class Candidate:
 def candidates(path: str, head: bytes) -> list[Candidate]:
     """Ask every format about a file that begins with `head`; most credible first.
 
-    Last come RosettaSciIO's readers for the suffix, with confidences below 0.5.
+    If none is credible, RosettaSciIO's readers for the suffix are listed too.
     """
-    found = _upstream(path)
+    found: list[Candidate] = []
     for row in FORMATS.values():
         try:
             verdict = importlib.import_module(row.module).sniff(path, head)
@@ -224,6 +224,8 @@ def candidates(path: str, head: bytes) -> list[Candidate]:
             continue
         if verdict is not None:
             found.append(Candidate(row.name, *verdict))
+    if not any(candidate.confidence >= 0.5 for candidate in found):
+        found += _upstream(path)
     return sorted(found, key=lambda c: -c.confidence)
 
 

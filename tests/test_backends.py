@@ -211,3 +211,24 @@ def test_names(given: Any, name: str) -> None:
 def test_unknown_name(given: Any) -> None:
     with pytest.raises(ValueError, match="is none of auto, mmap, buffered, direct"):
         backend_name(given)
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="the system has no preadv")
+@pytest.mark.parametrize("count", [1, 2, 127, 128, 129, 400])
+@pytest.mark.parametrize("short", [False, True])
+def test_rows(
+    tmp_path: Path, count: int, short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames behind headers, read straight into their places; also where a read ends early."""
+    content = np.random.default_rng(count).integers(0, 256, (count, 107), np.uint8)
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"abc" + content.tobytes())
+    file = DataFile.of(path)
+    original = os.preadv
+    if short:
+        monkeypatch.setattr(os, "preadv", lambda fd, buffers, at: original(fd, buffers[:1], at))
+    out = np.zeros((count, 100), np.uint8)
+    assert backends.read_rows(file, 3 + 7, 107, out)
+    np.testing.assert_array_equal(out, content[:, 7:])
+    with pytest.raises(Truncated):
+        backends.read_rows(file, 3 + 8, 107, out)

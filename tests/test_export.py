@@ -273,7 +273,7 @@ def test_disk_fills_up(
     with monkeypatch.context() as patch:
         patch.setattr(export, "Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
-        with pytest.raises(OSError, match="No space left") as caught:
+        with pytest.raises(OSError, match="the disk is full") as caught:
             rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
     assert "of 42 frames are written. The same call goes on" in caught.value.__notes__[0]
     assert target.read_bytes() == b"precious"
@@ -300,7 +300,7 @@ def test_other_options_do_not_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(export, "Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     for options in ({"nav_shape": (7, 6)}, {"flip_y": False, "nav_shape": (6, 7)}):
         with pytest.raises(FormatError, match="an unfinished conversion of another source"):
@@ -320,7 +320,7 @@ def test_signals_begin_anew(
     with monkeypatch.context() as patch:
         patch.setattr(export, "Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(signal_of(FRAMES), tmp_path / "a.npy")
     assert list(tmp_path.iterdir()) == []
     rsciio_tem.convert(signal_of(FRAMES + 1), tmp_path / "a.npy")
@@ -336,7 +336,7 @@ def test_torn_journal(
     with monkeypatch.context() as patch:
         patch.setattr(export, "Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 35)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     journal = Path(f"{target}.partial", "journal")
     content = journal.read_bytes()
