@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -28,6 +28,20 @@ def required(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise Unsupported(f"cannot import {name}: {error}") from error
+
+
+def masked(frames: Array, mask: Array) -> Array:
+    """Sum frames (..., rows, columns) with weights in float32."""
+    flat = frames.reshape(-1, mask.size).astype(np.float32)
+    return (flat @ mask.reshape(-1)).reshape(frames.shape[:-2])
+
+
+def centres(frames: Array) -> Array:
+    """Return the centres of mass, row and column, of frames (..., rows, columns)."""
+    kind = np.float64 if frames.dtype.kind == "f" else np.uint32
+    sums = frames.sum(axis=-1, dtype=kind), frames.sum(axis=-2, dtype=kind)
+    moments = [part @ np.arange(part.shape[-1], dtype=np.float64) for part in sums]
+    return np.stack(moments, axis=-1) / sums[0].sum(axis=-1, dtype=np.float64)[..., None]
 
 
 def _mapped(array: Any) -> bool:
@@ -95,8 +109,12 @@ class Contestant:
         """Sum over the detector: one image of the scan."""
         raise Unsupported
 
-    def one_pass(self, opened: Any) -> tuple[Array, Array]:
-        """Both sums, with whatever is made for getting both at once."""
+    def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
+        """Whatever is made for getting several results at once.
+
+        `what` are names of "sum" (over the scan), "navigator" (sum over the detector), "mask" (sum
+        over the detector with these weights), and "com" (centre of mass, shape (scan, 2)).
+        """
         raise Unsupported
 
 
@@ -123,7 +141,10 @@ class DaskReader(Contestant):
         return self.module(name).file_reader(str(file.path), lazy=lazy, **options)[0]["data"]
 
     def open(self, file: DataFile) -> Any:
-        return self.read(file, lazy=True)
+        try:
+            return self.read(file, lazy=True)
+        except NotImplementedError as error:
+            raise Unsupported(str(error)) from error
 
     def frame(self, opened: Any, y: int, x: int) -> Array:
         return opened[y, x].compute(scheduler="threads")
@@ -144,9 +165,22 @@ class DaskReader(Contestant):
     def sum_detector(self, opened: Any) -> Array:
         return opened.sum(axis=(2, 3)).compute(scheduler="threads")
 
-    def one_pass(self, opened: Any) -> tuple[Array, Array]:
-        sums = opened.sum(axis=(0, 1)), opened.sum(axis=(2, 3))
-        return required("dask").compute(*sums, scheduler="threads")
+    def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
+        float_mask = mask.astype(np.float32)
+        lazily: dict[str, Callable[[], Any]] = {
+            "sum": lambda: opened.sum(axis=(0, 1)),
+            "navigator": lambda: opened.sum(axis=(2, 3)),
+            "mask": lambda: opened.map_blocks(
+                masked, float_mask, drop_axis=(2, 3), dtype=np.float32
+            ),
+            "com": lambda: opened.map_blocks(
+                centres, chunks=(*opened.chunks[:2], (2,)), drop_axis=3, dtype=np.float64
+            ),
+        }
+        if {"mask", "com"} & set(what) and opened.numblocks[2:] != (1, 1):
+            opened = opened.rechunk({2: -1, 3: -1})
+        results = [lazily[name]() for name in what]
+        return list(required("dask").compute(*results, scheduler="threads"))
 
 
 class RsciioTem(DaskReader):
@@ -156,14 +190,21 @@ class RsciioTem(DaskReader):
 
     def open(self, file: DataFile) -> Any:
         opened = self.read(file, lazy=True)
-        opened.file = file  # for `one_pass`, which needs no dask
+        opened.file = file  # for `reduce`, which needs no dask
         return opened
 
-    def one_pass(self, opened: Any) -> tuple[Array, Array]:
+    def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
         file = opened.file
         name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
-        found = self.root.reduce(str(file.path), format=name, progress=False, **options)
-        return found["sum"], found["navigator"]
+        found = self.root.reduce(
+            str(file.path),
+            [name for name in what if name != "mask"],
+            masks={"mask": mask} if "mask" in what else None,
+            format=name,
+            progress=False,
+            **options,
+        )
+        return [np.moveaxis(found[w], 0, -1) if w == "com" else found[w] for w in what]
 
 
 class RosettaSciIO(DaskReader):
@@ -185,6 +226,8 @@ class LiberTEM(Contestant):
         self.sum_udf = required("libertem.udf.sum").SumUDF
         self.sumsig_udf = required("libertem.udf.sumsigudf").SumSigUDF
         self.pick_udf = required("libertem.udf.raw").PickUDF
+        self.masks_udf = required("libertem.udf.masks").ApplyMasksUDF
+        self.com_udf = required("libertem.udf.com").CoMUDF
         self.make_dask_array = required("libertem.contrib.daskadapter").make_dask_array
 
     def close(self) -> None:
@@ -219,10 +262,17 @@ class LiberTEM(Contestant):
     def sum_detector(self, opened: Any) -> Array:
         return self.context.run_udf(dataset=opened, udf=self.sumsig_udf())["intensity"].data
 
-    def one_pass(self, opened: Any) -> tuple[Array, Array]:
-        udfs = [self.sum_udf(), self.sumsig_udf()]
-        pattern, image = self.context.run_udf(dataset=opened, udf=udfs)
-        return pattern["intensity"].data, image["intensity"].data
+    def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
+        makers: dict[str, tuple[Callable[[], Any], str]] = {
+            "sum": (self.sum_udf, "intensity"),
+            "navigator": (self.sumsig_udf, "intensity"),
+            "mask": (lambda: self.masks_udf(mask_factories=[lambda: mask]), "intensity"),
+            "com": (lambda: self.com_udf.with_params(cy=0, cx=0), "raw_com"),
+        }
+        udfs = [makers[name][0]() for name in what]
+        results = self.context.run_udf(dataset=opened, udf=udfs)
+        found = [r[makers[name][1]].data for name, r in zip(what, results, strict=True)]
+        return [f[..., 0] if w == "mask" else f for w, f in zip(what, found, strict=True)]
 
 
 def _search_short_recordings() -> None:
@@ -262,8 +312,35 @@ class LiberTEMPipelined(LiberTEM):
     executor = "pipelined"
 
 
-class Memmap(Contestant):
-    """What one would write by hand: numpy.memmap and short loops, one thread, native results."""
+class Loops(Contestant):
+    """Short loops over the lines of the scan, written by hand; one thread, native results."""
+
+    def sum_scan(self, opened: Any) -> Array:
+        kind, part = (np.float64, None) if opened.dtype.kind == "f" else (np.uint64, np.uint32)
+        total = np.zeros(opened.shape[2:], kind)
+        for y in range(opened.shape[0]):
+            total += opened[y].sum(axis=0, dtype=part)  # faster than uint64, and a line fits
+        return total
+
+    def sum_detector(self, opened: Any) -> Array:
+        lines = range(opened.shape[0])
+        return np.stack([opened[y].sum(axis=(1, 2), dtype=np.uint64) for y in lines])
+
+    def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
+        if len(what) > 1:
+            raise Unsupported("one result at a time")
+        lines, float_mask = range(opened.shape[0]), mask.astype(np.float32)
+        loops: dict[str, Callable[[], Array]] = {
+            "sum": lambda: self.sum_scan(opened),
+            "navigator": lambda: self.sum_detector(opened),
+            "mask": lambda: np.stack([masked(opened[y], float_mask) for y in lines]),
+            "com": lambda: np.stack([centres(opened[y]) for y in lines]),
+        }
+        return [loops[what[0]]()]
+
+
+class Memmap(Loops):
+    """numpy.memmap."""
 
     family = "numpy"
 
@@ -286,12 +363,6 @@ class Memmap(Contestant):
             target[...] = line
         return data
 
-    def sum_scan(self, opened: Any) -> Array:
-        total = np.zeros(opened.shape[2:], np.uint64)
-        for line in opened:
-            total += line.sum(axis=0, dtype=np.uint32)  # faster than uint64, and a line fits
-        return total
-
     def sum_detector(self, opened: Any) -> Array:
         image = np.empty(opened.shape[:2], np.uint64)
         for y, x in np.ndindex(image.shape):
@@ -299,8 +370,8 @@ class Memmap(Contestant):
         return image
 
 
-class H5py(Contestant):
-    """What one would write by hand: h5py and short loops."""
+class H5py(Loops):
+    """h5py: the data set of a file, or those of several files one after the other."""
 
     family = "h5py"
 
@@ -313,11 +384,16 @@ class H5py(Contestant):
         for file in self.files:
             file.close()
 
+    def _data_set(self, path: str, name: str) -> Any:
+        # Another driver than LiberTEM's: files opened twice share their cache of chunks.
+        self.files.append(self.h5py.File(path, "r", driver="stdio"))
+        return self.files[-1][name]
+
     def open(self, file: DataFile) -> Any:
         _, options = self.reader(file)
-        # Another driver than LiberTEM's: files opened twice share their cache of chunks.
-        self.files.append(self.h5py.File(file.path, "r", driver="stdio"))
-        return self.files[-1][options["name"]]
+        if "parts" in options:
+            return Parts([self._data_set(*part) for part in options["parts"]], file.nav_shape)
+        return self._data_set(str(file.path), options["name"])
 
     def frame(self, opened: Any, y: int, x: int) -> Array:
         return opened[y, x]
@@ -328,15 +404,37 @@ class H5py(Contestant):
         stored.read_direct(data)
         return data
 
-    def sum_scan(self, opened: Any) -> Array:
-        total = np.zeros(opened.shape[2:], np.uint64)
-        for y in range(opened.shape[0]):
-            total += opened[y].sum(axis=0, dtype=np.uint32)
-        return total
 
-    def sum_detector(self, opened: Any) -> Array:
-        lines = range(opened.shape[0])
-        return np.stack([opened[y].sum(axis=(1, 2), dtype=np.uint64) for y in lines])
+class Parts:
+    """Data sets of frames that make up one scan."""
+
+    def __init__(self, parts: list[Any], nav_shape: tuple[int, int]) -> None:
+        self.parts, self.dtype = parts, parts[0].dtype
+        self.ends = np.cumsum([len(part) for part in parts])
+        self.shape = (*nav_shape, *parts[0].shape[1:])
+
+    def _read(self, first: int, out: Array) -> None:
+        last = first + len(out)
+        for part, end in zip(self.parts, self.ends.tolist(), strict=True):
+            start = end - len(part)
+            a, b = max(first, start), min(last, end)
+            if a < b:
+                part.read_direct(out, np.s_[a - start : b - start], np.s_[a - first : b - first])
+
+    def __getitem__(self, place: int | tuple[int, int]) -> Array:
+        columns = self.shape[1]
+        first, count = (
+            (place[0] * columns + place[1], 1)
+            if isinstance(place, tuple)
+            else (place * columns, columns)
+        )
+        out = np.empty((count, *self.shape[2:]), self.dtype)
+        self._read(first, out)
+        return out[0] if isinstance(place, tuple) else out
+
+    def read_direct(self, out: Array) -> None:
+        """Fill `out` with the whole scan."""
+        self._read(0, out.reshape(-1, *self.shape[2:]))
 
 
 US = "rsciio_tem"

@@ -220,14 +220,31 @@ class Reference:
     file: DataFile
     scan_sum: Array = field(init=False)
     detector_sum: Array = field(init=False)
+    mask: Array = field(init=False)  #: a virtual detector, not in the middle
+    mask_sum: Array = field(init=False)
+    centre: Array = field(init=False)  #: row and column, shape (scan, 2)
 
     def __post_init__(self) -> None:
-        self.scan_sum = np.zeros(self.file.format.frame_shape, np.int64)
+        rows, columns = shape = self.file.format.frame_shape
+        y, x = np.ogrid[:rows, :columns]
+        self.mask = np.hypot(y - 0.4 * rows, x - 0.55 * columns) < min(shape) / 5
+        self.scan_sum = np.zeros(shape, np.int64)
         self.detector_sum = np.zeros(self.file.frames, np.int64)
+        self.mask_sum = np.zeros(self.file.frames, np.int64)
+        self.centre = np.zeros((self.file.frames, 2))
         for start, frames in self.blocks():
+            place = slice(start, start + len(frames))
             self.scan_sum += frames.sum(axis=0, dtype=np.int64)
-            self.detector_sum[start : start + len(frames)] = frames.sum(axis=(1, 2), dtype=np.int64)
-        self.detector_sum = self.detector_sum.reshape(self.file.nav_shape)
+            lines = frames.sum(axis=2, dtype=np.int64), frames.sum(axis=1, dtype=np.int64)
+            self.detector_sum[place] = lines[0].sum(axis=1)
+            self.mask_sum[place] = frames[:, self.mask].sum(axis=1, dtype=np.int64)
+            for i, line in enumerate(lines):
+                moments = line @ np.arange(line.shape[1])
+                self.centre[place, i] = moments / self.detector_sum[place]
+        nav_shape = self.file.nav_shape
+        self.detector_sum = self.detector_sum.reshape(nav_shape)
+        self.mask_sum = self.mask_sum.reshape(nav_shape)
+        self.centre = self.centre.reshape(*nav_shape, 2)
         for path in self.file.files:  # so that the timings find the files in the page cache
             with path.open("rb") as stream:
                 while stream.read(BLOCK):
@@ -531,6 +548,12 @@ def _store_py4dstem(path: Path, frames: Array) -> None:
     hdf5.write_py4dstem(path, frames)
 
 
+def _data_files(file: DataFile) -> list[tuple[str, str]]:
+    """Return the data sets of an ARINA recording: names of files and of data sets."""
+    data = [path for path in file.files if "_data_" in path.name]
+    return [(str(path), "entry/data/data") for path in data]
+
+
 def _store_arina(path: Path, frames: Array) -> None:
     from writers import dectris
 
@@ -569,6 +592,7 @@ _HDF5: dict[str, Format] = {
                 "arina",
                 {"navigation_shape": lambda file: file.nav_shape, "dtype": "uint32"},
             ),
+            "h5py": ("h5py", {"parts": _data_files}),
         },
     ),
 }

@@ -138,7 +138,6 @@ def _check_frames(case: Case, frames: list[Array]) -> bool:
 
 
 def _room_for_load(case: Case) -> None:
-    case.lazy()
     needed, free = 2.5 * case.file.decoded_size, psutil.virtual_memory().available
     if needed > free:
         raise Unsupported(
@@ -159,6 +158,31 @@ def _check_load(case: Case, data: Any) -> bool:
 
 def _check_scan_sum(case: Case, total: Any) -> bool:
     return same(total, case.oriented(case.reference.scan_sum))
+
+
+def _check_reduced(case: Case, what: Sequence[str], results: Sequence[Array]) -> bool:
+    reference = case.reference
+    centre = reference.centre
+    if case.oriented(reference.mask) is not reference.mask:
+        centre = np.stack([len(reference.mask) - 1 - centre[..., 0], centre[..., 1]], axis=-1)
+    expected: dict[str, Array] = {
+        "sum": case.oriented(reference.scan_sum),
+        "navigator": reference.detector_sum,
+        "mask": reference.mask_sum,
+        "com": centre,
+    }
+    return all(same(r, expected[name]) for name, r in zip(what, results, strict=True))
+
+
+def _reduction(title: str, *what: str) -> Work:
+    return Work(
+        title,
+        lambda case, turn: case.contestant.reduce(
+            case.lazy(), what, case.oriented(case.reference.mask)
+        ),
+        lambda case, results: _check_reduced(case, what, results),
+        throughput=True,
+    )
 
 
 WORKS: dict[str, Work] = {
@@ -216,14 +240,12 @@ WORKS: dict[str, Work] = {
         lambda case, image: same(image, case.reference.detector_sum),
         throughput=True,
     ),
-    "one-pass": Work(
-        "both sums in one pass",
-        lambda case, turn: case.contestant.one_pass(case.lazy()),
-        lambda case, sums: (
-            _check_scan_sum(case, sums[0]) and same(sums[1], case.reference.detector_sum)
-        ),
-        throughput=True,
-    ),
+    "one-pass": _reduction("both sums in one pass", "sum", "navigator"),
+    "reduce-sum": _reduction("reduce: sum over scan", "sum"),
+    "reduce-navigator": _reduction("reduce: sum over detector", "navigator"),
+    "reduce-mask": _reduction("reduce: one virtual detector", "mask"),
+    "reduce-com": _reduction("reduce: centre of mass", "com"),
+    "reduce-all": _reduction("reduce: all four in one pass", "sum", "navigator", "mask", "com"),
     "rss": Work(
         "peak RSS of sum over scan (private)",
         lambda case, turn: memory.measure(case.name, case.file),

@@ -874,7 +874,8 @@ def scatter(
         wide = np.empty((len(places), *out.shape[1:]), np.float32)
         order = np.arange(len(places))
         bad = scatter(bounds, pixels, values.astype(np.float32), order, wide, shape, corner)
-        out[places] = wide
+        if bad is None:
+            out[places] = wide
         return bad
     width, size = shape[1], shape[0] * shape[1]
     whole = out.dtype.kind in "iu"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsciio_tem import kernels
+from rsciio_tem import archives, kernels
 
 BITS = {"medipix1": 1, "medipix6": 8, "medipix12": 16}
 TYPES = {"medipix1": "u1", "medipix6": "u1", "medipix12": "u2", "medipix24": "u4"}
@@ -211,6 +213,64 @@ def test_patch(dtype: str, seed: int) -> None:
     bounds = np.cumsum([0, *map(len, sources)])
     kernels.patch(values, pixels.astype(np.int64), bounds, np.concatenate(sources))
     np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from(["u1", "u2", "i8", "f2", "f4", "f8"]))
+def test_scatter(data: Any, dtype: str) -> None:
+    draw = data.draw
+    counts = draw(st.lists(st.integers(0, 6), min_size=1, max_size=5))
+    bounds = np.cumsum([0, *counts])
+    rows, columns = shape = draw(st.tuples(st.integers(1, 4), st.integers(1, 5)))
+    top, left = draw(st.integers(0, rows - 1)), draw(st.integers(0, columns - 1))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    pixels = rng.integers(0, rows * columns, bounds[-1])
+    values = rng.integers(0, 20, len(pixels)).astype(dtype)
+    places = rng.permutation(len(counts) + 2)[: len(counts)]
+    out = np.full((len(counts) + 2, rows - top, columns - left), 7, dtype)
+    frames = np.zeros((len(counts), rows * columns), dtype)
+    np.add.at(frames, (np.repeat(np.arange(len(counts)), counts), pixels), values)
+    expected = out.copy()
+    expected[places] = frames.reshape(-1, *shape)[:, top:, left:]
+    assert kernels.scatter(bounds, pixels, values, places, out, shape, (top, left)) is None
+    np.testing.assert_array_equal(out, expected)
+    if len(pixels):
+        wrong = int(rng.integers(len(pixels)))
+        pixels[wrong] = draw(st.sampled_from([-1, rows * columns]))
+        frame = int(np.searchsorted(bounds, wrong, "right")) - 1
+        bad = kernels.scatter(bounds, pixels, values, places, out, shape, (top, left))
+        assert bad == (frame, False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    names=st.lists(
+        st.tuples(
+            st.sampled_from(["", "0", "7", "00", "12", "123456789012345678", "a", "-1"]),
+            st.sampled_from(["_row.npy", "_col.npy", "_data.npy", "_data.np", "shape.npy"]),
+        ),
+        min_size=1,
+        max_size=6,
+        unique=True,
+    ),
+    spoil=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=3),
+)
+def test_zip_members(names: list[tuple[str, str]], spoil: list[tuple[float, int]]) -> None:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for number, part in names:
+            with archive.open(zipfile.ZipInfo(number + part), "w", force_zip64=True) as member:
+                member.write(b"x" * len(number))
+        start = archive.fp.tell()
+    directory = bytearray(memory.getvalue()[start : memory.getvalue().rindex(b"PK\5\6")])
+    for where, value in spoil:
+        directory[int(where * len(directory))] = value
+    ours, slow = np.full((2, len(archives.FIELDS), len(names)), -9, np.int64)
+    parts = archives.FRAME_PARTS
+    bad = kernels.zip_members(np.frombuffer(directory, np.uint8), parts, ours)
+    assert bad == archives._members(bytes(directory), slow)
+    good = len(names) if bad < 0 else bad
+    np.testing.assert_array_equal(ours[:, :good], slow[:, :good])
 
 
 def test_every_kernel_has_a_twin_here() -> None:
