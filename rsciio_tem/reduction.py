@@ -15,14 +15,15 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem import api, read
-from rsciio_tem.frames import Frames, chunk_hint
+from rsciio_tem.folding import folded
+from rsciio_tem.frames import Frames, FrameTable, chunk_hint
 from rsciio_tem.recording import Recording
 
 __all__ = ["Annulus", "Disk", "Reduced", "What", "accumulator", "one_pass", "reduce"]
@@ -161,16 +162,62 @@ class _Masks(_PerFrame):
         kind = np.result_type(weights, dtype, np.float64)
         self.weights = np.ascontiguousarray(weights, kind)
         self.values = np.zeros((len(weights), count), kind)
+        edges = np.arange(0, weights.shape[1], 2048)
+        self.used = np.logical_or.reduceat(self.weights != 0, edges, axis=1)
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
 
         out = self.values[:, at : at + len(block)]
-        if self.values.dtype == np.float64:
-            kernels.masked_sums(block, self.weights, out)
-        else:  # complex, or longer than 64 bits
+        if self.values.dtype == np.float64 and block.dtype != np.float16:
+            kernels.masked_sums(block, self.weights, out, self.used)
+        else:  # complex, longer than 64 bits, or unknown to the compiler
             # not a matrix product: its own threads and ours would stand in each other's way
             out[...] = np.einsum("ij,kj->ki", block.astype(out.dtype), self.weights)
+
+
+class _BitMasks(_PerFrame):
+    """Sums of single bits with whole numbers as weights."""
+
+    def __init__(self, count: int, weights: _BitWeights) -> None:
+        super().__init__()
+        self.weights = weights
+        self.values = np.zeros((len(weights.base), count), np.uint64)
+
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        from rsciio_tem import kernels
+
+        sums = np.empty((len(self.values), len(block)), np.uint64)
+        kernels.bit_sums(block, *self.weights, sums)
+        self.values[:, at : at + len(block)] = sums
+
+    def result(self) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = super().result()
+        return values.view(np.int64)  # weights may be negative
+
+
+class _BitWeights(NamedTuple):
+    """Whole numbers as weights of single bits, see `kernels.bit_sums`."""
+
+    base: npt.NDArray[np.uint64]
+    planes: npt.NDArray[np.uint64]
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, weights: npt.NDArray[Any]) -> _BitWeights | None:
+        """Return weights of shape (masks, pixels) if they are small whole numbers."""
+        if weights.dtype.kind not in "buif" or not (np.abs(weights) < 1 << 31).all():
+            return None
+        whole = weights.astype(np.int64)
+        words = whole.reshape(len(whole), -1, 64)
+        base = words.min(axis=2)
+        rest = words - base[..., np.newaxis]
+        if (whole != weights).any() or rest.max(initial=0) >= 1 << 16:
+            return None
+        counts = np.array([int(r.max(initial=0)).bit_length() for r in rest])
+        bits = (rest[:, np.newaxis] >> np.arange(counts.max(initial=1)).reshape(-1, 1, 1)) & 1
+        planes = np.packbits(bits.astype(np.uint8), axis=-1, bitorder="little")
+        return cls(base.view(np.uint64), planes.view(np.uint64)[..., 0], counts)
 
 
 class _Centre(_PerFrame):
@@ -178,8 +225,6 @@ class _Centre(_PerFrame):
 
     def __init__(self, count: int, dtype: np.dtype[Any], frame_shape: tuple[int, ...]) -> None:
         super().__init__()
-        if len(frame_shape) != 2 or dtype.kind == "c":
-            raise ValueError("centres of mass are for two-dimensional frames of real pixels")
         self.shape, self.total = frame_shape, accumulator(dtype)
         self.values = np.empty((2, count))
 
@@ -234,6 +279,30 @@ class _Sum(_Quantity):
         return self.sums
 
 
+class _BitSum(_Quantity):
+    """Sum over frames of single bits."""
+
+    def __init__(self, count: int, words: int) -> None:
+        self.planes = np.zeros((max(3, count.bit_length()), words), np.uint64)
+        self.sums: npt.NDArray[Any] = np.zeros(64 * words, np.uint64)
+
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        from rsciio_tem import kernels
+
+        kernels.bit_totals(block, self.planes)
+
+    def merge(self, other: _BitSum) -> None:
+        self.sums = self.result() + other.result()
+        self.planes = self.planes[:0]
+
+    def result(self) -> npt.NDArray[Any]:
+        sums = self.sums.copy()
+        for k, plane in enumerate(self.planes):
+            bits = np.unpackbits(plane.view(np.uint8), bitorder="little")
+            sums += bits.astype(np.uint64) << np.uint64(k)
+        return sums
+
+
 class _Max(_Quantity):
     def __init__(self) -> None:
         self.most: npt.NDArray[Any] | None = None
@@ -242,7 +311,7 @@ class _Max(_Quantity):
         from rsciio_tem import kernels
 
         if self.most is None:
-            self.most = block[0].copy()
+            self.most = block[0].astype(block.dtype.newbyteorder("="))
         kernels.largest(block, self.most)
 
     def merge(self, other: _Max) -> None:
@@ -263,8 +332,6 @@ class _Variance(_Quantity):
     """
 
     def __init__(self, pixels: int, dtype: np.dtype[Any]) -> None:
-        if dtype.kind == "c":
-            raise ValueError("the variance is for real pixels")
         self.count = 0
         self.sums: _Sum | None = None
         if dtype.kind in "bu" and dtype.itemsize <= 2:
@@ -318,17 +385,26 @@ class _Variance(_Quantity):
 class _Task:
     """What is to be found out about frames of one shape and type; small, and pickles."""
 
-    what: tuple[str, ...]
+    what: frozenset[str]
     frame_shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    weights: npt.NDArray[Any] | None
+    #: Weights by name: of virtual detectors, and those that make up a centre of mass where rows
+    #: are not stored as rows. Of single bits, these are the words of `bits`.
+    weights: dict[str, Any]
+    bits: bool = False
 
     def quantities(self, count: int) -> dict[str, _Quantity]:
         """Make the share of a stripe of that many frames."""
         pixels, found = math.prod(self.frame_shape), dict[str, _Quantity]()
+        if self.bits:
+            for name, bit_weights in self.weights.items():
+                found[name] = _BitMasks(count, bit_weights)
+            if self.what:
+                found["sum"] = _BitSum(count, pixels)
+            return found
         if "navigator" in self.what:
             found["navigator"] = _Navigator(count, self.dtype)
-        if {"sum", "mean"} & set(self.what):
+        if "sum" in self.what:
             found["sum"] = _Sum(pixels, self.dtype)
         if "max" in self.what:
             found["max"] = _Max()
@@ -336,8 +412,8 @@ class _Task:
             found["variance"] = _Variance(pixels, self.dtype)
         if "com" in self.what:
             found["com"] = _Centre(count, self.dtype, self.frame_shape)
-        if self.weights is not None:
-            found["masks"] = _Masks(count, self.dtype, self.weights)
+        for name, weights in self.weights.items():
+            found[name] = _Masks(count, self.dtype, weights)
         return found
 
     def stripe(
@@ -420,13 +496,15 @@ def one_pass(
     if not count:
         raise ValueError("there are no frames to reduce")
     weights = None if masks is None else _masks(masks, shape)
-    weights = None if weights is None else weights.reshape(len(weights), -1)
-    task = _Task(tuple(what), shape, dtype, weights)
-    task.quantities(0)  # what is impossible shows before anything is read
+    if "com" in what and (len(shape) != 2 or dtype.kind == "c"):
+        raise ValueError("centres of mass are for two-dimensional frames of real pixels")
+    if "variance" in what and dtype.kind == "c":
+        raise ValueError("the variance is for real pixels")
+    frames, task, finish = _planned(frames, frozenset(what), weights)
     step = _frames_per_block(frames)
     if hasattr(frames, "array"):  # a chunk of a lazy array is computed as a whole
         step = max(step, int(frames.array.chunks[0][0]))
-    stripes = _stripes(count, step, math.prod(shape) * dtype.itemsize)
+    stripes = _stripes(count, step, math.prod(frames.frame_shape) * frames.dtype.itemsize)
     if client is not None:
         shares = _on_cluster(task, frames, step, stripes, client, progress)
     else:
@@ -439,15 +517,94 @@ def one_pass(
                 merged[name].merge(quantity)
             else:
                 merged[name] = quantity
-    found = {name: quantity.result() for name, quantity in merged.items()}
-    if "mean" in what:
-        found["mean"] = found["sum"] / count
-    if "sum" not in what:
-        found.pop("sum", None)
-    return {
-        name: values if name in ("navigator", "com", "masks") else values.reshape(shape)
-        for name, values in found.items()
-    }
+    return finish({name: quantity.result() for name, quantity in merged.items()})
+
+
+#: Turns what stripes found into what was asked for.
+_Finish = Callable[[dict[str, npt.NDArray[Any]]], dict[str, npt.NDArray[Any]]]
+
+
+def _planned(
+    frames: Frames, what: frozenset[str], weights: npt.NDArray[Any] | None
+) -> tuple[Frames, _Task, _Finish]:
+    """Choose how frames are gone through: as they are stored, or decoded."""
+    count, shape, dtype = len(frames), frames.frame_shape, frames.dtype
+    fold = folded(frames)
+    wanted = (what - {"mean"}) | ({"sum"} if "mean" in what else set())
+    named = {} if weights is None else {"masks": weights}
+    apart: dict[str, npt.NDArray[Any]] = {}
+    if fold is not None and not fold.in_rows and "com" in what:
+        wanted -= {"com"}
+        apart["moments"] = np.stack(
+            np.broadcast_arrays(1, *np.ogrid[: shape[0], : shape[1]])  # whole numbers: exact
+        )
+    task_weights: dict[str, Any]
+    if fold is not None and fold.bits:
+        if "navigator" in wanted:
+            apart["navigator"] = np.ones((1, *shape), np.int64)
+        task_weights = {n: _BitWeights.of(fold.fold(w)) for n, w in {**named, **apart}.items()}
+        if None in task_weights.values():  # by fractions, or numbers of many bits
+            fold = None
+            wanted |= what & {"com"}
+            apart = {}
+        else:
+            wanted -= {"navigator"}
+    if fold is None:
+        task_weights = {name: w.reshape(len(w), -1) for name, w in named.items()}
+        task = _Task(wanted, tuple(shape), dtype, task_weights)
+    else:
+        frames = fold.frames
+        if not fold.bits:
+            task_weights = {name: fold.fold(w) for name, w in {**named, **apart}.items()}
+            if not wanted:
+                frames, task_weights = _cropped(frames, task_weights)
+        task = _Task(wanted, tuple(frames.frame_shape), frames.dtype, task_weights, fold.bits)
+
+    def finish(found: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        if "moments" in found:
+            mass, *moments = found.pop("moments").astype(np.float64)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found["com"] = np.where(mass != 0, np.stack(moments) / mass, np.nan)
+        elif fold is not None and fold.flipped and "com" in found:
+            found["com"][0] = shape[0] - 1 - found["com"][0]
+        if fold is not None and fold.bits:
+            sums = found.get("sum")
+            if "navigator" in found:
+                found["navigator"] = found["navigator"][0].view(np.uint64)
+            if "masks" in found:
+                found["masks"] = found["masks"].astype(np.float64)
+            if sums is not None:
+                found["max"] = (sums > 0).astype(dtype)
+                found["variance"] = (sums * (np.uint64(count) - sums)).astype(np.float64) / count**2
+        if "mean" in what:
+            found["mean"] = found["sum"] / count
+        patterns = what - {"navigator", "com"}
+        return {
+            **{name: found[name] for name in ("navigator", "com") if name in what},
+            **{
+                name: found[name].reshape(shape) if fold is None else fold.unfold(found[name])
+                for name in get_args(What)
+                if name in patterns
+            },
+            **({"masks": found["masks"]} if "masks" in found else {}),
+        }
+
+    return frames, task, finish
+
+
+def _cropped(
+    frames: FrameTable, weights: dict[str, npt.NDArray[Any]]
+) -> tuple[FrameTable, dict[str, npt.NDArray[Any]]]:
+    """Leave out the pixels before and behind those that any weight is for."""
+    used = np.flatnonzero(np.any([(w != 0).any(axis=0) for w in weights.values()], axis=0))
+    size, pixels = frames.dtype.itemsize, frames.pixels
+    first = int(used[0]) * size // 64 * 64 // size if len(used) else 0
+    last = int(used[-1]) + 1 if len(used) else 1
+    last = min(math.prod(frames.frame_shape), -(-last * size // 64) * 64 // size)
+    runs = frames.runs.copy()
+    runs["start"] += first * size
+    cropped = replace(frames, runs=runs, pixels=replace(pixels, shape=(last - first,)))
+    return cropped, {name: w[:, first:last] for name, w in weights.items()}
 
 
 def _in_threads(

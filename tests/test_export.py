@@ -387,7 +387,7 @@ from rsciio_tem import export
 export.BLOCK, export._SYNC_BYTES = 1600, 1
 put = export.Placed.put
 def slow(self, folder, first, frames):
-    time.sleep(0.06)
+    time.sleep(float(sys.argv[3]))
     put(self, folder, first, frames)
 export.Placed.put = slow
 print("begins", flush=True)
@@ -399,9 +399,10 @@ except KeyboardInterrupt as stop:
 """
 
 
-def begin(recording: Path, target: Path) -> subprocess.Popen[str]:
+def begin(recording: Path, target: Path, pause: float = 0.15) -> subprocess.Popen[str]:
+    """Start a conversion that takes that many seconds for each of its blocks."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(recording), str(target)],
+        [sys.executable, "-c", SCRIPT, str(recording), str(target), str(pause)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -451,7 +452,7 @@ def test_killed_five_times(recording: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
 def test_ctrl_c(recording: Path) -> None:
     target = recording.with_name("a.npy")
-    process = begin(recording, target)
+    process = begin(recording, target, pause=1)
     limit = time.monotonic() + 30
     while blocks_done(target) < 2:
         assert time.monotonic() < limit

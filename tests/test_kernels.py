@@ -273,6 +273,48 @@ def test_zip_members(names: list[tuple[str, str]], spoil: list[tuple[float, int]
     np.testing.assert_array_equal(ours[:, :good], slow[:, :good])
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    frames=st.integers(1, 40),
+    words=st.integers(1, 9),
+    density=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 2**32),
+)
+def test_bit_totals(frames: int, words: int, density: float, seed: int) -> None:
+    bits = np.random.default_rng(seed).random((2, frames, 64 * words)) < density
+    planes = np.zeros((7, words), np.uint64)  # 2 * 40 < 2**7
+    for part in bits:  # what is added to counters that are not zero
+        packed = np.packbits(part, axis=1, bitorder="little").view(np.uint64)
+        kernels.bit_totals(packed, planes)
+    counters = np.unpackbits(planes.view(np.uint8), axis=1, bitorder="little")
+    totals = (counters.astype(np.int64) << np.arange(7)[:, np.newaxis]).sum(axis=0)
+    np.testing.assert_array_equal(totals, bits.sum(axis=(0, 1)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    frames=st.integers(1, 4),
+    words=st.integers(1, 5),
+    counts=st.lists(st.integers(0, 4), min_size=1, max_size=3),
+    seed=st.integers(0, 2**32),
+)
+def test_bit_sums(frames: int, words: int, counts: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bits = rng.integers(0, 2, (frames, 64 * words), np.uint8)
+    base = rng.integers(-3, 4, (len(counts), words)) * rng.integers(0, 2, (len(counts), 1))
+    extra = np.stack([rng.integers(0, 1 << n, 64 * words) for n in counts])
+    planes = np.packbits(
+        extra[:, np.newaxis] >> np.arange(4)[:, np.newaxis] & 1, axis=2, bitorder="little"
+    )
+    out = np.empty((len(counts), frames), np.uint64)
+    packed = np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
+    kernels.bit_sums(
+        packed, base.view(np.uint64), planes.view(np.uint64), np.array(counts, np.int64), out
+    )
+    weights = np.repeat(base, 64, axis=1) + extra
+    np.testing.assert_array_equal(out.view(np.int64), weights @ bits.T.astype(np.int64))
+
+
 def test_every_kernel_has_a_twin_here() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert set(kernels.__all__) <= tested
@@ -502,8 +544,8 @@ def test_place_tiles(data: Any) -> None:
 # -- sums ----------------------------------------------------------------------------------------
 
 BLOCKS = st.tuples(
-    st.sampled_from(["u1", "u2", "u4", "i2", "i4", "f4", "f8", "?"]),
-    st.integers(1, 5),
+    st.sampled_from(["u1", "u2", ">u2", "u4", "i1", "i2", "i4", "i8", "u8", "f4", "f8", "?"]),
+    st.integers(1, 6),
     st.sampled_from([1, 3, 8, 64, 1000, 1024, 2056, 70_000]),
     st.integers(0, 2**32),
     st.booleans(),
@@ -518,8 +560,9 @@ def block_of(drawn: tuple[str, int, int, int, bool]) -> np.ndarray:
         return np.random.default_rng(seed).normal(0, 50, (frames, pixels)).astype(dtype)
     top = 1 if kind == "?" else np.iinfo(dtype).max
     if brightest:
-        return np.full((frames, pixels), top, dtype)
-    low = 0 if dtype.kind in "bu" else np.iinfo(dtype).min
+        return np.full((frames, pixels), min(top, 2**50), dtype)
+    top = min(top, 2**31)  # whose sums fit into 64 bits, and into the mantissa of a float
+    low = 0 if dtype.kind in "bu" else max(-top, np.iinfo(dtype).min)
     return (
         np.random.default_rng(seed)
         .integers(low, top, (frames, pixels), endpoint=True)
@@ -560,7 +603,7 @@ def test_add_frames(drawn: Any) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(BLOCKS.filter(lambda drawn: drawn[0] in ("u1", "u2", "?")))
+@given(BLOCKS.filter(lambda drawn: drawn[0] in ("u1", "u2", ">u2", "?")))
 def test_add_squares(drawn: Any) -> None:
     block = block_of(drawn)
     totals = np.arange(block.shape[1]).astype("u8")
@@ -586,7 +629,7 @@ def test_largest(drawn: Any) -> None:
     block = block_of(drawn)
     if block.dtype.kind == "f":
         block[-1, -1] = np.nan
-    most = block[0].copy()
+    most = block[0].astype(block.dtype.newbyteorder("="))
     kernels.largest(block, most)
     np.testing.assert_array_equal(most, block.max(axis=0))
 
