@@ -39,6 +39,8 @@ Backend = Literal["auto", "mmap", "buffered", "direct"]
 BLOCK = 2 << 20
 
 _MAX_HANDLES = 256
+#: Bytes between two rows that are not read along.
+_FAR = 8 << 10
 #: Rows that one call of the system reads; it takes up to 1024 buffers.
 _ROWS = 128
 _PAGE = 4096
@@ -241,8 +243,13 @@ def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8
     count, nbytes = out.shape
     if start < 0 or start + (count - 1) * stride + nbytes > file.size:
         raise Truncated(file.path, f"ends at byte {file.size}, before its last frame.")
-    fd = _handle(file).fd
-    between = _scratch(stride - nbytes).data
+    handle, gap = _handle(file), stride - nbytes
+    if gap > _FAR:
+        for i, row in enumerate(out):
+            if handle.read_into(start + i * stride, row.data) < nbytes:
+                raise Truncated(file.path, "ended early while it was being read.")
+        return True
+    fd, between = handle.fd, _scratch(gap).data
     for first in range(0, count, _ROWS):
         rows = out[first : first + _ROWS]
         buffers = [part for row in rows for part in (row.data, between)][:-1]
@@ -251,7 +258,7 @@ def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8
         if os.preadv(fd, buffers, offset) == wanted:
             continue
         for i, row in enumerate(rows):  # in pieces, as some systems do
-            if _handle(file).read_into(offset + i * stride, row.data) < nbytes:
+            if handle.read_into(offset + i * stride, row.data) < nbytes:
                 raise Truncated(file.path, "ended early while it was being read.")
     return True
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -65,29 +66,34 @@ class BlockLayout:
     frame_shape: tuple[int, int]
     cells: tuple[int, ...]
 
-    @property
+    @cached_property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of cells."""
         return self.frame_shape[0] // self.shape[0], self.frame_shape[1] // self.shape[1]
 
-    def cells_of(self, headers: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
-        """Return the cell of each block, -1 where the header makes no sense."""
-        height, width = self.shape
-        rows, columns = self.grid
-        x, y, x_end, y_end = (
-            headers[name].astype(np.int64) for name in ("x_start", "y_start", "x_end", "y_end")
-        )
-        row, column = y // height, x // width
-        fits = (
-            np.logical_and.reduce([headers[name] == value for name, value in self.constant])
-            & (x % width == 0)
-            & (y % height == 0)
-            & (x_end - x == width - 1)
-            & (y_end - y == height - 1)
-            & (row < rows)
-            & (column < columns)
-        )
-        return np.where(fits, row * columns + column, -1)
+    @cached_property
+    def known(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        """The bytes of a header that are always the same: where they are, and what they are."""
+        header, places = np.zeros((), self.header), np.zeros(self.header.itemsize, bool)
+        assert self.header.fields is not None
+        for name, value in self.constant:
+            header[name] = value
+            kind, offset = self.header.fields[name][:2]
+            places[offset : offset + kind.itemsize] = True
+        at = np.flatnonzero(places)
+        return at, np.frombuffer(header.tobytes(), np.uint8)[at]
+
+    @cached_property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """Offset and bytes of the fields that say which block it is, and where it belongs."""
+        assert self.header.fields is not None
+        found = [self.header.fields[name][:2] for name in _NUMBERS]
+        assert all(kind.str[0] == ">" for kind, _ in found)
+        return np.array([(offset, kind.itemsize) for kind, offset in found])
+
+
+#: Fields of a header in the order in which `kernels.find_blocks` wants them.
+_NUMBERS = ("block_count", "x_start", "y_start", "x_end", "y_end")
 
 
 def segments_of(rows: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.void]:
@@ -218,7 +224,7 @@ class BlockTable:
             raise ValueError(f"out has shape {out.shape}, needed is {expected}")
         if not math.prod(out.shape):
             return
-        wanted = _Wanted.of(self.layout, region)
+        wanted = _Wanted.of(self.layout, *((s.start, s.stop) for s in region))
         apart = (len(self.layout.cells) - wanted.count) * self.layout.nbytes > 64 << 10
         frame_bytes = len(self.layout.cells) * self.layout.nbytes
         per_read = 1 if apart else max(1, backends.BLOCK // frame_bytes)
@@ -247,17 +253,15 @@ class BlockTable:
         there = np.zeros((n, *layout.grid), bool)
         start = frame * per_frame + wanted.first
         stop = (frame + n - 1) * per_frame + wanted.first + wanted.count
+        size = (layout.nbytes, layout.header.itemsize)
         for _, byte, count in self._pieces(start, stop):
             raw = backends.read(self.file, byte, count * layout.nbytes, self.backend)
-            headers = np.ndarray((count,), layout.header, buffer=raw, strides=(layout.nbytes,))
-            numbers = (headers["block_count"].astype(np.int64) - self.base) & 0xFFFFFFFF
-            frames = numbers // per_frame - frame
-            cells = layout.cells_of(headers)
-            fits = np.flatnonzero((cells >= 0) & (frames < n) & (frames >= 0))
-            where = frames[fits], cells[fits] // layout.grid[1], cells[fits] % layout.grid[1]
             places = np.full(there.shape, -1, np.int64)
-            places[where] = fits * layout.nbytes + layout.header.itemsize
-            there[where] = True
+            which = (self.base, frame, per_frame)
+            kernels.find_blocks(
+                raw, size, layout.known, layout.numbers, which, layout.shape, places
+            )
+            there |= places >= 0
             kernels.unpack_u12_tiles(
                 raw,
                 places[:, wanted.bands, wanted.columns],
@@ -314,8 +318,9 @@ class _Wanted:
     whole: bool  # all of them are wanted
 
     @classmethod
-    def of(cls, layout: BlockLayout, region: Region) -> _Wanted:
-        rows, columns = region
+    @lru_cache(maxsize=64)
+    def of(cls, layout: BlockLayout, y: tuple[int, int], x: tuple[int, int]) -> _Wanted:
+        rows, columns = slice(*y), slice(*x)
         height, width = layout.shape
         bands = slice(rows.start // height, -(-rows.stop // height))
         tiles = slice(columns.start // width, -(-columns.stop // width))

@@ -414,7 +414,7 @@ class FrameTable:
                 out[span.first : span.first + span.count] = self.fill
                 continue
             file = self.files[span.file]
-            if alike and span.stride == nbytes and span.step > 0:
+            if alike and span.step > 0 and (span.stride == nbytes or span.count == 1):
                 target = out[span.first : span.first + span.count]
                 place = target.reshape(-1).view(np.uint8)
                 backends.read(file, span.start, len(place), self.backend, place)
@@ -422,7 +422,7 @@ class FrameTable:
             if (
                 alike
                 and span.step > 0
-                and 0 < span.stride - nbytes <= 4096 <= nbytes
+                and span.stride > nbytes >= 4096
                 and self.backend in ("auto", "buffered")
             ):
                 target = out[span.first : span.first + span.count]
@@ -507,6 +507,12 @@ class Mosaic:
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
         return self.parts[0].dtype
+
+    @property
+    def complete(self) -> bool:
+        """Whether the parts leave nothing of the whole empty."""
+        areas = (math.prod(part.frame_shape) for part in self.parts)
+        return sum(areas) == math.prod(self.frame_shape)
 
     @property
     def unused(self) -> int | None:

@@ -23,6 +23,7 @@ __all__ = [
     "bit_totals",
     "column_sums",
     "correct",
+    "find_blocks",
     "frame_sums",
     "largest",
     "masked_sums",
@@ -40,6 +41,61 @@ __all__ = [
 ]
 
 _jit = nb.njit(nogil=True, cache=True, boundscheck=False)
+
+
+# ---------------------------------------------------------------- memory
+#
+# Memory is read and written several bytes at a time at any address, which array indexing cannot
+# say; these intrinsics are plain loads and stores. They check nothing: callers have to.
+
+
+def _pointer(context, builder, sig, args, i, kind):
+    """Return the address of ``args[i][args[i + 1]]``."""
+    data = context.make_array(sig.args[i])(context, builder, args[i]).data
+    return builder.bitcast(builder.gep(data, [args[i + 1]]), kind.as_pointer())
+
+
+_WORD, _BYTES16 = ir.IntType(64), ir.VectorType(ir.IntType(8), 16)
+
+
+@intrinsic
+def _load8(typing, source, s):
+    def codegen(context, builder, sig, args):
+        return builder.load(_pointer(context, builder, sig, args, 0, _WORD), align=1)
+
+    return nb.uint64(source, nb.intp), codegen
+
+
+@intrinsic
+def _store8(typing, target, t, value):
+    def codegen(context, builder, sig, args):
+        builder.store(args[2], _pointer(context, builder, sig, args, 0, _WORD), align=1)
+        return context.get_dummy_value()
+
+    return nb.void(target, nb.intp, nb.uint64), codegen
+
+
+@intrinsic
+def _copy16(typing, source, s, target, t):
+    def codegen(context, builder, sig, args):
+        value = builder.load(_pointer(context, builder, sig, args, 0, _BYTES16), align=1)
+        builder.store(value, _pointer(context, builder, sig, args, 2, _BYTES16), align=1)
+        return context.get_dummy_value()
+
+    return nb.void(source, nb.intp, target, nb.intp), codegen
+
+
+@intrinsic
+def _copy(typing, source, s, target, t, count):
+    def codegen(context, builder, sig, args):
+        kind = ir.IntType(8)
+        there = _pointer(context, builder, sig, args, 2, kind)
+        cgutils.raw_memcpy(
+            builder, there, _pointer(context, builder, sig, args, 0, kind), args[4], 1
+        )
+        return context.get_dummy_value()
+
+    return nb.void(source, nb.intp, target, nb.intp, nb.intp), codegen
 
 
 # ---------------------------------------------------------------- Medipix RAW words
@@ -255,6 +311,32 @@ def unpack_u12(raw: npt.NDArray[np.uint8], out: npt.NDArray[np.uint16], big: boo
     _unpack_u12(raw, out, big)
 
 
+@intrinsic
+def _unpack_16(typing, source, s, target, t):
+    """Unpack 16 pixels, least significant bits first, from 24 bytes."""
+    vector = ir.VectorType(ir.IntType(16), 16)
+
+    def constants(kind, values):
+        return ir.Constant(ir.VectorType(ir.IntType(kind), len(values)), values)
+
+    # pixel 2k lies in bytes 3k and 3k + 1, pixel 2k + 1 in bytes 3k + 1 and 3k + 2
+    order = constants(32, [3 * (i // 2) + i % 2 + j for i in range(16) for j in (0, 1)])
+    odd = constants(1, [i % 2 for i in range(16)])
+
+    def codegen(context, builder, sig, args):
+        bytes24 = ir.VectorType(ir.IntType(8), 24)
+        stored = builder.load(_pointer(context, builder, sig, args, 0, bytes24), align=1)
+        pairs = builder.shuffle_vector(stored, ir.Constant(bytes24, ir.Undefined), order)
+        pairs = builder.bitcast(pairs, vector)
+        high = builder.lshr(pairs, constants(16, [4] * 16))
+        low = builder.and_(pairs, constants(16, [0xFFF] * 16))
+        pixels = builder.select(odd, high, low)
+        builder.store(pixels, _pointer(context, builder, sig, args, 2, vector), align=2)
+        return context.get_dummy_value()
+
+    return nb.void(source, nb.intp, target, nb.intp), codegen
+
+
 @_jit
 def _unpack_u12_tiles(raw, places, out, starts, row_step, first, last, to, width):
     # Rows outside, tiles inside: the target is written in whole rows, one page after the other;
@@ -267,15 +349,15 @@ def _unpack_u12_tiles(raw, places, out, starts, row_step, first, last, to, width
                     place = places[f, b, c]
                     if place < 0:
                         continue
-                    begin = place + r * (width // 2 * 3)
-                    source = raw[begin : begin + width // 2 * 3]
-                    target = out[row + c * width : row + (c + 1) * width]
-                    for k in range(width // 2):
-                        b0 = np.uint16(source[3 * k])
-                        b1 = np.uint16(source[3 * k + 1])
-                        b2 = np.uint16(source[3 * k + 2])
-                        target[2 * k] = b0 | ((b1 & 15) << 8)
-                        target[2 * k + 1] = (b1 >> 4) | (b2 << 4)
+                    begin, at = place + r * (width // 2 * 3), row + c * width
+                    for k in range(width // 16):
+                        _unpack_16(raw, begin + 24 * k, out, at + 16 * k)
+                    for k in range(width // 16 * 8, width // 2):
+                        b0 = np.uint16(raw[begin + 3 * k])
+                        b1 = np.uint16(raw[begin + 3 * k + 1])
+                        b2 = np.uint16(raw[begin + 3 * k + 2])
+                        out[at + 2 * k] = b0 | ((b1 & 15) << 8)
+                        out[at + 2 * k + 1] = (b1 >> 4) | (b2 << 4)
 
 
 def unpack_u12_tiles(
@@ -321,6 +403,66 @@ def unpack_u12_tiles(
     length = int(starts.max()) + (out.shape[1] - 1) * row_step + out.shape[2]
     flat = np.lib.stride_tricks.as_strided(lowest, (length,), (2,))
     _unpack_u12_tiles(raw, places, flat, starts, row_step, first, last, to, width)
+
+
+@_jit
+def _big(raw, at, n):
+    value = np.int64(0)
+    for i in range(n):
+        value = value << 8 | np.int64(raw[at + i])
+    return value
+
+
+@_jit
+def _find_blocks(raw, nbytes, header, at, known, numbers, base, frame, per_frame, size, places):
+    height, width = size
+    for i in range(len(raw) // nbytes):
+        begin, same = i * nbytes, True
+        for k in range(len(at)):
+            same &= raw[begin + at[k]] == known[k]
+        f = (_big(raw, begin + numbers[0, 0], numbers[0, 1]) - base) & np.int64(0xFFFFFFFF)
+        f = f // per_frame - frame
+        x = _big(raw, begin + numbers[1, 0], numbers[1, 1])
+        y = _big(raw, begin + numbers[2, 0], numbers[2, 1])
+        same &= _big(raw, begin + numbers[3, 0], numbers[3, 1]) - x == width - 1
+        same &= _big(raw, begin + numbers[4, 0], numbers[4, 1]) - y == height - 1
+        row, column = y // height, x // width
+        same &= row * height == y and column * width == x
+        if same and 0 <= f < len(places) and row < places.shape[1] and column < places.shape[2]:
+            places[f, row, column] = begin + header
+
+
+def find_blocks(
+    raw: npt.NDArray[np.uint8],
+    size: tuple[int, int],
+    known: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]],
+    numbers: npt.NDArray[np.int64],
+    which: tuple[int, int, int],
+    shape: tuple[int, int],
+    places: npt.NDArray[np.int64],
+) -> None:
+    """Find out from the headers of blocks which parts of frames they are.
+
+    Parameters
+    ----------
+    raw : ndarray of uint8
+        Blocks, one after the other.
+    size : (int, int)
+        Bytes of a block, and of its header.
+    known : (ndarray, ndarray)
+        Offsets of bytes that are the same in all headers, and these bytes.
+    numbers : ndarray of int64, shape (5, 2)
+        Offset and length of big-endian numbers: of the block, its first column and row, its last
+        column and row.
+    which : (int, int, int)
+        Number of the first block of frame 0, the wanted frame, and the blocks of a frame. Numbers
+        have 32 bits and start again at 0.
+    shape : (int, int)
+        Rows and columns of a block.
+    places : ndarray of int64, shape (frames, rows, columns)
+        Gets the offset of the pixels of each block; blocks with damaged headers are left out.
+    """
+    _find_blocks(raw, *size, *known, numbers, *which, shape, places)
 
 
 # ---------------------------------------------------------------- byte order
@@ -418,58 +560,6 @@ def patch(
 
 
 # ---------------------------------------------------------------- bit shuffle and LZ4
-#
-# Memory is read and written 8 or 16 bytes at a time at any address, which array indexing cannot
-# say; these intrinsics are plain loads and stores. They check nothing: callers have to.
-
-
-def _pointer(context, builder, sig, args, i, kind):
-    """Return the address of ``args[i][args[i + 1]]``."""
-    data = context.make_array(sig.args[i])(context, builder, args[i]).data
-    return builder.bitcast(builder.gep(data, [args[i + 1]]), kind.as_pointer())
-
-
-_WORD, _BYTES16 = ir.IntType(64), ir.VectorType(ir.IntType(8), 16)
-
-
-@intrinsic
-def _load8(typing, source, s):
-    def codegen(context, builder, sig, args):
-        return builder.load(_pointer(context, builder, sig, args, 0, _WORD), align=1)
-
-    return nb.uint64(source, nb.intp), codegen
-
-
-@intrinsic
-def _store8(typing, target, t, value):
-    def codegen(context, builder, sig, args):
-        builder.store(args[2], _pointer(context, builder, sig, args, 0, _WORD), align=1)
-        return context.get_dummy_value()
-
-    return nb.void(target, nb.intp, nb.uint64), codegen
-
-
-@intrinsic
-def _copy16(typing, source, s, target, t):
-    def codegen(context, builder, sig, args):
-        value = builder.load(_pointer(context, builder, sig, args, 0, _BYTES16), align=1)
-        builder.store(value, _pointer(context, builder, sig, args, 2, _BYTES16), align=1)
-        return context.get_dummy_value()
-
-    return nb.void(source, nb.intp, target, nb.intp), codegen
-
-
-@intrinsic
-def _copy(typing, source, s, target, t, count):
-    def codegen(context, builder, sig, args):
-        kind = ir.IntType(8)
-        there = _pointer(context, builder, sig, args, 2, kind)
-        cgutils.raw_memcpy(
-            builder, there, _pointer(context, builder, sig, args, 0, kind), args[4], 1
-        )
-        return context.get_dummy_value()
-
-    return nb.void(source, nb.intp, target, nb.intp, nb.intp), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -16,14 +16,15 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem import api, read
-from rsciio_tem.folding import folded
-from rsciio_tem.frames import Frames, FrameTable, chunk_hint
+from rsciio_tem.folding import Folded, folded
+from rsciio_tem.frames import Frames, FrameTable, Mosaic, chunk_hint
 from rsciio_tem.recording import Recording
 
 __all__ = ["Annulus", "Disk", "Reduced", "What", "accumulator", "one_pass", "reduce"]
@@ -32,8 +33,11 @@ __all__ = ["Annulus", "Disk", "Reduced", "What", "accumulator", "one_pass", "red
 #: pixel; "com": centre of mass of each frame.
 What = Literal["navigator", "sum", "mean", "max", "variance", "com"]
 
+#: Those of them that have the shape of a frame.
+_PATTERNS = frozenset({"sum", "mean", "max", "variance"})
+
 #: Bytes of pixels loaded at a time.
-_BLOCK = 1 << 20
+_BLOCK = 2 << 20
 #: No more than this where many frames are stored together, or pixel by pixel.
 _BLOCK_GATHERED = 128 << 20
 #: Frames are divided into this many stripes, unless these would have fewer bytes.
@@ -220,13 +224,13 @@ class _BitWeights(NamedTuple):
         return cls(base.view(np.uint64), planes.view(np.uint64)[..., 0], counts)
 
 
-class _Centre(_PerFrame):
-    """Centre of mass; NaN where a frame sums to nothing."""
+class _Moments(_PerFrame):
+    """Sum of each frame, and its sums weighted with rows and with columns."""
 
     def __init__(self, count: int, dtype: np.dtype[Any], frame_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape, self.total = frame_shape, accumulator(dtype)
-        self.values = np.empty((2, count))
+        self.values = np.empty((3, count))
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
@@ -237,11 +241,10 @@ class _Centre(_PerFrame):
         narrow = block.dtype.kind in "bu" and block.dtype.itemsize <= 2 and height < 1 << 16
         columns = np.zeros((n, width), np.uint32 if narrow else self.total)
         kernels.column_sums(block.reshape(n, height, width), columns)
-        mass = rows.sum(axis=1).astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            for i, sums in enumerate((rows, columns)):
-                moment = sums @ np.arange(sums.shape[1], dtype=np.float64)
-                self.values[i, at : at + len(block)] = np.where(mass != 0, moment / mass, np.nan)
+        out = self.values[:, at : at + n]
+        out[0] = rows.sum(axis=1)
+        for i, sums in enumerate((rows, columns)):
+            out[1 + i] = sums @ np.arange(sums.shape[1], dtype=np.float64)
 
 
 class _Sum(_Quantity):
@@ -275,8 +278,7 @@ class _Sum(_Quantity):
         self.left -= used
 
     def result(self) -> npt.NDArray[Any]:
-        self._widen()
-        return self.sums
+        return self.sums  # perhaps still in 32 bits
 
 
 class _BitSum(_Quantity):
@@ -367,7 +369,7 @@ class _Variance(_Quantity):
     def result(self) -> npt.NDArray[np.float64]:
         if self.sums is None:
             return self.deviations / self.count
-        sums = self.sums.result()
+        sums = self.sums.result().astype(np.uint64)
         # (n * squares - sums**2) / n**2 with the whole part of the mean taken off, so that the
         # numbers stay small enough for 64 bits
         whole = sums // np.uint64(self.count)
@@ -411,7 +413,7 @@ class _Task:
         if "variance" in self.what:
             found["variance"] = _Variance(pixels, self.dtype)
         if "com" in self.what:
-            found["com"] = _Centre(count, self.dtype, self.frame_shape)
+            found["com"] = _Moments(count, self.dtype, self.frame_shape)
         for name, weights in self.weights.items():
             found[name] = _Masks(count, self.dtype, weights)
         return found
@@ -446,7 +448,8 @@ def _frames_per_block(frames: Frames) -> int:
     run = 1 if hint is None else min(hint.run, len(frames))
     if run * nbytes > _BLOCK_GATHERED:
         return max(1, _BLOCK_GATHERED // nbytes)
-    return max(1, _BLOCK // (nbytes * run)) * run
+    block = _BLOCK if nbytes * run < _BLOCK // 4 else 2 * _BLOCK  # some at a time, if possible
+    return max(1, block // (nbytes * run)) * run
 
 
 def _stripes(count: int, step: int, frame_bytes: int) -> list[tuple[int, int]]:
@@ -495,101 +498,191 @@ def one_pass(
     count, shape, dtype = len(frames), tuple(frames.frame_shape), frames.dtype
     if not count:
         raise ValueError("there are no frames to reduce")
-    weights = None if masks is None else _masks(masks, shape)
+    weights = {} if masks is None else {"masks": _masks(masks, shape)}
     if "com" in what and (len(shape) != 2 or dtype.kind == "c"):
         raise ValueError("centres of mass are for two-dimensional frames of real pixels")
     if "variance" in what and dtype.kind == "c":
         raise ValueError("the variance is for real pixels")
-    frames, task, finish = _planned(frames, frozenset(what), weights)
-    step = _frames_per_block(frames)
-    if hasattr(frames, "array"):  # a chunk of a lazy array is computed as a whole
-        step = max(step, int(frames.array.chunks[0][0]))
-    stripes = _stripes(count, step, math.prod(frames.frame_shape) * frames.dtype.itemsize)
+    plan = _plan(
+        frames, frozenset(what) - {"mean"} | ({"sum"} if "mean" in what else set()), weights
+    )
     if client is not None:
-        shares = _on_cluster(task, frames, step, stripes, client, progress)
+        shares = _on_cluster(plan.jobs, client, progress)
     else:
-        workers = max(1, min(threads or read.threads(), len(stripes)))
-        shares = _in_threads(task, frames, step, stripes, workers, progress)
-    merged: dict[str, _Quantity] = {}
-    for share in shares:
+        shares = _in_threads(plan.jobs, threads or read.threads(), progress)
+    merged: list[dict[str, _Quantity]] = [{} for _ in plan.jobs]
+    for job, share in shares:
         for name, quantity in share.items():
-            if name in merged:
-                merged[name].merge(quantity)
+            if name in merged[job]:
+                merged[job][name].merge(quantity)
             else:
-                merged[name] = quantity
-    return finish({name: quantity.result() for name, quantity in merged.items()})
+                merged[job][name] = quantity
+    found = plan.finish([{name: q.result() for name, q in job.items()} for job in merged])
+    if "mean" in what:
+        found["mean"] = found["sum"] / count
+    if "sum" in what:
+        found["sum"] = found["sum"].astype(accumulator(dtype), copy=False)
+    if "com" in what:
+        mass, *moments = found["com"]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found["com"] = np.where(mass != 0, np.stack(moments) / mass, np.nan)
+    return {name: found[name] for name in (*get_args(What), *weights) if name in {*what, *weights}}
 
 
-#: Turns what stripes found into what was asked for.
-_Finish = Callable[[dict[str, npt.NDArray[Any]]], dict[str, npt.NDArray[Any]]]
+# ---------------------------------------------------------------- plans
+
+_Found = dict[str, npt.NDArray[Any]]
+_Weights = dict[str, npt.NDArray[Any]]
 
 
-def _planned(
-    frames: Frames, what: frozenset[str], weights: npt.NDArray[Any] | None
-) -> tuple[Frames, _Task, _Finish]:
-    """Choose how frames are gone through: as they are stored, or decoded."""
-    count, shape, dtype = len(frames), frames.frame_shape, frames.dtype
+@dataclass(frozen=True)
+class _Job:
+    """Frames to go through for a task, in stripes."""
+
+    task: _Task
+    frames: Frames
+    #: How much of the work this is.
+    share: float = 1
+
+    @cached_property
+    def step(self) -> int:
+        """Number of frames that are loaded at a time."""
+        step = _frames_per_block(self.frames)
+        if hasattr(self.frames, "array"):  # a chunk of a lazy array is computed as a whole
+            step = max(step, int(self.frames.array.chunks[0][0]))
+        return step
+
+    @cached_property
+    def stripes(self) -> list[tuple[int, int]]:
+        """First and last frame of each."""
+        frame_bytes = math.prod(self.frames.frame_shape) * self.frames.dtype.itemsize
+        return _stripes(len(self.frames), self.step, frame_bytes)
+
+
+class _Plan(NamedTuple):
+    """How frames are gone through, and what then is to be done with what was found.
+
+    What is found for "com" are sum, row moment and column moment, shape (3, frames).
+    """
+
+    jobs: list[_Job]
+    finish: Callable[[list[_Found]], _Found]
+
+
+def _plan(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
+    """Plan to go through frames part by part, as they are stored, or decoded."""
+    if isinstance(frames, Mosaic) and frames.complete:
+        return _plan_parts(frames, what, weights)
     fold = folded(frames)
-    wanted = (what - {"mean"}) | ({"sum"} if "mean" in what else set())
-    named = {} if weights is None else {"masks": weights}
-    apart: dict[str, npt.NDArray[Any]] = {}
-    if fold is not None and not fold.in_rows and "com" in what:
-        wanted -= {"com"}
-        apart["moments"] = np.stack(
-            np.broadcast_arrays(1, *np.ogrid[: shape[0], : shape[1]])  # whole numbers: exact
-        )
-    task_weights: dict[str, Any]
-    if fold is not None and fold.bits:
-        if "navigator" in wanted:
-            apart["navigator"] = np.ones((1, *shape), np.int64)
-        task_weights = {n: _BitWeights.of(fold.fold(w)) for n, w in {**named, **apart}.items()}
-        if None in task_weights.values():  # by fractions, or numbers of many bits
-            fold = None
-            wanted |= what & {"com"}
-            apart = {}
-        else:
-            wanted -= {"navigator"}
     if fold is None:
-        task_weights = {name: w.reshape(len(w), -1) for name, w in named.items()}
-        task = _Task(wanted, tuple(shape), dtype, task_weights)
-    else:
-        frames = fold.frames
-        if not fold.bits:
-            task_weights = {name: fold.fold(w) for name, w in {**named, **apart}.items()}
-            if not wanted:
-                frames, task_weights = _cropped(frames, task_weights)
-        task = _Task(wanted, tuple(frames.frame_shape), frames.dtype, task_weights, fold.bits)
+        return _plan_decoded(frames, what, weights)
+    if fold.bits:
+        return _plan_bits(fold, what, weights) or _plan_decoded(frames, what, weights)
+    return _plan_stored(fold, what, weights)
 
-    def finish(found: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        if "moments" in found:
-            mass, *moments = found.pop("moments").astype(np.float64)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                found["com"] = np.where(mass != 0, np.stack(moments) / mass, np.nan)
-        elif fold is not None and fold.flipped and "com" in found:
-            found["com"][0] = shape[0] - 1 - found["com"][0]
-        if fold is not None and fold.bits:
-            sums = found.get("sum")
-            if "navigator" in found:
-                found["navigator"] = found["navigator"][0].view(np.uint64)
-            if "masks" in found:
-                found["masks"] = found["masks"].astype(np.float64)
-            if sums is not None:
-                found["max"] = (sums > 0).astype(dtype)
-                found["variance"] = (sums * (np.uint64(count) - sums)).astype(np.float64) / count**2
-        if "mean" in what:
-            found["mean"] = found["sum"] / count
-        patterns = what - {"navigator", "com"}
-        return {
-            **{name: found[name] for name in ("navigator", "com") if name in what},
-            **{
-                name: found[name].reshape(shape) if fold is None else fold.unfold(found[name])
-                for name in get_args(What)
-                if name in patterns
-            },
-            **({"masks": found["masks"]} if "masks" in found else {}),
-        }
 
-    return frames, task, finish
+def _plan_decoded(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
+    shape = tuple(frames.frame_shape)
+    flat = {name: w.reshape(len(w), -1) for name, w in weights.items()}
+
+    def finish(found: list[_Found]) -> _Found:
+        return {n: a.reshape(shape) if n in _PATTERNS else a for n, a in found[0].items()}
+
+    return _Plan([_Job(_Task(what, shape, frames.dtype, flat), frames)], finish)
+
+
+def _plan_stored(fold: Folded, what: frozenset[str], weights: _Weights) -> _Plan:
+    if "com" in what and not fold.in_rows:
+        what, weights = what - {"com"}, {**weights, "com": _moments(fold.frame_shape)}
+    frames, flat = fold.frames, {name: fold.fold(w) for name, w in weights.items()}
+    if not what:
+        frames, flat = _cropped(frames, flat)
+    task = _Task(what, tuple(frames.frame_shape), frames.dtype, flat)
+
+    def finish(found: list[_Found]) -> _Found:
+        result = {n: fold.unfold(a) if n in _PATTERNS else a for n, a in found[0].items()}
+        if fold.flipped and "com" in result:
+            result["com"] = _turned_over(result["com"], fold.frame_shape)
+        return result
+
+    return _Plan([_Job(task, frames)], finish)
+
+
+def _plan_bits(fold: Folded, what: frozenset[str], weights: _Weights) -> _Plan | None:
+    """Return None if weights are no small whole numbers."""
+    if "com" in what:
+        weights = {**weights, "com": _moments(fold.frame_shape)}
+    if "navigator" in what:
+        weights = {**weights, "navigator": np.ones((1, *fold.frame_shape), np.int64)}
+    bit_weights = {name: _BitWeights.of(fold.fold(w)) for name, w in weights.items()}
+    if None in bit_weights.values():
+        return None
+    patterns, count = what & _PATTERNS, len(fold.frames)
+    task = _Task(patterns, tuple(fold.frames.frame_shape), fold.frames.dtype, bit_weights, True)
+
+    def finish(found: list[_Found]) -> _Found:
+        result = {name: sums.astype(np.float64) for name, sums in found[0].items()}
+        if "navigator" in result:
+            result["navigator"] = found[0]["navigator"][0].view(np.uint64)
+        if patterns:
+            sums = found[0]["sum"]
+            spread = (sums * (np.uint64(count) - sums)).astype(np.float64)
+            every = {
+                "sum": sums,
+                "max": (sums > 0).astype(fold.dtype),
+                "variance": spread / count**2,
+            }
+            result |= {name: fold.unfold(every[name]) for name in patterns}
+        return result
+
+    return _Plan([_Job(task, fold.frames)], finish)
+
+
+def _plan_parts(frames: Mosaic, what: frozenset[str], weights: _Weights) -> _Plan:
+    """Plan for frames that are put together: the parts fit better into a cache."""
+    shape, flip = frames.frame_shape, slice(None, None, -1 if frames.flip_y else 1)
+    plans = [
+        _plan(part, what, {name: w[:, flip][(slice(None), *place)] for name, w in weights.items()})
+        for part, place in zip(frames.parts, frames.places, strict=True)
+    ]
+    jobs = [replace(job, share=job.share / len(plans)) for plan in plans for job in plan.jobs]
+
+    def finish(found: list[_Found]) -> _Found:
+        rest = iter(found)
+        parts = [plan.finish([next(rest) for _ in plan.jobs]) for plan in plans]
+        result: _Found = {}
+        for part, place in zip(parts, frames.places, strict=True) if "com" in what else ():
+            for axis, corner in enumerate(place):
+                part["com"][1 + axis] += part["com"][0] * corner.start
+        for name in parts[0]:
+            arrays = [part[name] for part in parts]
+            if name not in _PATTERNS:
+                result[name] = np.sum(arrays, axis=0)
+                continue
+            kind = accumulator(frames.dtype) if name == "sum" else arrays[0].dtype
+            pattern = np.empty(shape, kind)
+            for array, place in zip(arrays, frames.places, strict=True):
+                pattern[place] = array
+            result[name] = pattern[flip]
+        if frames.flip_y and "com" in what:
+            result["com"] = _turned_over(result["com"], shape)
+        return result
+
+    return _Plan(jobs, finish)
+
+
+def _moments(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return weights that make up a centre of mass; sums are exact as long as below 2**53."""
+    ones = np.ones(shape, np.int64)
+    return np.stack([ones, *(ones * axis for axis in np.ogrid[: shape[0], : shape[1]])])
+
+
+def _turned_over(
+    moments: npt.NDArray[np.float64], shape: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """Return the moments of frames that are upside down."""
+    mass, row, column = moments
+    return np.stack([mass, (shape[0] - 1) * mass - row, column])
 
 
 def _cropped(
@@ -607,25 +700,34 @@ def _cropped(
     return cropped, {name: w[:, first:last] for name, w in weights.items()}
 
 
+class _Told:
+    """Tells of frames that are done, of which only whole ones count."""
+
+    def __init__(self, progress: Callable[[int], object] | None) -> None:
+        self.progress, self.lock, self.left = progress, threading.Lock(), 0.0
+
+    def __call__(self, frames: float) -> None:
+        if self.progress is not None:
+            with self.lock:
+                self.left += frames
+                if whole := int(self.left + 1e-6):
+                    self.left -= whole
+                    self.progress(whole)
+
+
 def _in_threads(
-    task: _Task,
-    frames: Frames,
-    step: int,
-    stripes: Sequence[tuple[int, int]],
-    workers: int,
-    progress: Callable[[int], object] | None,
-) -> Iterator[dict[str, _Quantity]]:
+    jobs: Sequence[_Job], workers: int, progress: Callable[[int], object] | None
+) -> Iterator[tuple[int, dict[str, _Quantity]]]:
     """Yield the shares of stripes in order, no more than a few ahead."""
-    lock, stop = threading.Lock(), threading.Event()
+    stop, told = threading.Event(), _Told(progress)
+    stripes = [(i, first, last) for i, job in enumerate(jobs) for first, last in job.stripes]
+    workers = max(1, min(workers, len(stripes)))
 
-    def done(n: int) -> None:
-        if progress is not None:
-            with lock:
-                progress(n)
-
-    def one(first: int, last: int) -> dict[str, _Quantity]:
+    def one(i: int, first: int, last: int) -> tuple[int, dict[str, _Quantity]]:
+        job = jobs[i]
         try:
-            return task.stripe(frames[first:last], step, done, stop)
+            done = partial(_multiplied, told, job.share)
+            return i, job.task.stripe(job.frames[first:last], job.step, done, stop)
         except BaseException:
             stop.set()  # no need for the others to go on
             raise
@@ -647,25 +749,26 @@ def _in_threads(
                 future.cancel()
 
 
+def _multiplied(told: _Told, share: float, frames: int) -> None:
+    told(frames * share)
+
+
 def _on_cluster(
-    task: _Task,
-    frames: Frames,
-    step: int,
-    stripes: Sequence[tuple[int, int]],
-    client: Any,
-    progress: Callable[[int], object] | None,
-) -> Iterator[dict[str, _Quantity]]:
+    jobs: Sequence[_Job], client: Any, progress: Callable[[int], object] | None
+) -> Iterator[tuple[int, dict[str, _Quantity]]]:
     """Yield the shares of stripes in order; workers hold no more than their own."""
+    told = _Told(progress)
+    stripes = [(i, first, last) for i, job in enumerate(jobs) for first, last in job.stripes]
     futures = [
-        client.submit(task.stripe, frames[first:last], step, pure=False) for first, last in stripes
+        client.submit(jobs[i].task.stripe, jobs[i].frames[first:last], jobs[i].step, pure=False)
+        for i, first, last in stripes
     ]
     try:
-        for i, (first, last) in enumerate(stripes):
-            share = futures[i].result()
-            futures[i] = None  # the worker may forget it
-            if progress is not None:
-                progress(last - first)
-            yield share
+        for k, (i, first, last) in enumerate(stripes):
+            share = futures[k].result()
+            futures[k] = None  # the worker may forget it
+            told((last - first) * jobs[i].share)
+            yield i, share
     finally:
         client.cancel([future for future in futures if future is not None])
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.backends import DataFile
 from rsciio_tem.folding import folded
-from rsciio_tem.frames import Frames, FrameTable, runs_of
+from rsciio_tem.frames import Frames, FrameTable, Mosaic, runs_of
 from rsciio_tem.pixels import Pixels, quad_tiles
 from rsciio_tem.reduction import What, one_pass
 
@@ -153,3 +153,24 @@ def test_empty_frames_have_no_centre(tmp_path: Path) -> None:
     runs = runs_of([(0, 0, pixels.nbytes, 2)])
     found = one_pass(FrameTable((DataFile.of(path),), runs, pixels), what=("com",))
     assert np.isnan(found["com"]).all()
+
+
+@pytest.mark.parametrize("flip_y", [None, False, True])
+@pytest.mark.parametrize("complete", [True, False])
+def test_parts(flip_y: bool | None, complete: bool, tmp_path: Path) -> None:
+    """Frames that are put together are gone through part by part."""
+    table = recorded(tmp_path, KINDS["big-endian"])
+    top, bottom = table, table[::-1]
+    left = slice(0, 40)
+    places = ((slice(0, 6), left), (slice(6, 12), left))
+    frames = Mosaic((top, bottom), places, (12 if complete else 13, 40), 3, flip_y)
+    rng = np.random.default_rng(4)
+    for masks in (
+        rng.integers(0, 9, (2, *frames.frame_shape)),
+        rng.random((1, *frames.frame_shape)),
+    ):
+        check(frames, masks)
+        check(frames, masks, what=())
+    told: list[int] = []
+    one_pass(frames, progress=told.append)
+    assert sum(told) == len(frames)

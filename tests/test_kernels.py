@@ -315,6 +315,52 @@ def test_bit_sums(frames: int, words: int, counts: list[int], seed: int) -> None
     np.testing.assert_array_equal(out.view(np.int64), weights @ bits.T.astype(np.int64))
 
 
+BLOCK_HEADER = np.dtype(
+    [
+        ("sync", ">u4"),
+        ("number", ">u4"),
+        ("x", ">u2"),
+        ("kind", ">u2"),
+        ("y", ">u2"),
+        ("x_end", ">u2"),
+        ("y_end", ">u2"),
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), base=st.sampled_from([0, 3, 1000, 2**32 - 5]))
+def test_find_blocks(data: Any, base: int) -> None:
+    draw, (height, width), (rows, columns), frame = data.draw, (3, 8), (2, 3), 4
+    header = BLOCK_HEADER.itemsize
+    nbytes = header + draw(st.integers(0, 9))
+    blocks = np.zeros(
+        draw(st.integers(0, 15)), [("head", BLOCK_HEADER), ("rest", f"V{nbytes - header}")]
+    )
+    expected = np.full((2, rows, columns), -1, np.int64)
+    for i, block in enumerate(blocks["head"]):
+        number = draw(st.integers(3 * 6, 7 * 6)) if i else frame * 6
+        row, column = draw(st.integers(0, rows)), draw(st.integers(0, columns))
+        y, x = row * height, column * width
+        values = [0xFFFF0055, (base + number) % 2**32, x, 7, y, x + width - 1, y + height - 1]
+        spoilt = draw(st.sampled_from([None] * 5 + [0, 2, 3, 4, 5, 6]))
+        if spoilt is not None:
+            values[spoilt] += 1
+        for name, value in zip(BLOCK_HEADER.names, values, strict=True):
+            block[name] = value
+        f = number // 6 - frame
+        if spoilt is None and 0 <= f < 2 and row < rows and column < columns:
+            expected[f, row, column] = i * nbytes + header
+    known = np.array([0, 1, 2, 3, 10, 11]), np.array([255, 255, 0, 0x55, 0, 7], np.uint8)
+    numbers = np.array([(4, 4), (8, 2), (12, 2), (14, 2), (16, 2)])
+    places = np.full(expected.shape, -1, np.int64)
+    raw = np.frombuffer(blocks.tobytes(), np.uint8)
+    kernels.find_blocks(
+        raw, (nbytes, header), known, numbers, (base, frame, 6), (height, width), places
+    )
+    np.testing.assert_array_equal(places, expected)
+
+
 def test_every_kernel_has_a_twin_here() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert set(kernels.__all__) <= tested
@@ -560,7 +606,7 @@ def block_of(drawn: tuple[str, int, int, int, bool]) -> np.ndarray:
         return np.random.default_rng(seed).normal(0, 50, (frames, pixels)).astype(dtype)
     top = 1 if kind == "?" else np.iinfo(dtype).max
     if brightest:
-        return np.full((frames, pixels), min(top, 2**50), dtype)
+        return np.full((frames, pixels), min(top, 2**40), dtype)
     top = min(top, 2**31)  # whose sums fit into 64 bits, and into the mantissa of a float
     low = 0 if dtype.kind in "bu" else max(-top, np.iinfo(dtype).min)
     return (
