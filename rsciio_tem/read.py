@@ -19,11 +19,12 @@ from typing import Any, Literal, TypedDict, get_args
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import __version__, omega
+from rsciio_tem import __version__, navigator, omega
 from rsciio_tem.backends import backend_name
 from rsciio_tem.corrections import Corrected, Corrections, Repair, as_frame, as_mask
 from rsciio_tem.errors import FormatError, NotEnoughMemory, Unsupported, warn
 from rsciio_tem.frames import ChunkHint, Frames, FrameTable, chunk_hint, pieces
+from rsciio_tem.navigator import NavigatorKind
 from rsciio_tem.pixels import Pixels, Region
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import Flyback, Missing, Scan, ScanRequest
@@ -73,6 +74,7 @@ class CommonOptions(TypedDict, total=False):
     repair: Repair
     allow_empty: bool
     io_backend: Any
+    navigator: NavigatorKind
 
 
 class ReadOptions(CommonOptions, total=False):
@@ -116,6 +118,7 @@ def _checked(options: Mapping[str, Any], path: str) -> None:
         else:
             hint = f"known are {', '.join(known)}"
         raise TypeError(f"unexpected keyword {name!r} for {os.path.basename(path)}: {hint}")
+    navigator.checked(options.get("navigator"))
 
 
 def _scan_request(
@@ -652,18 +655,19 @@ def read(
             data = _load(source)
 
     angles = _angles(recording, arranged)
-    return [
-        {
-            "data": data,
-            "axes": _axes(recording, scan, source, roi_index is not None, angles),
-            "metadata": recording.metadata,
-            "original_metadata": {
-                **recording.original_metadata,
-                **({} if angles is None else omega.described(angles)),
-                "rsciio_tem": _provenance(recording, arranged),
-            },
-        }
-    ]
+    signal = {
+        "data": data,
+        "axes": _axes(recording, scan, source, roi_index is not None, angles),
+        "metadata": recording.metadata,
+        "original_metadata": {
+            **recording.original_metadata,
+            **({} if angles is None else omega.described(angles)),
+            "rsciio_tem": _provenance(recording, arranged),
+        },
+    }
+    if lazy:  # HyperSpy computes that of data in memory
+        navigator.attach(signal, source, options.get("navigator"))
+    return [signal]
 
 
 def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frames, bool | None]:
