@@ -24,7 +24,7 @@ from rsciio_tem.pixels import Region, full_region
 if TYPE_CHECKING:
     from rsciio_tem.read import LazyFrames
 
-__all__ = ["NavigatorKind", "attach", "checked", "keep_stored"]
+__all__ = ["NavigatorKind", "attach", "checked", "follow_axes", "keep_stored"]
 
 #: What ``navigator=`` of a reader asks for: None, the image that is stored with the recording, if
 #: there is one; False, none; "fast", an estimate after about a second; "full", the sum of each
@@ -42,8 +42,8 @@ _WHOLE, _STRETCH = 4096 * MiB, 64 * MiB
 _MOST = 1024 * MiB
 #: No more than this where pixels are stored one by one: there, all positions are read.
 _MOST_BY_PIXEL = 64 * MiB
-#: Frames that are loaded to see where on the detector the intensity is.
-_SAMPLE = 5
+#: Frames that are loaded to see where on the detector the intensity is, if they are no more bytes.
+_SAMPLE, _SAMPLE_BYTES = 5, 256 * MiB
 #: Of large frames a band of rows is read: so many bytes, but at least this part of the rows.
 _BAND, _PART = 32 << 10, 16
 #: Pixels are read in pieces of this size.
@@ -83,11 +83,11 @@ def attach(signal: dict[str, Any], source: LazyFrames, wanted: Any) -> None:
     values, how = _full(source) if kind == "full" else _fast(source)
     if values.dtype.kind == "c":
         values = np.abs(values)  # as HyperSpy shows it
-    axes = [{**axis, "navigate": False} for axis in signal["axes"][:n_nav]]
+    title = _title(how, len(source.frames))
     image = {
         "data": values.reshape(source.nav_shape),
-        "axes": axes,
-        "metadata": {"General": {"title": _title(how, len(source.frames))}, "Signal": {"signal_type": ""}},
+        "axes": [{**axis, "navigate": False} for axis in signal["axes"][:n_nav]],
+        "metadata": {"General": {"title": title}, "Signal": {"signal_type": ""}},
         "original_metadata": {"rsciio_tem": {"navigator": how}},
     }
     _set(signal, image, how)
@@ -105,6 +105,22 @@ def keep_stored(signal: dict[str, Any], image: dict[str, Any], wanted: Any) -> N
     tree = dict(signal["metadata"].get("_HyperSpy", {}))
     tree["navigators"] = {**tree.get("navigators", {}), f"_sig_{title}": image}
     signal["metadata"] = {**signal["metadata"], "_HyperSpy": tree}
+
+
+def follow_axes(signal: dict[str, Any]) -> None:
+    """Give the navigator the axes that a reader changed after `read`; drop it if it fits no more.
+
+    Only one that `attach` made is looked at.
+    """
+    tree = signal["metadata"].get("_HyperSpy", {})
+    if (image := tree.get("_sig_navigator")) is None:
+        return
+    axes = [{**axis, "navigate": False} for axis in signal["axes"] if axis["navigate"]]
+    if [axis["index_in_array"] for axis in axes] == list(range(image["data"].ndim)):
+        image["axes"] = axes
+        return
+    signal["metadata"] = {k: v for k, v in signal["metadata"].items() if k != "_HyperSpy"}
+    signal["original_metadata"]["rsciio_tem"].pop("navigator")
 
 
 def _set(signal: dict[str, Any], image: dict[str, Any], how: Mapping[str, Any]) -> None:
@@ -153,12 +169,14 @@ class _Finite(Wrapped):
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
-        values = np.empty(out.shape, self.frames.dtype)
-        self.frames.load(values, region)
-        values = self.source.cast(values, self.frames)
-        if values.dtype.kind in "fc":
-            np.nan_to_num(values, copy=False, nan=0, posinf=0, neginf=0)
-        out[...] = values
+        if self.dtype == self.frames.dtype:
+            self.frames.load(out, region)
+        else:
+            values = np.empty(out.shape, self.frames.dtype)
+            self.frames.load(values, region)
+            out[...] = self.source.cast(values, self.frames)
+        if out.dtype.kind in "fc":
+            np.nan_to_num(out, copy=False, nan=0, posinf=0, neginf=0)
 
 
 def _full(source: LazyFrames) -> tuple[npt.NDArray[Any], dict[str, Any]]:
@@ -190,10 +208,10 @@ def _sums_in_time(source: LazyFrames) -> npt.NDArray[Any] | None:
 
     frames, count = source.frames, len(source.frames)
     frame_bytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
-    step = max(1, _STRETCH * threads() // frame_bytes)
+    step = max(1, _STRETCH * min(8, threads()) // frame_bytes)
     if (hint := chunk_hint(frames)) is not None:
         step = -(-step // hint.run) * hint.run
-    if step < count and count * frame_bytes > _WHOLE:
+    if count * frame_bytes > _WHOLE or min(step, count) * frame_bytes > _WHOLE // 8:
         return None
     parts, began = [], time.perf_counter()
     for first in range(0, count, step):
@@ -280,9 +298,13 @@ def _brightest_rows(frames: Frames, unit: int, height: int) -> slice:
 
     Single bright pixels do not count, so that defects do not decide.
     """
-    index = np.linspace(0, len(frames) - 1, _SAMPLE).astype(np.int64)
-    values = np.empty((len(index), *frames.frame_shape), frames.dtype)
-    frames[index].load(values)
+    hint, shape = chunk_hint(frames), frames.frame_shape
+    together = math.prod(shape) * frames.dtype.itemsize * (1 if hint is None else hint.run)
+    sample = min(_SAMPLE, len(frames), _SAMPLE_BYTES // together)
+    index = np.linspace(0, len(frames) - 1, sample).astype(np.int64)
+    values = np.zeros((sample, *shape), frames.dtype)
+    if sample:  # otherwise the rows in the middle are as good as others
+        frames[index].load(values)
     pattern = np.abs(values).sum(axis=0, dtype=np.float64)
     pattern = np.minimum(pattern, np.percentile(pattern, 99.9))
     rows = pattern.reshape(len(pattern), -1).sum(axis=1)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import export, signals
+from rsciio_tem import export, navigator, signals
 from rsciio_tem.errors import FormatError, NotThisFormat, Unsupported
 
 __all__ = ["file_writer", "is_store", "load", "target"]
@@ -107,6 +107,7 @@ def load(
         for axis, known in zip(axes, described, strict=True):
             if isinstance(known, Mapping) and axis["scale"] == 1 and not axis["name"]:
                 axis |= {k: known[k] for k in ("name", "units", "scale", "offset") if k in known}
+    navigator.follow_axes(signal)
     signal["original_metadata"]["attributes"] = attributes
     return [signal]
 

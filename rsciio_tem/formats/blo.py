@@ -22,7 +22,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import backends, files, signals
+from rsciio_tem import backends, files, navigator, signals
 from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, warn
 from rsciio_tem.frames import FrameTable, runs_of
@@ -461,9 +461,9 @@ def file_reader(
     counts = scan["frames"]
     from_start = not (counts["first"] or counts["skipped_start"] or counts["inserted_start"])
     if options.get("roi") is None and from_start:
-        navigator = _navigator(recording, shape)
-        if navigator is not None:
-            signal["metadata"] = {**signal["metadata"], "_HyperSpy": {"_sig_navigator": navigator}}
+        image = _navigator(recording, shape)
+        if image is not None:
+            navigator.keep_stored(signal, image, options.get("navigator"))
     return [signal]
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import files, h5
+from rsciio_tem import files, h5, navigator
 from rsciio_tem.corrections import Corrections, as_frame
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
 from rsciio_tem.frames import Frames
@@ -516,6 +516,6 @@ def file_reader(
     )
     if options.get("roi") is None and as_scanned:
         shape = tuple(a["size"] for a in signal["axes"] if a["navigate"])
-        if (navigator := _navigator(recording, shape)) is not None:
-            signal["metadata"] = {**signal["metadata"], "_HyperSpy": {"_sig_navigator": navigator}}
+        if (image := _navigator(recording, shape)) is not None:
+            navigator.keep_stored(signal, image, options.get("navigator"))
     return [signal]

@@ -878,6 +878,8 @@ def file_reader(
             **({"files": members} if stack else {}),
             **options,
         }
+        if options.get("navigator") is False:
+            del asked["navigator"]  # nothing is asked for
         given = [name for name, value in asked.items() if value is not None]
         if given:
             raise Unsupported(
@@ -904,7 +906,7 @@ def file_reader(
             continue
         recording = _recording(tags, image, data_order, order)
         if i:
-            results += read(recording, lazy=lazy)
+            results += read(recording, lazy=lazy, options={"navigator": options.get("navigator")})
             continue
         if stack:
             recording = _stack(recording, image, members, same_offset)

@@ -27,7 +27,7 @@ from typing import IO, Any, Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import backends, directelectron, files, signals
+from rsciio_tem import backends, directelectron, files, navigator, signals
 from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import (
@@ -828,14 +828,15 @@ def file_reader(
         counts = signal["original_metadata"]["rsciio_tem"]["frames"]
         nav_shape = tuple(a["size"] for a in signal["axes"] if a["navigate"])
         images = _navigators(recording, (*virtual, *external), nav_shape)
-        tree: dict[str, Any] = {"navigators": images}
+        tree = {**signal["metadata"].get("_HyperSpy", {}), "navigators": images}
+        signal["metadata"] = {**signal["metadata"], "_HyperSpy": tree}
         first = next(
             (images[key] for name, _ in virtual if (key := f"_sig_{name}") in images), None
         )
         from_start = not (counts["first"] or counts["skipped_start"] or counts["inserted_start"])
-        if first is not None and from_start and first["data"].shape == nav_shape:
-            tree["_sig_navigator"] = first
-        signal["metadata"] = {**signal["metadata"], "_HyperSpy": tree}
+        wanted = options.get("navigator")
+        if wanted is None and first is not None and from_start and first["data"].shape == nav_shape:
+            navigator.keep_stored(signal, first, wanted)
     return [signal]
 
 

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from rsciio_tem import archives, backends, files
+from rsciio_tem import archives, backends, files, navigator
 from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import (
@@ -409,6 +409,7 @@ def file_reader(
         axes = {int(i) for i in listed or ()}
         for i, axis in enumerate(result[0]["axes"]):
             axis["navigate"] = i in axes
+        navigator.follow_axes(result[0])
     return result
 
 
