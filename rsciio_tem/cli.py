@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from rsciio_tem import __version__, api, omega
 from rsciio_tem.errors import FormatError, Problem, RecordingWarning
-from rsciio_tem.frames import chunk_hint
+from rsciio_tem.frames import Grey, chunk_hint
 from rsciio_tem.read import Arranged, ReadOptions, arrange, default_chunks
 from rsciio_tem.recording import Recording
 from rsciio_tem.registry import FORMATS, Candidate
@@ -571,6 +571,9 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
 
     frames, shape, scan = arranged.source.frames, arranged.source.nav_shape, arranged.scan
     frame_bytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
+    pixels = frames.dtype.name
+    if names := frames.dtype.names:  # colours
+        frames, pixels = Grey(frames), f"colours {''.join(names)}"
     sample = min(len(frames), 256, max(8, (64 << 20) // frame_bytes))
     index = np.linspace(0, len(frames) - 1, sample).astype(np.int64)
     disk = preview.find_disk(one_pass(frames[index], what=["sum"])["sum"])
@@ -594,7 +597,7 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
     lines = [
         f"Scan {words}, {why}" if len(shape) > 1 else f"{words[0].upper()}{words[1:]}: {why}",
         f"{recording.format}: {FORMATS[recording.format].description} | "
-        f"{rows} frame{'s' * (rows != 1)} of {size} px, {frames.dtype.name}, "
+        f"{rows} frame{'s' * (rows != 1)} of {size} px, {pixels}, "
         f"{_bytes(rows * frame_bytes)}",
         f"Sum of all pixels {preview.compact(total)}, per frame "
         f"{preview.compact(total / rows)}; largest pixel {preview.compact(largest)}",

@@ -28,6 +28,7 @@ __all__ = [
     "FrameIndex",
     "FrameTable",
     "Frames",
+    "Grey",
     "Mosaic",
     "Span",
     "Transformed",
@@ -662,3 +663,26 @@ class Transformed(Wrapped):
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         self.frames.load(out, region)
         self.change(out)
+
+
+@dataclass(frozen=True, eq=False)
+class Grey(Wrapped):
+    """Frames of colour pixels as sums of their colours; transparency, "A", is left out."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return np.dtype(np.uint32)
+
+    def configured(self, **how: Any) -> Grey:
+        """Return the same frames, read in another way; see `Frames`."""
+        return replace(self, frames=self.frames.configured(**how))
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        colours = np.empty(out.shape, self.frames.dtype)
+        self.frames.load(colours, region)
+        out[...] = 0
+        for name in self.frames.dtype.names or ():
+            if name != "A":
+                out += colours[name]

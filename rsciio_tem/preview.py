@@ -200,7 +200,10 @@ def _unit(values: npt.NDArray[Any], log: bool, valid: npt.NDArray[np.bool_]) -> 
         low, high = np.percentile(values[valid], (0.2, 99.8))
     if not high > low:
         return np.where(valid, 0.5, 0.0)
-    return np.where(valid, np.clip((values - low) / (high - low), 0, 1), 0.0)
+    unit = np.clip((values - low) / (high - low), 0, 1)
+    if log and not valid.all():
+        unit = 0.2 + 0.8 * unit  # few counts are not the same as none
+    return np.where(valid, unit, 0.0)
 
 
 def _coloured(unit: Floats, table: Floats) -> npt.NDArray[np.uint8]:
@@ -327,14 +330,16 @@ def sheet(
 def _pattern_panel(
     pattern: npt.NDArray[Any], virtual: Detectors | None, single: bool = False
 ) -> _Panel:
-    name = "Frame, log scale" if single else "Sum of all frames, log scale"
+    log = _mostly_positive(pattern)
+    name = f"{'Frame' if single else 'Sum of all frames'}, {'log' if log else 'linear'} scale"
     if pattern.ndim < 2:
         caption = f"{pattern.size} channels"
-        return _Panel("pattern", name, caption, _curve(_log(pattern)))
+        return _Panel("pattern", name, caption, _curve(_log(pattern) if log else _real(pattern)))
     pattern = _last_two(pattern)
     rows, columns = pattern.shape
     width, height = _extent(rows, columns)
-    unit = _unit(pattern, True, np.ones(pattern.shape, np.bool_))
+    binned = _binned(pattern, rows // height, columns // width)
+    unit = _unit(binned, log, np.ones(binned.shape, np.bool_))
     image = _fitted(_coloured(unit, _MAGMA), width, height)
     if virtual is not None:
         disk, scale = virtual.disk, (height / rows, width / columns)
@@ -387,6 +392,24 @@ def _last_two(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(values.sum(axis=tuple(range(values.ndim - 2))))
 
 
+def _binned(pattern: npt.NDArray[Any], high: int, wide: int) -> npt.NDArray[Any]:
+    """Average so many pixels before a logarithm is taken: a few bright ones remain visible."""
+    if max(high, wide) < 2:
+        return pattern
+    sums = np.nan_to_num(_real(pattern), posinf=0, neginf=0)
+    counts = np.ones(sums.shape)
+    for axis, step in enumerate((max(1, high), max(1, wide))):
+        starts = np.arange(0, sums.shape[axis], step)
+        sums = np.add.reduceat(sums, starts, axis=axis)
+        counts = np.add.reduceat(counts, starts, axis=axis)
+    return np.asarray(sums / counts)
+
+
+def _mostly_positive(values: npt.NDArray[Any]) -> bool:
+    """Whether a logarithm shows most of the values; not if a dark frame was taken off."""
+    return float(np.mean(_real(values) < 0)) < 0.05
+
+
 def _log(values: npt.NDArray[Any]) -> Floats:
     values = _real(values)
     return np.log10(np.maximum(values, values[values > 0].min() if (values > 0).any() else 1))
@@ -397,7 +420,10 @@ def _span(values: npt.NDArray[Any]) -> str:
     values = values[np.isfinite(values)]
     if not values.size:
         return "nothing"
-    low, high = compact(float(values.min())), compact(float(values.max()))
+    least, most = float(values.min()), float(values.max())
+    low, high = compact(least), compact(most)
+    if low == high and least != most:  # do not say that they are all alike
+        low, high = f"{least:.8g}", f"{most:.8g}"
     return f"{low} to {high}" if low != high else f"all {low}"
 
 

@@ -47,6 +47,8 @@ _STRIPES, _STRIPE = 64, 64 << 20
 def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type in which pixels of `dtype` are added up: 64-bit integers stay exact."""
     kinds = {"b": "u8", "u": "u8", "i": "i8", "f": "f8", "c": "c16"}
+    if dtype.kind not in kinds:
+        raise ValueError(f"pixels of type {dtype} cannot be added up")
     return np.dtype(kinds[dtype.kind])
 
 

@@ -461,6 +461,54 @@ def test_preview_of_spectra(tmp_path: Path) -> None:
     assert list(picture.panels) == ["pattern", "navigator"]
 
 
+def test_preview_of_single_spots(tmp_path: Path) -> None:
+    """They are as large as a pixel of the detector, which is a tenth of one of the picture."""
+    frames = np.zeros((3, 3072, 3000), np.uint16)
+    frames[:, 100:3000:300, 100:3000:300] = 50
+    frames[:, 1500, 1500] = 60
+    npy_writer.write_npy(tmp_path / "a.npy", frames)
+    picture = sheet_of(tmp_path / "a.npy")
+    pattern = np.asarray(picture.image.crop(picture.panels["pattern"]).convert("L"))
+    assert 100 <= (pattern > 8).sum() < 800
+
+
+def test_preview_of_negative_pixels() -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (40, 50))
+    for pattern, scale in ((noise, "linear"), (noise + 9, "log"), (noise[0], "linear")):
+        panel = preview._pattern_panel(pattern, None)
+        assert panel.title == f"Sum of all frames, {scale} scale"
+
+
+def test_preview_of_colours(tmp_path: Path) -> None:
+    from rsciio_tem.arrays import ArrayFrames
+    from rsciio_tem.frames import Grey
+    from rsciio_tem.reduction import one_pass
+
+    dtype = np.dtype([(name, "u1") for name in "RGBA"])
+    data = np.zeros((2, 3, 4), dtype)
+    data["R"], data["B"], data["A"] = 250, 250, 9
+    frames = ArrayFrames(lambda: data, (2,), (3, 4), dtype)
+    np.testing.assert_array_equal(one_pass(Grey(frames))["sum"], np.full((3, 4), 1000))
+    part = np.empty((1, 2, 2), np.uint32)
+    Grey(frames)[1:].load(part, (slice(0, 2), slice(1, 3)))
+    assert (part == 500).all()
+    with pytest.raises(ValueError, match="cannot be added up"):
+        one_pass(frames)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([10278, 10319], "10278 to 10319"),
+        ([10278, 20319], "10.3 k to 20.3 k"),
+        ([12345, 12345], "all 12.3 k"),
+        ([np.nan], "nothing"),
+    ],
+)
+def test_span(values: list[float], text: str) -> None:
+    assert preview._span(np.array(values)) == text
+
+
 def test_preview_marks_missing_positions(folder: Path) -> None:
     picture = sheet_of(folder / "grains.mib", nav_shape=SCAN, sync_offset=-32)
     left, upper, right, _ = picture.panels["navigator"]
