@@ -350,6 +350,7 @@ def test_reduce_refuses(scan: tuple[Any, np.ndarray]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:distributed")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its sockets
 def test_reduce_on_a_cluster(scan: tuple[Any, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(reduction, "_STRIPE", 1 << 14)
