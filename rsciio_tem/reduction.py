@@ -2,21 +2,26 @@
 """Sums, virtual detectors and centres of mass from one pass over the frames.
 
 A few threads take stripes of frames in turn. Each loads blocks that fit into a core's cache and
-adds them up while they are there, so a decoded copy of the data never exists. The stripes do not
-depend on the number of threads, and are merged in their order: the result is the same to the last
-bit whoever does the work.
+adds them up while they are there, so a decoded copy of the data never exists. The stripes, and the
+groups in which their shares are merged, do not depend on the number of threads: the result is the
+same to the last bit whoever does the work, also the workers of a cluster.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
+import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from itertools import chain, islice
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +29,7 @@ import numpy.typing as npt
 from rsciio_tem import api, read
 from rsciio_tem.frames import Frames, chunk_hint
 from rsciio_tem.recording import Recording
+from rsciio_tem.shipping import Shipment
 
 __all__ = ["Annulus", "Disk", "Reduced", "What", "accumulator", "one_pass", "reduce"]
 
@@ -35,8 +41,11 @@ What = Literal["navigator", "sum", "mean", "max", "variance", "com"]
 _BLOCK = 1 << 20
 #: No more than this where many frames are stored together, or pixel by pixel.
 _BLOCK_GATHERED = 128 << 20
-#: Frames are divided into this many stripes, unless these would have fewer bytes.
-_STRIPES, _STRIPE = 64, 64 << 20
+#: Frames are divided into this many stripes, unless these would have fewer bytes than the second
+#: number, or more than the third.
+_STRIPES, _STRIPE, _STRIPE_MOST = 64, 64 << 20, 2 << 30
+#: Shares of so many stripes are merged, then so many of these, and so on.
+_TOGETHER = 8
 
 
 def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -120,9 +129,12 @@ class _Quantity(ABC):
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         """Add a block of shape (frames, pixels), of which `at` is the first in the stripe."""
 
+    def close(self) -> None:  # noqa: B027 (most have nothing to drop)
+        """Drop what only `take` needs; the share may be sent to another machine."""
+
     @abstractmethod
     def merge(self, other: Any) -> None:
-        """Add the share of the stripe that follows."""
+        """Add the share of the stripes that follow."""
 
     @abstractmethod
     def result(self) -> Any:
@@ -135,7 +147,7 @@ class _PerFrame(_Quantity):
     values: npt.NDArray[Any]
 
     def merge(self, other: _PerFrame) -> None:
-        self.parts.append(other.values)
+        self.parts += [other.values, *other.parts]
 
     def result(self) -> npt.NDArray[Any]:
         return np.concatenate([self.values, *self.parts], axis=-1)
@@ -172,6 +184,9 @@ class _Masks(_PerFrame):
             # not a matrix product: its own threads and ours would stand in each other's way
             out[...] = np.einsum("ij,kj->ki", block.astype(out.dtype), self.weights)
 
+    def close(self) -> None:
+        del self.weights
+
 
 class _Centre(_PerFrame):
     """Centre of mass; NaN where a frame sums to nothing."""
@@ -195,7 +210,9 @@ class _Centre(_PerFrame):
         mass = rows.sum(axis=1).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             for i, sums in enumerate((rows, columns)):
-                moment = sums @ np.arange(sums.shape[1], dtype=np.float64)
+                ramp = np.arange(sums.shape[1], dtype=np.float64)
+                # a matrix product would start threads, and add up in an order of their number
+                moment = np.einsum("ij,j->i", sums.astype(np.float64), ramp)
                 self.values[i, at : at + len(block)] = np.where(mass != 0, moment / mass, np.nan)
 
 
@@ -269,7 +286,8 @@ class _Variance(_Quantity):
         self.sums: _Sum | None = None
         if dtype.kind in "bu" and dtype.itemsize <= 2:
             self.sums, self.squares = _Sum(pixels, dtype), np.zeros(pixels, np.uint64)
-        self.mean, self.deviations = np.zeros(pixels), np.zeros(pixels)
+        else:
+            self.mean, self.deviations = np.zeros(pixels), np.zeros(pixels)
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         if self.sums is not None:
@@ -360,6 +378,8 @@ class _Task:
                 quantity.take(first, block.reshape(len(block), -1))
             if done is not None:
                 done(len(block))
+        for quantity in found.values():
+            quantity.close()
         return found
 
 
@@ -373,8 +393,9 @@ def _frames_per_block(frames: Frames) -> int:
     return max(1, _BLOCK // (nbytes * run)) * run
 
 
-def _stripes(count: int, step: int, frame_bytes: int) -> list[tuple[int, int]]:
-    wanted = max(-(-count // _STRIPES), _STRIPE // max(1, frame_bytes))
+def _stripes(count: int, step: int, frame_bytes: int, most: int) -> list[tuple[int, int]]:
+    """Divide frames into stripes of no more than about `most` bytes."""
+    wanted = min(max(-(-count // _STRIPES), _STRIPE // frame_bytes), max(1, most // frame_bytes))
     size = -(-wanted // step) * step
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
@@ -404,7 +425,8 @@ def one_pass(
     threads : int, optional
         Number of threads; by default the processors this process may use.
     client : distributed.Client, optional
-        Let the workers of a cluster do it; they must see the files under the same names.
+        Let the workers of a cluster do it; they must see the files under the same names. Frames in
+        the memory of this process are reduced here.
 
     Returns
     -------
@@ -424,21 +446,16 @@ def one_pass(
     task = _Task(tuple(what), shape, dtype, weights)
     task.quantities(0)  # what is impossible shows before anything is read
     step = _frames_per_block(frames)
+    most = _STRIPE_MOST
     if hasattr(frames, "array"):  # a chunk of a lazy array is computed as a whole
-        step = max(step, int(frames.array.chunks[0][0]))
-    stripes = _stripes(count, step, math.prod(shape) * dtype.itemsize)
-    if client is not None:
-        shares = _on_cluster(task, frames, step, stripes, client, progress)
+        step, most = max(step, int(frames.array.chunks[0][0])), _STRIPE
+    stripes = _stripes(count, step, max(1, math.prod(shape) * dtype.itemsize), most)
+    if client is not None and not _in_memory(frames):
+        merged = _on_cluster(task, frames, step, stripes, client, progress)
     else:
         workers = max(1, min(threads or read.threads(), len(stripes)))
         shares = _in_threads(task, frames, step, stripes, workers, progress)
-    merged: dict[str, _Quantity] = {}
-    for share in shares:
-        for name, quantity in share.items():
-            if name in merged:
-                merged[name].merge(quantity)
-            else:
-                merged[name] = quantity
+        merged = _in_groups(shares, len(stripes), lambda group: functools.reduce(_merged, group))
     found = {name: quantity.result() for name, quantity in merged.items()}
     if "mean" in what:
         found["mean"] = found["sum"] / count
@@ -448,6 +465,31 @@ def one_pass(
         name: values if name in ("navigator", "com", "masks") else values.reshape(shape)
         for name, values in found.items()
     }
+
+
+_Share = dict[str, _Quantity]
+_T = TypeVar("_T")
+
+
+def _merged(first: _Share, second: _Share) -> _Share:
+    """Add the second share to the first."""
+    for name, quantity in first.items():
+        quantity.merge(second[name])
+    return first
+
+
+def _in_groups(shares: Iterable[_T], count: int, join: Callable[[Iterator[_T]], _T]) -> _T:
+    """Join `count` shares, always the same ones; of each level of groups one is unfinished."""
+
+    def groups(shares: Iterator[_T]) -> Iterator[_T]:
+        for first in shares:
+            yield join(chain([first], islice(shares, _TOGETHER - 1)))
+
+    shares = iter(shares)
+    while count > 1:
+        shares, count = groups(shares), -(-count // _TOGETHER)
+    (result,) = shares
+    return result
 
 
 def _in_threads(
@@ -490,27 +532,98 @@ def _in_threads(
                 future.cancel()
 
 
+def _in_memory(frames: Any) -> bool:
+    """Whether frames are an array that this process holds."""
+    from rsciio_tem.arrays import Held
+
+    while hasattr(frames, "frames"):
+        frames = frames.frames
+    return isinstance(getattr(frames, "open", None), Held)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _stripe_on_worker(common: Any, stripe: Any, step: int) -> _Share:
+    """Find the share of a stripe, inside a task."""
+    from rsciio_tem.arrays import ArrayFrames, Held
+
+    task, shipment = common
+    if isinstance(stripe, np.ndarray):
+        held = ArrayFrames(Held(stripe), stripe.shape[:1], stripe.shape[1:], stripe.dtype)
+        return task.stripe(held, step)  # type: ignore[no-any-return]
+    return task.stripe(shipment.unpack(stripe), step)  # type: ignore[no-any-return]
+
+
+def _merged_on_worker(shares: Sequence[_Share]) -> _Share:
+    """Merge shares, inside a task. These belong to dask, which may need them a second time."""
+    return functools.reduce(_merged, shares[1:], copy.deepcopy(shares[0]))
+
+
 def _on_cluster(
     task: _Task,
-    frames: Frames,
+    frames: Any,
     step: int,
     stripes: Sequence[tuple[int, int]],
     client: Any,
     progress: Callable[[int], object] | None,
-) -> Iterator[dict[str, _Quantity]]:
-    """Yield the shares of stripes in order; workers hold no more than their own."""
-    futures = [
-        client.submit(task.stripe, frames[first:last], step, pure=False) for first, last in stripes
-    ]
-    try:
-        for i, (first, last) in enumerate(stripes):
-            share = futures[i].result()
-            futures[i] = None  # the worker may forget it
+) -> _Share:
+    """Let workers take stripes and merge their shares; only the last one comes here.
+
+    A task is sent where its stripe is and nothing that it has in common with the others. There are
+    no more unfinished stripes than keep the workers busy, and merging comes first: so a worker
+    holds a few shares, and of a recording of any length only a window is known to the scheduler.
+    """
+    import dask
+
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def submit(*args: Any, priority: int = 0) -> Any:
+        future = client.submit(*args, pure=False, priority=priority)
+        alive.add(future)
+        return future
+
+    def join(group: Iterator[Any]) -> Any:
+        shares = list(group)
+        return submit(_merged_on_worker, shares, priority=1) if len(shares) > 1 else shares[0]
+
+    def submitted() -> Iterator[Any]:
+        ahead: deque[tuple[Any, int]] = deque()
+        most = 0
+
+        def settle() -> None:
+            future, count = ahead.popleft()
+            if future.exception() is not None:  # waits; does not fetch the share
+                future.result()
             if progress is not None:
-                progress(last - first)
-            yield share
-    finally:
-        client.cancel([future for future in futures if future is not None])
+                progress(count)
+
+        for i, (first, last) in enumerate(stripes):
+            if i % 64 == 0:  # workers may have come or gone
+                most = 2 * sum(client.nthreads().values()) + _TOGETHER
+            while len(ahead) >= most:
+                settle()
+            part = frames[first:last]
+            if hasattr(frames, "array"):  # other tasks compute it, nothing is computed in ours
+                part = client.compute(part.lazy())
+                alive.add(part)
+            else:
+                part = shipment.pack(part)
+            ahead.append((submit(_stripe_on_worker, common, part, step), last - first))
+            yield ahead[-1][0]
+        while ahead:
+            settle()
+
+    shipment = Shipment() if hasattr(frames, "array") else Shipment.of(frames[:0], frames[:1])
+    try:
+        # masks and dark frames may be large, but go there once
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1PiB"}):
+            common = submit(_same, (task, shipment))
+        return _in_groups(submitted(), len(stripes), join).result()  # type: ignore[no-any-return]
+    except BaseException:
+        client.cancel(list(alive))  # a traceback that is kept would keep the tasks, too
+        raise
 
 
 # ---------------------------------------------------------------- for users
@@ -583,7 +696,7 @@ def reduce(
     threads : int, optional
         By default the processors this process may use.
     client : distributed.Client, optional
-        Let the workers of a cluster do it.
+        Let the workers of a cluster do it; see ``docs/clusters.md``.
     **options
         Keywords of the reader: ``navigation_shape``, ``roi``, ``corrections`` and so on.
 
@@ -601,6 +714,8 @@ def reduce(
     """
     from rsciio_tem.export import progress_bar
 
+    if client is not None and isinstance(source, (str, os.PathLike)):
+        source = os.path.abspath(source)  # workers may be in another folder
     signal = _signal(source, format, options)
     frames, nav_axes, sig_axes = _frames(signal)
     nav_shape = tuple(int(axis["size"]) for axis in nav_axes)
@@ -649,7 +764,7 @@ def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]
 
 def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     """See the data of a signal as frames."""
-    from rsciio_tem.arrays import ArrayFrames, DaskFrames
+    from rsciio_tem.arrays import ArrayFrames, DaskFrames, Held
 
     axes = list(signal["axes"])
     nav = [axis for axis in axes if axis["navigate"]]
@@ -662,4 +777,5 @@ def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     if hasattr(data, "dask"):
         return DaskFrames(data.reshape(-1, *frame_shape)), nav, sig
     array = np.asarray(data)
-    return ArrayFrames(lambda: array, tuple(array.shape[:n]), frame_shape, array.dtype), nav, sig
+    held = ArrayFrames(Held(array), tuple(array.shape[:n]), frame_shape, array.dtype)
+    return held, nav, sig
