@@ -367,6 +367,8 @@ class _Task:
     ) -> dict[str, _Quantity]:
         """Go through the frames of a stripe."""
         found = self.quantities(len(frames))
+        # kernels know neither half precision nor the other byte order
+        kind = np.dtype("f4" if self.dtype.char == "e" else self.dtype.newbyteorder("="))
         buffer = np.empty((min(step, len(frames)), *self.frame_shape), self.dtype)
         for first in range(0, len(frames), step):
             if stop is not None and stop.is_set():
@@ -374,8 +376,11 @@ class _Task:
             part = frames[first : first + step]
             block = buffer[: len(part)]
             part.load(block)
+            pixels = block.reshape(len(block), -1)
+            if pixels.dtype != kind:
+                pixels = pixels.astype(kind)
             for quantity in found.values():
-                quantity.take(first, block.reshape(len(block), -1))
+                quantity.take(first, pixels)
             if done is not None:
                 done(len(block))
         for quantity in found.values():
@@ -461,6 +466,8 @@ def one_pass(
         found["mean"] = found["sum"] / count
     if "sum" not in what:
         found.pop("sum", None)
+    if "max" in what:
+        found["max"] = found["max"].astype(dtype, copy=False)
     return {
         name: values if name in ("navigator", "com", "masks") else values.reshape(shape)
         for name, values in found.items()
@@ -735,7 +742,7 @@ def reduce(
     axes: dict[str, list[dict[str, Any]]] = {}
     for name, array in found.items():
         if name in ("navigator", "com", "masks"):
-            values[name] = array.reshape(*array.shape[:-1], *nav_shape)
+            values[name] = array.reshape((*array.shape[:-1], *nav_shape))
             axes[name] = nav_axes
             if name != "navigator":
                 axis = {"name": name, "size": len(array), "scale": 1.0, "offset": 0.0, "units": ""}

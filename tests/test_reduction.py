@@ -43,7 +43,7 @@ def check(frames: Frames, data: np.ndarray, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8", "?", "c8"]
+    "dtype", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "?", "c8"]
 )
 def test_types(dtype: str) -> None:
     random = np.random.default_rng(0).integers(0, 100, (37, 12, 10))
