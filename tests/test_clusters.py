@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Sample, Spec
+from conftest import REPOSITORY, Sample, Spec
 from writers import raw as raw_writer
 
 import rsciio_tem
@@ -179,7 +179,7 @@ def test_relative_path(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPa
     options: dict[str, Any] = {"dtype": "u1", "sig_shape": (64, 64)}
     assert rsciio_tem.reduce("a.raw", format="raw", client=client, **options)["sum"].sum() == 0
     recording = rsciio_tem.open("a.raw", "raw", **options)
-    with pytest.raises(FormatError, match="is relative to .* pass an absolute"):
+    with pytest.raises(FormatError, match=r"is relative to .* pass an absolute"):
         rsciio_tem.reduce(recording, client=client)
 
 
@@ -479,3 +479,23 @@ def test_specs_are_complete(sample_of: Callable[[Spec], Sample]) -> None:
     from conftest import SPECS
 
     assert {spec.format for spec in SPECS if spec.has_file} == set(rsciio_tem.registry.FORMATS)
+
+
+@pytest.mark.parametrize("snake", [False, True])
+def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snake: bool) -> None:
+    """What ``docs/clusters.md`` says of large recordings, on one of 0.1 TB of holes."""
+    monkeypatch.syspath_prepend(REPOSITORY)
+    from benchmarks import plan
+
+    try:
+        found = plan.plan(tmp_path, 0.1, 256, snake=snake)
+    except OSError:
+        pytest.skip("no files with holes here")
+    assert 0.99e11 < found.frames * found.frame_bytes <= 1e11
+    assert found.stripes == 64
+    assert found.stripe_bytes < 2.2e9
+    assert found.sent < 2000
+    assert found.lazy_graph < 60 * found.lazy_chunks + (40_000 if snake else 5000)
+    assert plan.merges(500) == 63 + 8 + 1
+    assert plan.merges(9) == 2
+    assert plan.merges(1) == 0
