@@ -263,19 +263,23 @@ class _Steps(NamedTuple):
     """An order as differences, each with the number of times that it follows itself."""
 
     first: int
-    steps: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
+    steps: npt.NDArray[Any]
+    counts: npt.NDArray[np.int64] | int  # 1 where they differ all the time
 
     @classmethod
     def of(cls, order: npt.NDArray[np.int64]) -> _Steps:
         steps = np.diff(order)
+        # of a few bytes, if they are small; a negative number asks for a type with a sign
+        steps = steps.astype(np.min_scalar_type(-1 - max(int(steps.max()), -int(steps.min()))))
         at = np.concatenate([[0], np.flatnonzero(steps[1:] != steps[:-1]) + 1])
+        if 4 * len(at) > len(steps):
+            return cls(int(order[0]), steps, 1)
         return cls(int(order[0]), steps[at], np.diff(at, append=len(steps)))
 
     def order(self) -> npt.NDArray[np.int64]:
-        order = np.empty(1 + int(self.counts.sum()), np.int64)
-        order[0] = self.first
-        order[1:] = np.repeat(self.steps, self.counts)
+        steps = np.repeat(self.steps, self.counts)
+        order = np.empty(1 + len(steps), np.int64)
+        order[0], order[1:] = self.first, steps
         return np.cumsum(order, out=order)
 
 
@@ -293,9 +297,7 @@ class Ordered:
         state = {name: value for name, value in vars(self).items() if name not in self._derived}
         order = state["order"]
         if isinstance(order, np.ndarray) and len(order) > 256:
-            steps = _Steps.of(order)
-            if 8 * len(steps.steps) < len(order):
-                state["order"] = steps
+            state["order"] = _Steps.of(order)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

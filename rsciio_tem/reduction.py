@@ -624,10 +624,11 @@ def _on_cluster(
 
     shipment = Shipment() if hasattr(frames, "array") else Shipment.of(frames[:0], frames[:1])
     try:
-        # masks and dark frames may be large, but go there once
+        # masks and dark frames may be large, but go there once: dask need not warn
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1PiB"}):
             common = submit(_same, (task, shipment))
-        return _in_groups(submitted(), len(stripes), join).result()  # type: ignore[no-any-return]
+            root = _in_groups(submitted(), len(stripes), join)
+        return root.result()  # type: ignore[no-any-return]
     except BaseException:
         client.cancel(list(alive))  # a traceback that is kept would keep the tasks, too
         raise
