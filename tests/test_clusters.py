@@ -405,6 +405,22 @@ def test_no_more_unfinished_than_needed(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(inline.sizes("_merged_on_worker")) == 63 + 8 + 1
 
 
+def test_merging_leaves_the_shares_as_they_are() -> None:
+    """dask keeps them, and takes them again where a result got lost."""
+    data = np.random.default_rng(0).integers(0, 255, (6, 8, 8), np.uint8)
+    what = ("navigator", "sum", "max", "com", "variance")
+    for kind in (np.uint8, np.float32):
+        task = reduction._Task(what, (8, 8), np.dtype(kind), np.ones((2, 64)))
+        held = ArrayFrames(Held(data.astype(kind)), (6,), (8, 8), np.dtype(kind))
+        shares = [task.stripe(held[i : i + 2], 1) for i in (0, 2, 4)]
+        before = pickle.dumps(shares)
+        first, again = (reduction._merged_on_worker(shares) for _ in range(2))
+        assert pickle.dumps(shares) == before
+        for name, quantity in first.items():
+            assert quantity.result().tobytes() == again[name].result().tobytes()
+        assert first["sum"].result().tolist() == data.sum(axis=0).reshape(-1).tolist()
+
+
 def test_shares_carry_no_weights() -> None:
     task = reduction._Task(("sum", "variance"), (64, 64), np.dtype("u1"), np.ones((9, 64 * 64)))
     frames: Any = ArrayFrames(Held(np.ones((5, 64, 64), "u1")), (5,), (64, 64), np.dtype("u1"))
