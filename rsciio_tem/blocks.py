@@ -22,7 +22,7 @@ import numpy.typing as npt
 from rsciio_tem import backends
 from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import Unsupported, warn
-from rsciio_tem.frames import FrameIndex, blanks_of, stretches
+from rsciio_tem.frames import FrameIndex, Ordered, blanks_of, stretches
 from rsciio_tem.pixels import Region, full_region
 
 __all__ = ["SEGMENT", "BlockLayout", "BlockTable", "segments_of"]
@@ -102,7 +102,7 @@ def segments_of(rows: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.void]:
 
 
 @dataclass(frozen=True, eq=False)
-class BlockTable:
+class BlockTable(Ordered):
     """Frames stored as numbered blocks in one file.
 
     Parameters

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from rsciio_tem import backends, h5
 from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import FormatError, Unsupported
-from rsciio_tem.frames import ChunkHint, FrameIndex, blanks_of
+from rsciio_tem.frames import ChunkHint, FrameIndex, Ordered, blanks_of
 from rsciio_tem.pixels import Region, full_region
 
 __all__ = ["ChunkedFrames", "DataSet", "Filter", "plugins", "userblock"]
@@ -239,13 +239,7 @@ def _index(dataset: DataSet) -> _Index:
 
 def _check_unchanged(dataset: DataSet) -> None:
     for file in (dataset.file, *dataset.others):
-        now = DataFile.of(file.path)
-        if now != file:
-            raise FormatError(
-                file.path,
-                f"changed since it was opened (it had {file.size} bytes, now {now.size}).",
-                "Load it again.",
-            )
+        backends.check_unchanged(file)
 
 
 def _read_index(dataset: DataSet) -> _Index:
@@ -477,7 +471,7 @@ def _place(
 
 
 @dataclass(frozen=True, eq=False)
-class ChunkedFrames:
+class ChunkedFrames(Ordered):
     """Frames in data sets of HDF5 files, read chunk by chunk.
 
     Parameters
@@ -509,6 +503,7 @@ class ChunkedFrames:
     fill: float = 0
     backend: Backend = "auto"
     ends: Ints = field(init=False, repr=False)
+    _derived = ("ends",)
 
     def __post_init__(self) -> None:
         counts = [math.prod(self._nav(dataset.shape)) for dataset in self.datasets]

@@ -381,8 +381,9 @@ def test_two_at_once(recording: Path) -> None:
 
 
 SCRIPT = """
-import sys, time, warnings
+import signal, sys, time, warnings
 warnings.simplefilter("ignore")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
 from rsciio_tem import export
 export.BLOCK, export._SYNC_BYTES = 1600, 1
 write = export.write
