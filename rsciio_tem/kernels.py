@@ -876,14 +876,14 @@ def _lz4_pack(source, n, target, t, table):
             continue
         while i > anchor and other > 0 and source[np.uintp(i - 1)] == source[np.uintp(other - 1)]:
             i, other = i - 1, other - 1
-        length = np.intp(4)
+        length: Any = 4
         while i + length < n - 5:
             differ = _load8(source, i + length) ^ _load8(source, other + length)
             if differ:
                 length += np.intp(_trailing_zeros(differ)) >> 3
                 break
             length += 8
-        length = np.intp(min(length, n - 5 - i))
+        length = min(length, n - 5 - i)
         literals = i - anchor
         target[np.uintp(t)] = min(literals, 15) << 4 | min(length - 4, 15)
         t += 1
