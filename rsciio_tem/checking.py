@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import api, read
+from rsciio_tem import read
 from rsciio_tem.errors import FormatError, Problem, RecordingWarning
-from rsciio_tem.frames import Frames, chunk_hint, pieces
+from rsciio_tem.frames import Frames, FrameTable, chunk_hint, pieces
 from rsciio_tem.pixels import Region, full_region
 from rsciio_tem.recording import Recording
 from rsciio_tem.times import FrameTimes, Times
 
-__all__ = ["Check", "check", "leftover", "listed", "numbering", "steps_apart"]
+__all__ = ["Check", "check", "chunk_tables", "leftover", "listed", "many", "numbering"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -41,10 +41,10 @@ _ORDER = {"error": 0, "warning": 1, "info": 2}
 _HEADERS = 1 << 16
 #: Bytes of pixels that a thread decodes at a time.
 _PIXELS = 16 << 20
+#: Frames with equal checksums of which so many are compared pixel by pixel.
+_VERIFIED = 1000
 #: Frames with fewer pixels than this that are not zero may well be equal by chance.
 _FEW = 8
-#: Shorter stretches of a file without data on disk mean nothing.
-_HOLE = 64 << 10
 
 
 def check(
@@ -80,6 +80,8 @@ def check(
         on a hypothesis) or "info". An empty list means that nothing was found; how much a format
         can tell is described in ``docs/checking.md``. Content never raises an exception.
     """
+    from rsciio_tem import api
+
     found: list[Problem] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecordingWarning)
@@ -156,52 +158,88 @@ def many(count: int, what: str = "frame") -> str:
 
 
 def _holes(recording: Recording) -> Iterator[Problem]:
-    """Look for stretches of files that have a size but no data on disk: they read as zeros."""
+    """Count frames in stretches of files that have a size but no data on disk: they are zeros."""
+    frames = recording.frames
+    if not isinstance(frames, FrameTable):
+        return
+    for i, file in enumerate(frames.files):
+        lost = 0
+        for begin, end in _unwritten(file.path):
+            own = frames.runs[frames.runs["file"] == i]
+            start, stride, count = own["start"], np.maximum(own["stride"], 1), own["count"]
+            low = np.maximum(0, -((start - begin) // stride))
+            high = np.minimum(count, (end - frames.pixels.nbytes - start) // stride + 1)
+            lost += int(np.maximum(0, high - low).sum())
+        if lost:
+            yield Problem(
+                "warning",
+                f"{os.path.basename(file.path)}: {lost} of {len(frames)} frames have no data on "
+                "the disk and read as zeros: they were never written, or the file system leaves "
+                "out zeros.",
+                "Compare with the original; a copy that was interrupted looks like this.",
+            )
+
+
+def _unwritten(path: str) -> Iterator[tuple[int, int]]:
+    """Give begin and end of the holes in a file, where the system tells them."""
     if not hasattr(os, "SEEK_HOLE"):
         return
-    for path in recording.files:
-        with open(path, "rb", buffering=0) as file:
-            size, at, places = os.fstat(file.fileno()).st_size, 0, []
-            while at < size and len(places) < 1000:
-                try:
-                    begin = os.lseek(file.fileno(), at, os.SEEK_HOLE)
-                    end = os.lseek(file.fileno(), begin, os.SEEK_DATA) if begin < size else size
-                except OSError:  # nothing but a hole follows, or the file system does not tell
-                    end = size
-                if end - begin >= _HOLE:
-                    places.append((begin, end))
-                at = end
-        if not places:
-            continue
-        total, to_end = sum(b - a for a, b in places), places[-1][1] == size
-        where = f"from byte {places[0][0]} on" if len(places) == 1 else f"in {len(places)} places"
-        yield Problem(
-            "warning" if to_end else "info",
-            f"{os.path.basename(path)}: {total} of {size} bytes, {where}, are not on the disk and "
-            "read as zeros: they were never written, or the file system leaves out zeros.",
-            "Compare with the original; a copy that was interrupted looks like this."
-            if to_end
-            else "",
-        )
+    with open(path, "rb", buffering=0) as file:
+        size, at = os.fstat(file.fileno()).st_size, 0
+        for _ in range(10_000):
+            try:
+                begin = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            except OSError:
+                return
+            if begin >= size:
+                return
+            try:
+                at = os.lseek(file.fileno(), begin, os.SEEK_DATA)
+            except OSError:  # nothing but a hole follows
+                at = size
+            yield begin, at
 
 
 def leftover(recording: Recording, seen: FrameTimes | None = None) -> Iterator[Problem]:
     """Tell bytes behind the last frame that are no frame; for files that end with frames."""
     del seen
-    runs = getattr(recording.frames, "runs", None)
-    if runs is None or not len(runs):
+    frames = recording.frames
+    if not isinstance(frames, FrameTable):
         return
-    for i, file in enumerate(recording.frames.files):  # type: ignore[attr-defined]
-        own = runs[runs["file"] == i]
+    for i, file in enumerate(frames.files):
+        own = frames.runs[frames.runs["file"] == i]
         if not len(own):
             continue
         last = own["start"] + (own["count"] - 1) * own["stride"]
-        end = int(last.max()) + recording.frames.pixels.nbytes  # type: ignore[attr-defined]
+        end = int(last.max()) + frames.pixels.nbytes
         if end < file.size:
             yield Problem(
                 "warning",
                 f"{os.path.basename(file.path)} goes on for {file.size - end} bytes behind its "
                 "last frame, which are not read.",
+            )
+
+
+def chunk_tables(recording: Recording, seen: FrameTimes | None = None) -> Iterator[Problem]:
+    """Tell chunks of HDF5 data sets that were never written or are cut off."""
+    del seen
+    from rsciio_tem.h5chunks import stored_chunks
+
+    for dataset, never, beyond in stored_chunks(recording.frames):
+        name = f"{os.path.basename(dataset.file.path)}: {dataset.name}"
+        if len(never):
+            yield Problem(
+                "warning",
+                f"{name} has no chunks for all or part of {len(never)} of {recording.count} "
+                f"frames: {listed(never)}. They were never written, and read as the fill value.",
+                "The acquisition or conversion was stopped.",
+            )
+        if len(beyond):
+            yield Problem(
+                "error",
+                f"{name}: chunks of {len(beyond)} of {recording.count} frames lie beyond the end "
+                f"of the file: {listed(beyond)}.",
+                "The file was cut: copy it again.",
             )
 
 
@@ -276,7 +314,8 @@ def numbering(
         at = known[1:][same]
         yield Problem(
             "warning",
-            f"{many(len(at), what)} repeat the number of the {what} before: {listed(at)}.",
+            f"{len(at)} of {len(numbers)} {what}s have the same number as the {what} before: "
+            f"{listed(at)}.",
             "They may have been stored twice.",
         )
     back = (excess < 0) & ~same
@@ -285,7 +324,7 @@ def numbering(
         shown = f"{numbers[at[0] - 1]} is followed by {numbers[at[0]]}"
         yield Problem(
             "warning",
-            f"{counter} run backwards at {many(len(at), what)} ({listed(at)}): {shown}.",
+            f"{counter} run backwards before {what} {listed(at)}: {shown}.",
             "Are these several recordings in one file, or files in the wrong order?",
         )
 
@@ -300,8 +339,9 @@ def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Pro
     if (lacking := np.flatnonzero(there & ~stamped)).size:
         yield Problem(
             "warning",
-            f"{many(len(lacking))} have no time, though others have: {listed(lacking)}.",
-            "They were probably never written, or are damaged.",
+            f"{len(lacking)} of {len(seen)} frames have no time, though others have: "
+            f"{listed(lacking)}.",
+            "They were probably never written, or are cut off or damaged.",
         )
     layers = recording.layers if times is recording.times else 1
     index = np.flatnonzero(stamped)
@@ -317,7 +357,7 @@ def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Pro
         worst = int(np.argmin(steps))
         yield Problem(
             "warning",
-            f"times run backwards at {many(int(back.sum()))} ({listed(at[back])}), by up to "
+            f"times run backwards before frame {listed(at[back])}, by up to "
             f"{-steps[worst] / 1e9:.6g} s.",
             "Frames are out of order, or the clock of the computer was set.",
         )
@@ -330,8 +370,8 @@ def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Pro
     if (same := steps == 0).any():
         yield Problem(
             "warning",
-            f"{many(int(same.sum()))} have exactly the time of the frame before "
-            f"({listed(at[same])}), others come {_ms(usual)} apart.",
+            f"{int(same.sum())} of {len(seen)} frames have exactly the time of the frame before: "
+            f"{listed(at[same])}. Others come {_ms(usual)} apart.",
             "They may have been stored twice.",
         )
     yield from _pauses(steps, at, usual, times, seen.sequence)
@@ -341,9 +381,7 @@ def _ms(ns: float) -> str:
     return f"{ns / 1e9:.6g} s" if ns >= 1e9 else f"{ns / 1e6:.6g} ms"
 
 
-def _pauses(
-    steps: Ints, at: Ints, usual: float, times: Times, sequence: Ints
-) -> Iterator[Problem]:
+def _pauses(steps: Ints, at: Ints, usual: float, times: Times, sequence: Ints) -> Iterator[Problem]:
     """Tell times between frames in which others would have had their place.
 
     Line ends of a scan do not count: there are many of them, at equal distances. Neither does what
@@ -371,7 +409,7 @@ def _pauses(
     room = int(np.sum(np.rint(steps[places] / usual) - 1))
     yield Problem(
         "info" if numbered else "warning",
-        f"{many(len(places))} come late ({listed(at[places])}); the longest wait, before frame "
+        f"times jump before frame {listed(at[places])}: the longest step, before frame "
         f"{at[first]}, is {_ms(float(steps[first]))} instead of {_ms(usual)}"
         + (
             ", while the frame numbers go on: the camera paused."
@@ -425,7 +463,7 @@ class _Pixels:
         # the order of regions must not matter: each has its own odd factor
         factor = 2 * hash(tuple((s.start, s.stop) for s in whole)) + 1
         factor &= 0xFFFF_FFFF_FFFF_FFFF
-        sums = np.array([zlib.crc32(row) for row in raw], np.uint64) * np.uint64(factor)
+        sums = np.array([zlib.crc32(row.data) for row in raw], np.uint64) * np.uint64(factor)
         values = flat if flat.dtype.names is None else raw
         filled = np.count_nonzero(values, axis=1)
         odd = (~np.isfinite(values)).sum(axis=1) if values.dtype.kind in "fc" else 0
@@ -439,12 +477,14 @@ class _Pixels:
         alike = (self.sums[1:] == self.sums[:-1]) & (self.filled[1:] >= _FEW)
         alike &= (self.filled[1:] == self.filled[:-1]) & ~self.lost[1:] & ~self.lost[:-1]
         found = np.flatnonzero(alike) + 1
+        good = np.ones(len(found), bool)
         pair = np.empty((2, *self.frames.frame_shape), self.frames.dtype)
-        for i in found[:16].tolist():  # sums may be equal by chance, not time and again
+        for n, i in enumerate(found[:_VERIFIED].tolist()):
             self.frames[i - 1 : i + 1].load(pair)
-            if pair[0].tobytes() != pair[1].tobytes():
-                found = found[found != i]
-        return found
+            values = pair[0].reshape(-1)
+            flat = bool((values == values[0]).all())  # saturated, or no measurement
+            good[n] = not flat and pair[0].tobytes() == pair[1].tobytes()
+        return found[good]
 
 
 def _decoded(recording: Recording, progress: Callable[[int], object] | None) -> Iterator[Problem]:
@@ -500,8 +540,8 @@ def _told(state: _Pixels, count: int, frames: Frames) -> Iterator[Problem]:
     if (odd := np.flatnonzero((state.odd > 0) & stored)).size:
         yield Problem(
             "warning",
-            f"{many(int(state.odd[odd].sum()), 'pixel')} in {len(odd)} of {count} frames are NaN "
-            f"or infinite: frames {listed(odd)}.",
+            f"{len(odd)} of {count} frames have pixels that are NaN or infinite, "
+            f"{int(state.odd[odd].sum())} in all: frames {listed(odd)}.",
             "Sums over them are NaN, too.",
         )
     good = stored & ~state.lost
@@ -521,6 +561,7 @@ def _told(state: _Pixels, count: int, frames: Frames) -> Iterator[Problem]:
     if len(same := state.repeated()):
         yield Problem(
             "warning",
-            f"{many(len(same))} are equal to the frame before, pixel for pixel: {listed(same)}.",
-            "Cameras' noise makes that next to impossible: they were stored twice.",
+            f"{len(same)} of {count} frames are equal to the frame before, pixel for pixel: "
+            f"{listed(same)}.",
+            "The noise of a camera makes that next to impossible: they were stored twice.",
         )
