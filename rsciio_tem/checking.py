@@ -17,6 +17,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ _ORDER = {"error": 0, "warning": 1, "info": 2}
 #: Frame headers that are read at a time.
 _HEADERS = 1 << 16
 #: Bytes of pixels that a thread decodes at a time.
-_PIXELS = 16 << 20
+_PIXELS = 8 << 20
 #: Frames with equal checksums of which so many are compared pixel by pixel.
 _VERIFIED = 1000
 #: Frames with fewer pixels than this that are not zero may well be equal by chance.
@@ -92,21 +93,22 @@ def check(
             return [Problem("error", where + error.problem, error.hint)]
         found += recording.problems
         module = api.own_module(recording.path, recording.format)
-        seen: list[FrameTimes] = []
-
-        def headers(recording: Recording) -> Iterator[Problem]:
+        seen: FrameTimes | None = None
+        with _stumbling(found):
+            found += _holes(recording)
+        with _stumbling(found):
             times = getattr(module, "stored_times", lambda r: r.times)(recording)
             if times is not None:
-                seen.append(_all_times(times))
-                yield from _clock(seen[0], times, recording)
-
-        for one in (_holes, headers):
-            found += _guarded(one(recording))
+                seen = _all_times(times)
+                found += _clock(seen, times, recording)
         for deeper in getattr(module, "CHECKS", ()):
-            found += _guarded(deeper(recording, seen[0] if seen else None))
-        found += _guarded(_scan(recording))
+            with _stumbling(found):
+                found += deeper(recording, seen)
+        with _stumbling(found):
+            found += _scan(recording)
         if pixels:
-            found += _guarded(_decoded(recording, progress))
+            with _stumbling(found):
+                found += _decoded(recording, progress)
     prefix = f"{recording.path}: "
     told = [str(w.message).removeprefix(prefix) for w in caught if _ours(w.category)]
     found += [Problem("warning", message) for message in dict.fromkeys(told)]
@@ -119,18 +121,21 @@ def _ours(category: type[Warning]) -> bool:
     return issubclass(category, RecordingWarning)
 
 
-def _guarded(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """Turn what a check stumbles over into a problem."""
+@contextmanager
+def _stumbling(found: list[Problem]) -> Iterator[None]:
+    """Add what a check stumbles over to the problems."""
     try:
-        yield from problems
+        yield
     except FormatError as error:
-        yield Problem("error", f"{error.path}: {error.problem}", error.hint)
+        found.append(Problem("error", f"{error.path}: {error.problem}", error.hint))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        yield Problem(
-            "error",
-            f"{where}cannot be read: {error.strerror or error}.",
-            "If the disk or network is at fault, copy the recording again.",
+        found.append(
+            Problem(
+                "error",
+                f"{where}cannot be read: {error.strerror or error}.",
+                "If the disk or network is at fault, copy the recording again.",
+            )
         )
 
 
@@ -342,6 +347,7 @@ def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Pro
             f"{len(lacking)} of {len(seen)} frames have no time, though others have: "
             f"{listed(lacking)}.",
             "They were probably never written, or are cut off or damaged.",
+            "header",
         )
     layers = recording.layers if times is recording.times else 1
     index = np.flatnonzero(stamped)

@@ -821,8 +821,8 @@ def _print_checked(result: Mapping[str, Any]) -> None:
     frames = result["frames"]
     read = "all pixels were decoded" if result["pixels"] else "pixels were not read (--pixels does)"
     click.echo(
-        f"{path}: {verdict} ({result['format']}, {frames['stored']} frames of "
-        f"{_times(frames['shape'][::-1])} px; {read})"
+        f"{path}: {verdict} ({result['format']}, {frames['stored']} "
+        f"frame{'s' * (frames['stored'] != 1)} of {_times(frames['shape'][::-1])} px; {read})"
     )
 
 
@@ -847,7 +847,8 @@ def _in_folder(folder: str) -> Iterator[tuple[str, str]]:
                 found = api.detect(path)
                 if not found or found[0].confidence < 0.5 or found[0].format not in FORMATS:
                     continue
-                files = {os.path.abspath(f) for f in api.open(path).files}
+                recording = api.open(path)
+                path, files = recording.path, {os.path.abspath(f) for f in recording.files}
             except (Unsupported, NotThisFormat) as error:
                 skipped[path] = error.problem
                 continue

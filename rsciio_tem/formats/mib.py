@@ -734,6 +734,13 @@ def _every_number(recording: Recording, seen: times.FrameTimes | None) -> Iterat
     yield from numbering(groups[:, 0] if shared else seen.sequence, modulo=_SEQUENCE)
     cycle = seen.counter[:layers]
     wrong = np.flatnonzero(seen.counter != np.resize(cycle, recording.count))
+    if layers == 1 and recording.original_metadata["mib_header"]["colour_mode"] and len(wrong):
+        yield Problem(
+            "warning",
+            "the camera was in colour mode, but the counters in the headers do not take turns: "
+            f"they begin with {', '.join(map(str, seen.counter[:16].tolist()))}.",
+            "Frames are read as a plain series; pass layers= if you know the number.",
+        )
     if layers > 1 and len(wrong):
         yield Problem(
             "warning",
