@@ -837,7 +837,7 @@ def _in_folder(folder: str) -> Iterator[tuple[str, str]]:
         for name in list(below):
             if zarrstore.is_store(os.path.join(place, name)):
                 below.remove(name)
-                skipped[os.path.join(place, name)] = "stores of zarr are not."
+                skipped[os.path.join(place, name)] = "is a zarr store, which RosettaSciIO reads."
         below.sort()
         for name in sorted(names):
             path = os.path.join(place, name)
