@@ -180,6 +180,9 @@ def test_words() -> None:
         ([999_998, 999_999, 1, 2], 999_999, []),
         ([999_998, 999_999, 3], 999_999, ["2 frames missing"]),
         ([4_294_967_295, 0, 1], 1 << 32, []),
+        ([600_000, 600_001, 1, 2], 999_999, ["before frame 2: 600001 is followed by 1"]),
+        ([5, -1, 6, 7], 0, []),  # the second has a damaged header, which others tell
+        ([7, 8, -1, 2], 0, ["before frame 3: 8 is followed by 2"]),
     ],
 )
 def test_numbering(numbers: list[int], modulo: int, patterns: list[str]) -> None:
