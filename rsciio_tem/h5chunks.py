@@ -32,7 +32,7 @@ from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.frames import ChunkHint, FrameIndex, Ordered, blanks_of
 from rsciio_tem.pixels import Region, full_region
 
-__all__ = ["ChunkedFrames", "DataSet", "Filter", "plugins", "userblock"]
+__all__ = ["ChunkedFrames", "DataSet", "Filter", "plugins", "stored_chunks", "userblock"]
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -287,6 +287,38 @@ def _library(dataset: DataSet) -> Iterator[Any]:
         yield file[dataset.name]
 
 
+def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, Ints, Ints]]:
+    """Look in the tables of data sets for chunks that are not there.
+
+    Parameters
+    ----------
+    frames : Frames
+        Only `ChunkedFrames`, also behind others, have such tables.
+
+    Yields
+    ------
+    dataset : DataSet
+    never, beyond : ndarray of int64
+        Frames, counted over all data sets, with a chunk that was never written, or that lies
+        beyond the end of the file.
+    """
+    while not isinstance(frames, ChunkedFrames):
+        if (frames := getattr(frames, "frames", None)) is None:
+            return
+    for dataset, begin in zip(frames.datasets, frames.begins, strict=True):
+        if dataset.chunks is None:
+            continue
+        index, total = _index(dataset), math.prod(dataset.grid)
+        lacking = np.zeros(0, np.int64)
+        if len(index.numbers) < total:
+            lacking = np.setdiff1d(np.arange(total), index.numbers, assume_unique=True)
+        outside = index.starts + index.lengths > dataset.file.size
+        never, beyond = (
+            frames.touched(dataset, chunks) + begin for chunks in (lacking, index.numbers[outside])
+        )
+        yield dataset, never, beyond
+
+
 # ---------------------------------------------------------------- decoding
 
 
@@ -520,6 +552,21 @@ class ChunkedFrames(Ordered):
     def begins(self) -> list[int]:
         """Number of the first frame of each data set."""
         return [0, *self.ends[:-1].tolist()]
+
+    def touched(self, dataset: DataSet, chunks: Ints) -> Ints:
+        """Return the frames of a data set that have pixels in some of its chunks."""
+        assert dataset.chunks is not None
+        if not len(chunks):
+            return chunks
+        cells = np.array(np.unravel_index(chunks, dataset.grid))
+        axes = [i for i in range(len(dataset.grid)) if i not in self.frame_axes]
+        marked = np.zeros(self._nav(dataset.grid), bool)
+        marked[tuple(cells[axes])] = True
+        for axis, (n, c) in enumerate(
+            zip(self._nav(dataset.shape), self._nav(dataset.chunks), strict=True)
+        ):
+            marked = np.take(np.repeat(marked, c, axis=axis), np.arange(n), axis=axis)
+        return np.flatnonzero(marked)
 
     def _nav(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return the entries for the scan of something that is given for all axes."""
