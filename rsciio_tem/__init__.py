@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rsciio_tem.api import detect, from_array, load, open
+    from rsciio_tem.checking import check
     from rsciio_tem.export import convert, export_dataset
     from rsciio_tem.reduction import Annulus, Disk, reduce
     from rsciio_tem.registry import formats, register, unregister
@@ -21,6 +22,7 @@ __all__ = [
     "Annulus",
     "Disk",
     "__version__",
+    "check",
     "convert",
     "detect",
     "export_dataset",
@@ -45,6 +47,8 @@ def __getattr__(name: str) -> Any:
 
     if name in _API:
         return getattr(importlib.import_module("rsciio_tem.api"), name)
+    if name == "check":
+        return getattr(importlib.import_module("rsciio_tem.checking"), name)
     if name in _EXPORT:
         return getattr(importlib.import_module("rsciio_tem.export"), name)
     if name in _REDUCTION:

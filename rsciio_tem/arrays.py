@@ -15,13 +15,13 @@ import numpy.typing as npt
 from rsciio_tem import backends
 from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import Unsupported
-from rsciio_tem.frames import ChunkHint, FrameIndex, blanks_of
+from rsciio_tem.frames import ChunkHint, FrameIndex, Ordered, blanks_of
 from rsciio_tem.pixels import Region, full_region
 from rsciio_tem.read import ReadOptions, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint
 
-__all__ = ["ArrayFrames", "DaskFrames", "PixelMajor", "from_array"]
+__all__ = ["ArrayFrames", "DaskFrames", "Held", "PixelMajor", "from_array"]
 
 #: Bytes that are fetched and put into order at a time where neighbours in the file are the same
 #: pixel of different frames: enough pixels for whole cache lines of the frames.
@@ -29,7 +29,18 @@ _GATHERED = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayFrames:
+class Held:
+    """Opens an array that this process holds; see `ArrayFrames`."""
+
+    array: Any
+
+    def __call__(self) -> Any:
+        """Return it."""
+        return self.array
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayFrames(Ordered):
     """Frames of an array-like whose last axes are the frame.
 
     Parameters
@@ -161,7 +172,7 @@ class ArrayFrames:
 
 
 @dataclass(frozen=True, eq=False)
-class PixelMajor:
+class PixelMajor(Ordered):
     """Frames stored pixel by pixel: for each pixel of the detector its values in all frames.
 
     Some rows of all frames are one range of bytes; one frame is spread over the whole file.
@@ -478,7 +489,7 @@ def from_array(
         whole = array.rechunk({i: -1 for i in range(len(nav_shape), len(shape))})
         frames = DaskFrames(whole.reshape(math.prod(nav_shape), *frame_shape))
     else:
-        frames = ArrayFrames(lambda: array, nav_shape, frame_shape, dtype.newbyteorder("="))
+        frames = ArrayFrames(Held(array), nav_shape, frame_shape, dtype.newbyteorder("="))
     recording = Recording(
         format="dask" if is_dask else "memory",
         path=title or "<array>",

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
+import sys
 import threading
 from collections import OrderedDict
 from typing import Any, Literal, NamedTuple, get_args
@@ -25,7 +27,9 @@ __all__ = [
     "Backend",
     "DataFile",
     "backend_name",
+    "check_unchanged",
     "close_all",
+    "in_task",
     "map_file",
     "read",
     "read_pieces",
@@ -79,6 +83,56 @@ def backend_name(value: Any) -> Backend:
     return name  # type: ignore[return-value]
 
 
+def check_unchanged(file: DataFile) -> None:
+    """Raise a FormatError if a file is no longer the one that was described."""
+    try:
+        status = os.stat(file.path)
+    except OSError as error:
+        raise _gone(file, error) from error
+    _compare(file, status)
+
+
+def _compare(file: DataFile, status: os.stat_result) -> None:
+    if status.st_size != file.size:
+        sizes = f"it had {file.size} bytes, now {status.st_size}"
+        raise FormatError(
+            file.path, f"changed since it was opened ({sizes}).", "Load it again." + _where()
+        )
+    if status.st_mtime_ns != file.mtime_ns:
+        seconds = (status.st_mtime_ns - file.mtime_ns) / 1e9
+        raise FormatError(
+            file.path,
+            f"changed since it was opened (written again, {seconds:+.3g} s from the time it had).",
+            "Load it again." + _where(", where a copy has to keep the time of its original"),
+        )
+
+
+def _gone(file: DataFile, error: OSError) -> FormatError:
+    """Return the error for a file that was there when it was described, and now cannot be read."""
+    demand = ", which must see the file under this path"
+    if not os.path.isabs(file.path):
+        demand += f"; it is relative to {os.getcwd()} there, pass an absolute one"
+    return FormatError(file.path, f"cannot be opened: {error.strerror}.", _where(demand).strip())
+
+
+def _where(demand: str = "") -> str:
+    """Say which machine met an error, if this is a task of a cluster; and what it is to do."""
+    if not in_task():
+        return ""
+    return f" This is said by a worker on {socket.gethostname()}{demand}."
+
+
+def in_task() -> bool:
+    """Whether this is a task of a dask worker."""
+    if (worker := sys.modules.get("distributed.worker")) is None:
+        return False
+    try:
+        worker.get_worker()
+    except ValueError:
+        return False
+    return True
+
+
 class _Handle:
     """An open file, shared by the threads of this process."""
 
@@ -89,7 +143,7 @@ class _Handle:
         try:
             self.fd = os.open(file.path, flags)
         except OSError as error:
-            raise FormatError(file.path, f"cannot be opened: {error.strerror}.") from error
+            raise _gone(file, error) from error
         self.file = file
         self.lock = threading.Lock()
         self._map: npt.NDArray[np.uint8] | None = None
@@ -102,13 +156,7 @@ class _Handle:
 
     def check(self) -> None:
         """Raise if the file is no longer the one that was described."""
-        status, file = os.fstat(self.fd), self.file
-        if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-            raise FormatError(
-                file.path,
-                f"changed since it was opened (it had {file.size} bytes, now {status.st_size}).",
-                "Load it again.",
-            )
+        _compare(self.file, os.fstat(self.fd))
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`; return the number of bytes that were there."""

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from rsciio_tem import backends
 from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import Unsupported, warn
-from rsciio_tem.frames import FrameIndex, blanks_of, stretches
+from rsciio_tem.frames import FrameIndex, Ordered, blanks_of, stretches
 from rsciio_tem.pixels import Region, full_region
 
 __all__ = ["SEGMENT", "BlockLayout", "BlockTable", "segments_of"]
@@ -91,6 +91,23 @@ class BlockLayout:
         assert all(kind.str[0] == ">" for kind, _ in found)
         return np.array([(offset, kind.itemsize) for kind, offset in found])
 
+    def cells_of(self, headers: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+        """Return the cell of each block, -1 where the header makes no sense."""
+        height, width = self.shape
+        rows, columns = self.grid
+        x, y, x_end, y_end = (headers[name].astype(np.int64) for name in _NUMBERS[1:])
+        row, column = y // height, x // width
+        fits = (
+            np.logical_and.reduce([headers[name] == value for name, value in self.constant])
+            & (x % width == 0)
+            & (y % height == 0)
+            & (x_end - x == width - 1)
+            & (y_end - y == height - 1)
+            & (row < rows)
+            & (column < columns)
+        )
+        return np.where(fits, row * columns + column, -1)
+
 
 #: Fields of a header in the order in which `kernels.find_blocks` wants them.
 _NUMBERS = ("block_count", "x_start", "y_start", "x_end", "y_end")
@@ -102,7 +119,7 @@ def segments_of(rows: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.void]:
 
 
 @dataclass(frozen=True, eq=False)
-class BlockTable:
+class BlockTable(Ordered):
     """Frames stored as numbered blocks in one file.
 
     Parameters

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
@@ -26,7 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem import __version__, api, omega
-from rsciio_tem.errors import FormatError, Problem, RecordingWarning
+from rsciio_tem.errors import (
+    FormatError,
+    NotThisFormat,
+    Problem,
+    RecordingWarning,
+    Unsupported,
+)
 from rsciio_tem.frames import Grey, chunk_hint
 from rsciio_tem.read import Arranged, ReadOptions, arrange, default_chunks
 from rsciio_tem.recording import Recording
@@ -702,6 +709,164 @@ def info_command(path: str, as_json: bool, options: dict[str, Any]) -> None:
         click.echo(json.dumps(info, indent=2, ensure_ascii=False))
     else:
         _print_info(info, arranged.scan)
+
+
+# ---------------------------------------------------------------- check
+
+
+@main.command("check", short_help="Say whether recordings are complete and readable.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--pixels", is_flag=True, help="Also decode every frame once.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["auto", *FORMATS]),
+    default="auto",
+    help="Format of the files; by default their content tells.",
+)
+@click.option(
+    "-O", "--option", "others", multiple=True, metavar="NAME=VALUE", help="Keyword of the format."
+)
+@_reported
+def check_command(
+    paths: tuple[str, ...], pixels: bool, as_json: bool, format_name: str, others: tuple[str, ...]
+) -> None:
+    """Say whether the recordings PATH... are complete and readable; folders are searched.
+
+    The exit status is 0 if nothing but information was found, 1 for warnings, 2 for errors.
+    """
+    own = assignments(others)
+    results = []
+    for path in paths:
+        for name, skipped in _in_folder(path) if os.path.isdir(path) else [(path, "")]:
+            result = _checked(name, format_name, own, pixels, skipped)
+            results.append(result)
+            if not as_json:
+                _print_checked(result)
+    if as_json:
+        click.echo(json.dumps(results, indent=2, ensure_ascii=False))
+    elif len(results) > 1:
+        verdicts = [result["verdict"] for result in results]
+        words = [f"{verdicts.count(v)} {v}" for v in _VERDICTS if v in verdicts]
+        click.echo(f"{len(results)} recordings: {', '.join(words)}")
+    worst = max(_VERDICTS[result["verdict"]] for result in results)
+    if worst:
+        raise click.exceptions.Exit(worst)
+
+
+#: What is said of a recording in the end, and the exit status.
+_VERDICTS = {"ok": 0, "not checked": 0, "with warnings": 1, "with errors": 2}
+
+
+def _checked(
+    path: str, format: str, own: Mapping[str, Any], pixels: bool, skipped: str
+) -> dict[str, Any]:
+    """Check one recording; what ``check --json`` prints of it."""
+    from tqdm import tqdm
+
+    from rsciio_tem.checking import check
+
+    if skipped:
+        return {"path": path, "verdict": "not checked", "reason": skipped, "problems": []}
+    source: Any = path
+    known: dict[str, Any] = {}
+    with contextlib.suppress(FormatError):  # which `check` tells
+        if format == "auto" and {"dtype", "sig_shape"} <= set(own):
+            format, _ = api.chosen(path, raw=True)
+        source = api.open(path, format, **own)
+        known = {
+            "format": source.format,
+            "frames": {
+                "stored": source.count,
+                "shape": list(source.frames.frame_shape),
+                "dtype": source.frames.dtype.name,
+            },
+            "headers": source.times is not None,
+        }
+    given = {} if known else own
+    with tqdm(
+        total=known["frames"]["stored"] if known else 0,
+        unit=" frames",
+        leave=False,
+        disable=None if pixels else True,
+    ) as bar:
+        problems = check(source, format, pixels=pixels, progress=bar.update, **given)
+    worst = problems[0].severity if problems else "info"
+    verdict = {"error": "with errors", "warning": "with warnings"}.get(worst, "ok")
+    return {
+        "path": path,
+        "verdict": verdict,
+        **known,
+        "pixels": pixels and bool(known),
+        "problems": [_plain(problem) for problem in problems],
+    }
+
+
+def _print_checked(result: Mapping[str, Any]) -> None:
+    """Print a line for each problem, and one with the verdict."""
+    path, colours = result["path"], {"error": "red", "warning": "yellow"}
+    counts: dict[str, int] = {}
+    for problem in result["problems"]:
+        severity, hint = problem["severity"], problem["hint"]
+        counts[severity] = counts.get(severity, 0) + 1
+        word = click.style(severity + ":", fg=colours.get(severity), bold=severity in colours)
+        click.echo(f"{path}: {word} {problem['message']}" + f" {hint}" * bool(hint))
+    if result["verdict"] == "not checked":
+        click.echo(f"{path}: not checked: {result['reason']}")
+        return
+    found = [f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in colours if s in counts]
+    colour = "red" if "error" in counts else "yellow" if found else "green"
+    verdict = click.style(", ".join(found) or "ok", fg=colour, bold=True)
+    if "frames" not in result:
+        click.echo(f"{path}: {verdict}")
+        return
+    frames = result["frames"]
+    read = "all pixels were decoded" if result["pixels"] else "pixels were not read (--pixels does)"
+    click.echo(
+        f"{path}: {verdict} ({result['format']}, {frames['stored']} "
+        f"frame{'s' * (frames['stored'] != 1)} of {_times(frames['shape'][::-1])} px; {read})"
+    )
+
+
+def _in_folder(folder: str) -> Iterator[tuple[str, str]]:
+    """Give the recordings below a folder, each once, and why one is not checked."""
+    from rsciio_tem import zarrstore
+
+    opened: dict[str, set[str]] = {}
+    skipped: dict[str, str] = {}
+    seen: set[str] = set()
+    for place, below, names in os.walk(folder):
+        for name in list(below):
+            if zarrstore.is_store(os.path.join(place, name)):
+                below.remove(name)
+                skipped[os.path.join(place, name)] = "is a zarr store, which RosettaSciIO reads."
+        below.sort()
+        for name in sorted(names):
+            path = os.path.join(place, name)
+            if os.path.abspath(path) in seen:
+                continue
+            try:
+                found = api.detect(path)
+                if not found or found[0].confidence < 0.5 or found[0].format not in FORMATS:
+                    continue
+                recording = api.open(path)
+                path, files = recording.path, {os.path.abspath(f) for f in recording.files}
+            except (Unsupported, NotThisFormat) as error:
+                skipped[path] = error.problem
+                continue
+            except FormatError:
+                files = {os.path.abspath(path)}
+            opened[path] = files
+            seen |= files
+    # a dark image or a description may have been met before the recording it belongs to
+    for path, files in opened.items():
+        own = os.path.abspath(path)
+        if not any(own in other and len(other) > len(files) for other in opened.values()):
+            yield path, ""
+    yield from skipped.items()
+    if not opened and not skipped:
+        raise FormatError(folder, "holds no recording that we know.")
 
 
 @main.command("preview", short_help="Draw a recording on one sheet.")

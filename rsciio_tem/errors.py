@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
@@ -85,11 +85,16 @@ class RecordingWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding of a check: how bad, what, and what to do about it."""
+    """One finding of a check: how bad, what, and what to do about it.
+
+    Of what a quick look at some headers finds (`about` "number"), only the answer of the check that
+    reads them all (`about` "every number") is told, if there is one.
+    """
 
     severity: Literal["info", "warning", "error"]
     message: str
     hint: str = ""
+    about: str = field(default="", repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.message + (f" {self.hint}" if self.hint else "")

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ __all__ = [
     "Frames",
     "Grey",
     "Mosaic",
+    "Ordered",
     "Span",
     "Transformed",
     "Wrapped",
@@ -259,8 +260,60 @@ def blanks_of(order: npt.NDArray[np.int64] | None) -> npt.NDArray[np.bool_] | No
     return order < 0
 
 
+class _Steps(NamedTuple):
+    """An order as differences, each with the number of times that it follows itself."""
+
+    first: int
+    steps: npt.NDArray[Any]
+    counts: npt.NDArray[np.int64] | int  # 1 where they differ all the time
+
+    @classmethod
+    def of(cls, order: npt.NDArray[np.int64]) -> _Steps:
+        steps = np.diff(order)
+        # of a few bytes, if they are small; a negative number asks for a type with a sign
+        steps = steps.astype(np.min_scalar_type(-1 - max(int(steps.max()), -int(steps.min()))))
+        at = np.concatenate([[0], np.flatnonzero(steps[1:] != steps[:-1]) + 1])
+        if 4 * len(at) > len(steps):
+            return cls(int(order[0]), steps, 1)
+        return cls(int(order[0]), steps[at], np.diff(at, append=len(steps)))
+
+    def order(self) -> npt.NDArray[np.int64]:
+        steps = np.repeat(self.steps, self.counts)
+        order = np.empty(1 + len(steps), np.int64)
+        order[0], order[1:] = self.first, steps
+        return np.cumsum(order, out=order)
+
+
+class Ordered:
+    """Base of frames with an attribute ``order``.
+
+    Each task of a cluster gets a pickle, and the order of a scan has 8 bytes for each frame. The
+    usual ones (lines back and forth, frames left out at their ends) are a few steps per line.
+    """
+
+    #: Attributes that ``__post_init__`` finds again.
+    _derived: ClassVar[tuple[str, ...]] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name not in self._derived}
+        order = state["order"]
+        if isinstance(order, np.ndarray) and len(order) > 256:
+            state["order"] = _Steps.of(order)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if isinstance(state["order"], _Steps):
+            vars(self)["order"] = state["order"].order()
+        if self._derived:
+            self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Find what is derived from the fields."""
+
+
 @dataclass(frozen=True, eq=False)
-class FrameTable:
+class FrameTable(Ordered):
     """Frames in files, at places given by runs.
 
     Parameters
@@ -286,6 +339,7 @@ class FrameTable:
     fill: float = 0
     backend: Backend = "auto"
     _ends: npt.NDArray[np.int64] = field(init=False, repr=False)
+    _derived = ("_ends",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_ends", np.cumsum(self.runs["count"], dtype=np.int64))

@@ -29,10 +29,10 @@ import numpy.typing as npt
 from rsciio_tem import backends, h5
 from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import FormatError, Unsupported
-from rsciio_tem.frames import ChunkHint, FrameIndex, blanks_of
+from rsciio_tem.frames import ChunkHint, FrameIndex, Ordered, blanks_of
 from rsciio_tem.pixels import Region, full_region
 
-__all__ = ["ChunkedFrames", "DataSet", "Filter", "plugins", "userblock"]
+__all__ = ["ChunkedFrames", "DataSet", "Filter", "plugins", "stored_chunks", "userblock"]
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -239,13 +239,7 @@ def _index(dataset: DataSet) -> _Index:
 
 def _check_unchanged(dataset: DataSet) -> None:
     for file in (dataset.file, *dataset.others):
-        now = DataFile.of(file.path)
-        if now != file:
-            raise FormatError(
-                file.path,
-                f"changed since it was opened (it had {file.size} bytes, now {now.size}).",
-                "Load it again.",
-            )
+        backends.check_unchanged(file)
 
 
 def _read_index(dataset: DataSet) -> _Index:
@@ -291,6 +285,38 @@ def _library(dataset: DataSet) -> Iterator[Any]:
     _check_unchanged(dataset)
     with _library_lock, h5.opened(dataset.path) as file:
         yield file[dataset.name]
+
+
+def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, Ints, Ints]]:
+    """Look in the tables of data sets for chunks that are not there.
+
+    Parameters
+    ----------
+    frames : Frames
+        Only `ChunkedFrames`, also behind others, have such tables.
+
+    Yields
+    ------
+    dataset : DataSet
+    never, beyond : ndarray of int64
+        Frames, counted over all data sets, with a chunk that was never written, or that lies
+        beyond the end of the file.
+    """
+    while not isinstance(frames, ChunkedFrames):
+        if (frames := getattr(frames, "frames", None)) is None:
+            return
+    for dataset, begin in zip(frames.datasets, frames.begins, strict=True):
+        if dataset.chunks is None:
+            continue
+        index, total = _index(dataset), math.prod(dataset.grid)
+        lacking = np.zeros(0, np.int64)
+        if len(index.numbers) < total:
+            lacking = np.setdiff1d(np.arange(total), index.numbers, assume_unique=True)
+        outside = index.starts + index.lengths > dataset.file.size
+        never, beyond = (
+            frames.touched(dataset, chunks) + begin for chunks in (lacking, index.numbers[outside])
+        )
+        yield dataset, never, beyond
 
 
 # ---------------------------------------------------------------- decoding
@@ -477,7 +503,7 @@ def _place(
 
 
 @dataclass(frozen=True, eq=False)
-class ChunkedFrames:
+class ChunkedFrames(Ordered):
     """Frames in data sets of HDF5 files, read chunk by chunk.
 
     Parameters
@@ -509,6 +535,7 @@ class ChunkedFrames:
     fill: float = 0
     backend: Backend = "auto"
     ends: Ints = field(init=False, repr=False)
+    _derived = ("ends",)
 
     def __post_init__(self) -> None:
         counts = [math.prod(self._nav(dataset.shape)) for dataset in self.datasets]
@@ -525,6 +552,21 @@ class ChunkedFrames:
     def begins(self) -> list[int]:
         """Number of the first frame of each data set."""
         return [0, *self.ends[:-1].tolist()]
+
+    def touched(self, dataset: DataSet, chunks: Ints) -> Ints:
+        """Return the frames of a data set that have pixels in some of its chunks."""
+        assert dataset.chunks is not None
+        if not len(chunks):
+            return chunks
+        cells = np.array(np.unravel_index(chunks, dataset.grid))
+        axes = [i for i in range(len(dataset.grid)) if i not in self.frame_axes]
+        marked = np.zeros(self._nav(dataset.grid), bool)
+        marked[tuple(cells[axes])] = True
+        for axis, (n, c) in enumerate(
+            zip(self._nav(dataset.shape), self._nav(dataset.chunks), strict=True)
+        ):
+            marked = np.take(np.repeat(marked, c, axis=axis), np.arange(n), axis=axis)
+        return np.flatnonzero(marked)
 
     def _nav(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return the entries for the scan of something that is given for all axes."""

@@ -109,6 +109,7 @@ class Hdf5(Target):
             raise ValueError(f"chunk_rows={chunk_rows} of frames of {rows} rows")
         self.names = (os.path.basename(path),)
         self.filters = filters(compression, gzip, shuffle)
+        self.bitshuffled = compression == "bitshuffle-lz4" and frames.dtype.itemsize in (1, 2, 4, 8)
         flat = layout == "hexrd"
         self.frames_per_block = 1 if flat or chunk_rows else _frames_per_chunk(frames)
         self.chunk = (self.frames_per_block, chunk_rows or rows, columns)
@@ -183,7 +184,7 @@ class Hdf5(Target):
             self.placed = placed
         return self.placed
 
-    def _compressed(self, frames: npt.NDArray[Any]) -> Iterator[bytes]:
+    def _compressed(self, frames: npt.NDArray[Any]) -> Iterator[bytes | memoryview]:
         """Compress whole chunks."""
         level = self.filters.get("compression_opts")
         if self.filters.get("compression") == "gzip" and isinstance(level, int):
@@ -198,6 +199,21 @@ class Hdf5(Target):
                         content = content.T
                     packed = zlib.compress(content.tobytes(), level)
                     yield _CHUNK_HEAD.pack(len(packed), 0) + packed
+            return
+        if self.bitshuffled:  # likewise
+            from rsciio_tem import kernels
+
+            for first in range(0, len(frames), self.chunk[0]):
+                whole = frames[first : first + self.chunk[0]]
+                rows = range(0, self.shape[-2], self.chunk[1])
+                parts = np.zeros((len(rows), *self.chunk), self.dtype)
+                for part, row in zip(parts, rows, strict=True):
+                    stored = whole[:, row : row + self.chunk[1]]
+                    part[:, : stored.shape[1]] = stored
+                content = parts.reshape(len(rows), -1).view(np.uint8)
+                for chunk in kernels.pack_bitshuffle(content, self.dtype.itemsize):
+                    yield _CHUNK_HEAD.pack(len(chunk), 0)
+                    yield chunk
             return
         import h5py
 

@@ -27,6 +27,7 @@ __all__ = [
     "frame_sums",
     "largest",
     "masked_sums",
+    "pack_bitshuffle",
     "patch",
     "place_tiles",
     "scatter",
@@ -562,6 +563,10 @@ def patch(
 # ---------------------------------------------------------------- bit shuffle and LZ4
 
 
+#: Distances at which bits of 8 x 8 change places, and the lower ones of each pair.
+_SWAPS = ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F))
+
+
 @intrinsic(prefer_literal=True)
 def _untranspose(typing, source, s, target, t, row, itemsize):
     """Turn 16 bytes from each row of bits into 128 elements.
@@ -572,7 +577,6 @@ def _untranspose(typing, source, s, target, t, row, itemsize):
     (m, j, b): each round moves the uppermost bit of the row number to the end.
     """
     size, words, counts = itemsize.literal_value, ir.VectorType(_WORD, 2), ir.IntType(32)
-    swaps = ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F))
     halves = [
         ir.Constant(ir.VectorType(counts, 16), [start + k // 2 + 16 * (k % 2) for k in range(16)])
         for start in (0, 8)
@@ -590,7 +594,7 @@ def _untranspose(typing, source, s, target, t, row, itemsize):
         table = [None] * (8 * size)
         for b in range(size):
             bits = [builder.load(pointer(0, 8 * b + j, args[4], words), align=1) for j in range(8)]
-            for n, mask in swaps:
+            for n, mask in _SWAPS:
                 for j in (j for j in range(8) if not j & n):
                     low, high = bits[j], bits[j + n]
                     differ = builder.xor(builder.lshr(low, both(n)), high)
@@ -792,6 +796,185 @@ def _bitshuffle_kernel(itemsize: int) -> Any:
 
 
 _BITSHUFFLE = {itemsize: _bitshuffle_kernel(itemsize) for itemsize in (1, 2, 4, 8)}
+
+
+@intrinsic(prefer_literal=True)
+def _transpose(typing, source, s, target, t, row, itemsize):
+    """Put 128 elements into 16 bytes of each row of bits: `_untranspose` backwards."""
+    size, words, counts = itemsize.literal_value, ir.VectorType(_WORD, 2), ir.IntType(32)
+    every = [
+        ir.Constant(ir.VectorType(counts, 16), [2 * k + start for k in range(16)])
+        for start in (0, 1)
+    ]
+
+    def codegen(context, builder, sig, args):
+        def pointer(i, count, step, kind):
+            offset = builder.mul(step, ir.Constant(step.type, count))
+            moved = [*args[: i + 1], builder.add(args[i + 1], offset), *args[i + 2 :]]
+            return _pointer(context, builder, sig, moved, i, kind)
+
+        def both(value):
+            return ir.Constant(words, [value, value])
+
+        sixteen = ir.Constant(args[1].type, 16)
+        table = [builder.load(pointer(0, i, sixteen, _BYTES16), align=1) for i in range(8 * size)]
+        for _ in range((len(table) // 2).bit_length()):
+            pairs = list(zip(table[::2], table[1::2], strict=True))
+            table = [builder.shuffle_vector(a, b, which) for which in every for a, b in pairs]
+        for b in range(size):
+            bits = [builder.bitcast(table[j * size + b], words) for j in range(8)]
+            for n, mask in _SWAPS:
+                for j in (j for j in range(8) if not j & n):
+                    low, high = bits[j], bits[j + n]
+                    differ = builder.xor(builder.lshr(low, both(n)), high)
+                    differ = builder.and_(differ, both(mask))
+                    bits[j] = builder.xor(low, builder.shl(differ, both(n)))
+                    bits[j + n] = builder.xor(high, differ)
+            for j in range(8):
+                builder.store(bits[j], pointer(2, 8 * b + j, args[4], words), align=1)
+        return context.get_dummy_value()
+
+    return nb.void(source, nb.intp, target, nb.intp, nb.intp, itemsize), codegen
+
+
+@intrinsic
+def _trailing_zeros(typing, x):
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return nb.uint64(nb.uint64), generate
+
+
+@_jit
+def _lz4_length(target, t, n):
+    """Write what of a length does not fit into the token."""
+    n -= 15
+    while n >= 255:
+        target[np.uintp(t)] = 255
+        t, n = t + 1, n - 255
+    target[np.uintp(t)] = n
+    return t + 1
+
+
+@_jit
+def _lz4_pack(source, n, target, t, table):
+    """Encode source[:n], of less than 64 KiB, as an LZ4 block; return its end.
+
+    Up to 8 bytes behind the end of the source are read.
+    """
+    anchor, i, misses = 0, 1, 64
+    table[:] = 0
+    while i <= n - 12:  # where a match may begin; the last 5 bytes stand for themselves
+        word = _load8(source, i)
+        key = ((word & np.uint64(0xFFFFFFFF)) * np.uint64(2654435761)) >> np.uint64(20)
+        key &= np.uint64(4095)
+        other = np.intp(table[key])
+        table[key] = i
+        if (word ^ _load8(source, other)) & np.uint64(0xFFFFFFFF) or other >= i:
+            i += misses >> 6  # what does not repeat is gone through faster and faster
+            misses += 1
+            continue
+        while i > anchor and other > 0 and source[np.uintp(i - 1)] == source[np.uintp(other - 1)]:
+            i, other = i - 1, other - 1
+        length: Any = 4
+        while i + length < n - 5:
+            differ = _load8(source, i + length) ^ _load8(source, other + length)
+            if differ:
+                length += np.intp(_trailing_zeros(differ)) >> 3
+                break
+            length += 8
+        length = min(length, n - 5 - i)
+        literals = i - anchor
+        target[np.uintp(t)] = min(literals, 15) << 4 | min(length - 4, 15)
+        t += 1
+        if literals >= 15:
+            t = _lz4_length(target, t, literals)
+        _copy(source, anchor, target, t, literals)
+        t += literals
+        target[np.uintp(t)] = (i - other) & 255
+        target[np.uintp(t + 1)] = (i - other) >> 8
+        t += 2
+        if length - 4 >= 15:
+            t = _lz4_length(target, t, length - 4)
+        i += length
+        anchor, misses = i, 64
+    literals = n - anchor
+    target[np.uintp(t)] = min(literals, 15) << 4
+    t += 1
+    if literals >= 15:
+        t = _lz4_length(target, t, literals)
+    _copy(source, anchor, target, t, literals)
+    return t + literals
+
+
+@_jit
+def _put_big(target, t, value, n):
+    for i in range(n):
+        target[np.uintp(t + n - 1 - i)] = value & 255
+        value >>= 8
+
+
+def _pack_kernel(itemsize: int) -> Any:
+    @_jit
+    def kernel(raw, nbytes, block, out, room, sizes, bits, spare, table):
+        group = 8 * itemsize
+        shuffled = nbytes // group * group
+        for c in range(len(sizes)):
+            s, t = c * nbytes, c * room
+            _put_big(out, t, nbytes, 8)
+            _put_big(out, t + 8, block, 4)
+            t, done = t + 12, 0
+            while done < shuffled:
+                n = min(block, shuffled - done)
+                row = n // group
+                for k in range(0, row - 15, 16):
+                    _transpose(raw, s + k * group, bits, k, row, itemsize)
+                if row % 16:
+                    k = row // 16 * 16
+                    _copy(raw, s + k * group, spare, 0, n - k * group)
+                    _transpose(spare, 0, spare, 16 * group, 16, itemsize)
+                    for j in range(group):
+                        _copy(spare, 16 * (group + j), bits, j * row + k, row - k)
+                end = _lz4_pack(bits, n, out, t + 4, table)
+                _put_big(out, t, end - t - 4, 4)
+                s, t, done = s + n, end, done + n
+            _copy(raw, s, out, t, nbytes - shuffled)
+            sizes[c] = t + nbytes - shuffled - c * room
+
+    return kernel
+
+
+_PACK = {itemsize: _pack_kernel(itemsize) for itemsize in (1, 2, 4, 8)}
+#: Bytes that are shuffled together, as in the bitshuffle library.
+_PACKED_TOGETHER = 8192
+
+
+def pack_bitshuffle(raw: npt.NDArray[np.uint8], itemsize: int) -> list[memoryview]:
+    """Encode chunks as the HDF5 filter "bitshuffle" with LZ4 does.
+
+    Parameters
+    ----------
+    raw : ndarray of uint8, shape (chunks, bytes)
+        C-contiguous.
+    itemsize : {1, 2, 4, 8}
+        Bytes of an element.
+
+    Returns
+    -------
+    list of memoryview
+        The encoded chunks.
+    """
+    chunks, nbytes = raw.shape
+    blocks = -(-nbytes // _PACKED_TOGETHER)
+    room = 12 + nbytes + blocks * (4 + _PACKED_TOGETHER // 255 + 16)
+    out, sizes = np.empty((chunks, room), np.uint8), np.empty(chunks, np.int64)
+    bits = np.zeros(_PACKED_TOGETHER + 8, np.uint8)
+    spare, table = np.zeros(2 * 128 * itemsize, np.uint8), np.empty(4096, np.uint16)
+    kernel = _PACK[itemsize]
+    kernel(
+        raw.reshape(-1), nbytes, _PACKED_TOGETHER, out.reshape(-1), room, sizes, bits, spare, table
+    )
+    return [row[:size].data for row, size in zip(out, sizes.tolist(), strict=True)]
 
 
 def unpack_bitshuffle(

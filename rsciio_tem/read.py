@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem import __version__, navigator, omega
-from rsciio_tem.backends import backend_name
+from rsciio_tem.backends import backend_name, in_task
 from rsciio_tem.corrections import Corrected, Corrections, Repair, as_frame, as_mask
 from rsciio_tem.errors import FormatError, NotEnoughMemory, Unsupported, warn
 from rsciio_tem.frames import ChunkHint, Frames, FrameTable, chunk_hint, pieces
@@ -431,7 +431,13 @@ def lazy_source(data: Any) -> LazyFrames | None:
 
 
 def threads() -> int:
-    """Return the number of processors this process may use."""
+    """Return the number of threads among which work is divided.
+
+    As many as there are processors that this process may use; but one inside a task of a dask
+    worker, whose other threads have other tasks.
+    """
+    if in_task():
+        return 1
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1

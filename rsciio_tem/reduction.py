@@ -2,22 +2,27 @@
 """Sums, virtual detectors and centres of mass from one pass over the frames.
 
 A few threads take stripes of frames in turn. Each loads blocks that fit into a core's cache and
-adds them up while they are there, so a decoded copy of the data never exists. The stripes do not
-depend on the number of threads, and are merged in their order: the result is the same to the last
-bit whoever does the work.
+adds them up while they are there, so a decoded copy of the data never exists. The stripes, and the
+groups in which their shares are merged, do not depend on the number of threads: the result is the
+same to the last bit whoever does the work, also the workers of a cluster.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
+import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, Literal, NamedTuple, get_args
+from itertools import chain, islice
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +31,7 @@ from rsciio_tem import api, read
 from rsciio_tem.folding import Folded, folded
 from rsciio_tem.frames import Frames, FrameTable, Mosaic, chunk_hint
 from rsciio_tem.recording import Recording
+from rsciio_tem.shipping import Shipment
 
 __all__ = ["Annulus", "Disk", "Reduced", "What", "accumulator", "one_pass", "reduce"]
 
@@ -40,8 +46,11 @@ _PATTERNS = frozenset({"sum", "mean", "max", "variance"})
 _BLOCK = 2 << 20
 #: No more than this where many frames are stored together, or pixel by pixel.
 _BLOCK_GATHERED = 128 << 20
-#: Frames are divided into this many stripes, unless these would have fewer bytes.
-_STRIPES, _STRIPE = 64, 64 << 20
+#: Frames are divided into this many stripes, unless these would have fewer bytes than the second
+#: number, or more than the third.
+_STRIPES, _STRIPE, _STRIPE_MOST = 64, 64 << 20, 2 << 30
+#: Shares of so many stripes are merged, then so many of these, and so on.
+_TOGETHER = 8
 
 
 def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -127,9 +136,12 @@ class _Quantity(ABC):
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         """Add a block of shape (frames, pixels), of which `at` is the first in the stripe."""
 
+    def close(self) -> None:  # noqa: B027 (most have nothing to drop)
+        """Drop what only `take` needs; the share may be sent to another machine."""
+
     @abstractmethod
     def merge(self, other: Any) -> None:
-        """Add the share of the stripe that follows."""
+        """Add the share of the stripes that follow."""
 
     @abstractmethod
     def result(self) -> Any:
@@ -142,7 +154,7 @@ class _PerFrame(_Quantity):
     values: npt.NDArray[Any]
 
     def merge(self, other: _PerFrame) -> None:
-        self.parts.append(other.values)
+        self.parts += [other.values, *other.parts]
 
     def result(self) -> npt.NDArray[Any]:
         return np.concatenate([self.values, *self.parts], axis=-1)
@@ -175,11 +187,14 @@ class _Masks(_PerFrame):
         from rsciio_tem import kernels
 
         out = self.values[:, at : at + len(block)]
-        if self.values.dtype == np.float64 and block.dtype != np.float16:
+        if self.values.dtype == np.float64:
             kernels.masked_sums(block, self.weights, out, self.used)
-        else:  # complex, longer than 64 bits, or unknown to the compiler
+        else:  # complex, or longer than 64 bits
             # not a matrix product: its own threads and ours would stand in each other's way
             out[...] = np.einsum("ij,kj->ki", block.astype(out.dtype), self.weights)
+
+    def close(self) -> None:
+        del self.weights, self.used
 
 
 class _BitMasks(_PerFrame):
@@ -196,6 +211,9 @@ class _BitMasks(_PerFrame):
         sums = np.empty((len(self.values), len(block)), np.uint64)
         kernels.bit_sums(block, *self.weights, sums)
         self.values[:, at : at + len(block)] = sums
+
+    def close(self) -> None:
+        del self.weights
 
     def result(self) -> npt.NDArray[Any]:
         values: npt.NDArray[Any] = super().result()
@@ -246,7 +264,9 @@ class _Moments(_PerFrame):
         out = self.values[:, at : at + n]
         out[0] = rows.sum(axis=1)
         for i, sums in enumerate((rows, columns)):
-            out[1 + i] = sums @ np.arange(sums.shape[1], dtype=np.float64)
+            ramp = np.arange(sums.shape[1], dtype=np.float64)
+            # a matrix product would start threads, and add up in an order of their number
+            out[1 + i] = np.einsum("ij,j->i", sums.astype(np.float64), ramp)
 
 
 class _Sum(_Quantity):
@@ -340,7 +360,8 @@ class _Variance(_Quantity):
         self.sums: _Sum | None = None
         if dtype.kind in "bu" and dtype.itemsize <= 2:
             self.sums, self.squares = _Sum(pixels, dtype), np.zeros(pixels, np.uint64)
-        self.mean, self.deviations = np.zeros(pixels), np.zeros(pixels)
+        else:
+            self.mean, self.deviations = np.zeros(pixels), np.zeros(pixels)
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         if self.sums is not None:
@@ -429,6 +450,9 @@ class _Task:
     ) -> dict[str, _Quantity]:
         """Go through the frames of a stripe."""
         found = self.quantities(len(frames))
+        # kernels know neither half precision nor, in most cases, the other byte order
+        kind = np.dtype("f4" if self.dtype.char == "e" else self.dtype.newbyteorder("="))
+        kind = self.dtype if self.dtype == ">u2" else kind
         buffer = np.empty((min(step, len(frames)), *self.frame_shape), self.dtype)
         for first in range(0, len(frames), step):
             if stop is not None and stop.is_set():
@@ -436,10 +460,15 @@ class _Task:
             part = frames[first : first + step]
             block = buffer[: len(part)]
             part.load(block)
+            pixels = block.reshape(len(block), -1)
+            if pixels.dtype != kind:
+                pixels = pixels.astype(kind)
             for quantity in found.values():
-                quantity.take(first, block.reshape(len(block), -1))
+                quantity.take(first, pixels)
             if done is not None:
                 done(len(block))
+        for quantity in found.values():
+            quantity.close()
         return found
 
 
@@ -454,8 +483,9 @@ def _frames_per_block(frames: Frames) -> int:
     return max(1, block // (nbytes * run)) * run
 
 
-def _stripes(count: int, step: int, frame_bytes: int) -> list[tuple[int, int]]:
-    wanted = max(-(-count // _STRIPES), _STRIPE // max(1, frame_bytes))
+def _stripes(count: int, step: int, frame_bytes: int, most: int) -> list[tuple[int, int]]:
+    """Divide frames into stripes of no more than about `most` bytes."""
+    wanted = min(max(-(-count // _STRIPES), _STRIPE // frame_bytes), max(1, most // frame_bytes))
     size = -(-wanted // step) * step
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
@@ -485,7 +515,8 @@ def one_pass(
     threads : int, optional
         Number of threads; by default the processors this process may use.
     client : distributed.Client, optional
-        Let the workers of a cluster do it; they must see the files under the same names.
+        Let the workers of a cluster do it; they must see the files under the same names. Frames in
+        the memory of this process are reduced here.
 
     Returns
     -------
@@ -508,20 +539,16 @@ def one_pass(
     plan = _plan(
         frames, frozenset(what) - {"mean"} | ({"sum"} if "mean" in what else set()), weights
     )
-    if client is not None:
-        shares = _on_cluster(plan.jobs, client, progress)
+    told = _Told(progress)
+    if client is not None and not _in_memory(frames):
+        merged = [_on_cluster(job, client, told) for job in plan.jobs]
     else:
-        shares = _in_threads(plan.jobs, threads or read.threads(), progress)
-    merged: list[dict[str, _Quantity]] = [{} for _ in plan.jobs]
-    for job, share in shares:
-        for name, quantity in share.items():
-            if name in merged[job]:
-                merged[job][name].merge(quantity)
-            else:
-                merged[job][name] = quantity
+        merged = _in_threads(plan.jobs, threads or read.threads(), told)
     found = plan.finish([{name: q.result() for name, q in job.items()} for job in merged])
     if "mean" in what:
         found["mean"] = found["sum"] / count
+    if "max" in what:
+        found["max"] = found["max"].astype(dtype, copy=False)
     if "sum" in what:
         found["sum"] = found["sum"].astype(accumulator(dtype), copy=False)
     if "com" in what:
@@ -558,7 +585,8 @@ class _Job:
     def stripes(self) -> list[tuple[int, int]]:
         """First and last frame of each."""
         frame_bytes = math.prod(self.frames.frame_shape) * self.frames.dtype.itemsize
-        return _stripes(len(self.frames), self.step, frame_bytes)
+        most = _STRIPE if hasattr(self.frames, "array") else _STRIPE_MOST
+        return _stripes(len(self.frames), self.step, max(1, frame_bytes), most)
 
 
 class _Plan(NamedTuple):
@@ -702,77 +730,172 @@ def _cropped(
     return cropped, {name: w[:, first:last] for name, w in weights.items()}
 
 
+# ---------------------------------------------------------------- threads
+
+
 class _Told:
     """Tells of frames that are done, of which only whole ones count."""
 
     def __init__(self, progress: Callable[[int], object] | None) -> None:
         self.progress, self.lock, self.left = progress, threading.Lock(), 0.0
 
-    def __call__(self, frames: float) -> None:
+    def __call__(self, share: float, frames: int) -> None:
         if self.progress is not None:
             with self.lock:
-                self.left += frames
+                self.left += share * frames
                 if whole := int(self.left + 1e-6):
                     self.left -= whole
                     self.progress(whole)
 
 
-def _in_threads(
-    jobs: Sequence[_Job], workers: int, progress: Callable[[int], object] | None
-) -> Iterator[tuple[int, dict[str, _Quantity]]]:
-    """Yield the shares of stripes in order, no more than a few ahead."""
-    stop, told = threading.Event(), _Told(progress)
-    stripes = [(i, first, last) for i, job in enumerate(jobs) for first, last in job.stripes]
+_Share = dict[str, _Quantity]
+_T = TypeVar("_T")
+
+
+def _merged(first: _Share, second: _Share) -> _Share:
+    """Add the second share to the first."""
+    for name, quantity in first.items():
+        quantity.merge(second[name])
+    return first
+
+
+def _in_groups(shares: Iterable[_T], count: int, join: Callable[[Iterator[_T]], _T]) -> _T:
+    """Join `count` shares, always the same ones; of each level of groups one is unfinished."""
+
+    def groups(shares: Iterator[_T]) -> Iterator[_T]:
+        for first in shares:
+            yield join(chain([first], islice(shares, _TOGETHER - 1)))
+
+    shares = iter(shares)
+    while count > 1:
+        shares, count = groups(shares), -(-count // _TOGETHER)
+    (result,) = shares
+    return result
+
+
+def _in_threads(jobs: Sequence[_Job], workers: int, told: _Told) -> list[_Share]:
+    """Go through stripes in order, no more than a few ahead of those that are merged."""
+    stop = threading.Event()
+    stripes = [(job, first, last) for job in jobs for first, last in job.stripes]
     workers = max(1, min(workers, len(stripes)))
 
-    def one(i: int, first: int, last: int) -> tuple[int, dict[str, _Quantity]]:
-        job = jobs[i]
+    def one(job: _Job, first: int, last: int) -> _Share:
         try:
-            done = partial(_multiplied, told, job.share)
-            return i, job.task.stripe(job.frames[first:last], job.step, done, stop)
+            done = partial(told, job.share)
+            return job.task.stripe(job.frames[first:last], job.step, done, stop)
         except BaseException:
             stop.set()  # no need for the others to go on
             raise
 
+    def shares() -> Iterator[_Share]:
+        while ahead:
+            share = ahead.popleft().result()
+            if (stripe := next(todo, None)) is not None:
+                ahead.append(pool.submit(one, *stripe))
+            yield share
+
+    def join(group: Iterator[_Share]) -> _Share:
+        return functools.reduce(_merged, group)
+
     todo = iter(stripes)
     with ThreadPoolExecutor(workers) as pool:
+        ahead = deque(pool.submit(one, *stripe) for stripe in islice(todo, workers + 1))
         try:
-            ahead = deque(
-                pool.submit(one, *s) for _, s in zip(range(workers + 1), todo, strict=False)
-            )
-            while ahead:
-                share = ahead.popleft().result()
-                if (stripe := next(todo, None)) is not None:
-                    ahead.append(pool.submit(one, *stripe))
-                yield share
+            found = shares()
+            counts = [len(job.stripes) for job in jobs]
+            return [_in_groups(islice(found, count), count, join) for count in counts]
         finally:
             stop.set()  # on Ctrl-C, do not wait for the rest of the file
             for future in ahead:
                 future.cancel()
 
 
-def _multiplied(told: _Told, share: float, frames: int) -> None:
-    told(frames * share)
+def _in_memory(frames: Any) -> bool:
+    """Whether frames are an array that this process holds."""
+    from rsciio_tem.arrays import Held
+
+    while hasattr(frames, "frames"):
+        frames = frames.frames
+    return isinstance(getattr(frames, "open", None), Held)
 
 
-def _on_cluster(
-    jobs: Sequence[_Job], client: Any, progress: Callable[[int], object] | None
-) -> Iterator[tuple[int, dict[str, _Quantity]]]:
-    """Yield the shares of stripes in order; workers hold no more than their own."""
-    told = _Told(progress)
-    stripes = [(i, first, last) for i, job in enumerate(jobs) for first, last in job.stripes]
-    futures = [
-        client.submit(jobs[i].task.stripe, jobs[i].frames[first:last], jobs[i].step, pure=False)
-        for i, first, last in stripes
-    ]
+def _same(value: Any) -> Any:
+    return value
+
+
+def _stripe_on_worker(common: Any, stripe: Any, step: int) -> _Share:
+    """Find the share of a stripe, inside a task."""
+    from rsciio_tem.arrays import ArrayFrames, Held
+
+    task, shipment = common
+    if isinstance(stripe, np.ndarray):
+        held = ArrayFrames(Held(stripe), stripe.shape[:1], stripe.shape[1:], stripe.dtype)
+        return task.stripe(held, step)  # type: ignore[no-any-return]
+    return task.stripe(shipment.unpack(stripe), step)  # type: ignore[no-any-return]
+
+
+def _merged_on_worker(shares: Sequence[_Share]) -> _Share:
+    """Merge shares, inside a task. These belong to dask, which may need them a second time."""
+    return functools.reduce(_merged, shares[1:], copy.deepcopy(shares[0]))
+
+
+def _on_cluster(job: _Job, client: Any, told: _Told) -> _Share:
+    """Let workers take stripes and merge their shares; only the last one comes here.
+
+    A task is sent where its stripe is and nothing that it has in common with the others. There are
+    no more unfinished stripes than keep the workers busy, and merging comes first: so a worker
+    holds a few shares, and of a recording of any length only a window is known to the scheduler.
+    """
+    import dask
+
+    frames: Any = job.frames
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def submit(*args: Any, priority: int = 0) -> Any:
+        future = client.submit(*args, pure=False, priority=priority)
+        alive.add(future)
+        return future
+
+    def join(group: Iterator[Any]) -> Any:
+        shares = list(group)
+        return submit(_merged_on_worker, shares, priority=1) if len(shares) > 1 else shares[0]
+
+    def submitted() -> Iterator[Any]:
+        ahead: deque[tuple[Any, int]] = deque()
+        most = 0
+
+        def settle() -> None:
+            future, count = ahead.popleft()
+            if future.exception() is not None:  # waits; does not fetch the share
+                future.result()
+            told(job.share, count)
+
+        for i, (first, last) in enumerate(job.stripes):
+            if i % 64 == 0:  # workers may have come or gone
+                most = 2 * sum(client.nthreads().values()) + _TOGETHER
+            while len(ahead) >= most:
+                settle()
+            part = frames[first:last]
+            if hasattr(frames, "array"):  # other tasks compute it, nothing is computed in ours
+                part = client.compute(part.lazy())
+                alive.add(part)
+            else:
+                part = shipment.pack(part)
+            ahead.append((submit(_stripe_on_worker, common, part, job.step), last - first))
+            yield ahead[-1][0]
+        while ahead:
+            settle()
+
+    shipment = Shipment() if hasattr(frames, "array") else Shipment.of(frames[:0], frames[:1])
     try:
-        for k, (i, first, last) in enumerate(stripes):
-            share = futures[k].result()
-            futures[k] = None  # the worker may forget it
-            told((last - first) * jobs[i].share)
-            yield i, share
-    finally:
-        client.cancel([future for future in futures if future is not None])
+        # masks and dark frames may be large, but go there once: dask need not warn
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1PiB"}):
+            common = submit(_same, (job.task, shipment))
+            root = _in_groups(submitted(), len(job.stripes), join)
+        return root.result()  # type: ignore[no-any-return]
+    except BaseException:
+        client.cancel(list(alive))  # a traceback that is kept would keep the tasks, too
+        raise
 
 
 # ---------------------------------------------------------------- for users
@@ -845,7 +968,7 @@ def reduce(
     threads : int, optional
         By default the processors this process may use.
     client : distributed.Client, optional
-        Let the workers of a cluster do it.
+        Let the workers of a cluster do it; see ``docs/clusters.md``.
     **options
         Keywords of the reader: ``navigation_shape``, ``roi``, ``corrections`` and so on.
 
@@ -863,6 +986,8 @@ def reduce(
     """
     from rsciio_tem.export import progress_bar
 
+    if client is not None and isinstance(source, (str, os.PathLike)):
+        source = os.path.abspath(source)  # workers may be in another folder
     signal = _signal(source, format, options)
     frames, nav_axes, sig_axes = _frames(signal)
     nav_shape = tuple(int(axis["size"]) for axis in nav_axes)
@@ -882,7 +1007,7 @@ def reduce(
     axes: dict[str, list[dict[str, Any]]] = {}
     for name, array in found.items():
         if name in ("navigator", "com", "masks"):
-            values[name] = array.reshape(*array.shape[:-1], *nav_shape)
+            values[name] = array.reshape((*array.shape[:-1], *nav_shape))
             axes[name] = nav_axes
             if name != "navigator":
                 axis = {"name": name, "size": len(array), "scale": 1.0, "offset": 0.0, "units": ""}
@@ -911,7 +1036,7 @@ def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]
 
 def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     """See the data of a signal as frames."""
-    from rsciio_tem.arrays import ArrayFrames, DaskFrames
+    from rsciio_tem.arrays import ArrayFrames, DaskFrames, Held
 
     axes = list(signal["axes"])
     nav = [axis for axis in axes if axis["navigate"]]
@@ -924,4 +1049,5 @@ def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     if hasattr(data, "dask"):
         return DaskFrames(data.reshape(-1, *frame_shape)), nav, sig
     array = np.asarray(data)
-    return ArrayFrames(lambda: array, tuple(array.shape[:n]), frame_shape, array.dtype), nav, sig
+    held = ArrayFrames(Held(array), tuple(array.shape[:n]), frame_shape, array.dtype)
+    return held, nav, sig

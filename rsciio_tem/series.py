@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import Unsupported
-from rsciio_tem.frames import FrameIndex, Frames, FrameTable, blanks_of, stretches
+from rsciio_tem.frames import FrameIndex, Frames, FrameTable, Ordered, blanks_of, stretches
 from rsciio_tem.pixels import Region, full_region
 
 __all__ = ["Chain", "Decoded", "chained"]
@@ -40,7 +40,7 @@ def _ordered(order: Order, count: int, index: FrameIndex) -> npt.NDArray[np.int6
 
 
 @dataclass(frozen=True, eq=False)
-class Chain:
+class Chain(Ordered):
     """Frames of several kinds or places, one after the other.
 
     Parameters
@@ -60,6 +60,7 @@ class Chain:
     order: Order = None
     fill: float = 0
     _ends: npt.NDArray[np.int64] = field(init=False, repr=False)
+    _derived = ("_ends",)
 
     def __post_init__(self) -> None:
         ends = np.cumsum([len(part) for part in self.parts], dtype=np.int64)
@@ -149,7 +150,7 @@ def chained(parts: Sequence[Frames], dtype: np.dtype[Any] | None = None) -> Fram
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class Decoded(Ordered):
     """Whole frames that a function decodes.
 
     Parameters

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from rsciio_tem.backends import Backend
 from rsciio_tem.errors import FormatError, NotEnoughMemory, Unsupported
-from rsciio_tem.frames import FrameIndex, blanks_of, stretches
+from rsciio_tem.frames import FrameIndex, Ordered, blanks_of, stretches
 from rsciio_tem.pixels import Region, full_region
 from rsciio_tem.read import LazyFrames, SparseKind, free_memory, picked
 
@@ -135,7 +135,7 @@ def checked_shape(shape: Any, path: str, what: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class SparseFrames:
+class SparseFrames(Ordered):
     """Frames made of single pixels; all others are zero.
 
     Parameters

@@ -246,7 +246,8 @@ def mib_set(variant: str, names: tuple[str, ...], opened: int, **kwargs: Any) ->
         frames = rng.integers(0, 4096, (12, 64, 256)).astype("u2")
         bounds = [0, 5, 9, 12]
         for name, a, b in zip(names, bounds[:-1], bounds[1:], strict=True):
-            mib_writer.write_mib(folder / name, frames[a:b], first_sequence=a + 1)
+            times = mib_writer.START_NS + np.arange(a, b) * 1_000_000
+            mib_writer.write_mib(folder / name, frames[a:b], first_sequence=a + 1, times_ns=times)
         # a stranger that must not be swallowed
         mib_writer.write_mib(folder / "scan_U08.mib", frames[:2] % 256, 6)
         expected = frames[:, ::-1].reshape(3, 4, 64, 256)

@@ -216,13 +216,17 @@ def test_unknown_name(given: Any) -> None:
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="the system has no preadv")
 @pytest.mark.parametrize("count", [1, 2, 127, 128, 129, 400])
 @pytest.mark.parametrize("short", [False, True])
-def test_rows(tmp_path: Path, count: int, short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("far", [1, backends._FAR])
+def test_rows(
+    tmp_path: Path, count: int, short: bool, far: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Frames behind headers, read straight into their places; also where a read ends early."""
     content = np.random.default_rng(count).integers(0, 256, (count, 107), np.uint8)
     path = tmp_path / "a.bin"
     path.write_bytes(b"abc" + content.tobytes())
     file = DataFile.of(path)
     original = os.preadv
+    monkeypatch.setattr(backends, "_FAR", far)
     if short:
         monkeypatch.setattr(os, "preadv", lambda fd, buffers, at: original(fd, buffers[:1], at))
     out = np.zeros((count, 100), np.uint8)

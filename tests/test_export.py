@@ -381,15 +381,20 @@ def test_two_at_once(recording: Path) -> None:
 
 
 SCRIPT = """
-import sys, time, warnings
+import signal, sys, time, warnings
 warnings.simplefilter("ignore")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
 from rsciio_tem import export
 export.BLOCK, export._SYNC_BYTES = 1600, 1
-put = export.Placed.put
-def slow(self, folder, first, frames):
-    time.sleep(float(sys.argv[3]))
-    put(self, folder, first, frames)
-export.Placed.put = slow
+write = export.write
+def slowly(target, *rest, **options):
+    put = target.put
+    def slow(folder, first, frames):
+        time.sleep(float(sys.argv[3]))
+        return put(folder, first, frames)
+    target.put = slow
+    return write(target, *rest, **options)
+export.write = slowly
 print("begins", flush=True)
 try:
     export.convert(sys.argv[1], sys.argv[2], nav_shape=(6, 7), verify=True)
@@ -421,32 +426,38 @@ def blocks_done(target: Path) -> int:
     return len(entries) // export._ENTRY.size
 
 
-def test_killed_five_times(recording: Path) -> None:
-    target, whole = recording.with_name("a.npy"), recording.with_name("whole.npy")
+@pytest.mark.parametrize(
+    ("name", "kills"), [("a.npy", 5), ("a.h5", 2), ("a.csr.toml", 2), ("a.npz", 2), ("a.fch5", 2)]
+)
+@pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
+def test_killed(recording: Path, name: str, kills: int) -> None:
+    """A conversion that is killed again and again ends with the same bytes."""
+    target, whole = recording.with_name(name), recording.parent / "whole" / name
+    whole.parent.mkdir()
     rsciio_tem.convert(recording, whole, nav_shape=(6, 7))
-    target.write_bytes(b"precious")
-    target.unlink()
     rng = np.random.default_rng(5)
-    killed, least = 0, 0
-    for _ in range(5):
+    least = 0
+    for _ in range(kills):
         process = begin(recording, target)
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 60
         while blocks_done(target) < least + 1 and process.poll() is None:
             assert time.monotonic() < limit
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.03))
         process.kill()
         process.communicate()
-        killed += process.returncode != 0
-        if not target.exists():
-            assert blocks_done(target) >= least + 1
-            least = blocks_done(target)
-    assert killed == 5
+        assert process.returncode != 0
+        assert not target.exists()
+        assert blocks_done(target) >= least + 1
+        least = blocks_done(target)
     process = begin(recording, target)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert target.read_bytes() == whole.read_bytes()
     assert not Path(f"{target}.partial").exists()
+    written = sorted(path.name for path in whole.parent.iterdir())
+    assert name in written
+    for part in written:
+        assert target.with_name(part).read_bytes() == (whole.parent / part).read_bytes(), part
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")

@@ -473,6 +473,37 @@ def test_unpack_lz4(data: Any) -> None:
     assert (out[before + size :] == 0xAB).all()
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    itemsize=st.sampled_from([1, 2, 4, 8]),
+    count=st.one_of(st.integers(1, 300), st.sampled_from([1024, 4096, 4100, 9000])),
+    chunks=st.integers(1, 3),
+    top=st.sampled_from([1, 2, 50, 256]),
+    repeat=st.sampled_from([1, 3, 64, 1000]),
+    seed=st.integers(0, 2**32),
+)
+def test_pack_bitshuffle(
+    itemsize: int, count: int, chunks: int, top: int, repeat: int, seed: int
+) -> None:
+    nbytes = count * itemsize
+    random = np.random.default_rng(seed).integers(0, top, chunks * nbytes, np.uint16)
+    raw = random.astype(np.uint8).repeat(repeat)[: chunks * nbytes].reshape(chunks, nbytes)
+    for content, packed in zip(raw, kernels.pack_bitshuffle(raw, itemsize), strict=True):
+        chunk, found = packed.tobytes(), b""
+        assert (int.from_bytes(chunk[:8], "big"), int.from_bytes(chunk[8:12], "big")) == (
+            nbytes,
+            8192,
+        )
+        at, whole = 12, count // 8 * 8 * itemsize
+        while len(found) < whole:
+            length = int.from_bytes(chunk[at : at + 4], "big")
+            rows = slow_lz4(chunk[at + 4 : at + 4 + length], min(8192, whole - len(found)))
+            assert rows is not None
+            found += slow_bits(rows, itemsize)
+            at += 4 + length
+        assert found + chunk[at:] == content.tobytes()
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_unpack_bitshuffle(data: Any) -> None:

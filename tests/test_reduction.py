@@ -43,7 +43,7 @@ def check(frames: Frames, data: np.ndarray, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8", "?", "c8"]
+    "dtype", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "?", "c8"]
 )
 def test_types(dtype: str) -> None:
     random = np.random.default_rng(0).integers(0, 100, (37, 12, 10))
@@ -347,23 +347,3 @@ def test_reduce_refuses(scan: tuple[Any, np.ndarray]) -> None:
     for what in ("com", "variance"):
         with pytest.raises(ValueError, match="real pixels"):
             one_pass(complex_frames, what=[what])  # type: ignore[list-item]
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:distributed")
-def test_reduce_on_a_cluster(scan: tuple[Any, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(reduction, "_STRIPE", 1 << 14)
-    path, _ = scan
-    what = ("navigator", "sum", "max", "com", "variance")
-    ours = rsciio_tem.reduce(path, what, masks=[Disk(8)])
-    seen: list[int] = []
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        theirs = rsciio_tem.reduce(path, what, masks=[Disk(8)], client=client, progress=seen.append)
-    assert sum(seen) == 48
-    for name in ours:
-        np.testing.assert_array_equal(theirs[name], ours[name])

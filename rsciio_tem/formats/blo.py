@@ -16,7 +16,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -24,13 +24,14 @@ import numpy.typing as npt
 
 from rsciio_tem import backends, files, navigator, signals
 from rsciio_tem.backends import DataFile
+from rsciio_tem.checking import leftover, listed, numbering
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, warn
 from rsciio_tem.frames import FrameTable, runs_of
 from rsciio_tem.pixels import Pixels
 from rsciio_tem.read import ReadOptions, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint, place
-from rsciio_tem.times import read_headers, read_headers_at
+from rsciio_tem.times import FrameTimes, read_headers, read_headers_at
 
 __all__ = ["file_reader", "file_writer", "parse", "sniff"]
 
@@ -315,6 +316,34 @@ def parse(filename: str | os.PathLike[str], *, endianness: Endianness = "<") -> 
         files=(path,),
         problems=tuple(problems),
     )
+
+
+def _every_record(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Read the marks and numbers of all records, where opening looked at some only."""
+    del seen
+    frames = recording.frames
+    assert isinstance(frames, FrameTable)
+    if frames.stored <= _ALL or frames.order is not None:
+        return
+    _, endianness, _ = _header(recording.path, "<", [])
+    marked, ids = np.zeros(len(frames), bool), np.full(len(frames), -1, np.int64)
+    for a in range(0, len(frames), 1 << 16):
+        part = frames[a : a + (1 << 16)]
+        marked[a : a + len(part)], ids[a : a + len(part)] = _ids(part, endianness, None)
+    if not marked.all():
+        yield Problem(
+            "error",
+            f"{np.count_nonzero(~marked)} of {len(frames)} records do not begin with the bytes "
+            f"AA 55: {listed(np.flatnonzero(~marked))}. They are damaged, or bytes are missing "
+            "before them.",
+            "Copy the recording again.",
+        )
+    yield from numbering(
+        np.where(marked, ids, -1), what="record", counter="numbers of the scan positions"
+    )
+
+
+CHECKS = (leftover, _every_record)
 
 
 def _step(value: float) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem import files, h5, navigator
+from rsciio_tem.checking import chunk_tables
 from rsciio_tem.corrections import Corrections, as_frame
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
 from rsciio_tem.frames import Frames
@@ -452,6 +453,9 @@ def _navigator(recording: Recording, shape: tuple[int, ...]) -> dict[str, Any] |
         "metadata": {"General": {"title": title}, "Signal": {"signal_type": ""}},
         "original_metadata": {},
     }
+
+
+CHECKS = (chunk_tables,)
 
 
 def file_reader(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -25,8 +25,16 @@ import numpy.typing as npt
 
 from rsciio_tem import backends, files, headers
 from rsciio_tem.backends import DataFile
+from rsciio_tem.checking import listed, numbering
 from rsciio_tem.corrections import Corrections, MeanImage, image_of
-from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated, Unsupported
+from rsciio_tem.errors import (
+    FormatError,
+    NotThisFormat,
+    Problem,
+    Problems,
+    Truncated,
+    Unsupported,
+)
 from rsciio_tem.frames import Frames, FrameTable, runs_of
 from rsciio_tem.pixels import Pixels, Tile
 from rsciio_tem.read import ReadOptions, read
@@ -177,7 +185,8 @@ def _member(file: DataFile, samples: int, problems: Problems) -> _Member:
         alike = bool(((found["the_start"] == window[0]) & (found["the_height"] == window[1])).all())
         if alike and (lost := _lost(index, found)):
             message = f"{name}: {lost} frames are missing by the numbers in the frame headers"
-            problems.warn(f"{message}, {run[2]} are there.", "They are not filled in.")
+            text, hint = f"{message}, {run[2]} are there.", "They are not filled in."
+            problems.append(Problem("warning", text, hint, "number"))
     runs = [run]
     if not alike:
         runs, sound = _walk(file, row_bytes, rows, announced)
@@ -535,6 +544,48 @@ def _find(
     located = _located(ordered, blanks, geometry)
     sides += [] if dark is None else [dark.file.path]
     return located, geometry, dark, hdr, [*(member.file.path for member in ordered), *sides]
+
+
+def _every_frame(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Compare all frame headers: rows, sensor, and numbers, which each file counts for itself."""
+    del seen
+    assert recording.times is not None
+    located = recording.times.read.__self__  # type: ignore[attr-defined]
+    assert isinstance(located, _Located)
+    count, blanks = recording.count, recording.frames.blanks
+    stored = np.arange(count) if blanks is None else np.flatnonzero(~blanks)
+    index, odd = np.full(count, -1, np.int64), np.zeros(count, bool)
+    sensors = np.zeros(count, np.uint8)
+    for a in range(0, count, 1 << 16):
+        part = located.headers(a, min(a + (1 << 16), count))
+        index[a : a + len(part)] = part["index"]
+        named = np.zeros(len(part), bool)
+        for start, height in located.windows:
+            named |= (part["the_start"] == start) & (part["the_height"] == height)
+        odd[a : a + len(part)] = ~named
+        sensors[a : a + len(part)] = part["ccd_id"]
+    known, numbers = np.unique(sensors[stored], return_counts=True)
+    if numbers.max() < 0.9 * len(stored):
+        return  # several sensors take turns, and nobody knows how they count
+    odd |= sensors != known[np.argmax(numbers)]
+    if (wrong := stored[odd[stored]]).size:
+        yield Problem(
+            "error",
+            f"{len(wrong)} of {len(stored)} frame headers do not fit the others, in their rows or "
+            f"sensor: those of the frames {listed(wrong)}.",
+            "They are damaged, or bytes are missing before them: copy the recording again.",
+        )
+    table, done = located.heads, 0
+    for i, file in enumerate(table.files):
+        n = int(table.runs["count"][table.runs["file"] == i].sum())
+        own = stored[done : done + n]
+        done += n
+        name = os.path.basename(file.path)
+        for problem in numbering(np.where(odd[own], -1, index[own])):
+            yield replace(problem, message=f"{name}: {problem.message}")
+
+
+CHECKS = (_every_frame,)
 
 
 def parse(

@@ -14,6 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 from rsciio_tem import files, h5, h5layouts
+from rsciio_tem.checking import chunk_tables
 from rsciio_tem.errors import Elsewhere, FormatError, NotThisFormat, Problem, Unsupported
 from rsciio_tem.h5data import frames_of
 from rsciio_tem.h5layouts import Meaning
@@ -380,6 +381,9 @@ def _sig_dims(
 
 
 # ---------------------------------------------------------------- reader
+
+
+CHECKS = (chunk_tables,)
 
 
 def file_reader(

@@ -24,8 +24,9 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import files, headers, times
+from rsciio_tem import backends, files, headers, times
 from rsciio_tem.backends import DataFile
+from rsciio_tem.checking import listed, numbering
 from rsciio_tem.errors import (
     FormatError,
     NotThisFormat,
@@ -399,6 +400,7 @@ def _describe(
                     f"frame 1 does not begin with a header at byte {start + stride} as header 0 "
                     f"says ({header.pixel_type}, {header.width} x {header.height}).",
                     "Pixel values may be wrong; for RAW data pass depth=1, 6, 12 or 24.",
+                    "header",
                 )
             )
     if count < 1:
@@ -415,6 +417,7 @@ def _describe(
                 f"the last frame ({count - 1}) has no header: the file was cut and extended, or "
                 "bytes were lost on the way.",
                 "Look at the frames, and pass last_frame= to leave out the damaged ones.",
+                "header",
             )
         )
     if rest := (size - start + between) % stride:
@@ -431,6 +434,7 @@ def _describe(
                     f"{lost} frames were lost: they are numbered {header.sequence} to {number}, "
                     f"but only {count} are stored.",
                     "Frames after the loss are shifted against the scan.",
+                    "number",
                 )
             )
     problems += _hypotheses(replace(header, layout=named), pixels)
@@ -633,6 +637,150 @@ def _iso(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         order = [6, 7, 8, 9, 2, 3, 4, 5, 0, 1, *range(10, text.shape[1])]
         return text[:, order]
     return text
+
+
+# ---------------------------------------------------------------- checks
+
+#: Fields at the beginning of a header that must be the same in all of a recording.
+_CONSTANT = {
+    2: "header size",
+    3: "number of chips",
+    4: "columns",
+    5: "rows",
+    6: "pixel type",
+    7: "layout",
+    8: "chip mask",
+}
+#: Sequence numbers have six digits, and go on with 1.
+_SEQUENCE = 999_999
+
+
+def _every_header(recording: Recording, seen: times.FrameTimes | None) -> Iterator[Problem]:
+    """Compare what all headers have to have in common."""
+    assert recording.times is not None
+    reader = recording.times.read
+    assert isinstance(reader, MerlinTimes)
+    frames, count = reader.frames, recording.count
+    first = bytes(times.read_headers(frames, 0, 1, reader.size, reader.size)[0])
+    kind = first.partition(b",")[0]
+    fields = first.split(b",")
+    ends = np.cumsum([len(field) + 1 for field in fields]) - 1
+    size = int(ends[min(8, len(ends) - 1)])
+    example = np.frombuffer(first[:size], np.uint8)
+    known = _CONSTANT if kind == b"MQ1" else {}
+    headless: list[npt.NDArray[np.int64]] = []
+    other: dict[int, list[npt.NDArray[np.int64]]] = {}
+    for a in range(0, count, 1 << 16):
+        text = times.read_headers(frames, a, min(a + (1 << 16), count), reader.size, size)
+        differs = text != example
+        lacking = differs[:, : len(kind) + 1].any(axis=1)
+        headless.append(np.flatnonzero(lacking) + a)
+        for i in known:
+            if i < len(ends) and ends[i] <= size:
+                wrong = differs[:, int(ends[i - 1]) + 1 : int(ends[i])].any(axis=1) & ~lacking
+                if wrong.any():
+                    other.setdefault(i, []).append(np.flatnonzero(wrong) + a)
+    lost = np.concatenate(headless)
+    if len(lost):
+        yield Problem(
+            "error",
+            f"{len(lost)} of {count} frames do not begin with a header: {listed(lost)}. "
+            + _displaced(frames, reader.size, int(lost[0]), kind),
+            "Pixels of these frames are no measurement. Copy the recording again; last_frame= "
+            "leaves out what follows the damage.",
+            "every header",
+        )
+    for i, parts in other.items():
+        wrong = np.concatenate(parts)
+        header = times.read_headers(frames, int(wrong[0]), int(wrong[0]) + 1, reader.size, size)
+        found = bytes(header[0]).split(b",")[i].strip().decode("latin-1")
+        usual = fields[i].strip().decode("latin-1")
+        yield Problem(
+            "error",
+            f"{len(wrong)} of {count} frames have another {_CONSTANT[i]} in their headers than the "
+            f"first one, {found} instead of {usual}: {listed(wrong)}.",
+            "They cannot be read like the others: are these several recordings in one file?",
+        )
+
+
+def _displaced(frames: FrameTable, size: int, lost: int, kind: bytes) -> str:
+    """Say where the header of a frame is instead of where it should be."""
+    before = frames[max(0, lost - 1) : lost + 1]
+    span = list(before.spans())[-1]
+    file, stride = frames.files[span.file], span.stride
+    expected = span.start + (span.count - 1) * stride - size
+    begin = max(0, expected - stride + len(kind) + 1)
+    length = min(file.size - begin, 3 * stride)
+    content = bytes(backends.read(file, begin, length, "buffered"))
+    match = re.search(re.escape(kind) + rb",\s*\d+,", content)
+    if match is None:
+        return "There is none within the next frames either: they were never written, or lost."
+    place = begin + match.start()
+    apart = place - expected
+    return (
+        f"The one of frame {lost} should be at byte {expected}, the next is at {place}: "
+        + (f"{-apart} bytes are missing" if apart < 0 else f"{apart} bytes are too many")
+        + " before it."
+    )
+
+
+def _every_number(recording: Recording, seen: times.FrameTimes | None) -> Iterator[Problem]:
+    """Follow the sequence numbers, and the counters of colour layers."""
+    if seen is None:
+        return
+    layers = recording.layers
+    groups = seen.sequence[: recording.count // layers * layers].reshape(-1, layers)
+    shared = layers > 1 and bool((groups == groups[:, :1]).all())
+    yield from numbering(groups[:, 0] if shared else seen.sequence, modulo=_SEQUENCE)
+    cycle = seen.counter[:layers]
+    wrong = np.flatnonzero(seen.counter != np.resize(cycle, recording.count))
+    if layers == 1 and recording.original_metadata["mib_header"]["colour_mode"] and len(wrong):
+        yield Problem(
+            "warning",
+            "the camera was in colour mode, but the counters in the headers do not take turns: "
+            f"they begin with {', '.join(map(str, seen.counter[:16].tolist()))}.",
+            "Frames are read as a plain series; pass layers= if you know the number.",
+        )
+    if layers > 1 and len(wrong):
+        yield Problem(
+            "warning",
+            f"the {layers} counters of each position do not take turns from frame {wrong[0]} on: "
+            f"it is of counter {seen.counter[wrong[0]]} instead of {cycle[wrong[0] % layers]}.",
+            "Layers are mixed up from there on; pass last_frame= to leave that out.",
+        )
+
+
+def _against_hdr(recording: Recording, seen: times.FrameTimes | None) -> Iterator[Problem]:
+    """Compare the recording with its .hdr."""
+    hdr = recording.original_metadata.get("hdr_file")
+    if not hdr:
+        yield Problem(
+            "info",
+            "there is no .hdr beside it, which says how many frames were asked for.",
+            "Keep it with the recording if the camera computer has one.",
+        )
+        return
+    header, count = recording.original_metadata["mib_header"], recording.count
+    asked = headers.number(headers.value_of(hdr, "Frames in Acquisition")) or 0
+    if asked and asked not in (count, count // recording.layers):
+        yield Problem(
+            "warning" if count < asked else "info",
+            f"the .hdr announces {int(asked)} frames, {count} are stored.",
+            "The acquisition was stopped, or files of a numbered set are missing."
+            if count < asked
+            else "",
+        )
+    depth = headers.number(headers.value_of(hdr, "Counter Depth"))
+    if depth and header["counter_depth"] and depth != header["counter_depth"]:
+        yield Problem(
+            "warning",
+            f"the .hdr says {int(depth)} bits of counter depth, the frames "
+            f"{header['counter_depth']}.",
+            "It may belong to another recording.",
+        )
+
+
+CHECKS = (_every_header, _every_number, _against_hdr)
 
 
 # ---------------------------------------------------------------- multi-file recordings

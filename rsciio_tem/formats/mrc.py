@@ -554,6 +554,8 @@ def _count(header: np.void, room: int, nbytes: int, path: str, problems: list[Pr
                 "them, which are not read.",
             )
         )
+    elif rest:
+        problems.append(Problem("info", f"{rest} bytes behind the last image are not read."))
     return min(held, announced) or held
 
 

@@ -27,10 +27,12 @@ import numpy as np
 from rsciio_tem import archives, backends, files, navigator
 from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.backends import DataFile
+from rsciio_tem.checking import leftover
 from rsciio_tem.errors import (
     FormatError,
     NotEnoughMemory,
     NotThisFormat,
+    Problem,
     Truncated,
     Unsupported,
 )
@@ -39,6 +41,7 @@ from rsciio_tem.pixels import Pixels
 from rsciio_tem.read import CommonOptions, free_memory, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint
+from rsciio_tem.times import FrameTimes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -248,6 +251,15 @@ def parse(
         },
         files=(path,),
     )
+
+
+def _behind(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Tell what follows the array in its file; an archive has other members there."""
+    if files.read_start(recording.path, 4) != b"PK\x03\x04":
+        yield from leftover(recording, seen)
+
+
+CHECKS = (_behind,)
 
 
 def _divide(

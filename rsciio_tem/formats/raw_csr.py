@@ -15,7 +15,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -29,6 +29,7 @@ from rsciio_tem.read import ReadOptions, SparseKind, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint
 from rsciio_tem.sparse import SparseFrames, Triplets, checked_shape
+from rsciio_tem.times import FrameTimes
 
 if TYPE_CHECKING:
     from rsciio_tem.export import Target
@@ -284,6 +285,19 @@ def parse(
         files=(path, *(c.file.path for c in (source.indptr, source.indices, source.data))),
         problems=tuple(problems),
     )
+
+
+def _every_frame(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Look where each frame begins and ends; what makes no sense is an error."""
+    del seen
+    frames = recording.frames
+    assert isinstance(frames, SparseFrames)
+    for first in range(0, len(frames.source), 1 << 16):
+        frames.source.sizes(first, min(first + (1 << 16), len(frames.source)))
+    return iter(())
+
+
+CHECKS = (_every_frame,)
 
 
 def file_reader(

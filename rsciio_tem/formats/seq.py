@@ -20,7 +20,7 @@ import datetime
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Unpack, get_args
@@ -1354,6 +1354,48 @@ def parse(
         files=tuple(dict.fromkeys(member for member in members if member is not None)),
         problems=tuple(problems),
     )
+
+
+def _against_metadata(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Compare each sequence with the metadata beside it, which has a unit for every image."""
+    del seen
+    for path in recording.files:
+        if not path.lower().endswith(".seq.metadata"):
+            continue
+        name, sequence_path = os.path.basename(path), path[: -len(".metadata")]
+        metadata = _metadata_file(path, _Problems())
+        if metadata is None or not os.path.isfile(sequence_path):
+            continue
+        told = int(metadata.header["unit_count"])
+        held = _sequence(sequence_path, False, _Problems()).count
+        if told != held:
+            yield Problem(
+                "warning" if told > held else "info",
+                f"{name} describes {told} images, {os.path.basename(sequence_path)} holds {held}.",
+                "The recording was cut, or images were lost." if told > held else "",
+            )
+        size = int(metadata.header["unit_size"])
+        whole = (metadata.file.size - metadata.start) // size if size else told
+        if whole < told:
+            yield Problem("warning", f"{name} ends after {whole} of the {told} images it lists.")
+
+
+def _against_xml(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Tell which of the usual files of a Direct Electron camera are not there."""
+    del seen
+    if "Configuration" not in recording.original_metadata:
+        return
+    there = {path.lower()[-9:] for path in recording.files}
+    lacking = [name for name in ("dark", "gain") if f".{name}.mrc" not in there]
+    if lacking:
+        yield Problem(
+            "info",
+            f"there is no {' and no '.join(f'.seq.{name}.mrc' for name in lacking)} beside it.",
+            "Copy them too if the camera computer has them; frames cannot be corrected without.",
+        )
+
+
+CHECKS = (_against_metadata, _against_xml)
 
 
 def _compare_sizes(tree: Mapping[str, Any], shape: tuple[int, ...], problems: _Problems) -> None:

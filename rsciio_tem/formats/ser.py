@@ -21,7 +21,7 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from rsciio_tem import backends, files, headers
 from rsciio_tem.backends import DataFile
+from rsciio_tem.checking import listed
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, Unsupported, warn
 from rsciio_tem.frames import FrameTable, runs_of
 from rsciio_tem.pixels import Pixels
@@ -397,6 +398,61 @@ def _times(
 
 
 # ---------------------------------------------------------------- description
+
+
+def _every_element(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Read the headers and tags of all elements, where opening looked at some only."""
+    del seen
+    path, told = recording.path, list[Problem]()
+    file, header = DataFile.of(path), _header(path, told)
+    offsets, _ = _table(path, file, header)
+    if len(offsets) > _ALL:
+        names = header.element.names or ()
+        decisive = [n for n in names if n == "DataType" or n.startswith("Array")]
+        wrong: list[Ints] = []
+        first = _records(file, offsets[:1], header.element)[decisive]
+        for a in range(0, len(offsets), 1 << 16):
+            heads = _records(file, offsets[a : a + (1 << 16)], header.element)[decisive]
+            wrong.append(np.flatnonzero(heads != first) + a)
+        if len(others := np.concatenate(wrong)):
+            yield Problem(
+                "error",
+                f"{len(others)} of {len(offsets)} elements have another size or type in their "
+                f"headers than the first one: {listed(others)}.",
+                "They are damaged, or cannot be read like the others.",
+            )
+    if recording.times is None:
+        return
+    source = recording.times.read
+    assert isinstance(source, functools.partial)
+    _, tags, dtype = source.args
+    kinds = np.concatenate(
+        [
+            _records(file, tags[a : a + (1 << 16)], dtype)["TagTypeID"]
+            for a in range(0, len(tags), 1 << 16)
+        ]
+    )
+    # the place of an element that was not recorded has no tag
+    if len(wrong_tags := np.flatnonzero((kinds != header.values["TagTypeID"]) & (tags > 0))):
+        yield Problem(
+            "warning",
+            f"{len(wrong_tags)} of {len(tags)} elements have no tag where the table says: "
+            f"{listed(wrong_tags)}. Their times and positions are not known.",
+        )
+
+
+def _has_description(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Tell if the description is not there."""
+    del seen
+    if not any(path.lower().endswith(".emi") for path in recording.files):
+        yield Problem(
+            "info",
+            "there is no .emi beside it, which describes the microscope.",
+            "Copy it too if the microscope's computer has it.",
+        )
+
+
+CHECKS = (_every_element, _has_description)
 
 
 class Description(NamedTuple):
