@@ -31,6 +31,7 @@ __all__ = [
     "close_all",
     "in_task",
     "map_file",
+    "mapping",
     "read",
     "read_pieces",
     "read_rows",
@@ -309,6 +310,11 @@ def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8
             if handle.read_into(offset + i * stride, row.data) < nbytes:
                 raise Truncated(file.path, "ended early while it was being read.")
     return True
+
+
+def mapping(file: DataFile) -> npt.NDArray[np.uint8]:
+    """Return the mapping of a whole file that this process keeps, read-only."""
+    return _handle(file).mapped()
 
 
 def map_file(file: DataFile, mode: str = "r") -> npt.NDArray[np.uint8]:

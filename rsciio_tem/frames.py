@@ -512,17 +512,34 @@ class FrameTable(Ordered):
         ndarray, shape (len(self), *frame_shape), or None
             In the file's byte order, without a copy.
         """
+        return self._viewed(lambda file: backends.map_file(file, mode), mode == "c")
+
+    def viewed(self) -> npt.NDArray[Any] | None:
+        """View the frames in this process' mapping of their file, if that is how they are read.
+
+        Returns
+        -------
+        ndarray, shape (len(self), *frame_shape), or None
+            Read-only, in the machine's byte order.
+        """
+        if self.backend != "mmap" or not self.pixels.stored.isnative:
+            return None
+        return self._viewed(backends.mapping, False)
+
+    def _viewed(
+        self, mapping: Callable[[DataFile], npt.NDArray[np.uint8]], writeable: bool
+    ) -> npt.NDArray[Any] | None:
         spans = list(self.spans()) if len(self.runs) <= 1 else []
         if len(spans) != 1 or spans[0].file < 0 or not self.pixels.plain:
             return None
         span = spans[0]
-        whole = backends.map_file(self.files[span.file], mode)
+        whole = mapping(self.files[span.file])
         end = span.start + (span.count - 1) * span.stride + self.pixels.nbytes
         raw = np.lib.stride_tricks.as_strided(
             whole[span.start : end],
             (span.count, self.pixels.nbytes),
             (span.stride, 1),
-            writeable=mode == "c",
+            writeable=writeable,
         )
         return self.pixels.view(raw)[:: span.step]
 

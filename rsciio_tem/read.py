@@ -263,9 +263,13 @@ class LazyFrames:
         nav, sig = chosen[:n_nav], chosen[n_nav:]
         region: Region = tuple(slice(min(c), max(c) + 1) if len(c) else slice(0, 0) for c in sig)
         frames = self.frames[self.positions(nav)]
-        shape = (len(frames), *(s.stop - s.start for s in region))
-        out = np.empty(shape, self.frames.dtype)
-        frames.load(out, region)
+        viewed = frames.viewed() if isinstance(frames, FrameTable) else None
+        if viewed is not None:
+            out = viewed[(slice(None), *region)]
+        else:
+            shape = (len(frames), *(s.stop - s.start for s in region))
+            out = np.empty(shape, self.frames.dtype)
+            frames.load(out, region)
         for axis, (c, s) in enumerate(zip(sig, region, strict=True), start=1):
             if isinstance(c, range):
                 if c.step != 1:

@@ -18,6 +18,7 @@ from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError, Truncated, Unsupported
 from rsciio_tem.frames import Frames, FrameTable, Mosaic, runs_of
 from rsciio_tem.pixels import Pixels
+from rsciio_tem.read import LazyFrames
 
 SHAPE = (3, 4)
 COUNT = 30
@@ -286,6 +287,28 @@ def test_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backends, "BLOCK", block)
         np.testing.assert_array_equal(loaded(table), expected)
         np.testing.assert_array_equal(loaded(table[::-1]), expected[::-1])
+
+
+def test_chunks_are_views_of_a_mapping(tmp_path: Path) -> None:
+    frames = np.arange(10 * 12, dtype="<u2").reshape(10, 3, 4)
+    path = tmp_path / "a.bin"
+    path.write_bytes(frames.tobytes())
+    file, runs = DataFile.of(path), runs_of([(0, 0, 24, 10)])
+    table = FrameTable((file,), runs, Pixels(SHAPE, np.dtype("<u2")))
+    assert table.viewed() is None
+    mapped = table.configured(backend="mmap")
+    source = LazyFrames(mapped, (2, 5), np.dtype("u2"), str(path), 0)
+    expected = frames.reshape(2, 5, 3, 4)
+    for key in (np.s_[:], np.s_[1, 2:4], np.s_[1, 4:1:-1], np.s_[:, :, 1:, ::2]):
+        found = source[key]
+        np.testing.assert_array_equal(found, expected[key])
+    assert np.shares_memory(source[1], backends.mapping(file))
+    assert not source[1].flags.writeable
+    for other in (mapped[np.array([3, -1, 2])], mapped.configured(flip_y=True)[[2, 4, 3]]):
+        assert other.viewed() is None
+    swapped = FrameTable((file,), runs, Pixels(SHAPE, np.dtype(">u2")), backend="mmap")
+    assert swapped.viewed() is None
+    backends.close_all()
 
 
 def test_mapped(tmp_path: Path) -> None:
