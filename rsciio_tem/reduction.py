@@ -2,9 +2,9 @@
 """Sums, virtual detectors and centres of mass from one pass over the frames.
 
 A few threads take stripes of frames in turn. Each loads blocks that fit into a core's cache and
-adds them up while they are there, so a decoded copy of the data never exists. The stripes do not
-depend on the number of threads, and are merged in their order: the result is the same to the last
-bit whoever does the work.
+adds them up while they are there, so a decoded copy of the data never exists. Of sparse frames only
+the entries are added up. The stripes do not depend on the number of threads, and are merged in
+their order: the result is the same to the last bit whoever does the work.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rsciio_tem import api, read
 from rsciio_tem.folding import folded
 from rsciio_tem.frames import Frames, FrameTable, chunk_hint
 from rsciio_tem.recording import Recording
+from rsciio_tem.sparse import SparseFrames, Triplets, frames_of_matrix
 
 __all__ = ["Annulus", "Disk", "Reduced", "What", "accumulator", "one_pass", "reduce"]
 
@@ -38,6 +39,11 @@ _BLOCK = 1 << 20
 _BLOCK_GATHERED = 128 << 20
 #: Frames are divided into this many stripes, unless these would have fewer bytes.
 _STRIPES, _STRIPE = 64, 64 << 20
+#: Stripes of sparse frames have about so many entries, but not fewer than frames have pixels: each
+#: stripe has sums of its own.
+_STRIPE_ENTRIES = 1 << 20
+#: More entries than this many stripes have make stripes larger.
+_MOST_STRIPES = 1024
 
 
 def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -121,6 +127,13 @@ class _Quantity(ABC):
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         """Add a block of shape (frames, pixels), of which `at` is the first in the stripe."""
 
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        """Add the entries of sparse frames, of which these are the numbers in the stripe.
+
+        Each pixel of a frame has one entry at most.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def merge(self, other: Any) -> None:
         """Add the share of the stripe that follows."""
@@ -155,6 +168,13 @@ class _Navigator(_PerFrame):
 
         kernels.frame_sums(block, self.values[at : at + len(block)])
 
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        sums = np.empty(len(frames), self.values.dtype)
+        kernels.entry_sums(entries.bounds, entries.values, sums)
+        self.values[frames] = sums
+
 
 class _Masks(_PerFrame):
     def __init__(self, count: int, dtype: np.dtype[Any], weights: npt.NDArray[Any]) -> None:
@@ -162,18 +182,30 @@ class _Masks(_PerFrame):
         kind = np.result_type(weights, dtype, np.float64)
         self.weights = np.ascontiguousarray(weights, kind)
         self.values = np.zeros((len(weights), count), kind)
-        edges = np.arange(0, weights.shape[1], 2048)
-        self.used = np.logical_or.reduceat(self.weights != 0, edges, axis=1)
+        self.used: npt.NDArray[np.bool_] | None = None
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
 
         out = self.values[:, at : at + len(block)]
+        if self.used is None:
+            edges = np.arange(0, self.weights.shape[1], 2048)
+            self.used = np.logical_or.reduceat(self.weights != 0, edges, axis=1)
         if self.values.dtype == np.float64 and block.dtype != np.float16:
             kernels.masked_sums(block, self.weights, out, self.used)
         else:  # complex, longer than 64 bits, or unknown to the compiler
             # not a matrix product: its own threads and ours would stand in each other's way
             out[...] = np.einsum("ij,kj->ki", block.astype(out.dtype), self.weights)
+
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        sums = np.zeros((len(self.values), len(frames)), self.values.dtype)
+        if sums.dtype in (np.float64, np.complex128):
+            kernels.masked_entries(*entries, self.weights, sums)
+        else:  # longer than 64 bits
+            np.add.at(sums.T, entries.frames, (self.weights[:, entries.pixels] * entries.values).T)
+        self.values[:, frames] = sums
 
 
 class _BitMasks(_PerFrame):
@@ -243,6 +275,16 @@ class _Centre(_PerFrame):
                 moment = sums @ np.arange(sums.shape[1], dtype=np.float64)
                 self.values[i, at : at + len(block)] = np.where(mass != 0, moment / mass, np.nan)
 
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        sums, moments = np.empty(len(frames), self.total), np.empty((2, len(frames)))
+        kernels.entry_sums(entries.bounds, entries.values, sums)
+        kernels.entry_moments(*entries, self.shape[1], moments)
+        mass = sums.astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self.values[:, frames] = np.where(mass != 0, moments / mass, np.nan)
+
 
 class _Sum(_Quantity):
     """Sum over frames; small pixels are added in 32 bits for as long as that is exact."""
@@ -263,6 +305,14 @@ class _Sum(_Quantity):
             self._widen()
         kernels.add_frames(block, self.sums)
         self.left -= len(block)
+
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        if len(frames) > self.left and self.room:
+            self._widen()
+        kernels.add_entries(entries.pixels, entries.values, self.sums)
+        self.left -= len(frames)
 
     def _widen(self) -> None:
         self.sums, self.room = self.sums.astype(self.kind, copy=False), 0
@@ -304,8 +354,13 @@ class _BitSum(_Quantity):
 
 
 class _Max(_Quantity):
-    def __init__(self) -> None:
+    def __init__(self, pixels: int, dtype: np.dtype[Any]) -> None:
+        self.pixels, self.dtype = pixels, dtype
         self.most: npt.NDArray[Any] | None = None
+        #: Of sparse frames: their number, and that of each pixel's entries, if these may be
+        #: negative.
+        self.frames = 0
+        self.seen: npt.NDArray[np.uint32] | None = None
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
@@ -314,13 +369,27 @@ class _Max(_Quantity):
             self.most = block[0].astype(block.dtype.newbyteorder("="))
         kernels.largest(block, self.most)
 
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        if self.most is None:
+            self.most = np.zeros(self.pixels, self.dtype)
+            if self.dtype.kind not in "bu":
+                whole = self.dtype.kind == "i"
+                least = np.iinfo(self.dtype).min if whole else complex(-np.inf, -np.inf)
+                self.most[:] = least if self.dtype.kind in "ic" else -np.inf
+                self.seen = np.zeros(self.pixels, np.uint32)
+        kernels.largest_entries(entries.pixels, entries.values, self.most, self.seen)
+        self.frames += len(frames)
+
     def merge(self, other: _Max) -> None:
-        assert self.most is not None
-        assert other.most is not None
-        np.maximum(self.most, other.most, out=self.most)
+        np.maximum(self.result(), other.result(), out=self.most)
 
     def result(self) -> npt.NDArray[Any]:
         assert self.most is not None
+        if self.seen is not None:  # a pixel without an entry is zero
+            np.maximum(self.most, 0, out=self.most, where=self.seen < self.frames)
+            self.seen = None
         return self.most
 
 
@@ -328,7 +397,8 @@ class _Variance(_Quantity):
     """Variance over frames.
 
     Unsigned pixels of up to 16 bits: from exact sums. Others: from the deviations of each block
-    from its mean, which does not suffer from large offsets.
+    from its mean, which does not suffer from large offsets. For sparse frames, these are the
+    deviations of the entries, and the zeros between them are added in the end.
     """
 
     def __init__(self, pixels: int, dtype: np.dtype[Any]) -> None:
@@ -337,6 +407,8 @@ class _Variance(_Quantity):
         if dtype.kind in "bu" and dtype.itemsize <= 2:
             self.sums, self.squares = _Sum(pixels, dtype), np.zeros(pixels, np.uint64)
         self.mean, self.deviations = np.zeros(pixels), np.zeros(pixels)
+        #: Of sparse frames, the number of each pixel's entries.
+        self.seen: npt.NDArray[np.float64] | None = None
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         if self.sums is not None:
@@ -348,6 +420,27 @@ class _Variance(_Quantity):
             return
         mean = block.mean(axis=0, dtype=np.float64)
         self._join(len(block), mean, ((block - mean) ** 2).sum(axis=0))
+
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        _, pixels, values = entries
+        self.count += len(frames)
+        if self.sums is not None:
+            self.sums.take_entries(frames, entries)
+            kernels.add_entry_squares(pixels, values, self.squares)
+            return
+        if self.seen is None:
+            self.seen = np.zeros(len(self.mean))
+        kernels.entry_deviations(pixels, values, self.seen, self.mean, self.deviations)
+
+    def _complete(self) -> None:
+        """Add the zeros of sparse frames."""
+        if self.seen is not None:
+            share = self.seen / self.count
+            self.deviations += self.mean**2 * self.seen * (1 - share)
+            self.mean *= share
+            self.seen = None
 
     def _join(self, count: int, mean: Any, deviations: Any) -> None:
         total = self.count + count
@@ -362,10 +455,13 @@ class _Variance(_Quantity):
             self.squares += other.squares
             self.count += other.count
         else:
+            self._complete()
+            other._complete()
             self._join(other.count, other.mean, other.deviations)
 
     def result(self) -> npt.NDArray[np.float64]:
         if self.sums is None:
+            self._complete()
             return self.deviations / self.count
         sums = self.sums.result()
         # (n * squares - sums**2) / n**2 with the whole part of the mean taken off, so that the
@@ -407,7 +503,7 @@ class _Task:
         if "sum" in self.what:
             found["sum"] = _Sum(pixels, self.dtype)
         if "max" in self.what:
-            found["max"] = _Max()
+            found["max"] = _Max(pixels, self.dtype)
         if "variance" in self.what:
             found["variance"] = _Variance(pixels, self.dtype)
         if "com" in self.what:
@@ -425,18 +521,31 @@ class _Task:
     ) -> dict[str, _Quantity]:
         """Go through the frames of a stripe."""
         found = self.quantities(len(frames))
-        buffer = np.empty((min(step, len(frames)), *self.frame_shape), self.dtype)
-        for first in range(0, len(frames), step):
+        taken = self._take_entries if isinstance(frames, SparseFrames) else self._take
+        for count in taken(frames, step, found.values()):
+            if done is not None:
+                done(count)
             if stop is not None and stop.is_set():
                 break
+        return found
+
+    def _take(self, frames: Frames, step: int, found: Collection[_Quantity]) -> Iterator[int]:
+        buffer = np.empty((min(step, len(frames)), *self.frame_shape), self.dtype)
+        for first in range(0, len(frames), step):
             part = frames[first : first + step]
             block = buffer[: len(part)]
             part.load(block)
-            for quantity in found.values():
+            for quantity in found:
                 quantity.take(first, block.reshape(len(block), -1))
-            if done is not None:
-                done(len(block))
-        return found
+            yield len(block)
+
+    def _take_entries(
+        self, frames: SparseFrames, step: int, found: Collection[_Quantity]
+    ) -> Iterator[int]:
+        for places, entries in frames.once():
+            for quantity in found:
+                quantity.take_entries(places, entries)
+            yield len(places)
 
 
 def _frames_per_block(frames: Frames) -> int:
@@ -453,6 +562,14 @@ def _stripes(count: int, step: int, frame_bytes: int) -> list[tuple[int, int]]:
     wanted = max(-(-count // _STRIPES), _STRIPE // max(1, frame_bytes))
     size = -(-wanted // step) * step
     return [(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def _stripes_of_entries(frames: SparseFrames) -> list[tuple[int, int]]:
+    """Divide sparse frames so that stripes have about equally many entries."""
+    sizes = np.cumsum(frames.sizes() + 1)  # a frame costs something, too
+    wanted = max(_STRIPE_ENTRIES, math.prod(frames.frame_shape), int(sizes[-1]) // _MOST_STRIPES)
+    bounds = np.flatnonzero(np.diff(sizes // wanted)) + 1
+    return list(zip([0, *bounds.tolist()], [*bounds.tolist(), len(frames)], strict=True))
 
 
 def one_pass(
@@ -504,7 +621,10 @@ def one_pass(
     step = _frames_per_block(frames)
     if hasattr(frames, "array"):  # a chunk of a lazy array is computed as a whole
         step = max(step, int(frames.array.chunks[0][0]))
-    stripes = _stripes(count, step, math.prod(frames.frame_shape) * frames.dtype.itemsize)
+    if isinstance(frames, SparseFrames):
+        stripes = _stripes_of_entries(frames)
+    else:
+        stripes = _stripes(count, step, math.prod(frames.frame_shape) * frames.dtype.itemsize)
     if client is not None:
         shares = _on_cluster(task, frames, step, stripes, client, progress)
     else:
@@ -550,7 +670,10 @@ def _planned(
         else:
             wanted -= {"navigator"}
     if fold is None:
-        task_weights = {name: w.reshape(len(w), -1) for name, w in named.items()}
+        kind = np.float64 if weights is None else np.result_type(weights, dtype, np.float64)
+        task_weights = {
+            name: np.ascontiguousarray(w.reshape(len(w), -1), kind) for name, w in named.items()
+        }
         task = _Task(wanted, tuple(shape), dtype, task_weights)
     else:
         frames = fold.frames
@@ -815,7 +938,10 @@ def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     source = read.lazy_source(data)
     if source is not None and source.dtype == source.frames.dtype:
         return source.frames, nav, sig
-    frame_shape = tuple(data.shape[n:])
+    frame_shape = tuple(int(axis["size"]) for axis in sig)
+    if hasattr(data, "tocsr"):
+        matrix = data.reshape((-1, math.prod(frame_shape))).tocsr()
+        return frames_of_matrix(matrix, frame_shape), nav, sig
     if hasattr(data, "dask"):
         return DaskFrames(data.reshape(-1, *frame_shape)), nav, sig
     array = np.asarray(data)
