@@ -1004,10 +1004,17 @@ _NUMBERS = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}
 _jit_sums = nb.njit(nogil=True, cache=True, boundscheck=False, fastmath={"reassoc", "contract"})
 
 
+def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return values as something numba can calculate with."""
+    if values.dtype == bool:
+        return values.view(np.uint8)
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
 def _stored(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bool]:
     """Return pixels as something numba knows, and whether their bytes have to be swapped."""
-    if block.dtype == bool:
-        return block.view(np.uint8), False
+    if block.dtype == bool or block.dtype == np.float16:
+        return _numbers(block), False
     if block.dtype.isnative:
         return block, False
     if block.dtype.kind != "u" or block.dtype.itemsize != 2:
@@ -1238,17 +1245,12 @@ def masked_sums(
 # good, and no pixel of a frame has two of them.
 
 
-def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return values as something numba can calculate with."""
-    if values.dtype == bool:
-        return values.view(np.uint8)
-    return values.astype(np.float32) if values.dtype == np.float16 else values
-
-
 @_jit
 def _ascending(bounds, pixels, size):
     good = True
     for f in range(len(bounds) - 1):
+        if bounds[f] > bounds[f + 1]:
+            return -1
         places = pixels[bounds[f] : bounds[f + 1]]
         if not len(places):
             continue
@@ -1257,14 +1259,16 @@ def _ascending(bounds, pixels, size):
         for i in range(len(low)):
             down |= high[i] <= low[i]
         good &= not down and places[0] >= 0 and places[-1] < size
-    return good
+    return 1 if good else 0
 
 
 def ascending(bounds: npt.NDArray[np.int64], pixels: npt.NDArray[Any], size: int) -> bool:
     """Whether the places of each frame ascend, and lie in a frame of `size` pixels."""
-    if len(bounds) < 1 or bounds[0] or bounds[-1] != len(pixels) or (np.diff(bounds) < 0).any():
+    if len(bounds) < 1 or bounds[0] or bounds[-1] != len(pixels):
         raise ValueError("bounds and pixels contradict each other")
-    return bool(_ascending(bounds, pixels, size))
+    if (code := _ascending(bounds, pixels, size)) < 0:
+        raise ValueError("bounds contradict each other")
+    return bool(code)
 
 
 @_jit
@@ -1324,6 +1328,7 @@ def once(
 @_jit_sums
 def _entry_sums(bounds, values, out):
     for f in range(len(out)):
+        out[f] = 0  # NaN times 0 is not 0
         total = out[f] * 0
         part = values[bounds[f] : bounds[f + 1]]
         for i in range(len(part)):
@@ -1383,7 +1388,8 @@ def largest_entries(
 ) -> None:
     """Raise `most` to the largest entry of each pixel; NaN wins. `seen` counts the entries."""
     if values.dtype.kind == "c" or values.dtype == np.float16:
-        np.maximum.at(most, pixels, values)
+        with np.errstate(invalid="ignore"):  # NaN
+            np.maximum.at(most, pixels, values)
         if seen is not None:
             np.add.at(seen, pixels, 1)
     else:
@@ -1446,6 +1452,7 @@ def _masked_entries(bounds, pixels, values, weights, out):
     for f in range(out.shape[1]):
         places, part = pixels[bounds[f] : bounds[f + 1]], values[bounds[f] : bounds[f + 1]]
         for m in range(len(weights)):
+            out[m, f] = 0
             weight, total = weights[m], out[m, f] * 0
             for i in range(len(part)):
                 total += part[i] * weight[places[i]]

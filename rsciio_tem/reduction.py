@@ -203,7 +203,7 @@ class _Masks(_PerFrame):
         sums = np.zeros((len(self.values), len(frames)), self.values.dtype)
         if sums.dtype in (np.float64, np.complex128):
             kernels.masked_entries(*entries, self.weights, sums)
-        else:  # longer than 64 bits
+        else:  # longer than that
             np.add.at(sums.T, entries.frames, (self.weights[:, entries.pixels] * entries.values).T)
         self.values[:, frames] = sums
 

@@ -216,9 +216,7 @@ def test_unknown_name(given: Any) -> None:
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="the system has no preadv")
 @pytest.mark.parametrize("count", [1, 2, 127, 128, 129, 400])
 @pytest.mark.parametrize("short", [False, True])
-def test_rows(
-    tmp_path: Path, count: int, short: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows(tmp_path: Path, count: int, short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames behind headers, read straight into their places; also where a read ends early."""
     content = np.random.default_rng(count).integers(0, 256, (count, 107), np.uint8)
     path = tmp_path / "a.bin"

@@ -111,8 +111,9 @@ class _Csr:
     def _bounds(self, first: int, last: int) -> npt.NDArray[np.int64]:
         """Return where the frames first..last begin and end, if that makes sense."""
         bounds = self.indptr.read(first, last + 1, np.int64, self.backend)
-        wrong = (np.diff(bounds) < 0) | (bounds[:-1] < 0) | (bounds[1:] > len(self.indices))
-        if wrong.any():
+        begins, ends = bounds[:-1], bounds[1:]
+        if bounds[0] < 0 or bounds[-1] > len(self.indices) or (begins > ends).any():
+            wrong = (begins > ends) | (begins < 0) | (ends > len(self.indices))
             i = int(np.flatnonzero(wrong)[0])
             raise FormatError(
                 self.indptr.file.path,
