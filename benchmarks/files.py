@@ -165,6 +165,92 @@ class Written(Format):
         return np.asarray(frames[start : start + count])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sparse(Format):
+    """Recordings of which few pixels are not zero; their places are kept beside them.
+
+    Parameters
+    ----------
+    density : float
+        Share of the pixels that are not zero.
+    frame_bytes : int
+        What a frame counts for the size of a recording.
+    store : callable
+        ``store(path, entries, nav_shape)`` writes the recording that is opened through `path`.
+    """
+
+    density: float
+    frame_bytes: int
+    store: Callable[[Path, Entries, tuple[int, int]], object]
+
+    @property
+    def stride(self) -> int:
+        return self.frame_bytes
+
+    def write(self, path: Path, nav_shape: tuple[int, int], rng: np.random.Generator) -> None:
+        pixels = math.prod(nav_shape) * math.prod(self.frame_shape)
+        parts, last = [], -1
+        while last < pixels:  # the way from one to the next has this distribution
+            parts.append(last + np.cumsum(rng.geometric(self.density, 1 << 20)))
+            last = int(parts[-1][-1])
+        places = np.concatenate(parts)
+        np.save(_kept(path), places[places < pixels])
+        self.store(path, self._entries(path), nav_shape)
+
+    def read(self, path: Path, start: int, count: int) -> Array:
+        return self._entries(path)[start : start + count]
+
+    def _entries(self, path: Path) -> Entries:
+        return Entries(np.load(_kept(path), mmap_mode="r"), self.frame_shape, self.dtype)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Pixels that are not zero, looking like frames to who does not take all of them at once.
+
+    Parameters
+    ----------
+    places : ndarray of int64
+        In the flat recording, in ascending order.
+    frame_shape, dtype
+        Of a frame.
+    """
+
+    places: Array
+    frame_shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Pixels of a frame."""
+        return math.prod(self.frame_shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all frames."""
+        return (len(self), *self.frame_shape)
+
+    @property
+    def values(self) -> Array:
+        """Of the pixels: different from place to place."""
+        return (self.places % 997 + 1).astype(self.dtype)
+
+    def __len__(self) -> int:
+        return int(self.places[-1]) // self.size + 1
+
+    def __getitem__(self, index: int | slice) -> Array:
+        if isinstance(index, int):
+            if index >= len(self):
+                raise IndexError(index)
+            return self[index : index + 1][0]
+        first, count = index.start, index.stop - index.start
+        there = slice(*np.searchsorted(self.places, [first * self.size, index.stop * self.size]))
+        frames = np.zeros((count, self.size), self.dtype)
+        part = Entries(self.places[there], self.frame_shape, self.dtype)
+        frames.reshape(-1)[part.places - first * self.size] = part.values
+        return frames.reshape(count, *self.frame_shape)
+
+
 def _kept(path: Path) -> Path:
     return path.parent.with_suffix(".frames.npy")
 
@@ -252,7 +338,9 @@ class Reference:
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
         """Go through the file: number of the first frame, decoded frames."""
-        step = max(1, BLOCK // self.file.format.stride)
+        form = self.file.format
+        decoded = math.prod(form.frame_shape) * form.dtype.itemsize
+        step = max(1, BLOCK // max(form.stride, decoded))
         for start in range(0, self.file.frames, step):
             yield start, self.read(start, min(step, self.file.frames - start))
 
@@ -711,6 +799,63 @@ _CAMERAS: dict[str, Format] = {
 }
 
 
+# -- sparse --------------------------------------------------------------------------------------
+
+
+def _store_raw_csr(path: Path, entries: Entries, nav_shape: tuple[int, int]) -> None:
+    from writers import raw_csr
+
+    edges = np.arange(math.prod(nav_shape) + 1) * entries.size
+    raw_csr.write_arrays(
+        path,
+        np.searchsorted(entries.places, edges),
+        (entries.places % entries.size).astype("<u4"),
+        entries.values,
+        nav_shape=nav_shape,
+        sig_shape=entries.frame_shape,
+    )
+
+
+def _store_cache(path: Path, entries: Entries, nav_shape: tuple[int, int]) -> None:
+    from writers import framecache
+
+    write = framecache.write_npz if path.suffix == ".npz" else framecache.write_fch5
+    write(path, entries, metadata={"navigation_shape": np.array(nav_shape[::-1])})
+
+
+def _cache(suffix: str) -> Format:
+    """A frame cache; what is stored of a frame depends on the compression."""
+    return Sparse(
+        title=f"frame cache of hexrd ({suffix}), 1 % of 256 x 256 pixels",
+        frame_shape=(256, 256),
+        dtype=np.dtype("u2"),
+        suffix=suffix,
+        density=0.01,
+        frame_bytes=256 * 256 * 2,
+        store=_store_cache,
+        readers={"rsciio_tem": ("framecache", {})},
+    )
+
+
+_SPARSE: dict[str, Format] = {
+    "raw-csr": Sparse(
+        title="raw_csr u16, 1 % of 256 x 256 pixels",
+        frame_shape=(256, 256),
+        dtype=np.dtype("u2"),
+        suffix=".toml",
+        density=0.01,
+        frame_bytes=round(0.01 * 256 * 256 * 6) + 8,
+        store=_store_raw_csr,
+        readers={
+            "rsciio_tem": ("raw_csr", {}),
+            "libertem": ("raw_csr", {"nav_shape": None}),
+        },
+    ),
+    "framecache-npz": _cache(".npz"),
+    "framecache-fch5": _cache(".fch5"),
+}
+
+
 # -- raw binary ----------------------------------------------------------------------------------
 
 
@@ -749,4 +894,5 @@ FORMATS: dict[str, Format] = {
     "raw-u16-le": _raw("<u2"),
     **_CAMERAS,
     **_HDF5,
+    **_SPARSE,
 }

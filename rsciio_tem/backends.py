@@ -223,15 +223,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_handles)
 
 
-def _scratch(nbytes: int) -> npt.NDArray[np.uint8]:
-    """Return this thread's reusable buffer, aligned to pages."""
-    buffer: npt.NDArray[np.uint8] | None = getattr(_local, "buffer", None)
+def _scratch(nbytes: int, slot: str = "buffer") -> npt.NDArray[np.uint8]:
+    """Return a reusable buffer of this thread, aligned to pages."""
+    buffer: npt.NDArray[np.uint8] | None = getattr(_local, slot, None)
     if buffer is None or len(buffer) < nbytes:
         size = max(nbytes, BLOCK) + _PAGE
         whole = np.empty(size, np.uint8)
         start = -whole.ctypes.data % _PAGE
         buffer = whole[start : start + size - _PAGE]
-        _local.buffer = buffer
+        setattr(_local, slot, buffer)
     return buffer[:nbytes]
 
 
@@ -241,12 +241,14 @@ def read(
     nbytes: int,
     backend: Backend,
     into: npt.NDArray[np.uint8] | None = None,
+    slot: str = "buffer",
 ) -> npt.NDArray[np.uint8]:
     """Return `nbytes` bytes of `file` from `offset`, in the array `into` if there is one.
 
-    Otherwise the array is valid until this thread reads again. "auto" reads into a small reused
-    buffer, which is faster for a single pass than faulting in a mapping, works the same on network
-    drives, and turns a file that shrinks under us into an error instead of a crash.
+    Otherwise the array is valid until this thread reads again, with the same name as `slot`. "auto"
+    reads into a small reused buffer, which is faster for a single pass than faulting in a mapping,
+    works the same on network drives, and turns a file that shrinks under us into an error instead
+    of a crash.
 
     Raises
     ------
@@ -265,11 +267,11 @@ def read(
     if backend == "direct" and hasattr(os, "O_DIRECT"):
         start = offset // _PAGE * _PAGE
         stop = -(-(offset + nbytes) // _PAGE) * _PAGE
-        buffer = _scratch(stop - start)
+        buffer = _scratch(stop - start, slot)
         done = _handle(file, direct=True).read_into(start, buffer.data) - (offset - start)
         buffer = buffer[offset - start : offset - start + nbytes]
     else:
-        buffer = _scratch(nbytes) if into is None else into
+        buffer = _scratch(nbytes, slot) if into is None else into
         done = _handle(file).read_into(offset, buffer.data)
     if done < nbytes:
         raise Truncated(file.path, f"ended {nbytes - done} bytes early while it was being read.")

@@ -426,6 +426,7 @@ def lazy_source(data: Any) -> LazyFrames | None:
     layers = getattr(getattr(data, "dask", None), "layers", {})
     for value in dict(layers.get(f"original-{getattr(data, 'name', '')}", {})).values():
         value = getattr(value, "value", value)
+        value = getattr(value, "source", value)  # of blocks of sparse arrays
         if isinstance(value, LazyFrames):
             return value
     return None

@@ -2,9 +2,10 @@
 """Sums, virtual detectors and centres of mass from one pass over the frames.
 
 A few threads take stripes of frames in turn. Each loads blocks that fit into a core's cache and
-adds them up while they are there, so a decoded copy of the data never exists. The stripes, and the
-groups in which their shares are merged, do not depend on the number of threads: the result is the
-same to the last bit whoever does the work, also the workers of a cluster.
+adds them up while they are there, so a decoded copy of the data never exists. Of sparse frames
+only the entries are added up. The stripes, and the groups in which their shares are merged, do not
+depend on the number of threads: the result is the same to the last bit whoever does the work, also
+the workers of a cluster.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from rsciio_tem.folding import Folded, folded
 from rsciio_tem.frames import Frames, FrameTable, Mosaic, chunk_hint
 from rsciio_tem.recording import Recording
 from rsciio_tem.shipping import Shipment
+from rsciio_tem.sparse import SparseFrames, Triplets, frames_of_matrix
 
 __all__ = ["Annulus", "Disk", "Reduced", "What", "accumulator", "one_pass", "reduce"]
 
@@ -49,6 +51,11 @@ _BLOCK_GATHERED = 128 << 20
 #: Frames are divided into this many stripes, unless these would have fewer bytes than the second
 #: number, or more than the third.
 _STRIPES, _STRIPE, _STRIPE_MOST = 64, 64 << 20, 2 << 30
+#: Stripes of sparse frames have about so many entries, but not fewer than frames have pixels: each
+#: stripe has sums of its own.
+_STRIPE_ENTRIES = 1 << 20
+#: More entries than this many stripes have make stripes larger.
+_MOST_STRIPES = 1024
 #: Shares of so many stripes are merged, then so many of these, and so on.
 _TOGETHER = 8
 
@@ -136,6 +143,14 @@ class _Quantity(ABC):
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         """Add a block of shape (frames, pixels), of which `at` is the first in the stripe."""
 
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        """Add the entries of sparse frames, of which these are the numbers in the stripe.
+
+        Each pixel of a frame has one entry at most. All frames of a stripe are either sparse or
+        not.
+        """
+        raise NotImplementedError
+
     def close(self) -> None:  # noqa: B027 (most have nothing to drop)
         """Drop what only `take` needs; the share may be sent to another machine."""
 
@@ -173,6 +188,13 @@ class _Navigator(_PerFrame):
 
         kernels.frame_sums(block, self.values[at : at + len(block)])
 
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        sums = np.empty(len(frames), self.values.dtype)
+        kernels.entry_sums(entries.bounds, entries.values, sums)
+        self.values[frames] = sums
+
 
 class _Masks(_PerFrame):
     def __init__(self, count: int, dtype: np.dtype[Any], weights: npt.NDArray[Any]) -> None:
@@ -180,18 +202,30 @@ class _Masks(_PerFrame):
         kind = np.result_type(weights, dtype, np.float64)
         self.weights = np.ascontiguousarray(weights, kind)
         self.values = np.zeros((len(weights), count), kind)
-        edges = np.arange(0, weights.shape[1], 2048)
-        self.used = np.logical_or.reduceat(self.weights != 0, edges, axis=1)
+        self.used: npt.NDArray[np.bool_] | None = None
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
 
         out = self.values[:, at : at + len(block)]
+        if self.used is None:
+            edges = np.arange(0, self.weights.shape[1], 2048)
+            self.used = np.logical_or.reduceat(self.weights != 0, edges, axis=1)
         if self.values.dtype == np.float64:
             kernels.masked_sums(block, self.weights, out, self.used)
         else:  # complex, or longer than 64 bits
             # not a matrix product: its own threads and ours would stand in each other's way
             out[...] = np.einsum("ij,kj->ki", block.astype(out.dtype), self.weights)
+
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        sums = np.zeros((len(self.values), len(frames)), self.values.dtype)
+        if sums.dtype in (np.float64, np.complex128):
+            kernels.masked_entries(*entries, self.weights, sums)
+        else:  # longer than 64 bits
+            np.add.at(sums.T, entries.frames, (self.weights[:, entries.pixels] * entries.values).T)
+        self.values[:, frames] = sums
 
     def close(self) -> None:
         del self.weights, self.used
@@ -268,6 +302,15 @@ class _Moments(_PerFrame):
             # a matrix product would start threads, and add up in an order of their number
             out[1 + i] = np.einsum("ij,j->i", sums.astype(np.float64), ramp)
 
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        sums, moments = np.empty(len(frames), self.total), np.empty((2, len(frames)))
+        kernels.entry_sums(entries.bounds, entries.values, sums)
+        kernels.entry_moments(*entries, self.shape[1], moments)
+        self.values[0, frames] = sums
+        self.values[1:, frames] = moments
+
 
 class _Sum(_Quantity):
     """Sum over frames; small pixels are added in 32 bits for as long as that is exact."""
@@ -288,6 +331,14 @@ class _Sum(_Quantity):
             self._widen()
         kernels.add_frames(block, self.sums)
         self.left -= len(block)
+
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        if len(frames) > self.left and self.room:
+            self._widen()
+        kernels.add_entries(entries.pixels, entries.values, self.sums)
+        self.left -= len(frames)
 
     def _widen(self) -> None:
         self.sums, self.room = self.sums.astype(self.kind, copy=False), 0
@@ -328,8 +379,13 @@ class _BitSum(_Quantity):
 
 
 class _Max(_Quantity):
-    def __init__(self) -> None:
+    def __init__(self, pixels: int, dtype: np.dtype[Any]) -> None:
+        self.pixels, self.dtype = pixels, dtype
         self.most: npt.NDArray[Any] | None = None
+        #: Of sparse frames: their number, and that of each pixel's entries, if these may be
+        #: negative.
+        self.frames = 0
+        self.seen: npt.NDArray[np.uint32] | None = None
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
@@ -337,6 +393,25 @@ class _Max(_Quantity):
         if self.most is None:
             self.most = block[0].astype(block.dtype.newbyteorder("="))
         kernels.largest(block, self.most)
+
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        if self.most is None:
+            self.most = np.zeros(self.pixels, self.dtype)
+            if self.dtype.kind not in "bu":
+                whole = self.dtype.kind == "i"
+                least = np.iinfo(self.dtype).min if whole else complex(-np.inf, -np.inf)
+                self.most[:] = least if self.dtype.kind in "ic" else -np.inf
+                self.seen = np.zeros(self.pixels, np.uint32)
+        kernels.largest_entries(entries.pixels, entries.values, self.most, self.seen)
+        self.frames += len(frames)
+
+    def close(self) -> None:
+        if self.seen is not None:  # a pixel without an entry is zero
+            assert self.most is not None
+            np.maximum(self.most, 0, out=self.most, where=self.seen < self.frames)
+            self.seen = None
 
     def merge(self, other: _Max) -> None:
         assert self.most is not None
@@ -352,7 +427,8 @@ class _Variance(_Quantity):
     """Variance over frames.
 
     Unsigned pixels of up to 16 bits: from exact sums. Others: from the deviations of each block
-    from its mean, which does not suffer from large offsets.
+    from its mean, which does not suffer from large offsets. For sparse frames, these are the
+    deviations of the entries, and the zeros between them are added in the end.
     """
 
     def __init__(self, pixels: int, dtype: np.dtype[Any]) -> None:
@@ -362,6 +438,8 @@ class _Variance(_Quantity):
             self.sums, self.squares = _Sum(pixels, dtype), np.zeros(pixels, np.uint64)
         else:
             self.mean, self.deviations = np.zeros(pixels), np.zeros(pixels)
+        #: Of sparse frames, the number of each pixel's entries.
+        self.seen: npt.NDArray[np.float64] | None = None
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         if self.sums is not None:
@@ -373,6 +451,26 @@ class _Variance(_Quantity):
             return
         mean = block.mean(axis=0, dtype=np.float64)
         self._join(len(block), mean, ((block - mean) ** 2).sum(axis=0))
+
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        from rsciio_tem import kernels
+
+        _, pixels, values = entries
+        self.count += len(frames)
+        if self.sums is not None:
+            self.sums.take_entries(frames, entries)
+            kernels.add_entry_squares(pixels, values, self.squares)
+            return
+        if self.seen is None:
+            self.seen = np.zeros(len(self.mean))
+        kernels.entry_deviations(pixels, values, self.seen, self.mean, self.deviations)
+
+    def close(self) -> None:
+        if self.seen is not None:  # add the zeros of sparse frames
+            share = self.seen / self.count
+            self.deviations += self.mean**2 * self.seen * (1 - share)
+            self.mean *= share
+            self.seen = None
 
     def _join(self, count: int, mean: Any, deviations: Any) -> None:
         total = self.count + count
@@ -432,7 +530,7 @@ class _Task:
         if "sum" in self.what:
             found["sum"] = _Sum(pixels, self.dtype)
         if "max" in self.what:
-            found["max"] = _Max()
+            found["max"] = _Max(pixels, self.dtype)
         if "variance" in self.what:
             found["variance"] = _Variance(pixels, self.dtype)
         if "com" in self.what:
@@ -450,26 +548,40 @@ class _Task:
     ) -> dict[str, _Quantity]:
         """Go through the frames of a stripe."""
         found = self.quantities(len(frames))
+        if isinstance(frames, SparseFrames):
+            taken = self._take_entries(frames, found.values())
+        else:
+            taken = self._take(frames, step, found.values())
+        for count in taken:
+            if done is not None:
+                done(count)
+            if stop is not None and stop.is_set():
+                break
+        for quantity in found.values():
+            quantity.close()
+        return found
+
+    def _take(self, frames: Frames, step: int, found: Collection[_Quantity]) -> Iterator[int]:
         # kernels know neither half precision nor, in most cases, the other byte order
         kind = np.dtype("f4" if self.dtype.char == "e" else self.dtype.newbyteorder("="))
         kind = self.dtype if self.dtype == ">u2" else kind
         buffer = np.empty((min(step, len(frames)), *self.frame_shape), self.dtype)
         for first in range(0, len(frames), step):
-            if stop is not None and stop.is_set():
-                break
             part = frames[first : first + step]
             block = buffer[: len(part)]
             part.load(block)
             pixels = block.reshape(len(block), -1)
             if pixels.dtype != kind:
                 pixels = pixels.astype(kind)
-            for quantity in found.values():
+            for quantity in found:
                 quantity.take(first, pixels)
-            if done is not None:
-                done(len(block))
-        for quantity in found.values():
-            quantity.close()
-        return found
+            yield len(block)
+
+    def _take_entries(self, frames: SparseFrames, found: Collection[_Quantity]) -> Iterator[int]:
+        for places, entries in frames.once():
+            for quantity in found:
+                quantity.take_entries(places, entries)
+            yield len(places)
 
 
 def _frames_per_block(frames: Frames) -> int:
@@ -488,6 +600,14 @@ def _stripes(count: int, step: int, frame_bytes: int, most: int) -> list[tuple[i
     wanted = min(max(-(-count // _STRIPES), _STRIPE // frame_bytes), max(1, most // frame_bytes))
     size = -(-wanted // step) * step
     return [(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def _stripes_of_entries(frames: SparseFrames) -> list[tuple[int, int]]:
+    """Divide sparse frames so that stripes have about equally many entries."""
+    sizes = np.cumsum(frames.sizes() + 1)  # a frame costs something, too
+    wanted = max(_STRIPE_ENTRIES, math.prod(frames.frame_shape), int(sizes[-1]) // _MOST_STRIPES)
+    bounds = np.flatnonzero(np.diff(sizes // wanted)) + 1
+    return list(zip([0, *bounds.tolist()], [*bounds.tolist(), len(frames)], strict=True))
 
 
 def one_pass(
@@ -584,6 +704,8 @@ class _Job:
     @cached_property
     def stripes(self) -> list[tuple[int, int]]:
         """First and last frame of each."""
+        if isinstance(self.frames, SparseFrames):
+            return _stripes_of_entries(self.frames)
         frame_bytes = math.prod(self.frames.frame_shape) * self.frames.dtype.itemsize
         most = _STRIPE if hasattr(self.frames, "array") else _STRIPE_MOST
         return _stripes(len(self.frames), self.step, max(1, frame_bytes), most)
@@ -613,7 +735,10 @@ def _plan(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
 
 def _plan_decoded(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
     shape = tuple(frames.frame_shape)
-    flat = {name: w.reshape(len(w), -1) for name, w in weights.items()}
+    flat = {}
+    for name, w in weights.items():  # once for all stripes
+        kind = np.result_type(w, frames.dtype, np.float64)
+        flat[name] = np.ascontiguousarray(w.reshape(len(w), -1), kind)
 
     def finish(found: list[_Found]) -> _Found:
         return {n: a.reshape(shape) if n in _PATTERNS else a for n, a in found[0].items()}
@@ -1045,7 +1170,10 @@ def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     source = read.lazy_source(data)
     if source is not None and source.dtype == source.frames.dtype:
         return source.frames, nav, sig
-    frame_shape = tuple(data.shape[n:])
+    frame_shape = tuple(int(axis["size"]) for axis in sig)
+    if hasattr(data, "tocsr"):
+        matrix = data.reshape((-1, math.prod(frame_shape))).tocsr()
+        return frames_of_matrix(matrix, frame_shape), nav, sig
     if hasattr(data, "dask"):
         return DaskFrames(data.reshape(-1, *frame_shape)), nav, sig
     array = np.asarray(data)

@@ -31,7 +31,9 @@ __all__ = [
     "Triplets",
     "checked_shape",
     "empty_coo",
+    "frames_of_matrix",
     "most_entries",
+    "places_of",
     "sparse_array",
 ]
 
@@ -48,7 +50,7 @@ class Triplets(NamedTuple):
     """
 
     bounds: npt.NDArray[np.int64]
-    pixels: npt.NDArray[np.int64]  # places in the flat frame, row after row
+    pixels: npt.NDArray[Any]  # places in the flat frame, row after row; int64 or uint32
     values: npt.NDArray[Any]
 
     @property
@@ -71,6 +73,10 @@ class Triplets(NamedTuple):
             np.concatenate([part.pixels for part in parts]),
             np.concatenate([part.values for part in parts]),
         )
+
+    def copy(self) -> Triplets:
+        """Return the same in memory of its own."""
+        return Triplets(*(array.copy() for array in self))
 
     def backwards(self) -> Triplets:
         """Return the frames in reverse order."""
@@ -103,13 +109,23 @@ class Source(Protocol):
     def entries(self, first: int, last: int) -> Triplets:
         """Return the entries of the stored frames first..last.
 
-        Values have the type `dtype`. Places outside of the frame are left to the caller.
+        Values have the type `dtype`, places are int64 or uint32. Those outside of the frame are
+        left to the caller. The arrays are valid until this thread asks for entries again.
         """
         ...
 
     def using(self, backend: Backend) -> Self:
         """Return the same entries, fetched in another way; Unsupported if that is impossible."""
         ...
+
+
+def places_of(numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return whole numbers of the machine's byte order in a type of places.
+
+    What is negative, or too large, becomes something else that is outside of any frame.
+    """
+    kind = {8: np.int64, 4: np.uint32}.get(numbers.dtype.itemsize)
+    return numbers.astype(np.uint32) if kind is None else numbers.view(kind)
 
 
 def most_entries(pixels: int) -> int:
@@ -132,6 +148,34 @@ def checked_shape(shape: Any, path: str, what: str) -> tuple[int, ...]:
     if math.prod(sizes) > _MOST_PIXELS:
         raise Unsupported(path, f"{what} is {sizes}: frames of more than {_MOST_PIXELS} pixels.")
     return sizes
+
+
+@dataclass(frozen=True, eq=False)
+class _Matrix:
+    """Entries in memory, as a ``scipy.sparse.csr_array`` has them; see `Source`."""
+
+    bounds: npt.NDArray[np.int64]
+    pixels: npt.NDArray[Any]
+    values: npt.NDArray[Any]
+    path: str = "an array in memory"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.values.dtype
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def using(self, backend: Backend) -> _Matrix:
+        return self
+
+    def sizes(self, first: int, last: int) -> npt.NDArray[np.int64]:
+        return np.diff(self.bounds[first : last + 1])
+
+    def entries(self, first: int, last: int) -> Triplets:
+        bounds = self.bounds[first : last + 1]
+        there = slice(int(bounds[0]), int(bounds[-1]))
+        return Triplets(bounds - bounds[0], self.pixels[there], self.values[there])
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +288,94 @@ class SparseFrames(Ordered):
             for a, b in zip([0, *bounds], [*bounds, last - first], strict=True):
                 yield first + a, first + b
 
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return about how many entries each of these frames has."""
+        size, order = math.prod(self.frame_shape), self.order
+        there = np.arange(0) if order is None else order[order >= 0]
+        low = int(there.min()) if len(there) else 0
+        high = len(self.source) if order is None else int(there.max(initial=-1)) + 1
+        parts = [
+            self.source.sizes(first, min(first + _FRAMES, high))
+            for first in range(low, high, _FRAMES)
+        ]
+        stored = np.concatenate([*parts, [size if self.fill else 0]])  # the last one is of a blank
+        return stored[:-1] if order is None else stored[np.where(order < 0, -1, order - low)]
+
+    def once(self) -> Iterator[tuple[npt.NDArray[np.int64], Triplets]]:
+        """Give all entries, about `_ENTRIES` at a time, each pixel of a frame once.
+
+        Blanks have their fill value in each pixel.
+
+        Yields
+        ------
+        frames : ndarray of int64
+            Which of these frames come next.
+        entries : Triplets
+            Their entries, valid until the next ones are asked for.
+
+        Raises
+        ------
+        FormatError
+            See `load`.
+        """
+        places: list[npt.NDArray[np.int64]] = []
+        parts: list[Triplets] = []
+        held = 0
+        for where, part in self._parts():
+            size = len(where) + len(part.pixels)
+            if not held and size >= _ENTRIES // 2:
+                yield where, part
+                continue
+            places.append(where)
+            parts.append(part.copy())
+            held += size
+            if held >= _ENTRIES // 2:
+                yield np.concatenate(places), Triplets.joined(parts)
+                places, parts, held = [], [], 0
+        if held:
+            yield np.concatenate(places), Triplets.joined(parts)
+
+    def _parts(self) -> Iterator[tuple[npt.NDArray[np.int64], Triplets]]:
+        """Give what `once` gives, in pieces as they are stored."""
+        size = math.prod(self.frame_shape)
+        for at, step, low, count in self._stretches():
+            if low >= 0:
+                for first, last in self._blocks(low, count):
+                    yield at + step * np.arange(first - low, last - low), self._checked(first, last)
+                continue
+            full = size if self.fill else 0
+            most = max(1, _ENTRIES // max(1, full))
+            for first in range(at, at + count, most):
+                where = np.arange(first, min(first + most, at + count))
+                n = len(where)
+                yield (
+                    where,
+                    Triplets(
+                        np.arange(n + 1) * full,
+                        np.tile(np.arange(full, dtype=np.uint32), n),
+                        np.full(n * full, self.fill, self.dtype),
+                    ),
+                )
+
+    def _checked(self, first: int, last: int) -> Triplets:
+        """Return the entries of stored frames, each pixel once."""
+        from rsciio_tem import kernels
+
+        bounds, pixels, values = self.source.entries(first, last)
+        values = values.astype(self.dtype, copy=False)
+        size = math.prod(self.frame_shape)
+        if kernels.ascending(bounds, pixels, size):
+            return Triplets(bounds, pixels, values)
+        found = kernels.once(bounds, pixels, values, size)
+        if len(found) == 3:
+            return Triplets(*found)
+        frame, too_large = found
+        raise self._bad(first + frame, too_large, self.dtype)
+
+    def _bad(self, frame: int, too_large: bool, dtype: np.dtype[Any]) -> FormatError:
+        """Say what a kernel found."""
+        return self._too_large(frame, dtype) if too_large else self._outside(frame)
+
     def _outside(self, frame: int) -> FormatError:
         return FormatError(
             self.source.path,
@@ -263,7 +395,8 @@ class SparseFrames(Ordered):
             if low < 0:
                 parts.append(Triplets.none(count, self.dtype))
                 continue
-            part = self.source.entries(low, low + count)
+            part = self.source.entries(low, low + count).copy()
+            part = part._replace(pixels=part.pixels.astype(np.int64, copy=False))
             outside = (part.pixels < 0) | (part.pixels >= size)
             if outside.any():
                 entry = np.flatnonzero(outside)[0]
@@ -310,10 +443,8 @@ class SparseFrames(Ordered):
                 places = at + step * np.arange(first - low, last - low)
                 values = values.astype(out.dtype, copy=False)
                 bad = kernels.scatter(bounds, pixels, values, places, out, shape, corner)
-                if bad is not None and bad[1]:
-                    raise self._too_large(first + bad[0], out.dtype)
                 if bad is not None:
-                    raise self._outside(first + bad[0])
+                    raise self._bad(first + bad[0], bad[1], out.dtype)
 
     def _too_large(self, frame: int, dtype: np.dtype[Any]) -> FormatError:
         return FormatError(
@@ -401,6 +532,12 @@ def sparse_array(source: LazyFrames, kind: SparseKind) -> Any:
     bounds, pixels, values = frames.summed()
     shape = (len(frames), math.prod(frames.frame_shape))
     return package.csr_array((source.cast(values, frames[:0]), pixels, bounds), shape=shape)
+
+
+def frames_of_matrix(matrix: Any, frame_shape: tuple[int, ...]) -> SparseFrames:
+    """See the rows of a ``scipy.sparse.csr_array`` as frames."""
+    bounds, pixels = matrix.indptr.astype(np.int64), places_of(matrix.indices)
+    return SparseFrames(_Matrix(bounds, pixels, matrix.data), frame_shape)
 
 
 def empty_coo(ndim: int, dtype: np.dtype[Any]) -> Any:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import zipfile
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsciio_tem import archives, kernels
+from rsciio_tem import archives, kernels, reduction
 
 BITS = {"medipix1": 1, "medipix6": 8, "medipix12": 16}
 TYPES = {"medipix1": "u1", "medipix6": "u1", "medipix12": "u2", "medipix24": "u4"}
@@ -240,6 +241,210 @@ def test_scatter(data: Any, dtype: str) -> None:
         frame = int(np.searchsorted(bounds, wrong, "right")) - 1
         bad = kernels.scatter(bounds, pixels, values, places, out, shape, (top, left))
         assert bad == (frame, False)
+
+
+REAL = ["?", "u1", "u2", "i4", "u8", "f2", "f4", "f8"]
+
+
+def some_entries(data: Any, dtype: str, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw entries of a few frames; each pixel of a frame once at most, in ascending order."""
+    seed = data.draw(st.integers(0, 2**32))
+    rng = np.random.default_rng(seed)
+    there = rng.random((data.draw(st.integers(1, 6)), size)) < data.draw(st.floats(0, 1))
+    frames, pixels = np.nonzero(there)
+    bounds = np.searchsorted(frames, np.arange(len(there) + 1))
+    low = 0 if dtype[0] in "?u" else -40
+    values = rng.integers(low, 2 if dtype == "?" else 90, len(pixels)).astype(dtype)
+    return bounds, pixels.astype(data.draw(st.sampled_from(["u4", "i8"]))), values
+
+
+def filled(bounds: np.ndarray, pixels: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    frames = np.zeros((len(bounds) - 1, size), values.dtype)
+    frames[np.repeat(np.arange(len(frames)), np.diff(bounds)), pixels] = values
+    return frames
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_ascending(data: Any) -> None:
+    size = data.draw(st.integers(1, 12))
+    bounds, pixels, _values = some_entries(data, "u1", size)
+    for k in data.draw(st.lists(st.integers(0, max(0, len(pixels) - 1)), max_size=2)):
+        pixels[k : k + 1] = data.draw(st.sampled_from([0, 3, size - 1, size, 1 << 31]))
+    frames = [pixels[a:b].tolist() for a, b in itertools.pairwise(bounds)]
+    good = all(
+        sorted(set(frame)) == frame and all(0 <= p < size for p in frame) for frame in frames
+    )
+    assert kernels.ascending(bounds, pixels, size) == good
+    assert not kernels.ascending(np.array([0, 2]), np.array([-1, 0]), size)
+
+
+@pytest.mark.parametrize("bounds", [[], [0, 1], [1, 2], [0, 3], [0, 2, 1, 2]])
+def test_bounds_are_checked(bounds: list[int]) -> None:
+    entries = np.array(bounds, np.int64), np.array([0, 1])
+    with pytest.raises(ValueError, match="contradict"):
+        kernels.ascending(*entries, 5)
+    with pytest.raises(ValueError, match="contradict"):
+        kernels.once(*entries, np.ones(2), 5)
+    with pytest.raises(ValueError, match="contradict"):
+        kernels.once(np.array([0, 2]), entries[1], np.ones(3), 5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from(["?", "u1", "i1", "u2", "u8", "i8", "f2", "f4", "c8"]))
+def test_once(data: Any, dtype: str) -> None:
+    size = 6
+    entry = st.tuples(st.integers(0, size - 1), st.integers(0, 90))
+    frames = data.draw(st.lists(st.lists(entry, max_size=6), min_size=1, max_size=5))
+    kind = np.dtype(dtype)
+    if kind.kind in "iu" and frames[0] and data.draw(st.booleans()):
+        frames[0][0] = (frames[0][0][0], int(np.iinfo(kind).max))
+    bounds = np.cumsum([0, *map(len, frames)])
+    pixels = np.array([p for frame in frames for p, _ in frame], data.draw(st.sampled_from("qI")))
+    values = np.array([kind.type(v) for frame in frames for _, v in frame], kind)
+    expected: Any = []
+    for i, frame in enumerate(frames):
+        sums: dict[int, Any] = {}
+        for p, v in frame:
+            sums[p] = sums.get(p, 0) + (bool(v) if dtype == "?" else v)
+            if kind.kind in "iu" and sums[p] > np.iinfo(kind).max:
+                expected = (i, True)
+                break
+        if isinstance(expected, tuple):
+            break
+        expected.append({p: kind.type(v) for p, v in sums.items()})
+    found = kernels.once(bounds, pixels, values, size)
+    if isinstance(expected, tuple):
+        assert found == expected
+        return
+    ends, places, totals = found
+    assert places.dtype == pixels.dtype
+    assert totals.dtype == kind
+    for i, sums in enumerate(expected):
+        there = slice(ends[i], ends[i + 1])
+        assert places[there].tolist() == list(sums)
+        assert totals[there].tolist() == [v.item() for v in sums.values()]
+    assert ends[-1] == len(places) == len(totals)
+    for wrong in (-1, size):
+        if len(pixels) and pixels.dtype == "q":
+            pixels[-1] = wrong
+            bad = int(np.searchsorted(bounds, len(pixels) - 1, "right")) - 1
+            assert kernels.once(bounds, pixels, values, size) == (bad, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("u8", (2**64 - 1, 1)), ("i8", (2**63 - 1, 1)), ("i8", (-(2**63), -1)), ("i1", (-128, -1))],
+)
+def test_sums_of_entries_do_not_go_round(kind: str, values: tuple[int, int]) -> None:
+    bounds, pixels, pair = np.array([0, 2]), np.array([1, 1]), np.array(values, kind)
+    out = np.zeros((1, 1, 3), kind)
+    assert kernels.once(bounds, pixels, pair, 3) == (0, True)
+    assert kernels.scatter(bounds, pixels, pair, np.array([0]), out, (1, 3)) == (0, True)
+    pair[1] = 0
+    assert kernels.once(bounds, pixels, pair, 3)[2].tolist() == [values[0]]
+    assert kernels.scatter(bounds, pixels, pair, np.array([0]), out, (1, 3)) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]))
+def test_entry_sums(data: Any, dtype: str) -> None:
+    bounds, pixels, values = some_entries(data, dtype, 12)
+    kind = reduction.accumulator(values.dtype)
+    out = np.full(len(bounds) - 1, 9 if kind.kind in "iu" else np.nan, kind)
+    kernels.entry_sums(bounds, values, out)
+    np.testing.assert_array_equal(out, filled(bounds, pixels, values, 12).sum(axis=1, dtype=kind))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]))
+def test_add_entries(data: Any, dtype: str) -> None:
+    bounds, pixels, values = some_entries(data, dtype, 12)
+    totals = np.full(12, 7, reduction.accumulator(values.dtype))
+    expected = totals + filled(bounds, pixels, values, 12).sum(axis=0, dtype=totals.dtype)
+    kernels.add_entries(pixels, values, totals)
+    np.testing.assert_array_equal(totals, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from(["?", "u1", "u2"]))
+def test_add_entry_squares(data: Any, dtype: str) -> None:
+    bounds, pixels, values = some_entries(data, dtype, 12)
+    totals = np.full(12, 7, np.uint64)
+    frames = filled(bounds, pixels, values, 12).astype(np.uint64)
+    expected = totals + (frames**2).sum(axis=0)
+    kernels.add_entry_squares(pixels, values, totals)
+    np.testing.assert_array_equal(totals, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]), spoil=st.booleans())
+def test_largest_entries(data: Any, dtype: str, spoil: bool) -> None:
+    _bounds, pixels, values = some_entries(data, dtype, 12)
+    if spoil and dtype[0] in "fc":
+        values[:1] = np.nan
+    most = np.array([1, 0] * 6).astype(dtype)
+    seen = np.full(12, 5, np.uint32)
+    expected = most.copy()
+    for p, value in zip(pixels, values, strict=True):
+        expected[p] = np.maximum(expected[p], value)
+    for counts in (None, seen):
+        again = most.copy()
+        kernels.largest_entries(pixels, values, again, counts)
+        np.testing.assert_array_equal(again, expected)
+    np.testing.assert_array_equal(seen, 5 + np.bincount(pixels.astype(int), minlength=12))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from(REAL))
+def test_entry_deviations(data: Any, dtype: str) -> None:
+    _, pixels, values = some_entries(data, dtype, 12)
+    counts, means, deviations = np.zeros((3, 12))
+    half = len(pixels) // 2
+    for part in (slice(half), slice(half, None)):
+        kernels.entry_deviations(pixels[part], values[part], counts, means, deviations)
+    for p in range(12):
+        chosen = values[pixels == p].astype(np.float64)
+        assert counts[p] == len(chosen)
+        if len(chosen):
+            np.testing.assert_allclose(means[p], chosen.mean(), rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(
+                deviations[p], chosen.var() * len(chosen), rtol=1e-9, atol=1e-9
+            )
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from(REAL), width=st.integers(1, 12))
+def test_entry_moments(data: Any, dtype: str, width: int) -> None:
+    bounds, pixels, values = some_entries(data, dtype, 12)
+    out = np.full((2, len(bounds) - 1), np.nan)
+    kernels.entry_moments(bounds, pixels, values, width, out)
+    frames = filled(bounds, pixels, values, 12).astype(np.float64)
+    rows, columns = np.divmod(np.arange(12), width)
+    np.testing.assert_array_equal(out, np.stack([frames @ rows, frames @ columns]))
+
+
+def test_rows_of_places_are_exact_in_the_largest_frames() -> None:
+    rng = np.random.default_rng(1)
+    for width in (1, 3, 7, 1000, 4097, 65521, (1 << 30) - 1, 1 << 30):
+        rows = rng.integers(0, (1 << 30) // width, 50)
+        edges = np.concatenate([rows * width, rows * width + width - 1])
+        for p in (edges, np.append(edges, (1 << 30) - 1)):
+            out = np.empty((2, len(p)))
+            kernels.entry_moments(np.arange(len(p) + 1), p, np.ones(len(p), "u1"), width, out)
+            np.testing.assert_array_equal(out, np.divmod(p, width))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]), masks=st.integers(1, 3))
+def test_masked_entries(data: Any, dtype: str, masks: int) -> None:
+    bounds, pixels, values = some_entries(data, dtype, 12)
+    kind = np.result_type(values.dtype, data.draw(st.sampled_from(["f8", "c16"])))
+    weights = np.arange(masks * 12).reshape(masks, 12).astype(kind) / 7
+    out = np.full((masks, len(bounds) - 1), np.nan, kind)
+    kernels.masked_entries(bounds, pixels, values, weights, out)
+    expected = weights @ filled(bounds, pixels, values, 12).T.astype(kind)
+    np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-9)
 
 
 @settings(max_examples=60, deadline=None)

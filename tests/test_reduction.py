@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from writers import framecache, raw_csr
 from writers import raw as raw_writer
 
 import rsciio_tem
 from rsciio_tem import Annulus, Disk, reduction
 from rsciio_tem.arrays import ArrayFrames
+from rsciio_tem.errors import FormatError
 from rsciio_tem.frames import Frames
 from rsciio_tem.reduction import accumulator, one_pass
+from rsciio_tem.sparse import SparseFrames
 
 EVERYTHING = ("navigator", "sum", "max")
 
@@ -347,3 +351,170 @@ def test_reduce_refuses(scan: tuple[Any, np.ndarray]) -> None:
     for what in ("com", "variance"):
         with pytest.raises(ValueError, match="real pixels"):
             one_pass(complex_frames, what=[what])  # type: ignore[list-item]
+
+
+@pytest.fixture(scope="module", params=["raw_csr", "raw_csr-shuffled", "npz", "fch5"])
+def sparse_scan(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, np.ndarray]:
+    """A recording of which only the entries are stored, and dense frames."""
+    rng = np.random.default_rng(5)
+    data = rng.integers(1, 5000, (6, 8, 32, 48), np.uint16)
+    data[rng.random(data.shape) > 0.05] = 0
+    data[1, 2:6] = 0
+    folder = tmp_path_factory.mktemp("sparse")
+    kind, _, shuffled = request.param.partition("-")
+    if kind == "raw_csr":
+        order = np.random.default_rng(6) if shuffled else None
+        dtype = "<u2" if shuffled else "<i4"
+        path = raw_csr.write_raw_csr(folder / "scan.toml", data, indices_dtype=dtype, shuffle=order)
+    else:
+        write = framecache.write_npz if kind == "npz" else framecache.write_fch5
+        shape = {"navigation_shape": np.array([8, 6])}
+        path = write(folder / f"scan.{kind}", data.reshape(48, 32, 48), metadata=shape)
+    return path, data
+
+
+EACH = ("navigator", "sum", "mean", "max", "variance", "com")
+
+
+def expected_of(data: np.ndarray, frames: np.ndarray | slice = slice(None)) -> dict[str, Any]:
+    """What numpy finds in frames of a scan."""
+    flat = data.reshape(-1, *data.shape[-2:])[frames]
+    return {
+        "navigator": flat.sum(axis=(1, 2), dtype="u8"),
+        "sum": flat.sum(axis=0, dtype="u8"),
+        "mean": flat.mean(axis=0),
+        "max": flat.max(axis=0),
+        "variance": flat.var(axis=0),
+        "com": centres(flat),
+        "masks": flat[:, Disk(8)(flat.shape[1:])].sum(axis=1, dtype="f8"),
+    }
+
+
+def check_sparse(found: Any, expected: dict[str, Any]) -> None:
+    for name, values in expected.items():
+        ours = np.asarray(found[name]).reshape(values.shape)
+        if name in ("mean", "variance", "com"):
+            np.testing.assert_allclose(ours, values, 1e-9, err_msg=name)
+        else:
+            np.testing.assert_array_equal(ours, values, name)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_reduce_sparse_files(
+    sparse_scan: tuple[Any, np.ndarray], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*arguments: Any) -> None:
+        raise AssertionError("dense frames were made")
+
+    path, data = sparse_scan
+    monkeypatch.setattr(SparseFrames, "load", load)
+    for entries in (1 << 20, 700):
+        monkeypatch.setattr(reduction, "_STRIPE_ENTRIES", entries)
+        seen: list[int] = []
+        options: Any = {"masks": [Disk(8)], "threads": threads, "progress": seen.append}
+        check_sparse(rsciio_tem.reduce(path, EACH, **options), expected_of(data))
+        assert sum(seen) == 48
+        snake = np.concatenate([np.arange(8), np.arange(15, 7, -1), [40, 3], np.arange(17, 25)])
+        found = rsciio_tem.reduce(path, EACH, roi=snake, **options)
+        check_sparse(found, expected_of(data, snake))
+        mask = np.random.default_rng(3).random((6, 8)) < 0.4
+        found = rsciio_tem.reduce(path, EACH, roi=mask, **options)
+        check_sparse(found, expected_of(data, np.flatnonzero(mask)))
+
+
+@pytest.mark.filterwarnings("ignore::rsciio_tem.errors.RecordingWarning")
+@pytest.mark.parametrize("fill", [None, 3])
+def test_reduce_sparse_files_with_missing_frames(
+    sparse_scan: tuple[Any, np.ndarray], fill: float | None
+) -> None:
+    path, data = sparse_scan
+    options = {} if fill is None else {"fill_value": fill}
+    found = rsciio_tem.reduce(
+        path, EACH, masks=[Disk(8)], nav_shape=(6, 8), sync_offset=-11, **options
+    )
+    shifted = np.full((48, 32, 48), fill or 0, np.uint16)
+    shifted[11:] = data.reshape(48, 32, 48)[:-11]
+    check_sparse(found, expected_of(shifted))
+
+
+def test_reduce_sparse_signals(
+    sparse_scan: tuple[Any, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = sparse_scan
+    monkeypatch.setattr(SparseFrames, "load", None)  # dense frames are not made
+    signals = [
+        rsciio_tem.load(path, **options)[0]
+        for options in (
+            {"lazy": True},
+            {"lazy": True, "sparse": True},
+            {"lazy": True, "dtype": "u4"},
+            {"sparse": True},
+            {"sparse": "scipy"},
+        )
+    ]
+    for signal in (*signals, rsciio_tem.open(path)):
+        found = rsciio_tem.reduce(signal, EACH, masks=[Disk(8)])
+        assert found["navigator"].shape == (6, 8)
+        check_sparse(found, expected_of(data))
+
+
+@pytest.mark.parametrize("backend", ["mmap", "buffered", "direct"])
+def test_reduce_sparse_files_by_any_backend(
+    sparse_scan: tuple[Any, np.ndarray], backend: str
+) -> None:
+    path, data = sparse_scan
+    if path.suffix == ".fch5":
+        with pytest.raises(FormatError, match="no meaning for frames in HDF5"):
+            rsciio_tem.reduce(path, io_backend=backend)
+        return
+    check_sparse(
+        rsciio_tem.reduce(path, EACH, masks=[Disk(8)], io_backend=backend), expected_of(data)
+    )
+
+
+def test_reduce_a_damaged_sparse_file(tmp_path: Path) -> None:
+    data = np.zeros((2, 3, 4, 5), "u1")
+    data[..., 2, 3] = 200
+    path = raw_csr.write_raw_csr(tmp_path / "a.toml", data)
+    indices = np.fromfile(tmp_path / "a_indices.dat", "<i4")
+    for place in (20, -1, 1 << 30):
+        indices[4] = place
+        indices.tofile(tmp_path / "a_indices.dat")
+        with pytest.raises(FormatError, match="frame 4 lists pixels outside"):
+            rsciio_tem.reduce(path)
+    wrong = {"indptr": np.array([0, 2, 2, 3]), "indices": np.array([7, 7, 3])}
+    raw_csr.write_arrays(
+        path, **wrong, data=np.full(3, 200, "u1"), nav_shape=(3,), sig_shape=(4, 5)
+    )
+    with pytest.raises(FormatError, match="frame 0 lists a pixel several times"):
+        rsciio_tem.reduce(path, ["max"])
+    assert rsciio_tem.reduce(path, ["max"], dtype="u2")["max"].max() == 400
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:distributed")
+def test_reduce_on_a_cluster(
+    scan: tuple[Any, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(reduction, "_STRIPE", 1 << 14)
+    monkeypatch.setattr(reduction, "_STRIPE_ENTRIES", 4000)
+    path, data = scan
+    what = ("navigator", "sum", "max", "com", "variance")
+    ours = rsciio_tem.reduce(path, what, masks=[Disk(8)])
+    sparse_path = raw_csr.write_raw_csr(tmp_path / "scan.toml", (data % 90 == 0) * data)
+    sparse = rsciio_tem.reduce(sparse_path, what, masks=[Disk(8)])
+    seen: list[int] = []
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        theirs = rsciio_tem.reduce(path, what, masks=[Disk(8)], client=client, progress=seen.append)
+        again = rsciio_tem.reduce(sparse_path, what, masks=[Disk(8)], client=client)
+    assert sum(seen) == 48
+    for name in ours:
+        np.testing.assert_array_equal(theirs[name], ours[name])
+        np.testing.assert_array_equal(again[name], sparse[name])

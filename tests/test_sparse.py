@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import pickle
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -14,14 +16,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsciio_tem import archives, kernels
+from rsciio_tem import archives, kernels, reduction
 from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
+from rsciio_tem.frames import Transformed
 from rsciio_tem.pixels import Region
-from rsciio_tem.sparse import SparseFrames, Triplets, checked_shape
+from rsciio_tem.reduction import one_pass
+from rsciio_tem.sparse import SparseFrames, Triplets, checked_shape, frames_of_matrix
 
 SHAPE = (5, 7)
 
@@ -173,6 +178,156 @@ def test_sums_that_do_not_fit_are_errors() -> None:
     assert frames.widened("i1") is frames
     assert frames.widened(None) is frames
     assert frames.widened("stored") is frames
+
+
+# ---------------------------------------------------------------- reductions
+
+
+def _nothing(block: np.ndarray) -> None:
+    """What `dense_of` does to loaded frames."""
+
+
+def dense_of(frames: SparseFrames) -> Transformed:
+    """The same frames, of which a reduction does not know that they are sparse."""
+    return Transformed(frames, _nothing)
+
+
+def same_reductions(frames: SparseFrames, what: Any, masks: Any, **options: Any) -> None:
+    """Compare entries added up with dense frames added up: values, types, or the error."""
+    found: dict[str, Any] = {}
+    for name, source in (("dense", dense_of(frames)), ("sparse", frames)):
+        try:
+            found[name] = one_pass(source, what=what, masks=masks, **options)
+        except FormatError as error:
+            found[name] = str(error)
+    if isinstance(found["dense"], str):
+        assert found["sparse"] == found["dense"]
+        return
+    assert list(found["sparse"]) == list(found["dense"])
+    for name, expected in found["dense"].items():
+        ours = found["sparse"][name]
+        assert (ours.dtype, ours.shape) == (expected.dtype, expected.shape)
+        if expected.dtype.kind in "biu" or name == "max":
+            np.testing.assert_array_equal(ours, expected, name)
+        else:
+            scale = np.abs(expected[np.isfinite(expected)]).max(initial=1)
+            np.testing.assert_allclose(ours, expected, 1e-9, 1e-9 * scale, err_msg=name)
+
+
+@settings(max_examples=250, deadline=None)
+@given(data=st.data(), kind=st.sampled_from(["?", "u1", "u2", "u8", "i1", "i4", "i8", "f2", "f4",
+                                             "f8", "c8"]))  # fmt: skip
+def test_reductions_as_of_dense_frames(data: st.DataObject, kind: str) -> None:
+    """Duplicates, empty frames, blanks, any order, sums that do not fit, places outside."""
+    dtype = np.dtype(kind)
+    most = {"?": 1, "u1": 200, "i1": 100, "u8": 1 << 63, "i8": 1 << 62}.get(kind, 90)
+    least = 0 if kind[0] in "?u" else -most
+    places = st.one_of(st.integers(0, 34), st.integers(0, 34), st.integers(0, 4))
+    if data.draw(st.integers(0, 9)) == 0:
+        places = st.integers(-1, 35)
+    entries = st.lists(st.tuples(places, st.integers(least, most)), max_size=9)
+    stored = data.draw(st.lists(entries, min_size=1, max_size=8))
+    frames = SparseFrames(InMemory(stored, kind), data.draw(st.sampled_from([(5, 7), (35, 1)])))
+    if order := data.draw(st.lists(st.integers(-1, len(stored) - 1), max_size=12)):
+        frames = frames[np.array(order)].configured(fill=data.draw(st.sampled_from([0, 7])))
+    if kind in ("u1", "u2") and data.draw(st.booleans()):
+        frames = frames.widened("u4")
+    what = ["navigator", "sum", "mean", "max"] + ["variance", "com"] * (dtype.kind != "c")
+    masks = np.random.default_rng(1).random((2, *frames.frame_shape))
+    masks = data.draw(st.sampled_from([masks, masks[:1] > 0.5, masks + 1j, masks.astype("g")]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rsciio_tem.sparse._ENTRIES", data.draw(st.integers(1, 60)))
+        patch.setattr("rsciio_tem.reduction._STRIPE_ENTRIES", data.draw(st.integers(1, 60)))
+        same_reductions(frames, what, masks, threads=1)
+        damaged = any(not 0 <= p < 35 for frame in stored for p, _ in frame)
+        try:
+            one = one_pass(frames, what=what, masks=masks, threads=1)
+        except FormatError:
+            with pytest.raises(FormatError):
+                one_pass(frames, what=what, masks=masks, threads=3)
+            return
+        assert not damaged or order
+        many = one_pass(frames, what=what, masks=masks, threads=3)
+        for name, array in one.items():
+            np.testing.assert_array_equal(many[name], array)
+
+
+def test_variance_of_entries_on_a_large_offset() -> None:
+    """A difference of two large numbers would leave nothing of it."""
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 3, (2000, 4))
+    for kind, offset in (("u2", 65000), ("i4", 2_000_000_000), ("f8", 1e9)):
+        stored = [[(i, int(v + offset)) for i, v in enumerate(frame)] for frame in noise]
+        found = one_pass(SparseFrames(InMemory(stored, kind), (5, 7)), what=["variance"])
+        variance = found["variance"].reshape(-1)
+        np.testing.assert_allclose(variance[:4], noise.var(axis=0), rtol=1e-6)
+        assert (variance[4:] == 0).all()
+
+
+def test_sums_over_many_frames_do_not_go_round() -> None:
+    """More frames than 32 bits have room for the largest 16-bit values of."""
+    count = 70_000
+    bounds, pixels = np.arange(count + 1), np.full(count, 2)
+    matrix = scipy.sparse.csr_array((np.full(count, 65535, "u2"), pixels, bounds), (count, 4))
+    frames = frames_of_matrix(matrix, (2, 2))
+    found = one_pass(frames, what=["sum", "variance", "mean"])
+    assert found["sum"].tolist() == [[0, 0], [count * 65535, 0]]
+    assert found["mean"].tolist() == [[0, 0], [65535, 0]]
+    assert (found["variance"] == 0).all()
+
+
+def test_reductions_do_not_make_dense_frames() -> None:
+    """Memory, and that every entry is looked at once."""
+    count, shape = 3000, (1024, 1024)  # 6 GB if they were dense
+    rng = np.random.default_rng(2)
+    source = frames_of_matrix(
+        scipy.sparse.random_array(
+            (count, 1 << 20), density=1e-4, format="csr", rng=rng, dtype=np.float32
+        ),
+        shape,
+    ).source
+    seen: list[tuple[int, int]] = []
+
+    class Watched:
+        path, dtype = "memory", source.dtype
+        sizes = staticmethod(source.sizes)
+
+        def __len__(self) -> int:
+            return count
+
+        def entries(self, first: int, last: int) -> Triplets:
+            seen.append((first, last))
+            return source.entries(first, last)
+
+    tracemalloc.start()
+    try:
+        found = one_pass(SparseFrames(Watched(), shape), what=["sum", "navigator"], threads=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 << 20
+    assert [a for a, _ in sorted(seen)] == [0, *(b for _, b in sorted(seen)[:-1])]
+    np.testing.assert_allclose(found["sum"].sum(), source.values.sum(dtype=float))
+
+
+def test_stripes_have_equally_many_entries() -> None:
+    """Rather than frames, which may be empty."""
+    stored: list[list[tuple[int, float]]] = [[]] * 1000 + [[(i, 1) for i in range(35)]] * 300
+    frames = SparseFrames(InMemory(stored), SHAPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rsciio_tem.reduction._STRIPE_ENTRIES", 1000)
+        stripes = reduction._stripes_of_entries(frames)
+    weights = [sum(1 + len(frame) for frame in stored[a:b]) for a, b in stripes]
+    assert stripes[0][0] == 0
+    assert stripes[-1][1] == 1300
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(stripes))
+    assert len(stripes) in (11, 12)
+    assert max(weights) < 1000 + 2 * 36
+    order = np.array([-1, 5, 1100, -1])
+    assert frames[order].sizes().tolist() == [0, 0, 35, 0]
+    assert frames[order].configured(fill=1).sizes().tolist() == [35, 0, 35, 35]
+    assert frames[np.array([-1])].sizes().tolist() == [0]
+    assert frames[200:1002].sizes().tolist() == [0] * 800 + [35] * 2
 
 
 @pytest.mark.parametrize("place", [-1, 35, 1 << 40])

@@ -52,6 +52,8 @@ YAML_KEYS = ("file", "dtype", "nframes", "shape")
 _MOST_METADATA, _LARGEST_METADATA = 1000, 16 << 20
 #: Bytes of decompressed entries that a process keeps.
 _KEPT = 64 << 20
+#: A place outside of any frame.
+_NOWHERE = 0xFFFFFFFF
 #: So many blocks of rows may be needed for frames that have few entries in them.
 _FAR = 16
 #: Rows of a table in HDF5 that are read at a time where its chunks are much smaller or larger.
@@ -161,13 +163,12 @@ class _Entries:
     def __len__(self) -> int:
         return self.header.frames
 
-    def _flat(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Return places in the flat frame; -1 outside of it."""
+    def _flat(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+        """Return places in the flat frame; the largest number where there is none."""
         height, width = self.header.shape
-        rows, columns = rows.astype(np.int64), columns.astype(np.int64)
         outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
-        flat: npt.NDArray[np.int64] = rows * width + columns
-        flat[outside] = -1
+        flat = rows.astype(np.uint32) * np.uint32(width) + columns.astype(np.uint32)
+        flat[outside] = _NOWHERE
         return flat
 
     def _cast(self, values: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
@@ -232,7 +233,7 @@ class _Members(_Entries):
         for i, part in self._read(np.array(wanted, np.int64), first):
             parts[i] = part
         bounds = np.cumsum([0, *(len(part[0]) for part in parts)])
-        pixels = np.concatenate([part[0] for part in parts]).astype(np.int64)
+        pixels = np.concatenate([part[0] for part in parts])
         return Triplets(bounds, pixels, np.concatenate([part[1] for part in parts]))
 
     def _read(
@@ -242,7 +243,7 @@ class _Members(_Entries):
         members = _table(self.file, len(self))[:, first + wanted]
         lost = members[0] < 0
         for i in wanted[lost].tolist():
-            yield i, (np.zeros(0, np.int64), np.zeros(0, self.dtype))
+            yield i, (np.zeros(0, np.uint32), np.zeros(0, self.dtype))
         wanted, members = wanted[~lost], members[:, ~lost]
         if not len(wanted):
             return

@@ -28,7 +28,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
 from rsciio_tem.read import ReadOptions, SparseKind, read
 from rsciio_tem.recording import Axis, Recording
 from rsciio_tem.scan import ScanHint
-from rsciio_tem.sparse import SparseFrames, Triplets, checked_shape
+from rsciio_tem.sparse import SparseFrames, Triplets, checked_shape, places_of
 from rsciio_tem.times import FrameTimes
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ __all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
 #: The binary files, and the kinds of numbers that they may hold.
 PARTS = {"indptr": "iu", "indices": "iu", "data": "buifc"}
 
+#: Memory for so many bytes of each file is kept for the next ones.
+_REUSED = 4 << 20
 #: A TOML file of this format is not longer than this.
 _LONGEST = 1 << 20
 _FILETYPE = re.compile(rb"""^\s*filetype\s*=\s*["']raw_csr["']""", re.MULTILINE | re.IGNORECASE)
@@ -59,8 +61,14 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
 class _Column:
     """One of the binary files: numbers back to back."""
 
+    name: str
     file: DataFile
     stored: np.dtype[Any]
+
+    @property
+    def native(self) -> np.dtype[Any]:
+        """Type of a number, in the machine's byte order."""
+        return self.stored.newbyteorder("=")
 
     def __len__(self) -> int:
         return self.file.size // self.stored.itemsize
@@ -68,10 +76,13 @@ class _Column:
     def read(
         self, first: int, last: int, dtype: np.dtype[Any] | type, backend: Backend
     ) -> npt.NDArray[Any]:
-        """Return the numbers first..last as `dtype`."""
+        """Return the numbers first..last as `dtype`, until others of this column are read."""
         size = self.stored.itemsize
-        raw = backends.read(self.file, first * size, (last - first) * size, backend)
-        return np.frombuffer(raw, self.stored).astype(dtype)
+        nbytes = (last - first) * size
+        into = None if nbytes <= _REUSED else np.empty(nbytes, np.uint8)
+        backend = backend if nbytes else "auto"  # an empty file cannot be mapped
+        raw = backends.read(self.file, first * size, nbytes, backend, into, self.name)
+        return raw.view(self.stored).astype(dtype, copy=False)
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class _Csr:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.data.stored.newbyteorder("=")
+        return self.data.native
 
     def __len__(self) -> int:
         return self.count
@@ -101,8 +112,9 @@ class _Csr:
     def _bounds(self, first: int, last: int) -> npt.NDArray[np.int64]:
         """Return where the frames first..last begin and end, if that makes sense."""
         bounds = self.indptr.read(first, last + 1, np.int64, self.backend)
-        wrong = (np.diff(bounds) < 0) | (bounds[:-1] < 0) | (bounds[1:] > len(self.indices))
-        if wrong.any():
+        begins, ends = bounds[:-1], bounds[1:]
+        if bounds[0] < 0 or bounds[-1] > len(self.indices) or (begins > ends).any():
+            wrong = (begins > ends) | (begins < 0) | (ends > len(self.indices))
             i = int(np.flatnonzero(wrong)[0])
             raise FormatError(
                 self.indptr.file.path,
@@ -118,13 +130,10 @@ class _Csr:
     def entries(self, first: int, last: int) -> Triplets:
         bounds = self._bounds(first, last)
         begin, end = int(bounds[0]), int(bounds[-1])
-        for column in (self.indices, self.data):
-            backends.read(column.file, 0, 0, "auto")  # changed files are errors
-        if begin == end:
-            return Triplets.none(last - first, self.dtype)
-        pixels = self.indices.read(begin, end, np.int64, self.backend)
+        # read even if there is nothing to read: changed files are errors
+        pixels = self.indices.read(begin, end, self.indices.native, self.backend)
         values = self.data.read(begin, end, self.dtype, self.backend)
-        return Triplets(bounds - begin, pixels, values)
+        return Triplets(bounds - begin, places_of(pixels), values)
 
 
 # ---------------------------------------------------------------- description
@@ -177,7 +186,7 @@ def _column(path: str, own: Mapping[str, Any], part: str, problems: list[Problem
                 f"The file was cut, or {part}_dtype is wrong.",
             )
         )
-    return _Column(file, stored)
+    return _Column(f"raw_csr {part}", file, stored)
 
 
 def _complete(source: _Csr) -> int:
