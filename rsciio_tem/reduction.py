@@ -521,8 +521,11 @@ class _Task:
     ) -> dict[str, _Quantity]:
         """Go through the frames of a stripe."""
         found = self.quantities(len(frames))
-        taken = self._take_entries if isinstance(frames, SparseFrames) else self._take
-        for count in taken(frames, step, found.values()):
+        if isinstance(frames, SparseFrames):
+            counts = self._take_entries(frames, found.values())
+        else:
+            counts = self._take(frames, step, found.values())
+        for count in counts:
             if done is not None:
                 done(count)
             if stop is not None and stop.is_set():
@@ -539,9 +542,7 @@ class _Task:
                 quantity.take(first, block.reshape(len(block), -1))
             yield len(block)
 
-    def _take_entries(
-        self, frames: SparseFrames, step: int, found: Collection[_Quantity]
-    ) -> Iterator[int]:
+    def _take_entries(self, frames: SparseFrames, found: Collection[_Quantity]) -> Iterator[int]:
         for places, entries in frames.once():
             for quantity in found:
                 quantity.take_entries(places, entries)
