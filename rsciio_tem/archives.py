@@ -100,6 +100,24 @@ def _members(raw: bytes, table: npt.NDArray[np.int64]) -> int:
     return -1
 
 
+def _ends(
+    file: DataFile, members: dict[str, npt.NDArray[np.int64]], first: int
+) -> npt.NDArray[np.int64]:
+    """Return where what belongs to each member ends at the latest; `first` is the directory."""
+    offsets, packed = members["offset"], members["packed"]
+    places = np.sort(offsets)
+    ends: npt.NDArray[np.int64]
+    ends = np.append(places, first)[np.searchsorted(places, offsets, "right")]
+    ends = np.minimum(ends, offsets + _LOCAL.size + 0xFFFF + members["name_length"] + packed)
+    bad = (offsets < 0) | (ends - offsets < _LOCAL.size) | (members["size"] < 0)
+    bad |= (packed < 0) | (packed > ends - offsets) | (ends > first)
+    if bad.any():
+        raise FormatError(
+            file.path, f"has a directory that is damaged at member {int(np.flatnonzero(bad)[0])}."
+        )
+    return ends
+
+
 @dataclass(frozen=True, eq=False)
 class Directory:
     """The members of an archive.
@@ -131,9 +149,15 @@ class Directory:
     def table(self, count: int) -> npt.NDArray[np.int64]:
         """Return the members of the frames 0..count, shape (parts, count); -1 is none."""
         table = np.full((len(FRAME_PARTS), count), -1, np.int64)
-        mine = np.flatnonzero((self.members["part"] >= 0) & (self.members["number"] < count))
+        parts, numbers = self.members["part"], self.members["number"]
         # of members of the same name the last one counts, as for NumPy
-        table[self.members["part"][mine], self.members["number"][mine]] = mine
+        if len(parts) >= _FEW:
+            from rsciio_tem import kernels
+
+            kernels.zip_table(parts, numbers, table)
+        else:
+            mine = np.flatnonzero((parts >= 0) & (numbers < count))
+            table[parts[mine], numbers[mine]] = mine
         return table
 
     # ------------------------------------------------------------------ reading
@@ -298,32 +322,22 @@ def directory(file: DataFile) -> Directory:
     first = end - length  # other than `begin` if something precedes the archive
     if count * _CENTRAL.size > length or first < 0 or begin > first:
         raise FormatError(path, f"has a damaged directory of {count} members in {length} bytes.")
-    raw = backends.read(file, first, length, "auto").copy()
+    raw = backends.read(file, first, length, "auto", np.empty(length, np.uint8))
     table = np.empty((len(FIELDS), count), np.int64)
-    if count < _FEW:
-        wrong = _members(raw.tobytes(), table)
-    else:
+    if count >= _FEW:
         from rsciio_tem import kernels
 
         wrong = kernels.zip_members(raw, FRAME_PARTS, table)
+    else:
+        wrong = _members(raw.tobytes(), table)
     if wrong >= 0:
         raise FormatError(path, f"has a directory that is damaged at member {wrong} of {count}.")
     members = dict(zip(FIELDS, table, strict=True))
-    members["offset"] += first - begin
-    offsets = members["offset"]
-    if (np.diff(offsets) > 0).all():
-        ends = np.append(offsets[1:], first)
-    else:
-        places = np.sort(offsets)
-        ends = np.append(places, first)[np.searchsorted(places, offsets, "right")]
-    longest = _LOCAL.size + 0xFFFF + members["name_length"] + members["packed"]
-    ends = np.minimum(ends, offsets + longest)
-    bad = (offsets < 0) | (ends - offsets < _LOCAL.size) | (members["size"] < 0)
-    bad |= (members["packed"] < 0) | (members["packed"] > ends - offsets) | (ends > first)
-    if bad.any():
-        raise FormatError(
-            path, f"has a directory that is damaged at member {int(np.flatnonzero(bad)[0])}."
-        )
+    if first != begin:
+        members["offset"] += first - begin
+    ends = np.empty(count, np.int64)
+    if count < _FEW or not kernels.zip_ends(table, first, _LOCAL.size + 0xFFFF, ends):
+        ends = _ends(file, members, first)
     others = {}
     for i in np.flatnonzero(members["part"] < 0).tolist():
         name_at, n = int(members["name_at"][i]), int(members["name_length"][i])

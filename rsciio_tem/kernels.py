@@ -47,7 +47,9 @@ __all__ = [
     "unpack_u12",
     "unpack_u12_tiles",
     "unshuffle",
+    "zip_ends",
     "zip_members",
+    "zip_table",
 ]
 
 _jit = nb.njit(nogil=True, cache=True, boundscheck=False)
@@ -1266,6 +1268,59 @@ def zip_members(
         letters[i, : len(word)] = np.frombuffer(word, np.uint8)
     starts = np.array([int.from_bytes(word[:8], "little") for word in words], np.uint64)
     return int(_zip_members(raw, letters, starts, lengths, table))
+
+
+@_jit
+def _zip_ends(table, first, longest, ends):
+    count = len(ends)
+    for i in range(count):
+        offset, packed = table[9, i], table[7, i]
+        end = table[9, i + 1] if i + 1 < count else first
+        if offset < 0 or packed < 0 or table[8, i] < 0 or end <= offset or end > first:
+            return False
+        end = min(end, offset + longest + table[1, i] + packed)
+        if end - offset < 30 or packed > end - offset:
+            return False
+        ends[i] = end
+    return True
+
+
+def zip_ends(
+    table: npt.NDArray[np.int64], first: int, longest: int, ends: npt.NDArray[np.int64]
+) -> bool:
+    """Fill `ends` with where members end at the latest, if they lie one behind the other.
+
+    Parameters
+    ----------
+    table : ndarray of int64, shape (10, members)
+        As `zip_members` fills it.
+    first : int
+        Byte at which the directory begins.
+    longest : int
+        Most bytes that a member has beside its name and its content.
+    ends : ndarray of int64
+        Is filled.
+
+    Returns
+    -------
+    bool
+        False if they lie in another order, or one is damaged.
+    """
+    return bool(_zip_ends(table, first, longest, ends))
+
+
+@_jit
+def _zip_table(parts, numbers, table):
+    for i in range(len(parts)):
+        if 0 <= parts[i] < table.shape[0] and 0 <= numbers[i] < table.shape[1]:
+            table[parts[i], numbers[i]] = i
+
+
+def zip_table(
+    parts: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64], table: npt.NDArray[np.int64]
+) -> None:
+    """Set ``table[parts[i], numbers[i]]`` to i where there is such a place; the last i counts."""
+    _zip_table(parts, numbers, table)
 
 
 # ---------------------------------------------------------------- sums

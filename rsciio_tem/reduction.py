@@ -1078,7 +1078,7 @@ def reduce(
     Parameters
     ----------
     source : path, Recording or signal
-        What to reduce: a file, what `rsciio_tem.open` returns, or a signal of a lazy reader.
+        What to reduce: a file, what `rsciio_tem.open` returns, or a signal of a reader.
     what : iterable of str
         Any of "navigator" (sum of each frame), "sum", "mean", "max", "variance" (over the scan,
         pixel by pixel), and "com" (centre of mass of each frame: row and column, in pixels).

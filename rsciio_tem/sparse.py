@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 #: Entries that are read at a time, and frames at most.
-_ENTRIES, _FRAMES = 1 << 18, 1 << 16
+_ENTRIES, _FRAMES = 1 << 19, 1 << 16
 #: A frame of more pixels than this is a damaged header.
 _MOST_PIXELS = 1 << 30
 

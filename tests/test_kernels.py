@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import io
-import itertools
 import zipfile
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsciio_tem import archives, kernels, reduction
+from rsciio_tem.backends import DataFile
+from rsciio_tem.errors import FormatError
 
 BITS = {"medipix1": 1, "medipix6": 8, "medipix12": 16}
 TYPES = {"medipix1": "u1", "medipix6": "u1", "medipix12": "u2", "medipix24": "u4"}
@@ -268,10 +270,10 @@ def filled(bounds: np.ndarray, pixels: np.ndarray, values: np.ndarray, size: int
 @given(data=st.data())
 def test_ascending(data: Any) -> None:
     size = data.draw(st.integers(1, 12))
-    bounds, pixels, _values = some_entries(data, "u1", size)
+    bounds, pixels, _ = some_entries(data, "u1", size)
     for k in data.draw(st.lists(st.integers(0, max(0, len(pixels) - 1)), max_size=2)):
         pixels[k : k + 1] = data.draw(st.sampled_from([0, 3, size - 1, size, 1 << 31]))
-    frames = [pixels[a:b].tolist() for a, b in itertools.pairwise(bounds)]
+    frames = [pixels[a:b].tolist() for a, b in pairwise(bounds)]
     good = all(
         sorted(set(frame)) == frame and all(0 <= p < size for p in frame) for frame in frames
     )
@@ -380,7 +382,7 @@ def test_add_entry_squares(data: Any, dtype: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]), spoil=st.booleans())
 def test_largest_entries(data: Any, dtype: str, spoil: bool) -> None:
-    _bounds, pixels, values = some_entries(data, dtype, 12)
+    _, pixels, values = some_entries(data, dtype, 12)
     if spoil and dtype[0] in "fc":
         values[:1] = np.nan
     most = np.array([1, 0] * 6).astype(dtype)
@@ -476,6 +478,46 @@ def test_zip_members(names: list[tuple[str, str]], spoil: list[tuple[float, int]
     assert bad == archives._members(bytes(directory), slow)
     good = len(names) if bad < 0 else bad
     np.testing.assert_array_equal(ours[:, :good], slow[:, :good])
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), count=st.integers(1, 5))
+def test_zip_ends(data: Any, count: int) -> None:
+    draw = data.draw
+    lengths = draw(st.lists(st.integers(30, 90), min_size=count, max_size=count))
+    table = np.zeros((len(archives.FIELDS), count), np.int64)
+    members = dict(zip(archives.FIELDS, table, strict=True))
+    members["offset"][:] = np.cumsum([draw(st.integers(0, 9)), *lengths])[:-1]
+    members["packed"][:] = np.array(lengths) - 30
+    first = int(members["offset"][-1]) + lengths[-1]
+    for name in draw(st.lists(st.sampled_from(["offset", "packed", "size"]), max_size=2)):
+        members[name][draw(st.integers(0, count - 1))] = draw(
+            st.sampled_from([-1, 0, 40, 1 << 20, (1 << 63) - 5])
+        )
+    ends, slow = np.zeros(count, np.int64), None
+    try:
+        slow = archives._ends(DataFile("a.npz", 0, 0), members, first)
+    except FormatError:
+        assert not kernels.zip_ends(table, first, 30 + 0xFFFF, ends)
+        return
+    ordered = bool((np.diff(members["offset"]) > 0).all())
+    assert kernels.zip_ends(table, first, 30 + 0xFFFF, ends) == ordered
+    if ordered:
+        np.testing.assert_array_equal(ends, slow)
+    assert not kernels.zip_ends(table[:, ::-1].copy(), first, 30 + 0xFFFF, ends) or count == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 5)), max_size=12))
+def test_zip_table(places: list[tuple[int, int]]) -> None:
+    expected = np.full((3, 4), -1)
+    for i, (part, number) in enumerate(places):
+        if 0 <= part < 3 and 0 <= number < 4:
+            expected[part, number] = i
+    parts, numbers = np.array(places, np.int64).reshape(-1, 2).T.copy()
+    table = np.full((3, 4), -1)
+    kernels.zip_table(parts, numbers, table)
+    np.testing.assert_array_equal(table, expected)
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import io
-import itertools
 import pickle
 import struct
 import tracemalloc
 import zipfile
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -320,7 +320,7 @@ def test_stripes_have_equally_many_entries() -> None:
     weights = [sum(1 + len(frame) for frame in stored[a:b]) for a, b in stripes]
     assert stripes[0][0] == 0
     assert stripes[-1][1] == 1300
-    assert all(a[1] == b[0] for a, b in itertools.pairwise(stripes))
+    assert all(a[1] == b[0] for a, b in pairwise(stripes))
     assert len(stripes) in (11, 12)
     assert max(weights) < 1000 + 2 * 36
     order = np.array([-1, 5, 1100, -1])

@@ -41,7 +41,7 @@ __all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
 PARTS = {"indptr": "iu", "indices": "iu", "data": "buifc"}
 
 #: Memory for so many bytes of each file is kept for the next ones.
-_REUSED = 4 << 20
+_REUSED = 8 << 20
 #: A TOML file of this format is not longer than this.
 _LONGEST = 1 << 20
 _FILETYPE = re.compile(rb"""^\s*filetype\s*=\s*["']raw_csr["']""", re.MULTILINE | re.IGNORECASE)
