@@ -302,7 +302,7 @@ class SparseFrames(Ordered):
         return stored[:-1] if order is None else stored[np.where(order < 0, -1, order - low)]
 
     def once(self) -> Iterator[tuple[npt.NDArray[np.int64], Triplets]]:
-        """Give all entries, about `_ENTRIES` at a time, each pixel of a frame once.
+        """Give all entries, at most about `_ENTRIES` at a time, each pixel of a frame once.
 
         Blanks have their fill value in each pixel.
 
@@ -323,13 +323,13 @@ class SparseFrames(Ordered):
         held = 0
         for where, part in self._parts():
             size = len(where) + len(part.pixels)
-            if not held and size >= _ENTRIES // 2:
+            if not held and size >= _ENTRIES // 8:  # enough, and nothing has to be copied
                 yield where, part
                 continue
             places.append(where)
             parts.append(part.copy())
             held += size
-            if held >= _ENTRIES // 2:
+            if held >= _ENTRIES // 8:
                 yield np.concatenate(places), Triplets.joined(parts)
                 places, parts, held = [], [], 0
         if held:

@@ -236,7 +236,7 @@ def test_reductions_as_of_dense_frames(data: st.DataObject, kind: str) -> None:
     masks = np.random.default_rng(1).random((2, *frames.frame_shape))
     masks = data.draw(st.sampled_from([masks, masks[:1] > 0.5, masks + 1j, masks.astype("g")]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rsciio_tem.sparse._ENTRIES", data.draw(st.integers(1, 60)))
+        patch.setattr("rsciio_tem.sparse._ENTRIES", data.draw(st.integers(1, 400)))
         patch.setattr("rsciio_tem.reduction._STRIPE_ENTRIES", data.draw(st.integers(1, 60)))
         same_reductions(frames, what, masks, threads=1)
         damaged = any(not 0 <= p < 35 for frame in stored for p, _ in frame)
