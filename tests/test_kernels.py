@@ -807,7 +807,7 @@ def block_of(drawn: tuple[str, int, int, int, bool]) -> np.ndarray:
         return np.random.default_rng(seed).normal(0, 50, (frames, pixels)).astype(dtype)
     top = 1 if kind == "?" else np.iinfo(dtype).max
     if brightest:
-        return np.full((frames, pixels), min(top, 2**50), dtype)
+        return np.full((frames, pixels), min(top, 2**40), dtype)
     top = min(top, 2**31)  # whose sums fit into 64 bits, and into the mantissa of a float
     low = 0 if dtype.kind in "bu" else max(-top, np.iinfo(dtype).min)
     return (
