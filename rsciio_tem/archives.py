@@ -111,6 +111,7 @@ def _ends(
     ends = np.minimum(ends, offsets + _LOCAL.size + 0xFFFF + members["name_length"] + packed)
     bad = (offsets < 0) | (ends - offsets < _LOCAL.size) | (members["size"] < 0)
     bad |= (packed < 0) | (packed > ends - offsets) | (ends > first)
+    bad |= (offsets > first) | (packed > first)  # so large that the sums above went round
     if bad.any():
         raise FormatError(
             file.path, f"has a directory that is damaged at member {int(np.flatnonzero(bad)[0])}."

@@ -923,7 +923,7 @@ def test_add_frames(drawn: Any) -> None:
     totals = np.arange(block.shape[1]).astype(total_type(block.dtype))
     expected = totals + block.astype(totals.dtype).sum(axis=0)
     kernels.add_frames(block, totals)
-    np.testing.assert_allclose(totals, expected, rtol=1e-12)
+    np.testing.assert_allclose(totals, expected, rtol=1e-12, atol=1e-9)  # sums near 0
 
 
 @settings(max_examples=40, deadline=None)
