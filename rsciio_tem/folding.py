@@ -81,7 +81,7 @@ class Folded:
 
 
 def folded(frames: Frames) -> Folded | None:
-    """Return frames in stored order, None where that has no use or no meaning."""
+    """Return frames in stored order, None where that has no meaning."""
     if type(frames) is not FrameTable or sys.byteorder != "little":
         return None
     pixels, fill = frames.pixels, frames.fill
@@ -101,8 +101,6 @@ def folded(frames: Frames) -> Folded | None:
     if not stored.isnative and stored.str != ">u2":
         return None
     if pixels.in_rows:
-        if stored.isnative and not pixels.flip_y:
-            return None  # is read straight as it is
         plain = replace(pixels, flip_y=False, native=False)
         return Folded(_as(frames, plain), pixels.shape, frames.dtype, flipped=pixels.flip_y)
     if pixels.stored_pixels > _MOST_PLACES:

@@ -38,6 +38,8 @@ def chips(packing: Any, gap: int, flip_y: bool, stored: str = "") -> Pixels:
 
 
 KINDS = {
+    "plain": Pixels((6, 40), np.dtype("<u2")),
+    "plain floats": Pixels((6, 40), np.dtype("<f4")),
     "big-endian": Pixels((6, 40), np.dtype(">u2")),
     "big-endian, flipped": Pixels((6, 40), np.dtype(">u2"), flip_y=True),
     "flipped": Pixels((6, 40), np.dtype("u1"), flip_y=True),
@@ -53,9 +55,8 @@ KINDS = {
     },
     "four plain chips": chips("plain", 2, True, "<u4"),
 }
-#: Kinds that are decoded: nothing is won, or the order of bytes is more than an order of pixels.
+#: Kinds that are decoded: the order of their bytes is more than an order of pixels.
 DECODED = {
-    "plain": Pixels((6, 40), np.dtype("<u2")),
     "big-endian floats": Pixels((6, 40), np.dtype(">f4"), flip_y=True),
     "24 bit": chips("medipix24", 0, True),
     "moved down": Pixels((6, 40), np.dtype(">u2"), shift=2),
