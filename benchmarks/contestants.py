@@ -419,7 +419,7 @@ class Parts:
             start = end - len(part)
             a, b = max(first, start), min(last, end)
             if a < b:
-                part.read_direct(out, np.s_[a - start : b - start], np.s_[a - first : b - first])
+                part.read_direct(out[a - first : b - first], np.s_[a - start : b - start])
 
     def __getitem__(self, place: int | tuple[int, int]) -> Array:
         columns = self.shape[1]
