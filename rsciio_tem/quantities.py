@@ -38,6 +38,20 @@ def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(kinds[dtype.kind])
 
 
+def _long(dtype: np.dtype[Any]) -> bool:
+    """Whether pixels are integers of which 64 bits may not hold the sum."""
+    return dtype.kind in "iu" and dtype.itemsize == 8
+
+
+def _fitting(sums: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> None:
+    """Raise if sums, here as floats, are too large for 64-bit integers."""
+    most = 2.0 ** (64 if dtype.kind == "u" else 63) * (1 - 2.0**-40)
+    if (np.abs(sums) > most).any():
+        raise OverflowError(
+            "sums of these pixels do not fit into 64 bits; pass dtype='float64' to the reader"
+        )
+
+
 class Quantity(ABC):
     """Something that is found out about frames, block by block.
 
@@ -93,11 +107,19 @@ class Navigator(PerFrame):
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
 
+        if _long(block.dtype):
+            floats = np.empty(len(block))
+            kernels.frame_sums(block, floats)
+            _fitting(floats, block.dtype)
         kernels.frame_sums(block, self.values[at : at + len(block)])
 
     def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
         from rsciio_tem import kernels
 
+        if _long(entries.values.dtype):
+            floats = np.empty(len(frames))
+            kernels.entry_sums(entries.bounds, entries.values, floats)
+            _fitting(floats, entries.values.dtype)
         sums = np.empty(len(frames), self.values.dtype)
         kernels.entry_sums(entries.bounds, entries.values, sums)
         self.values[frames] = sums
@@ -199,10 +221,12 @@ class Moments(PerFrame):
         from rsciio_tem import kernels
 
         n, (height, width) = len(block), self.shape
-        rows = np.empty((n, height), self.total)
+        # rounded where integers might not fit
+        total = np.dtype(np.float64) if _long(block.dtype) else self.total
+        rows = np.empty((n, height), total)
         kernels.frame_sums(block.reshape(n * height, width), rows.reshape(-1))
         narrow = block.dtype.kind in "bu" and block.dtype.itemsize <= 2 and height < 1 << 16
-        columns = np.zeros((n, width), np.uint32 if narrow else self.total)
+        columns = np.zeros((n, width), np.uint32 if narrow else total)
         kernels.column_sums(block.reshape(n, height, width), columns)
         out = self.values[:, at : at + n]
         out[0] = rows.sum(axis=1)
@@ -214,7 +238,7 @@ class Moments(PerFrame):
     def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
         from rsciio_tem import kernels
 
-        sums, moments = np.empty(len(frames), self.total), np.empty((2, len(frames)))
+        sums, moments = np.empty(len(frames)), np.empty((2, len(frames)))
         kernels.entry_sums(entries.bounds, entries.values, sums)
         kernels.entry_moments(*entries, self.shape[1], moments)
         self.values[0, frames] = sums
@@ -232,6 +256,8 @@ class Sum(Quantity):
             self.room = (1 << 32) // (1 << 8 * dtype.itemsize)
         self.sums = np.zeros(pixels, np.uint32 if self.room else self.kind)
         self.left = self.room
+        #: The same as floats, of 64-bit integers.
+        self.floats = np.zeros(pixels) if _long(dtype) else None
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
@@ -239,6 +265,8 @@ class Sum(Quantity):
         if len(block) > self.left and self.room:
             self._widen()
         kernels.add_frames(block, self.sums)
+        if self.floats is not None:
+            kernels.add_frames(block, self.floats)
         self.left -= len(block)
 
     def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
@@ -247,6 +275,8 @@ class Sum(Quantity):
         if len(frames) > self.left and self.room:
             self._widen()
         kernels.add_entries(entries.pixels, entries.values, self.sums)
+        if self.floats is not None:
+            kernels.add_entries(entries.pixels, entries.values, self.floats)
         self.left -= len(frames)
 
     def _widen(self) -> None:
@@ -257,9 +287,13 @@ class Sum(Quantity):
         if self.room and (not other.room or used > self.left):
             self._widen()
         self.sums += other.sums
+        if self.floats is not None:
+            self.floats += other.floats  # type: ignore[arg-type]
         self.left -= used
 
     def result(self) -> npt.NDArray[Any]:
+        if self.floats is not None:
+            _fitting(self.floats, self.kind)
         return self.sums  # perhaps still in 32 bits
 
 

@@ -301,7 +301,7 @@ def one_pass(
     if "mean" in what:
         found["mean"] = found["sum"] / count
     if "max" in what:
-        found["max"] = found["max"].astype(dtype, copy=False)
+        found["max"] = found["max"].astype(dtype.newbyteorder("="), copy=False)
     if "sum" in what:
         found["sum"] = found["sum"].astype(accumulator(dtype), copy=False)
     if "com" in what:
@@ -739,6 +739,8 @@ def reduce(
     ------
     FormatError
         See `load`.
+    OverflowError
+        Sums of 64-bit pixels do not fit into 64 bits.
     ValueError
         Masks do not fit the frames.
     """
