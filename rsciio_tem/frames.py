@@ -25,6 +25,7 @@ from rsciio_tem.pixels import Pixels, Region, full_region
 __all__ = [
     "RUN",
     "ChunkHint",
+    "Floats",
     "FrameIndex",
     "FrameTable",
     "Frames",
@@ -757,3 +758,23 @@ class Grey(Wrapped):
         for name in self.frames.dtype.names or ():
             if name != "A":
                 out += colours[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Floats(Wrapped):
+    """Frames as float64, which has room for the sums of integers of 64 bits."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return np.dtype(np.float64)
+
+    def configured(self, **how: Any) -> Floats:
+        """Return the same frames, read in another way; see `Frames`."""
+        return replace(self, frames=self.frames.configured(**how))
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        values = np.empty(out.shape, self.frames.dtype)
+        self.frames.load(values, region)
+        out[...] = values

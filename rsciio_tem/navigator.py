@@ -149,14 +149,18 @@ def _title(how: Mapping[str, Any], count: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Finite(Wrapped):
-    """Frames in the type of the signal; what is no finite number counts as 0."""
+    """Frames in the type of the signal; what is no finite number counts as 0.
+
+    Integers of 64 bits are floats here, which have room for their sums.
+    """
 
     source: LazyFrames
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
-        return self.source.dtype
+        dtype = self.source.dtype
+        return np.dtype(np.float64) if dtype.kind in "iu" and dtype.itemsize == 8 else dtype
 
     @property
     def array(self) -> Any:
@@ -191,11 +195,11 @@ def _sums(source: LazyFrames, frames: Frames, progress: Any = None) -> npt.NDArr
     """Sum each frame in one pass; those that are not finite once more, by their finite pixels."""
     from rsciio_tem.reduction import one_pass
 
-    same = source.dtype == frames.dtype
-    found = one_pass(
-        frames if same else _Finite(frames, source), what=["navigator"], progress=progress
-    )
-    values = found["navigator"]
+    given = frames if source.dtype == frames.dtype else _Finite(frames, source)
+    try:
+        values = one_pass(given, what=["navigator"], progress=progress)["navigator"]
+    except OverflowError:
+        values = one_pass(_Finite(frames, source), what=["navigator"])["navigator"]
     if len(bad := np.flatnonzero(~np.isfinite(values))):
         again = _Finite(frames[bad], source)
         values[bad] = one_pass(again, what=["navigator"])["navigator"]

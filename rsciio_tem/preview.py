@@ -268,7 +268,7 @@ def _drawable(text: str) -> str:
 
 def compact(value: float) -> str:
     """Write a number in a few characters: ``12.3 k``."""
-    if not 9999.5 <= abs(value) < math.inf:
+    if not 9999.5 <= abs(value) < 999.5e12:
         return f"{value:.4g}"
     size = abs(float(f"{value:.3g}"))
     unit, name = next(u for u in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if size >= u[0])

@@ -451,6 +451,14 @@ def test_preview_of_nothing(tmp_path: Path, value: int) -> None:
     assert (tmp_path / "a.png").exists()
 
 
+def test_preview_of_large_numbers(tmp_path: Path) -> None:
+    """Their sums do not fit into 64 bits."""
+    data = np.full((4, 5, 6, 7), np.iinfo(np.uint64).max, np.uint64)
+    np.save(tmp_path / "a.npy", data)
+    picture = sheet_of(tmp_path / "a.npy")
+    assert "Sum of all pixels 1.55e+22, per frame 7.748e+20; largest" in " ".join(picture.text)
+
+
 def test_preview_of_spectra(tmp_path: Path) -> None:
     data = np.random.default_rng(0).poisson(3, (4, 5, 100)).astype(np.uint16)
     frames = rsciio_tem.from_array(data, sig_dims=1)

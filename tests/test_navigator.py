@@ -36,6 +36,8 @@ def image_of(signal: dict[str, Any]) -> dict[str, Any] | None:
 def summed(data: Array, nav_shape: tuple[int, ...]) -> Array:
     """Sum the finite pixels of each frame, in a type in which nothing overflows."""
     flat = data.reshape(*nav_shape, -1)
+    if flat.dtype.kind in "iu" and flat.dtype.itemsize == 8:
+        return flat.sum(axis=-1, dtype="f8")
     if flat.dtype.kind in "bui":
         return flat.sum(axis=-1, dtype="i8" if flat.dtype.kind == "i" else "u8")
     wide = np.where(np.isfinite(flat), flat, 0).astype("c16" if flat.dtype.kind == "c" else "f8")
@@ -136,6 +138,19 @@ def test_unknown(first_sample: Sample, wanted: Any) -> None:
 
 
 # -- what a navigator shows ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["full", "fast"])
+@pytest.mark.parametrize(("value", "dtype"), [(1 << 54, "u8"), (2**64 - 1, "u8"), (-7, "i8")])
+def test_integers_of_64_bits(tmp_path: Path, kind: str, value: int, dtype: str) -> None:
+    """Sums are exact if they fit, floats if they do not: never wrapped around."""
+    np.save(tmp_path / "a.npy", np.full((2, 3, 4, 5), value, dtype))
+    signal = rsciio_tem.load(tmp_path / "a.npy", lazy=True, navigator=kind)[0]
+    image = image_of(signal)
+    assert image is not None
+    fits = -(2**63) <= 20 * value < 2**64
+    assert image["data"].dtype == (dtype if fits else "f8")
+    np.testing.assert_array_equal(image["data"], np.full((2, 3), 20 * value, image["data"].dtype))
 
 
 def source_of(frames: Any, nav_shape: tuple[int, ...]) -> LazyFrames:
