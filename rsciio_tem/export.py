@@ -28,11 +28,12 @@ import time
 import zlib
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import IO, Any, ClassVar
 
 import numpy as np
@@ -56,7 +57,7 @@ _SYNC_BYTES = 512 << 20
 _SYNC_SECONDS = 10.0
 
 #: First entry of the journal; a change of the layout of working folders changes it.
-_VERSION = 1
+_VERSION = 2
 #: A complete block: first frame, number of frames, CRC-32 of its pixels as they are to be read
 #: back, where its bytes are in the file of payloads and how many, their CRC-32, and that of this
 #: entry.
@@ -76,18 +77,42 @@ class Target(ABC):
     nbytes: int = 0
     #: Blocks begin at multiples of this many frames.
     frames_per_block: int = 1
+    #: What else must be the same for a conversion to be taken up; JSON.
+    identity: Mapping[str, Any] = MappingProxyType({})
 
     def create(self, folder: str) -> None:
         """Make the files that `put` writes into."""
         del folder
 
+    def take_up(self, folder: str, payloads: Payloads) -> None:
+        """Go on with what is complete so far, perhaps nothing; comes before the first `put`."""
+        del folder, payloads
+
     @abstractmethod
     def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> Any:
-        """Write a block of frames in place, or return the bytes that `finish` needs of it."""
+        """Write a block of frames in place, or return what `place` makes bytes of."""
+
+    def place(
+        self, folder: str, first: int, payload: Any
+    ) -> tuple[bytes, Callable[[], None] | None]:
+        """Get what `put` returned, in the order of the frames and in one thread.
+
+        Returns
+        -------
+        bytes
+            What `take_up` and `finish` need of it.
+        callable or None
+            Writes the rest; is called by some thread.
+        """
+        del folder, first
+        return payload, None
 
     def finish(self, folder: str, payloads: Payloads) -> None:
         """Complete the files."""
         del folder, payloads
+
+    def abandon(self) -> None:  # noqa: B027 (most keep nothing open)
+        """Let go of the files: something went wrong."""
 
     @abstractmethod
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
@@ -178,7 +203,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class Payloads:
-    """The bytes that `Target.put` returned, in the order of the frames."""
+    """The bytes that `Target.place` returned, in the order of the frames."""
 
     path: str
     blocks: Sequence[_Block]
@@ -288,10 +313,12 @@ class _Work:
             self.done[block.first] = block
         self._journal.seek(here)
         self._journal.truncate()
-        # payloads are not forced onto the disk: after a power cut some may be missing
+        # payloads are not forced onto the disk: after a power cut the last may be missing
+        whole = True
         for first, _, content in self.payloads:
             block = self.done[first]
-            if len(content) != block.size or zlib.crc32(content) != block.payload:
+            whole = whole and len(content) == block.size and zlib.crc32(content) == block.payload
+            if not whole:
                 del self.done[first]
         ends = [block.offset + block.size for block in self.done.values()]
         self._payload_end = max(ends, default=0)
@@ -408,7 +435,8 @@ def write(
     path = os.path.abspath(path)
     folder = os.path.dirname(path)
     finals = [os.path.join(folder, name) for name in target.names]
-    work = _Work(path + ".partial", {**(identity or {}), "files": list(target.names)})
+    told = {**(identity or {}), **target.identity, "files": list(target.names)}
+    work = _Work(path + ".partial", told)
     _check_targets(finals, folder, frames, overwrite)
     resume = resume and identity is not None
     existing = os.path.join(work.folder, target.names[0])
@@ -421,6 +449,7 @@ def write(
         with progress_bar(total, progress, "writing") as bar:
             bar.update(sum(block.count for block in work.done.values()))
             todo = [(a, b) for a, b in blocks if a not in work.done]
+            target.take_up(work.folder, work.payloads)
             _stream(target, frames, todo, work, verify, bar)
         target.finish(work.folder, work.payloads)
         for name in target.names:
@@ -430,7 +459,9 @@ def write(
                 _verify(target, frames, work, path, bar)
         _check_targets(finals, folder, frames, overwrite)
     except BaseException as error:
-        work.close()
+        target.abandon()
+        with contextlib.suppress(OSError):  # a full disk takes nothing more, but what it has counts
+            work.close()
         if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
             full = OSError(errno.ENOSPC, "the disk is full", folder)
             _tell(full, work, len(frames), resume)
@@ -524,10 +555,18 @@ def _stream(
         payload = target.put(work.folder, first, block)
         return _Block(first, last - first, crc), payload
 
-    fresh: list[_Block] = []
+    fresh: list[tuple[_Block, Future[None] | None]] = []
+
+    def written() -> list[_Block]:
+        for _, writing in fresh:
+            if writing is not None:
+                writing.result()
+        return [block for block, _ in fresh]
+
     unsafe, since = 0, time.monotonic()
     workers = threads()
     waiting: deque[Future[tuple[_Block, Any]]] = deque()
+    writing: deque[Future[None]] = deque()
     jobs = iter(todo)
     # the disk is waited for in a thread of its own, while blocks go on
     with ThreadPoolExecutor(1) as notary, ThreadPoolExecutor(workers) as pool:
@@ -539,27 +578,38 @@ def _stream(
                     break
             while waiting:
                 block, payload = waiting.popleft().result()
+                rest = None
+                if payload is not None:
+                    kept, write = target.place(work.folder, block.first, payload)
+                    block = work.keep(block, kept)
+                    if write is not None:
+                        writing.append(rest := pool.submit(write))
+                    del payload, write
                 if (job := next(jobs, None)) is not None:
                     waiting.append(pool.submit(one, *job))
-                if payload is not None:
-                    block = work.keep(block, payload)
-                fresh.append(block)
+                fresh.append((block, rest))
+                while len(writing) > workers:
+                    writing.popleft().result()
                 unsafe += block.count * frames.frame_bytes
                 if unsafe >= _SYNC_BYTES or time.monotonic() - since >= _SYNC_SECONDS:
                     noting.result()
-                    noting = notary.submit(work.note, fresh)
+                    noting = notary.submit(work.note, written())
                     fresh, unsafe, since = [], 0, time.monotonic()
                 bar.update(block.count)
             noting.result()
-            work.note(fresh)
+            work.note(written())
         except BaseException:
             stop.set()
             for future in waiting:
                 future.cancel()
             with contextlib.suppress(OSError):  # what went wrong first is what matters
                 noting.result()
-                work.note(fresh)
+                work.note([b for b, _ in takewhile(lambda pair: not _failed(pair[1]), fresh)])
             raise
+
+
+def _failed(writing: Future[None] | None) -> bool:
+    return writing is not None and writing.exception() is not None
 
 
 def _checksum(frames: npt.NDArray[Any]) -> int:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """HDF5 files that frames are streamed into.
 
-A half-written HDF5 file is worthless, so chunks are compressed first and kept in the working
-folder of the conversion; the file itself is made of them in one go at the end. Uncompressed data
-are written in place. Two layouts are known: EMD 1.0, which py4DSTEM, emdfile and this package
-open, and the group of hexrd's imageseries.
+Threads compress chunks and write them to the places that the HDF5 library gives them, see
+`rsciio_tem.h5stream`; uncompressed data are written in place. Two layouts are known: EMD 1.0, which
+py4DSTEM, emdfile and this package open, and the group of hexrd's imageseries.
 """
 
 from __future__ import annotations
@@ -12,17 +11,19 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem import __version__
+from rsciio_tem.errors import FormatError
 from rsciio_tem.export import Payloads, Placed, Target
+from rsciio_tem.h5stream import ChunkedFile, write_at
 from rsciio_tem.signals import SignalFrames
 
 __all__ = ["Compression", "Hdf5", "Layout"]
@@ -32,7 +33,14 @@ Compression = Literal["bitshuffle-lz4", "gzip", "none"]
 
 #: Chunks hold about this many bytes of whole frames.
 _CHUNK = 256 << 10
-_CHUNK_HEAD = struct.Struct("<QI")  # bytes of a stored chunk, its filter mask
+#: What is noted of a stored chunk.
+_PLACED = np.dtype(
+    [
+        ("offset", "<u8"),  # where it is in the file
+        ("size", "<u4"),  # its bytes
+        ("mask", "<u4"),  # filters that were left out, a bit each
+    ]
+)
 
 
 def filters(compression: Compression | Mapping[str, Any], gzip: int, shuffle: bool) -> Any:
@@ -119,6 +127,13 @@ class Hdf5(Target):
         self.layout, self.group, self.dataname = layout, group.strip("/"), dataname
         self.frames, self.attributes = frames, dict(attributes or {})
         self.placed: Placed | None = None
+        self.chunked: ChunkedFile | None = None
+        self.data: Any = None  # the data set of the file with chunks
+        if self.filters:
+            import h5py
+
+            # another version may put chunks elsewhere
+            self.identity = {"hdf5": h5py.version.hdf5_version}
         if not self.filters:
             self.nbytes = math.prod(self.shape) * self.dtype.itemsize
 
@@ -127,21 +142,64 @@ class Hdf5(Target):
     def create(self, folder: str) -> None:
         """Make the file at once if its size is known."""
         if not self.filters:
-            with self._new(folder) as file:
-                self._fill(file, None)
+            import h5py
+
+            with h5py.File(os.path.join(folder, self.names[0]), "w", libver=self._versions) as file:
+                self._fill(file)
+
+    def take_up(self, folder: str, payloads: Payloads) -> None:
+        """Begin the file of compressed chunks; those noted in payloads are where they belong."""
+        if not self.filters:
+            return
+        self.chunked = ChunkedFile(os.path.join(folder, self.names[0]), self._versions)
+        self.data = self._fill(self.chunked.file)
+        for first, _, content in payloads:
+            for corner, chunk in zip(
+                self._corners(first), np.frombuffer(content, _PLACED).tolist(), strict=False
+            ):
+                offset, size, mask = chunk
+                if self.chunked.place(self.data, corner, size, mask) != offset:
+                    raise FormatError(
+                        folder,
+                        "holds an unfinished HDF5 file that was laid out in another way.",
+                        "Pass resume=False to begin anew.",
+                    )
 
     def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> Any:
         """Compress frames; or write them in place."""
         if not self.filters:
             self._in_place(folder).put(folder, first, frames)
             return None
-        return b"".join(self._compressed(np.ascontiguousarray(frames, self.dtype)))
+        return list(self._compressed(np.ascontiguousarray(frames, self.dtype)))
+
+    def place(
+        self, folder: str, first: int, payload: Any
+    ) -> tuple[bytes, Callable[[], None] | None]:
+        """Find places for compressed chunks."""
+        assert self.chunked is not None
+        chunks = np.empty(len(payload), _PLACED)
+        for i, (corner, (packed, mask)) in enumerate(
+            zip(self._corners(first), payload, strict=False)
+        ):
+            offset = self.chunked.place(self.data, corner, len(packed), mask)
+            chunks[i] = offset, len(packed), mask
+        parts = [
+            (at, packed) for at, (packed, _) in zip(chunks["offset"].tolist(), payload, strict=True)
+        ]
+        return chunks.tobytes(), partial(write_at, os.path.join(folder, self.names[0]), parts)
 
     def finish(self, folder: str, payloads: Payloads) -> None:
-        """Make the file of compressed chunks."""
-        if self.filters:
-            with self._new(folder) as file:
-                self._fill(file, payloads)
+        """Close the file of compressed chunks."""
+        del folder, payloads
+        if self.chunked is not None:
+            self.chunked.close()
+            self.chunked = None
+
+    def abandon(self) -> None:
+        """Let go of the file."""
+        if self.chunked is not None:
+            self.chunked.abandon()
+            self.chunked = None
 
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames with h5py."""
@@ -165,12 +223,18 @@ class Hdf5(Target):
         stem = f"{self.group}_root/{self.group}" if self.layout == "emd" else self.group
         return f"{stem}/{self.dataname}"
 
-    def _new(self, folder: str) -> Any:
-        import h5py
-
+    @property
+    def _versions(self) -> tuple[str, str] | None:
+        """The versions of HDF5 that can read the file, as h5py wants to be told."""
         # hexrd's metadata are attributes, which old files limit to 64 KiB
-        versions = ("v108", "latest") if self.layout == "hexrd" else None
-        return h5py.File(os.path.join(folder, self.names[0]), "w", libver=versions)
+        return ("v108", "latest") if self.layout == "hexrd" else None
+
+    def _corners(self, first: int) -> Iterator[tuple[int, ...]]:
+        """Yield the indices where chunks begin, from that of a frame on."""
+        for frame in range(first, math.prod(self.nav_shape), self.chunk[0]):
+            nav = np.unravel_index(frame, self.nav_shape) if self.nav_shape else ()
+            for row in range(0, self.shape[-2], self.chunk[1]):
+                yield (*(int(i) for i in nav), row, 0)
 
     def _in_place(self, folder: str) -> Placed:
         import h5py
@@ -184,8 +248,8 @@ class Hdf5(Target):
             self.placed = placed
         return self.placed
 
-    def _compressed(self, frames: npt.NDArray[Any]) -> Iterator[bytes | memoryview]:
-        """Compress whole chunks."""
+    def _compressed(self, frames: npt.NDArray[Any]) -> Iterator[tuple[bytes | memoryview, int]]:
+        """Yield compressed chunks, and which filters were left out."""
         level = self.filters.get("compression_opts")
         if self.filters.get("compression") == "gzip" and isinstance(level, int):
             # outside the HDF5 library, which lets only one thread compress at a time
@@ -197,8 +261,7 @@ class Hdf5(Target):
                     content = part.reshape(-1, 1).view(np.uint8)
                     if self.filters.get("shuffle"):
                         content = content.T
-                    packed = zlib.compress(content.tobytes(), level)
-                    yield _CHUNK_HEAD.pack(len(packed), 0) + packed
+                    yield zlib.compress(content.tobytes(), level), 0
             return
         if self.bitshuffled:  # likewise
             from rsciio_tem import kernels
@@ -212,8 +275,7 @@ class Hdf5(Target):
                     part[:, : stored.shape[1]] = stored
                 content = parts.reshape(len(rows), -1).view(np.uint8)
                 for chunk in kernels.pack_bitshuffle(content, self.dtype.itemsize):
-                    yield _CHUNK_HEAD.pack(len(chunk), 0)
-                    yield chunk
+                    yield chunk, 0
             return
         import h5py
 
@@ -222,10 +284,10 @@ class Hdf5(Target):
             for first in range(0, len(frames), self.chunk[0]):
                 for row in range(0, self.shape[-2], self.chunk[1]):
                     mask, packed = data.id.read_direct_chunk((first, row, 0))
-                    yield _CHUNK_HEAD.pack(len(packed), mask) + packed
+                    yield packed, mask
 
-    def _fill(self, file: Any, payloads: Payloads | None) -> None:
-        """Write the structure of the file, and its data if they are complete."""
+    def _fill(self, file: Any) -> Any:
+        """Write the structure of the file; return the data set."""
         make = {"emd": self._emd, "hexrd": self._hexrd}[self.layout]
         keywords: dict[str, Any] = dict(self.filters)
         if self.filters:
@@ -233,21 +295,7 @@ class Hdf5(Target):
             keywords["chunks"] = (
                 (*chunk[:-3], self.chunk[0], *chunk[-2:]) if self.nav_shape else (chunk)
             )
-        data = make(file, keywords)
-        if payloads is None:
-            return
-        for first, _, content in payloads:
-            at, frame, row = 0, first, 0
-            while at < len(content):
-                size, mask = _CHUNK_HEAD.unpack_from(content, at)
-                at += _CHUNK_HEAD.size
-                nav = np.unravel_index(frame, self.nav_shape) if self.nav_shape else ()
-                place = (*(int(i) for i in nav), row, 0)
-                data.id.write_direct_chunk(place, bytes(content[at : at + size]), mask)
-                at += size
-                row += self.chunk[1]
-                if row >= self.shape[-2]:
-                    frame, row = frame + self.chunk[0], 0
+        return make(file, keywords)
 
     def _data(self, group: Any, keywords: Mapping[str, Any]) -> Any:
         import h5py

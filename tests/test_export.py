@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -22,7 +24,7 @@ from hypothesis import strategies as st
 from writers import mib as writer
 
 import rsciio_tem
-from rsciio_tem import export, signals
+from rsciio_tem import export, h5stream, h5write, signals
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError
 from rsciio_tem.formats import npy, raw
@@ -346,6 +348,90 @@ def test_torn_journal(
     np.testing.assert_array_equal(np.load(target), ours)
 
 
+@pytest.fixture
+def unfinished(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """An HDF5 file whose conversion stopped because the disk was full."""
+    target = recording.with_name("a.h5")
+    place = h5write.Hdf5.place
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self: export._Work) -> None:
+        self._stack.close()
+        full()  # what was still to be written
+
+    def failing(self: h5write.Hdf5, folder: str, first: int, payload: Any) -> Any:
+        kept, write = place(self, folder, first, payload)
+        return kept, (write if first < 21 else full)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(h5write.Hdf5, "place", failing)
+        patch.setattr(export._Work, "close", close)
+        with pytest.raises(OSError, match="the disk is full") as caught:
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    assert "21 of 42 frames are written. The same call goes on" in caught.value.__notes__[0]
+    assert not target.exists()
+    yield target
+    assert not Path(f"{target}.partial").exists()
+    with h5py.File(target) as file:
+        data = file["datacube_root/datacube/data"][()]
+    np.testing.assert_array_equal(data, rsciio_tem.load(recording, nav_shape=(6, 7))[0]["data"])
+
+
+def test_chunks_stay_where_they_are(
+    unfinished: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = []
+    original = h5write.Hdf5.put
+
+    def counted(self: h5write.Hdf5, folder: str, first: int, frames: np.ndarray) -> Any:
+        put.append(first)
+        return original(self, folder, first, frames)
+
+    monkeypatch.setattr(h5write.Hdf5, "put", counted)
+    rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7), verify=True)
+    assert sorted(put) == [21, 28, 35]
+    rsciio_tem.convert(recording, whole := recording.with_name("b.h5"), nav_shape=(6, 7))
+    assert whole.read_bytes() == unfinished.read_bytes()
+
+
+def test_other_library(unfinished: Path, recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of HDF5 may lay out the file in another way."""
+    with monkeypatch.context() as patch:
+        patch.setattr(h5py.version, "hdf5_version", "1.8.4")
+        with pytest.raises(FormatError, match="with other options"):
+            rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7))
+    with monkeypatch.context() as patch:
+        place = h5stream.ChunkedFile.place
+        patch.setattr(h5stream.ChunkedFile, "place", lambda *given: place(*given) + 8)
+        with pytest.raises(FormatError, match="laid out in another way"):
+            rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7))
+    rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7), resume=False)
+
+
+@pytest.mark.parametrize("damage", [0, 20, 41])
+def test_lost_notes_of_chunks(unfinished: Path, recording: Path, damage: int) -> None:
+    """After a power cut, what was noted of chunks may be missing: they are written again."""
+    notes = Path(f"{unfinished}.partial", "payloads")
+    content = bytearray(notes.read_bytes())
+    content[-1 - damage] ^= 1
+    notes.write_bytes(content)
+    rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7))
+
+
+@pytest.mark.parametrize("cut", [1, 40, 80])
+def test_torn_journal_of_chunks(unfinished: Path, recording: Path, cut: int) -> None:
+    """Of blocks that the journal does not know, bytes are in the file already."""
+    journal = Path(f"{unfinished}.partial", "journal")
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7))
+    rsciio_tem.convert(recording, whole := recording.with_name("b.h5"), nav_shape=(6, 7))
+    assert whole.read_bytes() == unfinished.read_bytes()
+
+
 def test_verify_finds_what_the_disk_lost(
     recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,12 +508,12 @@ def blocks_done(target: Path) -> int:
     if not journal.exists():
         return -1
     head, _, entries = journal.read_bytes().partition(b"\n")
-    assert json.loads(head)["version"] == 1
+    assert json.loads(head)["version"] == 2
     return len(entries) // export._ENTRY.size
 
 
 @pytest.mark.parametrize(
-    ("name", "kills"), [("a.npy", 5), ("a.h5", 2), ("a.csr.toml", 2), ("a.npz", 2), ("a.fch5", 2)]
+    ("name", "kills"), [("a.npy", 5), ("a.h5", 5), ("a.csr.toml", 2), ("a.npz", 2), ("a.fch5", 2)]
 )
 @pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
 def test_killed(recording: Path, name: str, kills: int) -> None:
@@ -461,8 +547,9 @@ def test_killed(recording: Path, name: str, kills: int) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
-def test_ctrl_c(recording: Path) -> None:
-    target = recording.with_name("a.npy")
+@pytest.mark.parametrize("name", ["a.npy", "a.h5"])
+def test_ctrl_c(recording: Path, name: str) -> None:
+    target = recording.with_name(name)
     process = begin(recording, target, pause=1)
     limit = time.monotonic() + 30
     while blocks_done(target) < 2:
@@ -474,7 +561,7 @@ def test_ctrl_c(recording: Path) -> None:
     assert "of 42 frames are written. The same call goes on from there" in output
     assert not target.exists()
     rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=False)
-    assert len(np.load(target)) == 6
+    assert rsciio_tem.load(target)[0]["data"].shape == (6, 7, 16, 24)
 
 
 # ---------------------------------------------------------------- command line
