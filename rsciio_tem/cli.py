@@ -34,7 +34,7 @@ from rsciio_tem.errors import (
     RecordingWarning,
     Unsupported,
 )
-from rsciio_tem.frames import Floats, Grey, chunk_hint
+from rsciio_tem.frames import Floats, Grey, chunk_hint, long_integers
 from rsciio_tem.read import Arranged, ReadOptions, arrange, default_chunks
 from rsciio_tem.recording import Recording
 from rsciio_tem.registry import FORMATS, Candidate
@@ -581,7 +581,7 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
     pixels = frames.dtype.name
     if names := frames.dtype.names:  # colours
         frames, pixels = Grey(frames), f"colours {''.join(names)}"
-    elif frames.dtype.kind in "iu" and frames.dtype.itemsize == 8:
+    elif long_integers(frames.dtype):
         frames = Floats(frames)
     sample = min(len(frames), 256, max(8, (64 << 20) // frame_bytes))
     index = np.linspace(0, len(frames) - 1, sample).astype(np.int64)

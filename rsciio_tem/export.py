@@ -41,6 +41,7 @@ import numpy.typing as npt
 
 from rsciio_tem import api, registry
 from rsciio_tem.errors import FormatError
+from rsciio_tem.files import write_whole
 from rsciio_tem.read import threads
 from rsciio_tem.signals import SignalFrames
 
@@ -171,9 +172,7 @@ class Placed(Target):
         offset = self.offset + first * self.stored.itemsize
         data = self.records(first, frames).reshape(-1).view(np.uint8).data
         with open(os.path.join(folder, self.names[0]), "rb+", buffering=0) as file:
-            file.seek(offset)
-            while data:
-                data = data[file.write(data) :]
+            write_whole(file, offset, data)
 
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames from their place."""

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError
@@ -22,6 +23,7 @@ __all__ = [
     "replacing",
     "side_file",
     "split_number",
+    "write_whole",
 ]
 
 
@@ -144,3 +146,10 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def write_whole(file: IO[bytes], at: int, data: memoryview) -> None:
+    """Write all bytes to a place of an unbuffered file, which may take fewer at a time."""
+    file.seek(at)
+    while data:
+        data = data[file.write(data) :]

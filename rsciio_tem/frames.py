@@ -37,6 +37,7 @@ __all__ = [
     "Wrapped",
     "blanks_of",
     "chunk_hint",
+    "long_integers",
     "pieces",
     "runs_of",
     "stretches",
@@ -692,6 +693,21 @@ class Wrapped:
         """Which pixels are best read together."""
         return chunk_hint(self.frames)
 
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> Self:
+        """Return the same frames, read in another way; see `Frames`."""
+        frames = self.frames.configured(
+            backend=backend, fill=fill, flip_y=flip_y, native=native, frame_shape=frame_shape
+        )
+        return replace(self, frames=frames)
+
     def __len__(self) -> int:
         return len(self.frames)
 
@@ -716,21 +732,6 @@ class Transformed(Wrapped):
         """How the bytes become values, where one description holds for the frame."""
         return getattr(self.frames, "pixels", None)
 
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> Transformed:
-        """Return the same frames, read in another way; see `Frames`."""
-        frames = self.frames.configured(
-            backend=backend, fill=fill, flip_y=flip_y, native=native, frame_shape=frame_shape
-        )
-        return replace(self, frames=frames)
-
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         self.frames.load(out, region)
@@ -746,10 +747,6 @@ class Grey(Wrapped):
         """Type of a pixel."""
         return np.dtype(np.uint32)
 
-    def configured(self, **how: Any) -> Grey:
-        """Return the same frames, read in another way; see `Frames`."""
-        return replace(self, frames=self.frames.configured(**how))
-
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         colours = np.empty(out.shape, self.frames.dtype)
@@ -760,6 +757,11 @@ class Grey(Wrapped):
                 out += colours[name]
 
 
+def long_integers(dtype: np.dtype[Any]) -> bool:
+    """Whether pixels are integers of which 64 bits may not hold the sum."""
+    return dtype.kind in "iu" and dtype.itemsize == 8
+
+
 @dataclass(frozen=True, eq=False)
 class Floats(Wrapped):
     """Frames as float64, which has room for the sums of integers of 64 bits."""
@@ -768,10 +770,6 @@ class Floats(Wrapped):
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
         return np.dtype(np.float64)
-
-    def configured(self, **how: Any) -> Floats:
-        """Return the same frames, read in another way; see `Frames`."""
-        return replace(self, frames=self.frames.configured(**how))
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""

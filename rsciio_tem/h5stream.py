@@ -20,6 +20,8 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from rsciio_tem.files import write_whole
+
 __all__ = ["ChunkedFile", "write_at"]
 
 
@@ -73,7 +75,7 @@ class _Layout(io.RawIOBase):
             self._place = self.at
         else:
             with self._kept_errors():
-                _write(self.file, self.at, view)
+                write_whole(self.file, self.at, view)
         self.at += len(view)
         self.size = max(self.size, self.at)
         return len(view)
@@ -98,17 +100,11 @@ class _Layout(io.RawIOBase):
             self.error = self.error or error
 
 
-def _write(file: IO[bytes], at: int, data: memoryview) -> None:
-    file.seek(at)
-    while data:
-        data = data[file.write(data) :]
-
-
 def write_at(path: str, parts: Iterable[tuple[int, Any]]) -> None:
     """Write bytes to places of a file, given as pairs of the place and what belongs there."""
     with open(path, "rb+", buffering=0) as file:
         for at, data in parts:
-            _write(file, at, memoryview(data).cast("B"))
+            write_whole(file, at, memoryview(data).cast("B"))
 
 
 class ChunkedFile:

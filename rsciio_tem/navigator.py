@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.frames import Frames, FrameTable, Mosaic, Wrapped, chunk_hint
+from rsciio_tem.frames import Frames, FrameTable, Mosaic, Wrapped, chunk_hint, long_integers
 from rsciio_tem.pixels import Region, full_region
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class _Finite(Wrapped):
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
         dtype = self.source.dtype
-        return np.dtype(np.float64) if dtype.kind in "iu" and dtype.itemsize == 8 else dtype
+        return np.dtype(np.float64) if long_integers(dtype) else dtype
 
     @property
     def array(self) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rsciio_tem.frames import long_integers
 from rsciio_tem.sparse import Triplets
 
 __all__ = [
@@ -36,11 +37,6 @@ def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind not in kinds:
         raise ValueError(f"pixels of type {dtype} cannot be added up")
     return np.dtype(kinds[dtype.kind])
-
-
-def _long(dtype: np.dtype[Any]) -> bool:
-    """Whether pixels are integers of which 64 bits may not hold the sum."""
-    return dtype.kind in "iu" and dtype.itemsize == 8
 
 
 def _fitting(sums: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> None:
@@ -107,7 +103,7 @@ class Navigator(PerFrame):
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels
 
-        if _long(block.dtype):
+        if long_integers(block.dtype):
             floats = np.empty(len(block))
             kernels.frame_sums(block, floats)
             _fitting(floats, block.dtype)
@@ -116,7 +112,7 @@ class Navigator(PerFrame):
     def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
         from rsciio_tem import kernels
 
-        if _long(entries.values.dtype):
+        if long_integers(entries.values.dtype):
             floats = np.empty(len(frames))
             kernels.entry_sums(entries.bounds, entries.values, floats)
             _fitting(floats, entries.values.dtype)
@@ -222,7 +218,7 @@ class Moments(PerFrame):
 
         n, (height, width) = len(block), self.shape
         # rounded where integers might not fit
-        total = np.dtype(np.float64) if _long(block.dtype) else self.total
+        total = np.dtype(np.float64) if long_integers(block.dtype) else self.total
         rows = np.empty((n, height), total)
         kernels.frame_sums(block.reshape(n * height, width), rows.reshape(-1))
         narrow = block.dtype.kind in "bu" and block.dtype.itemsize <= 2 and height < 1 << 16
@@ -257,7 +253,7 @@ class Sum(Quantity):
         self.sums = np.zeros(pixels, np.uint32 if self.room else self.kind)
         self.left = self.room
         #: The same as floats, of 64-bit integers.
-        self.floats = np.zeros(pixels) if _long(dtype) else None
+        self.floats = np.zeros(pixels) if long_integers(dtype) else None
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         from rsciio_tem import kernels

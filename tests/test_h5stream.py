@@ -124,8 +124,8 @@ def test_errors_get_through_the_library(
             raise error
         whole(*arguments)
 
-    whole = h5stream._write
-    monkeypatch.setattr(h5stream, "_write", failing)
+    whole = h5stream.write_whole
+    monkeypatch.setattr(h5stream, "write_whole", failing)
     with pytest.raises(type(error)) as caught, ChunkedFile(str(tmp_path / "a.h5")) as made:
         fill(made)
     assert caught.value is error
