@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rsciio_tem._hyperspy.registration import register, unregister
     from rsciio_tem.api import detect, from_array, load, open
     from rsciio_tem.checking import check
     from rsciio_tem.export import convert, export_dataset
     from rsciio_tem.reduction import Annulus, Disk, reduce
-    from rsciio_tem.registry import formats, register, unregister
+    from rsciio_tem.registry import formats
 
 __all__ = [
     "Annulus",
@@ -38,7 +39,7 @@ __all__ = [
 _EXPORT = ("convert", "export_dataset")
 _REDUCTION = ("Annulus", "Disk", "reduce")
 _API = ("detect", "from_array", "load", "open")
-_REGISTRY = ("register", "unregister")
+_REGISTRATION = ("register", "unregister")
 
 
 def __getattr__(name: str) -> Any:
@@ -55,9 +56,9 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("rsciio_tem.reduction"), name)
     if name == "formats":  # the package, which can be called
         return importlib.import_module("rsciio_tem.formats")
+    if name in _REGISTRATION:
+        return getattr(importlib.import_module("rsciio_tem._hyperspy.registration"), name)
     registry = importlib.import_module("rsciio_tem.registry")
-    if name in _REGISTRY:
-        return getattr(registry, name)
     if name in registry.FORMATS:
         return importlib.import_module(registry.FORMATS[name].module)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -69,6 +70,6 @@ def __dir__() -> list[str]:
     return sorted({*__all__, *FORMATS})
 
 
-from rsciio_tem.registry import autoregister as _autoregister  # noqa: E402
+from rsciio_tem._hyperspy.registration import autoregister as _autoregister  # noqa: E402
 
 _autoregister()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The formats, how files are recognised, and the registration in RosettaSciIO's list of readers.
+"""The formats, and how files are recognised.
 
 `FORMATS` has one row per format; its order is the order in which contents are tried.
 """
@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
+    "CONTESTED",
     "FORMATS",
+    "SHARED",
     "Candidate",
     "Format",
-    "autoregister",
     "candidates",
     "formats",
-    "register",
-    "unregister",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -175,7 +174,7 @@ FORMATS: dict[str, Format] = {
 }
 
 #: Suffixes that several formats use; one dispatcher looks at the content.
-_SHARED = ("hdr", "raw", "bin", "npz", "yml", "yaml", "toml")
+SHARED = ("hdr", "raw", "bin", "npz", "yml", "yaml", "toml")
 
 #: Suffixes that several readers of RosettaSciIO claim, so that ``hs.load`` alone cannot choose: the
 #: format of ours that shares them, and the reader that gets what is not ours; none if our format
@@ -254,116 +253,3 @@ def _upstream(path: str) -> list[Candidate]:
 def formats() -> list[Format]:
     """List the formats."""
     return list(FORMATS.values())
-
-
-# ---------------------------------------------------------------- RosettaSciIO's list of readers
-
-
-def _taken_over(takeover: str) -> set[str]:
-    """Names of the formats whose RosettaSciIO suffixes ``hs.load`` gives to us."""
-    owned = {row.name for row in FORMATS.values() if row.owned_by}
-    if takeover == "auto":
-        return {name for name in owned if FORMATS[name].takeover}
-    if takeover in ("all", "none"):
-        return owned if takeover == "all" else set()
-    names = {name.strip().lower() for name in takeover.split(",") if name.strip()}
-    if unknown := names - set(FORMATS):
-        raise ValueError(f"unknown formats {sorted(unknown)}; there are {', '.join(FORMATS)}")
-    return names & owned
-
-
-def _plugin(name: str, api: str, description: str, suffixes: list[str], aliases: list[str]) -> Any:
-    return {
-        "name": name,
-        "name_aliases": aliases,
-        "description": description,
-        "full_support": False,
-        "file_extensions": suffixes,
-        "default_extension": 0,
-        "writes": False,  # saving stays with RosettaSciIO
-        "non_uniform_axis": False,
-        "api": api,
-    }
-
-
-def _understood(plugins: Any) -> bool:
-    """Whether RosettaSciIO still describes its readers as in the versions we were tested with."""
-    keys = {"name", "name_aliases", "file_extensions", "default_extension", "writes", "api"}
-    known = {str(p.get("api")) for p in plugins}
-    owners = {row.owned_by for row in FORMATS.values() if row.owned_by}
-    return all(keys <= set(p) for p in plugins) and owners <= known
-
-
-def register(takeover: str = "auto") -> None:
-    """Add the readers to the list that ``hs.load`` searches; again replaces them.
-
-    Parameters
-    ----------
-    takeover : str
-        Which formats that RosettaSciIO reads too are opened with our reader: "auto" (those whose
-        RosettaSciIO tests ours passes), "all", "none", or names separated by commas.
-        RosettaSciIO's own reader stays reachable with ``file_format=``.
-    """
-    from rsciio import IO_PLUGINS
-
-    if takeover == "auto" and not _understood(IO_PLUGINS):
-        _logger.warning("this RosettaSciIO is unknown to rsciio-tem: its formats are left to it")
-        takeover = "none"
-    taken = _taken_over(takeover)
-    plugins = [
-        _plugin(
-            "TEM-auto",
-            "rsciio_tem.dispatch",
-            "TEM recordings recognised by their content",
-            list(_SHARED),
-            [
-                suffix
-                for suffix, (name, upstream) in CONTESTED.items()
-                if name in taken or (not upstream and takeover != "none")
-            ],
-        )
-    ]
-    theirs = {
-        suffix
-        for plugin in IO_PLUGINS
-        if not str(plugin.get("api", "")).startswith(_PREFIX)
-        for suffix in plugin["file_extensions"]
-    }
-    for row in FORMATS.values():
-        # Suffixes that RosettaSciIO owns are taken as aliases of the name: HyperSpy looks at
-        # those first, and nobody finds the same suffix listed twice.
-        own = [s for s in row.suffixes if s not in _SHARED and s not in CONTESTED]
-        aliases = [s for s in own if s in theirs] if row.name in taken else []
-        listed = [s for s in own if s not in theirs]
-        plugins.append(
-            _plugin(
-                f"TEM-{row.name}",
-                row.module,
-                row.description,
-                [*listed, f"tem-{row.name}"],
-                [row.module, *aliases],
-            )
-        )
-    unregister()
-    IO_PLUGINS[:0] = plugins
-
-
-def unregister() -> None:
-    """Remove the readers from the list that ``hs.load`` searches."""
-    from rsciio import IO_PLUGINS
-
-    IO_PLUGINS[:] = [p for p in IO_PLUGINS if not str(p.get("api", "")).startswith(_PREFIX)]
-
-
-def autoregister() -> None:
-    """Register as the environment says; never raises.
-
-    ``RSCIIO_TEM_AUTOREGISTER=0`` switches it off, ``RSCIIO_TEM_TAKEOVER`` is the argument of
-    `register`.
-    """
-    try:
-        if os.environ.get("RSCIIO_TEM_AUTOREGISTER", "1").lower() in ("0", "no", "false", "off"):
-            return
-        register(os.environ.get("RSCIIO_TEM_TAKEOVER", "auto"))
-    except Exception as error:  # importing us must never break importing HyperSpy
-        _logger.warning("rsciio-tem could not register its readers: %r", error)

@@ -150,9 +150,12 @@ def moments(text: Bytes) -> Ints:
         (hour >= 0) & (minute >= 0) & (second >= 0) & (hour < 24) & (minute < 60) & (second < 60)
     )
     month, year = np.clip(month, 1, 12), np.clip(year, 1970, 9999)
-    months = (year - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1)
-    first_day = months.astype("M8[D]")
-    good &= first_day + (day - 1) < (months + 1).astype("M8[D]")
+    months = (year - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1).astype("m8[M]")
+    first_day, next_first = (
+        months.astype("M8[D]"),
+        (months + np.timedelta64(1, "M")).astype("M8[D]"),
+    )
+    good &= first_day + (day - 1).astype("m8[D]") < next_first
     days = first_day.astype(np.int64) + day - 1
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
     value = seconds * 1_000_000_000 + fraction * 10 ** (29 - end if end > 20 else 0)

@@ -136,6 +136,91 @@ def test_saving_stays_with_rosettasciio(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(path), np.arange(24.0).reshape(2, 3, 4))
 
 
+SAVE = """
+import os, numpy as np, hyperspy.api as hs
+s = hs.signals.Signal2D(np.zeros((3, 4, 16, 16), "u1"))
+for name in ("npy", "numpy", "TVIPS", "tvips", "blo", "Blockfile", "hspy"):
+    folder = os.path.join({folder!r}, name)
+    s.save(os.path.join(folder, "a"), file_format=name)
+    t = s.deepcopy()
+    t.tmp_parameters.folder, t.tmp_parameters.filename = folder, "b"
+    t.save(file_format=name)
+    print(name, *sorted(os.listdir(folder)))
+"""
+
+
+def test_saving_by_name_is_as_without_us(tmp_path: Path) -> None:
+    ours = python(SAVE.format(folder=str(tmp_path / "with")))
+    without = python(SAVE.format(folder=str(tmp_path / "without")), RSCIIO_TEM_AUTOREGISTER="0")
+    assert ours == without
+    assert "npy a.npy b.npy" in ours
+
+
+def test_names_are_rosettasciios_and_suffixes_ours(folder: Path) -> None:
+    """MRC, TVIPS, DM3 and DM4 are both, and HyperSpy's search ignores case."""
+    printed = python(
+        f"""
+        import rsciio, hyperspy.io
+        for plugin in rsciio.IO_PLUGINS:
+            if plugin["api"].startswith("rsciio."):
+                for name in (plugin["name"], *plugin["name_aliases"]):
+                    assert hyperspy.io._infer_file_reader(name)["api"] == plugin["api"], name
+        import hyperspy.api as hs
+        assert "mrc" in [alias for p in rsciio.IO_PLUGINS for alias in p["name_aliases"]]
+        from writers import mrc, tvips
+        import numpy as np
+        frames = np.zeros((4, 16, 16), "u2")
+        mrc.write_mrc({str(folder / "a.mrc")!r}, frames)
+        for name in ("a.mrc", "A.MRC"):
+            path = {str(folder)!r} + "/" + name
+            mrc.write_mrc(path, frames)
+            for file_format in (None, "MRC", "mrc"):
+                s = hs.load(path, file_format=file_format)
+                io = s.metadata.General.FileIO.as_dictionary()["0"]
+                print(name, file_format, io["io_plugin"])
+        """,
+        PYTHONPATH=str(Path(__file__).parent),
+    )
+    ours, theirs = "rsciio_tem.formats.mrc", "rsciio.mrc"
+    expected = {None: ours, "MRC": theirs, "mrc": theirs}
+    assert printed.splitlines() == [
+        f"{name} {asked} {reader}"
+        for name in ("a.mrc", "A.MRC")
+        for asked, reader in expected.items()
+    ]
+
+
+def test_rosettasciios_own_test_of_its_list() -> None:
+    """Every reader of the list is importable as ``rsciio.<name>``, and has what it says."""
+    tests = Path(rsciio.__file__).parent / "tests" / "test_import.py"
+    if not tests.is_file():
+        pytest.skip("this RosettaSciIO comes without its tests")
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest"),
+            *("-c", os.devnull, "-p", "rsciio_tem", str(tests), "-k", "plugins or aliases or all"),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
+def test_readers_can_be_imported_from_rosettasciio() -> None:
+    import importlib
+
+    for plugin in rsciio.IO_PLUGINS:
+        if plugin["api"].startswith("rsciio_tem."):
+            module = importlib.import_module(f"rsciio.{plugin['name'].lower()}")
+            assert dir(module) == ["file_reader"]
+            assert module.file_reader is importlib.import_module(plugin["api"]).file_reader
+            with pytest.raises(AttributeError, match="has no attribute 'parse'"):
+                module.parse  # noqa: B018
+
+
 def test_a_broken_registration_never_breaks_hyperspy(tmp_path: Path) -> None:
     printed = python(
         """
@@ -156,7 +241,7 @@ def test_an_unknown_rosettasciio_keeps_its_formats(monkeypatch: pytest.MonkeyPat
     plugins = [{k: v for k, v in p.items() if k != "writes"} for p in rsciio.IO_PLUGINS]
     plugins = [p for p in plugins if not p["api"].startswith("rsciio_tem")]
     monkeypatch.setattr(sys.modules["rsciio._io_plugins"], "IO_PLUGINS", plugins)
-    registry.register()
+    rsciio_tem.register()
     ours = [p for p in plugins if p["api"] == "rsciio_tem.formats.mib"]
     assert len(ours) == 1
     assert "mib" not in ours[0]["name_aliases"]

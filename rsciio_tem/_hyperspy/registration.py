@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Our readers in RosettaSciIO's list, `rsciio.IO_PLUGINS`, which ``hs.load`` searches."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from types import FrameType, ModuleType
+from typing import Any
+
+from rsciio_tem.registry import CONTESTED, FORMATS, SHARED
+
+__all__ = ["SuffixAlias", "autoregister", "register", "unregister"]
+
+_logger = logging.getLogger(__name__)
+
+_PREFIX = "rsciio_tem."
+
+
+class SuffixAlias(str):
+    """An alias that is found by the suffix of a file to load, and by nothing else.
+
+    HyperSpy looks for the reader of ``scan.mrc`` and for that of ``file_format="MRC"`` in one way,
+    ignoring case, and for writers too: ``s.save("a", file_format="npy")``. Names and saving belong
+    to RosettaSciIO. Only the caller of the search knows what was asked for.
+    """
+
+    __slots__ = ()
+
+    def lower(self) -> str:
+        """Return the alias as it is compared with what is searched."""
+        return str.lower(self) if _searched_by_suffix(sys._getframe(1)) else "\0"
+
+
+def _searched_by_suffix(frame: FrameType | None) -> bool:
+    """Whether the call in `frame`, if it is HyperSpy's search, was made with a file's suffix."""
+    callers: list[FrameType] = []
+    while frame is not None and len(callers) < 6:
+        callers.append(frame)
+        frame = frame.f_back
+    if not any(f.f_code.co_name == "_format_name_to_reader" for f in callers):
+        return True  # somebody reads the list
+    for caller in callers:
+        if caller.f_code.co_name == "load_single_file":
+            named = (caller.f_locals.get(name) for name in ("file_format", "reader"))
+            return not any(isinstance(value, str) for value in named)
+    return False
+
+
+class _Reader(ModuleType):
+    """Stands for ``rsciio.<name>``, as which RosettaSciIO's own readers can be imported."""
+
+    def __init__(self, name: str, api: str) -> None:
+        super().__init__(name, f"The reader of `{api}`.")
+        self.__all__ = ["file_reader"]
+        self._api = api
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "file_reader":
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return importlib.import_module(self._api).file_reader
+
+    def __dir__(self) -> list[str]:
+        return ["file_reader"]
+
+
+def _taken_over(takeover: str) -> set[str]:
+    """Names of the formats whose RosettaSciIO suffixes ``hs.load`` gives to us."""
+    owned = {row.name for row in FORMATS.values() if row.owned_by}
+    if takeover == "auto":
+        return {name for name in owned if FORMATS[name].takeover}
+    if takeover in ("all", "none"):
+        return owned if takeover == "all" else set()
+    names = {name.strip().lower() for name in takeover.split(",") if name.strip()}
+    if unknown := names - set(FORMATS):
+        raise ValueError(f"unknown formats {sorted(unknown)}; there are {', '.join(FORMATS)}")
+    return names & owned
+
+
+def _plugin(
+    name: str, api: str, description: str, suffixes: list[str], aliases: list[str]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "name_aliases": aliases,
+        "description": description,
+        "full_support": False,
+        "file_extensions": suffixes,
+        "default_extension": 0,
+        "writes": False,  # saving stays with RosettaSciIO
+        "non_uniform_axis": False,
+        "api": api,
+    }
+
+
+def _understood(plugins: Any) -> bool:
+    """Whether RosettaSciIO still describes its readers as in the versions we were tested with."""
+    keys = {"name", "name_aliases", "file_extensions", "default_extension", "writes", "api"}
+    known = {str(p.get("api")) for p in plugins}
+    owners = {row.owned_by for row in FORMATS.values() if row.owned_by}
+    return all(keys <= set(p) for p in plugins) and owners <= known
+
+
+def register(takeover: str = "auto") -> None:
+    """Add the readers to the list that ``hs.load`` searches; again replaces them.
+
+    Parameters
+    ----------
+    takeover : str
+        Which formats that RosettaSciIO reads too are opened with our reader: "auto" (those whose
+        RosettaSciIO tests ours passes), "all", "none", or names separated by commas.
+        RosettaSciIO's own reader stays reachable with ``file_format=``.
+    """
+    from rsciio import IO_PLUGINS
+
+    if takeover == "auto" and not _understood(IO_PLUGINS):
+        _logger.warning("this RosettaSciIO is unknown to rsciio-tem: its formats are left to it")
+        takeover = "none"
+    taken = _taken_over(takeover)
+    plugins = [
+        _plugin(
+            "TEM-auto",
+            "rsciio_tem.dispatch",
+            "TEM recordings recognised by their content",
+            list(SHARED),
+            [
+                SuffixAlias(suffix)
+                for suffix, (name, upstream) in CONTESTED.items()
+                if name in taken or (not upstream and takeover != "none")
+            ],
+        )
+    ]
+    theirs = {
+        suffix
+        for plugin in IO_PLUGINS
+        if not str(plugin.get("api", "")).startswith(_PREFIX)
+        for suffix in plugin["file_extensions"]
+    }
+    for row in FORMATS.values():
+        # Suffixes that RosettaSciIO owns are taken as aliases of the name: HyperSpy looks at
+        # those first, and nobody finds the same suffix listed twice.
+        own = [s for s in row.suffixes if s not in SHARED and s not in CONTESTED]
+        aliases = [SuffixAlias(s) for s in own if s in theirs] if row.name in taken else []
+        listed = [s for s in own if s not in theirs]
+        plugins.append(
+            _plugin(
+                f"TEM-{row.name}",
+                row.module,
+                row.description,
+                [*listed, f"tem-{row.name}"],
+                [row.module, *aliases],
+            )
+        )
+    unregister()
+    IO_PLUGINS[:0] = plugins
+    for plugin in plugins:
+        name = f"rsciio.{plugin['name'].lower()}"
+        sys.modules[name] = _Reader(name, plugin["api"])
+
+
+def unregister() -> None:
+    """Remove the readers from the list that ``hs.load`` searches."""
+    from rsciio import IO_PLUGINS
+
+    IO_PLUGINS[:] = [p for p in IO_PLUGINS if not str(p.get("api", "")).startswith(_PREFIX)]
+    for name in [name for name, module in sys.modules.items() if isinstance(module, _Reader)]:
+        del sys.modules[name]
+
+
+def autoregister() -> None:
+    """Register as the environment says; never raises.
+
+    ``RSCIIO_TEM_AUTOREGISTER=0`` switches it off, ``RSCIIO_TEM_TAKEOVER`` is the argument of
+    `register`.
+    """
+    try:
+        if os.environ.get("RSCIIO_TEM_AUTOREGISTER", "1").lower() in ("0", "no", "false", "off"):
+            return
+        register(os.environ.get("RSCIIO_TEM_TAKEOVER", "auto"))
+    except Exception as error:  # importing us must never break importing HyperSpy
+        _logger.warning("rsciio-tem could not register its readers: %r", error)
