@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import files, limits, report, works
+from benchmarks import files, limits, memory, report, works
 from benchmarks.contestants import CONTESTANTS, DEFAULT_PEERS, US, Contestant
 
 
@@ -59,7 +59,7 @@ def _start(name: str, stack: ExitStack) -> Contestant | str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and report; 1 if a result of ours was wrong or missing."""
     arguments = _arguments(argv)
-    works.quiet()
+    memory.quiet()
     names = [US, *(name for name in CONTESTANTS if name in arguments.peers and name != US)]
     todo = [name for name in works.WORKS if name in arguments.works]
     parts = [report.header(arguments.repeats, arguments.size)]

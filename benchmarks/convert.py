@@ -80,7 +80,13 @@ def _child(way: str, name: str, path: str, rows: str, columns: str, target: str)
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    for module in ("rsciio_tem.export", "hyperspy.api", "libertem.api", "dask.array", "zarr"):
+    for module in (
+        "rsciio_tem.writing.stream",
+        "hyperspy.api",
+        "libertem.api",
+        "dask.array",
+        "zarr",
+    ):
         importlib.import_module(module)  # not timed
     file = files.DataFile(name, Path(path), (int(rows), int(columns)))
     start = time.perf_counter()

@@ -22,10 +22,14 @@ from typing import Any
 import numpy as np
 
 import rsciio_tem
-from rsciio_tem import reduction
-from rsciio_tem.shipping import Shipment
+from rsciio_tem.reduction import plan as plan_module
+from rsciio_tem.reduction.plan import _plan
+from rsciio_tem.reduction.shipping import Shipment
+from rsciio_tem.reduction.single_pass import What, one_pass
+from rsciio_tem.reduction.workers import _TOGETHER
+from rsciio_tem.tools.reduce import _frames
 
-WHAT: tuple[reduction.What, ...] = ("navigator", "sum", "com")
+WHAT: tuple[What, ...] = ("navigator", "sum", "com")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def merges(count: int) -> int:
     """Return how many tasks merge the shares of so many stripes."""
     total = 0
     while count > 1:
-        whole, rest = divmod(count, reduction._TOGETHER)
+        whole, rest = divmod(count, _TOGETHER)
         total += whole + (rest > 1)
         count = whole + (rest > 0)
     return total
@@ -75,8 +79,8 @@ def plan(folder: Path, terabytes: float, side: int, snake: bool = False) -> Plan
         nav_shape=(lines, lines),
         snake=snake,
     )
-    frames, _, _ = reduction._frames(signal)
-    (job,) = reduction._plan(frames, frozenset(WHAT), {}).jobs
+    frames, _, _ = _frames(signal)
+    (job,) = _plan(frames, frozenset(WHAT), {}).jobs
     stripes = job.stripes
     shipment = Shipment.of(frames[:0], frames[:1])
     sent = max(len(shipment.pack(frames[first:last])) for first, last in stripes)
@@ -133,18 +137,18 @@ def seconds_per_stripe(count: int = 400) -> float:
         path = Path(folder) / "tiny.raw"
         data.tofile(path)
         frames = rsciio_tem.open(path, "raw", dtype="<u2", sig_shape=(8, 8)).frames
-        kept = reduction._STRIPES, reduction._STRIPE, reduction._BLOCK
-        reduction._STRIPES, reduction._STRIPE, reduction._BLOCK = count, 1, 1
+        kept = plan_module._STRIPES, plan_module._STRIPE, plan_module._BLOCK
+        plan_module._STRIPES, plan_module._STRIPE, plan_module._BLOCK = count, 1, 1
         try:
             with distributed.Client(
                 n_workers=2, threads_per_worker=1, dashboard_address=None
             ) as client:
-                reduction.one_pass(frames, what=WHAT, client=client)
+                one_pass(frames, what=WHAT, client=client)
                 begin = time.perf_counter()
-                reduction.one_pass(frames, what=WHAT, client=client)
+                one_pass(frames, what=WHAT, client=client)
                 return (time.perf_counter() - begin) / count
         finally:
-            reduction._STRIPES, reduction._STRIPE, reduction._BLOCK = kept
+            plan_module._STRIPES, plan_module._STRIPE, plan_module._BLOCK = kept
 
 
 def _row(name: str, value: str, how: str) -> str:

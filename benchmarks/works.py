@@ -7,10 +7,8 @@ A new work is one row of `WORKS`.
 from __future__ import annotations
 
 import gc
-import logging
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +23,6 @@ from benchmarks.files import MB, Array, DataFile, Reference, write_sparse
 
 #: Frames picked in one round of the work "frame".
 FRAMES = 10
-
-
-def quiet() -> None:
-    """Keep the readers' messages out of the report; printing them would also cost them time."""
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
 
 
 # -- one measurement -----------------------------------------------------------------------------

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from rsciio_tem._version import __version__
 
 if TYPE_CHECKING:
     from rsciio_tem._hyperspy.registration import register, unregister
-    from rsciio_tem.api import detect, from_array, load, open
-    from rsciio_tem.checking import check
-    from rsciio_tem.export import convert, export_dataset
-    from rsciio_tem.reduction import Annulus, Disk, reduce
+    from rsciio_tem.readers import detect, load
+    from rsciio_tem.reading.from_array import from_array
+    from rsciio_tem.reduction.detectors import Annulus, Disk
     from rsciio_tem.registry import formats
+    from rsciio_tem.tools.check import check
+    from rsciio_tem.tools.convert import convert, export_dataset
+    from rsciio_tem.tools.open import open
+    from rsciio_tem.tools.reduce import reduce
 
 __all__ = [
     "Annulus",
@@ -36,28 +39,31 @@ __all__ = [
     "unregister",
 ]
 
-_EXPORT = ("convert", "export_dataset")
-_REDUCTION = ("Annulus", "Disk", "reduce")
-_API = ("detect", "from_array", "load", "open")
-_REGISTRATION = ("register", "unregister")
+#: Where the names above are; they are imported on first use.
+_HOMES = {
+    "Annulus": "reduction.detectors",
+    "Disk": "reduction.detectors",
+    "check": "tools.check",
+    "convert": "tools.convert",
+    "detect": "readers",
+    "export_dataset": "tools.convert",
+    "from_array": "reading.from_array",
+    "load": "readers",
+    "open": "tools.open",
+    "reduce": "tools.reduce",
+    "register": "_hyperspy.registration",
+    "unregister": "_hyperspy.registration",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use; ``rsciio_tem.mib`` is ``rsciio_tem.formats.mib``."""
     import importlib
 
-    if name in _API:
-        return getattr(importlib.import_module("rsciio_tem.api"), name)
-    if name == "check":
-        return getattr(importlib.import_module("rsciio_tem.checking"), name)
-    if name in _EXPORT:
-        return getattr(importlib.import_module("rsciio_tem.export"), name)
-    if name in _REDUCTION:
-        return getattr(importlib.import_module("rsciio_tem.reduction"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"rsciio_tem.{_HOMES[name]}"), name)
     if name == "formats":  # the package, which can be called
         return importlib.import_module("rsciio_tem.formats")
-    if name in _REGISTRATION:
-        return getattr(importlib.import_module("rsciio_tem._hyperspy.registration"), name)
     registry = importlib.import_module("rsciio_tem.registry")
     if name in registry.FORMATS:
         return importlib.import_module(registry.FORMATS[name].module)

@@ -45,6 +45,8 @@ class Format:
         Whether ``hs.load`` uses this reader instead of RosettaSciIO's unless told otherwise.
     writes : tuple of str
         Suffixes of the files that ``convert`` makes in this format.
+    folder : bool
+        Whether a recording is a folder, opened by its name.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Format:
     owned_by: str = ""
     takeover: bool = False
     writes: tuple[str, ...] = ()
+    folder: bool = False
 
     @property
     def module(self) -> str:
@@ -165,6 +168,13 @@ FORMATS: dict[str, Format] = {
             writes=("toml",),
         ),
         Format(
+            "zarr",
+            "Zarr arrays, versions 2 and 3: folders",
+            ("zarr",),
+            writes=("zarr",),
+            folder=True,
+        ),
+        Format(
             "raw",
             "Raw binary frames, described by keywords or a side file",
             ("raw", "bin"),
@@ -210,12 +220,15 @@ class Candidate:
 
 
 def candidates(path: str, head: bytes) -> list[Candidate]:
-    """Ask every format about a file that begins with `head`; most credible first.
+    """Ask every format about a file that begins with `head`, or a folder; most credible first.
 
     If none is credible, RosettaSciIO's readers for the suffix are listed too.
     """
     found: list[Candidate] = []
+    folder = os.path.isdir(path)
     for row in FORMATS.values():
+        if row.folder != folder:
+            continue
         try:
             verdict = importlib.import_module(row.module).sniff(path, head)
         except (OSError, ValueError):  # FormatError included: this format cannot make sense of it
@@ -223,7 +236,7 @@ def candidates(path: str, head: bytes) -> list[Candidate]:
             continue
         if verdict is not None:
             found.append(Candidate(row.name, *verdict))
-    if not any(candidate.confidence >= 0.5 for candidate in found):
+    if not folder and not any(candidate.confidence >= 0.5 for candidate in found):
         found += _upstream(path)
     return sorted(found, key=lambda c: -c.confidence)
 

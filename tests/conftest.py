@@ -44,6 +44,7 @@ from writers import rawimage as rawimage_writer
 from writers import seq as seq_writer
 from writers import ser as ser_writer
 from writers import tvips as tvips_writer
+from writers import zarr as zarr_writer
 
 import rsciio_tem
 from rsciio_tem.errors import RecordingWarning
@@ -153,7 +154,8 @@ class Sample:
         assert self.path is not None
         folder.mkdir(parents=True)
         for file in self.path.parent.iterdir():
-            shutil.copy2(file, folder / rename(file.name))
+            copy = shutil.copytree if file.is_dir() else shutil.copy2
+            copy(file, folder / rename(file.name))
         return dataclasses.replace(self, path=folder / rename(self.path.name))
 
 
@@ -478,6 +480,41 @@ RAW = [
     raw(TEN, ">u2", nav=(10,)),
     raw("one column", "<u2", nav=(4, 1), sig=(5, 1)),
 ]  # fmt: skip
+
+
+# -- Zarr arrays ---------------------------------------------------------------------------------
+
+
+def zarr(
+    variant: str,
+    dtype: str = "<u2",
+    shape: tuple[int, ...] = (3, 4, 6, 10),
+    *,
+    sig_dims: int = 2,
+    **layout: Any,
+) -> Spec:
+    """Make a Zarr sample."""
+
+    def make(folder: Path, rng: np.random.Generator) -> Sample:
+        array = rng.integers(0, 200, shape).astype(dtype)
+        path = zarr_writer.write_zarr(folder / "array.zarr", array, **layout)
+        expected = array.astype(array.dtype.newbyteorder("="))
+        return Sample("zarr", variant, path, expected, sig_dims=sig_dims)
+
+    return Spec("zarr", variant, make)
+
+
+ZARR = [
+    zarr("version 2", chunks=(1, 2, 6, 10)),
+    zarr("big-endian floats", ">f4", chunks=(2, 3, 4, 5), separator="/"),
+    zarr(
+        "spectra",
+        shape=(3, 4, 10),
+        sig_dims=1,
+        attributes={"axes": [{"navigate": True}, {"navigate": True}, {"navigate": False}]},
+    ),
+    zarr(TEN, shape=(10, 6, 4), chunks=(4, 6, 4)),
+]
 
 
 # -- NumPy files ---------------------------------------------------------------------------------
@@ -1682,7 +1719,7 @@ SPECS = [
     *FRMS6,
     *DM,
     *IMAGEFILES, *RAWIMAGE, *EIGERSTREAM, *DECTRIS, *HDF5, *SEQ, *MRC, *TVIPS, *BLO, *SER, *EMPAD,
-    *MIB, *RAW, *K2IS, *NPY, *ARRAYS,
+    *MIB, *RAW, *K2IS, *NPY, *ZARR, *ARRAYS,
 ]  # fmt: skip
 
 
@@ -1821,6 +1858,6 @@ def mapping(request: pytest.FixtureRequest) -> Mapping:
 def _closed_files() -> Iterator[None]:
     """Let no test live on files that another one left open."""
     yield
-    from rsciio_tem import backends
+    from rsciio_tem.storage import backends
 
     backends.close_all()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
@@ -18,13 +19,28 @@ import rsciio_tem
 PACKAGE = Path(rsciio_tem.__file__).parent
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
-FORMATS = sorted((PACKAGE / "formats").glob("[!_]*.py"))
+BENCHMARKS = sorted((REPOSITORY / "benchmarks").rglob("*.py"))
 
-#: Modules that may import a package inside their functions.
+#: The rooms of the package from the ground up; a room imports only rooms below it. "" are the
+#: package's own names, which it imports on first use.
+FLOORS = (
+    ("errors", "registry", "_version", "kernels"),
+    ("storage", "_hyperspy"),
+    ("frames", "readers"),
+    ("scan", "reduction"),
+    ("recording",),
+    ("reading",),
+    ("parsing", "writing"),
+    ("formats", "tools"),
+    ("cli", ""),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+#: Rooms, or modules, that may import a package inside their functions.
 MAY_IMPORT = {
-    "dask": {"read", "arrays", "reduction", "export", "signals"},
-    "hyperspy": {"preview", "demo", "cli", "export"},
-    "h5py": {"h5", "h5chunks", "h5data", "h5write", "hdf5", "dectris", "framecache", "sparsewrite"},
+    "dask": {"frames.arrays", "reading", "reduction.workers", "writing", "tools"},
+    "hyperspy": {"tools", "cli", "storage.machine"},
+    "h5py": {"parsing", "writing", "formats"},
 }
 HEAVY = [
     "dask",
@@ -62,42 +78,95 @@ def packages(path: Path, *, inside_functions: bool) -> set[str]:
     return {name.split(".")[0] for name in imports(path, inside_functions=inside_functions)}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports(path: Path) -> None:
+def module_name(path: Path) -> str:
+    """Dotted name of a module, relative to the package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {module_name(path): path for path in MODULES}
+
+
+def within(name: str, rooms: set[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def targets(path: Path) -> set[str]:
+    """Modules of ours that a file imports: anywhere in it, and for type checkers."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            first, _, rest = name.partition(".")
+            if first == "rsciio_tem":
+                while rest and rest not in NAMES:
+                    rest = rest.rpartition(".")[0]
+                found.add(rest)
+    return found
+
+
+GRAPH = {name: targets(path) - {name} for name, path in NAMES.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_floors(name: str) -> None:
+    room = name.partition(".")[0]
+    for target in GRAPH[name]:
+        other = target.partition(".")[0]
+        if room != other:
+            assert FLOOR[other] < FLOOR[room], f"{name} imports {target}, which is not below it"
+        elif room == "formats" and name != "formats":
+            # formats never import each other, but their own files
+            assert name.split(".")[1] == target.split(".")[1], f"{name} imports {target}"
+
+
+def test_no_circles() -> None:
+    """No files import each other, not even inside functions."""
+    graphlib.TopologicalSorter({n: t - {""} for n, t in GRAPH.items()}).prepare()
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+
+
+def test_no_circles_in_benchmarks() -> None:
+    graph = {}
+    for path in BENCHMARKS:
+        every = {*imports(path, inside_functions=False), *imports(path, inside_functions=True)}
+        stems = {other.stem for other in BENCHMARKS}
+        graph[path.stem] = {n.split(".")[1] for n in every if n.startswith("benchmarks.")} & stems
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports(name: str) -> None:
+    path = NAMES[name]
     top, inner = (packages(path, inside_functions=inside) for inside in (False, True))
-    if path.stem != "kernels":
-        assert "numba" not in top | inner, "only kernels.py imports numba"
+    if not within(name, {"kernels"}):
+        assert "numba" not in top | inner, "only kernels/ imports numba"
         assert not any(
-            name == "rsciio_tem.kernels" for name in imports(path, inside_functions=False)
+            imported.startswith("rsciio_tem.kernels")
+            for imported in imports(path, inside_functions=False)
         )
-    assert "dask" not in top, "dask is imported inside functions only"
-    assert "dask" not in inner or path.stem in MAY_IMPORT["dask"]
     assert not top & set(HEAVY) - {"numba"}
+    for package, rooms in MAY_IMPORT.items():
+        assert package not in inner or within(name, rooms), package
     assert "libertem" not in top | inner
 
 
-@pytest.mark.parametrize("path", FORMATS, ids=lambda p: p.stem)
-def test_formats_do_not_know_each_other(path: Path) -> None:
-    every = {*imports(path, inside_functions=False), *imports(path, inside_functions=True)}
-    others = {f"rsciio_tem.formats.{other.stem}" for other in FORMATS if other != path}
-    assert not every & others
-    assert not {f"rsciio_tem.{other.stem}" for other in FORMATS if other != path} & every
-    assert "rsciio_tem.registry" not in every
-    assert "rsciio_tem.api" not in every
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_core_does_not_know_the_formats(path: Path) -> None:
-    if path.parent.name == "formats":
-        return
-    assert not any(
-        name.startswith("rsciio_tem.formats.") for name in imports(path, inside_functions=False)
-    )
-
-
-def test_flat() -> None:
-    nested = {str(path.parent.relative_to(PACKAGE)) for path in MODULES}
-    assert nested == {".", "formats", "_hyperspy"}
+def test_sizes() -> None:
+    """A file is one subject: what grows beyond this has two."""
+    long = {
+        name: lines
+        for name, path in NAMES.items()
+        if (lines := len(path.read_text(encoding="utf-8").splitlines()))
+        >= (500 if within(name, {"formats"}) else 700)
+    }
+    assert not long
+    assert len([name for name in NAMES if "." not in name]) <= 20
 
 
 def sources() -> list[Path]:
@@ -118,7 +187,8 @@ def test_licence() -> None:
 
 def test_every_format_is_complete() -> None:
     rows = rsciio_tem.registry.FORMATS
-    assert {path.stem for path in FORMATS} == set(rows)
+    listed = {name.split(".")[1] for name in NAMES if name.startswith("formats.")}
+    assert listed == set(rows)
     for name, row in rows.items():
         module = getattr(rsciio_tem, name)
         assert {"parse", "file_reader", "sniff"} <= set(module.__all__)

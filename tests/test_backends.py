@@ -16,9 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rsciio_tem import backends
-from rsciio_tem.backends import DataFile, backend_name, close_all, map_file, read, read_pieces
 from rsciio_tem.errors import FormatError, Truncated
+from rsciio_tem.storage import backends
+from rsciio_tem.storage.backends import (
+    DataFile,
+    backend_name,
+    close_all,
+    map_file,
+    read,
+    read_pieces,
+)
 
 BACKENDS = ("auto", "mmap", "buffered", "direct")
 SIZE = 3 * 4096 + 1234

@@ -35,10 +35,18 @@ from writers import ser as ser_writer
 from writers import tvips as tvips_writer
 
 import rsciio_tem
-from rsciio_tem import api, backends, checking, cli, h5chunks, read
+from rsciio_tem import cli
 from rsciio_tem.errors import FormatError, Problem
-from rsciio_tem.formats import ser
+from rsciio_tem.formats.ser import elements
+from rsciio_tem.formats.ser.elements import _table
+from rsciio_tem.formats.ser.layout import _header
+from rsciio_tem.parsing import hdf5_index
+from rsciio_tem.parsing.checks import chunk_tables, listed, numbering
+from rsciio_tem.parsing.hdf5_index import _index
+from rsciio_tem.readers import detect
 from rsciio_tem.registry import FORMATS
+from rsciio_tem.storage import backends, machine
+from rsciio_tem.tools import check
 
 MS = 1_000_000
 RNG = np.random.default_rng(5)
@@ -114,7 +122,7 @@ def _small(path: Path) -> bool:
 def test_real_recordings(realdata: Path) -> None:
     count = 0
     for path in sorted(p for p in realdata.rglob("*") if p.is_file()):
-        candidates = api.detect(path)
+        candidates = detect(path)
         if candidates and candidates[0].format in FORMATS:
             problems = rsciio_tem.check(path, pixels=_small(path))
             assert all(isinstance(p, Problem) and p.message for p in problems)
@@ -161,9 +169,9 @@ def test_a_recording_that_is_open(tmp_path: Path) -> None:
 
 
 def test_words() -> None:
-    assert checking.listed([3]) == "3"
-    assert checking.listed([3, 4, 5, 9]) == "3 to 5, 9"
-    assert checking.listed(np.arange(0, 40, 2)) == "0, 2, 4, 6, 8, …"
+    assert listed([3]) == "3"
+    assert listed([3, 4, 5, 9]) == "3 to 5, 9"
+    assert listed(np.arange(0, 40, 2)) == "0, 2, 4, 6, 8, …"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +194,7 @@ def test_words() -> None:
     ],
 )
 def test_numbering(numbers: list[int], modulo: int, patterns: list[str]) -> None:
-    told = checking.numbering(np.array(numbers, np.int64), modulo=modulo)
+    told = numbering(np.array(numbers, np.int64), modulo=modulo)
     expect([p.message for p in told], *patterns)
 
 
@@ -368,7 +376,7 @@ def test_many_frames_with_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     numbers = numbers[:100_000]
     path = mib(tmp_path, numbers, times=mib_writer.START_NS + numbers * MS, hdr=100_000)
     numbers = None
-    monkeypatch.setattr(read, "threads", lambda: 2)
+    monkeypatch.setattr(machine, "threads", lambda: 2)
     began = time.perf_counter()
     expect(found(path), "11 frames missing .*: 3 before frame 500, 8 before frame 69997")
     assert time.perf_counter() - began < 20
@@ -616,9 +624,9 @@ def test_ser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ser_writer.write_ser(tmp_path / "scan_1.ser", frames, [ser_writer.place(20)])
     assert found(path, pixels=True) == []
     assert "there is no .emi" in infos(path)
-    monkeypatch.setattr(ser, "_ALL", 10)
-    monkeypatch.setattr(ser, "_SAMPLES", 3)
-    offsets = ser._table(str(path), backends.DataFile.of(path), ser._header(str(path), []))[0]
+    monkeypatch.setattr(elements, "_ALL", 10)
+    monkeypatch.setattr(elements, "_SAMPLES", 3)
+    offsets = _table(str(path), backends.DataFile.of(path), _header(str(path), []))[0]
     content = bytearray(path.read_bytes())
     damaged = content.copy()
     damaged[offsets[5] + 40] = 7  # type of its values
@@ -653,9 +661,9 @@ def test_hdf5_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # what the table says lies beyond the file, which the library itself would refuse to open
     recording = rsciio_tem.open(path)
     (dataset,) = recording.frames.datasets  # type: ignore[attr-defined]
-    table = h5chunks._index(dataset)
+    table = _index(dataset)
     last = int(np.argmax(table.starts))
-    monkeypatch.setattr(h5chunks, "_index", lambda _: table)
+    monkeypatch.setattr(hdf5_index, "_index", lambda _: table)
     small = dataset.__class__(
         **{
             **{n: getattr(dataset, n) for n in dataset.__dataclass_fields__},
@@ -663,7 +671,7 @@ def test_hdf5_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         }
     )
     object.__setattr__(recording.frames, "datasets", (small,))
-    (problem,) = checking.chunk_tables(recording)
+    (problem,) = chunk_tables(recording)
     assert problem.severity == "error"
     assert "chunks of 8 of 48 frames lie beyond the end of the file" in problem.message
 
@@ -821,7 +829,7 @@ def test_stored_pixel_after_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     frames[11] = 0
     path = tmp_path / "scan.npy"
     np.save(path, np.asfortranarray(frames))
-    monkeypatch.setattr(checking, "_PIXELS", 64)
+    monkeypatch.setattr(check, "_PIXELS", 64)
     expect(
         found(path, pixels=True),
         "1 of 12 frames have pixels that are NaN or infinite, 1 in all: frames 2",

@@ -20,8 +20,10 @@ from writers import npy as npy_writer
 from writers import raw as raw_writer
 
 import rsciio_tem
-from rsciio_tem import cli, demo, files, preview
+from rsciio_tem import cli
 from rsciio_tem.registry import FORMATS
+from rsciio_tem.storage import files
+from rsciio_tem.tools import demo, preview
 
 
 def run(*arguments: object, code: int = 0) -> Result:
@@ -488,9 +490,9 @@ def test_preview_of_negative_pixels() -> None:
 
 
 def test_preview_of_colours(tmp_path: Path) -> None:
-    from rsciio_tem.arrays import ArrayFrames
-    from rsciio_tem.frames import Grey
-    from rsciio_tem.reduction import one_pass
+    from rsciio_tem.frames.arrays import ArrayFrames
+    from rsciio_tem.frames.wrapped import Grey
+    from rsciio_tem.reduction.single_pass import one_pass
 
     dtype = np.dtype([(name, "u1") for name in "RGBA"])
     data = np.zeros((2, 3, 4), dtype)
@@ -701,7 +703,8 @@ def test_program(folder: Path) -> None:
 
 def test_only_the_command_line_needs_click_and_pillow() -> None:
     code = (
-        "import sys, rsciio_tem, rsciio_tem.api, rsciio_tem.read, rsciio_tem.reduction\n"
+        "import sys, rsciio_tem, rsciio_tem.readers, rsciio_tem.reading.read\n"
+        "import rsciio_tem.reduction.single_pass\n"
         "import rsciio_tem.formats.mib\n"
         "assert not {'PIL', 'tqdm', 'click'} & set(sys.modules), sys.modules.keys()"
     )

@@ -19,14 +19,21 @@ from conftest import REPOSITORY, Sample, Spec
 from writers import raw as raw_writer
 
 import rsciio_tem
-from rsciio_tem import Disk, read, reduction
-from rsciio_tem.arrays import ArrayFrames, Held
-from rsciio_tem.corrections import Corrected
+from rsciio_tem import Disk
 from rsciio_tem.errors import FormatError, RecordingWarning
-from rsciio_tem.frames import FrameTable, Ordered, runs_of
-from rsciio_tem.reduction import one_pass
-from rsciio_tem.series import Chain
-from rsciio_tem.shipping import Shipment
+from rsciio_tem.frames.arrays import ArrayFrames, Held
+from rsciio_tem.frames.combined import Chain
+from rsciio_tem.frames.corrections import Corrected
+from rsciio_tem.frames.protocol import Ordered
+from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.reading.arrange import arrange
+from rsciio_tem.reduction import plan as plan_module
+from rsciio_tem.reduction import workers
+from rsciio_tem.reduction.plan import _Task
+from rsciio_tem.reduction.shipping import Shipment
+from rsciio_tem.reduction.single_pass import one_pass
+from rsciio_tem.reduction.workers import _TOGETHER, _merged_on_worker, _stripe_on_worker
+from rsciio_tem.storage.machine import threads
 
 distributed = pytest.importorskip("distributed")
 
@@ -49,10 +56,10 @@ def client() -> Iterator[Any]:
 @pytest.fixture
 def small_stripes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Divide recordings of a few frames, too, and merge them in several levels of groups."""
-    monkeypatch.setattr(reduction, "_STRIPES", 5)
-    monkeypatch.setattr(reduction, "_STRIPE", 1)
-    monkeypatch.setattr(reduction, "_BLOCK", 1)
-    monkeypatch.setattr(reduction, "_TOGETHER", 2)
+    monkeypatch.setattr(plan_module, "_STRIPES", 5)
+    monkeypatch.setattr(plan_module, "_STRIPE", 1)
+    monkeypatch.setattr(plan_module, "_BLOCK", 1)
+    monkeypatch.setattr(workers, "_TOGETHER", 2)
 
 
 def tasks_known(dask_scheduler: Any) -> list[str]:
@@ -114,8 +121,8 @@ def test_reduce(sample: Sample, client: Any) -> None:
 
 def test_many_stripes(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums of floats depend on the order in which they are added up; it is the same."""
-    monkeypatch.setattr(reduction, "_STRIPE", 1)
-    monkeypatch.setattr(reduction, "_BLOCK", 1)
+    monkeypatch.setattr(plan_module, "_STRIPE", 1)
+    monkeypatch.setattr(plan_module, "_BLOCK", 1)
     data = np.random.default_rng(0).standard_normal((150, 16, 16)) * 1e6
     path = raw_writer.write_raw(tmp_path / "a.raw", data)
     options: dict[str, Any] = {"dtype": "<f8", "sig_shape": (16, 16), "format": "raw"}
@@ -212,9 +219,9 @@ class Deadly:
 
 def test_a_worker_dies(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it had done is done again, and nothing is added up twice."""
-    monkeypatch.setattr(reduction, "_STRIPE", 1)
-    monkeypatch.setattr(reduction, "_BLOCK", 1)
-    monkeypatch.setattr(reduction, "_TOGETHER", 3)
+    monkeypatch.setattr(plan_module, "_STRIPE", 1)
+    monkeypatch.setattr(plan_module, "_BLOCK", 1)
+    monkeypatch.setattr(workers, "_TOGETHER", 3)
     flag = tmp_path / "flag"
     flag.touch()
     frames: Any = Deadly(range(100), str(flag))
@@ -229,7 +236,7 @@ def test_a_worker_dies(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPa
 
 def test_interrupted(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends it on the cluster, too."""
-    monkeypatch.setattr(reduction, "_STRIPE", 1 << 20)
+    monkeypatch.setattr(plan_module, "_STRIPE", 1 << 20)
     path = holes(tmp_path / "a.raw", 100_000)
     done = []
 
@@ -262,13 +269,13 @@ class Inline:
     def submit(self, function: Callable[..., Any], *args: Any, **options: Any) -> InlineFuture:
         del options
         known = [None if isinstance(arg, InlineFuture) else arg for arg in args]
-        if function is reduction._merged_on_worker:
+        if function is _merged_on_worker:
             known = [None]
             args = ([future.value for future in args[0]],)
         else:
             args = tuple(arg.value if isinstance(arg, InlineFuture) else arg for arg in args)
         self.sent.append((function.__name__, len(pickle.dumps(known))))
-        if function is reduction._stripe_on_worker:
+        if function is _stripe_on_worker:
             self.waiting += 1
             self.most_waiting = max(self.waiting, self.most_waiting)
         return InlineFuture(self, pickle.dumps(function(*args)))
@@ -297,7 +304,7 @@ class InlineFuture:
 
 def test_tasks_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the number of frames: masks and dark frame go there once, orders in slices."""
-    monkeypatch.setattr(reduction, "_STRIPE", 1 << 18)
+    monkeypatch.setattr(plan_module, "_STRIPE", 1 << 18)
     masks = np.random.default_rng(0).random((3, 32, 32))
     sizes = {}
     for count in (1000, 1_000_000):
@@ -307,7 +314,7 @@ def test_tasks_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         order[1::2] = order[1::2, ::-1].copy()
         there_and_back = frames[order.reshape(-1)]
         options: dict[str, Any] = {"dark": np.zeros((32, 32))}
-        corrected = read.arrange(
+        corrected = arrange(
             rsciio_tem.open(path, "raw", dtype="u1", sig_shape=(32, 32)), options=options
         ).source.frames
         assert isinstance(corrected, Corrected)
@@ -336,14 +343,14 @@ def test_random_order_goes_in_slices() -> None:
 
 
 def _pixels() -> Any:
-    from rsciio_tem.pixels import Pixels
+    from rsciio_tem.frames.pixels import Pixels
 
     return Pixels((2, 2), np.dtype("<u2"))
 
 
 def test_tables_go_once(tmp_path: Path) -> None:
     """What describes many files is common to all tasks."""
-    from rsciio_tem.backends import DataFile
+    from rsciio_tem.storage.backends import DataFile
 
     files = tuple(DataFile(f"/data/frame_{i:06}.raw", 8, 0) for i in range(20_000))
     runs = runs_of([(i, 0, 8, 1) for i in range(20_000)])
@@ -396,15 +403,15 @@ def test_orders_survive_pickling() -> None:
 
 
 def test_no_more_unfinished_than_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduction, "_STRIPES", 500)
-    monkeypatch.setattr(reduction, "_STRIPE", 1)
-    monkeypatch.setattr(reduction, "_BLOCK", 1)
+    monkeypatch.setattr(plan_module, "_STRIPES", 500)
+    monkeypatch.setattr(plan_module, "_STRIPE", 1)
+    monkeypatch.setattr(plan_module, "_BLOCK", 1)
     frames: Any = Deadly(range(500), "")
     inline: Any = Inline()
     found = one_pass(frames, what=("sum",), client=inline)
     assert (found["sum"] == sum(range(500))).all()
     assert len(inline.sizes("_stripe_on_worker")) == 500
-    assert inline.most_waiting <= 2 * 2 + reduction._TOGETHER
+    assert inline.most_waiting <= 2 * 2 + _TOGETHER
     # one share comes to the client; the others are merged in groups of 8
     assert len(inline.sizes("_merged_on_worker")) == 63 + 8 + 1
 
@@ -414,11 +421,11 @@ def test_merging_leaves_the_shares_as_they_are() -> None:
     data = np.random.default_rng(0).integers(0, 255, (6, 8, 8), np.uint8)
     what = frozenset({"navigator", "sum", "max", "com", "variance"})
     for kind in (np.uint8, np.float32):
-        task = reduction._Task(what, (8, 8), np.dtype(kind), {"masks": np.ones((2, 64))})
+        task = _Task(what, (8, 8), np.dtype(kind), {"masks": np.ones((2, 64))})
         held = ArrayFrames(Held(data.astype(kind)), (6,), (8, 8), np.dtype(kind))
         shares = [task.stripe(held[i : i + 2], 1) for i in (0, 2, 4)]
         before = pickle.dumps(shares)
-        first, again = (reduction._merged_on_worker(shares) for _ in range(2))
+        first, again = (_merged_on_worker(shares) for _ in range(2))
         assert pickle.dumps(shares) == before
         for name, quantity in first.items():
             assert quantity.result().tobytes() == again[name].result().tobytes()
@@ -427,7 +434,7 @@ def test_merging_leaves_the_shares_as_they_are() -> None:
 
 def test_shares_carry_no_weights() -> None:
     weights = {"masks": np.ones((9, 64 * 64))}
-    task = reduction._Task(frozenset({"sum", "variance"}), (64, 64), np.dtype("u1"), weights)
+    task = _Task(frozenset({"sum", "variance"}), (64, 64), np.dtype("u1"), weights)
     frames: Any = ArrayFrames(Held(np.ones((5, 64, 64), "u1")), (5,), (64, 64), np.dtype("u1"))
     share = task.stripe(frames, 5)
     # sums in 32 bits twice, squares in 64
@@ -476,7 +483,7 @@ def started_threads(path: str) -> tuple[int, list[str]]:
         rsciio_tem.convert(path, path + ".h5", progress=False, overwrite=True)
     finally:
         threading.Thread.start = start  # type: ignore[method-assign]
-    return read.threads(), started
+    return threads(), started
 
 
 def test_one_thread_in_a_task(tmp_path: Path, client: Any) -> None:
@@ -493,7 +500,7 @@ def test_one_thread_in_a_task(tmp_path: Path, client: Any) -> None:
     there, started = client.submit(started_threads, str(path)).result(timeout=60)
     assert there == 1
     assert more_than_one(started) == []
-    assert read.threads() == here
+    assert threads() == here
 
 
 def test_specs_are_complete(sample_of: Callable[[Spec], Sample]) -> None:

@@ -15,9 +15,9 @@ from writers import mib as mib_writer
 from writers import raw as raw_writer
 
 import rsciio_tem
-from rsciio_tem.arrays import ArrayFrames
-from rsciio_tem.corrections import Corrected, Corrections, MeanImage
 from rsciio_tem.errors import FormatError
+from rsciio_tem.frames.arrays import ArrayFrames
+from rsciio_tem.frames.corrections import Corrected, Corrections, MeanImage
 
 RNG = np.random.default_rng(13)
 FRAMES = RNG.integers(0, 4000, (2, 3, 12, 16), dtype=np.uint16)

@@ -73,9 +73,9 @@ print(signal.data.shape)
     ("name", "plugin", "shape"),
     [
         ("scan.mib", "rsciio_tem.formats.mib", (3, 4, 64, 256)),
-        ("scan.hdr", "rsciio_tem.dispatch", (3, 4, 64, 256)),
+        ("scan.hdr", "rsciio_tem.readers", (3, 4, 64, 256)),
         ("stack.npy", "rsciio_tem.formats.npy", (12, 64, 256)),
-        ("plain.raw", "rsciio_tem.dispatch", (3, 4, 64, 256)),
+        ("plain.raw", "rsciio_tem.readers", (3, 4, 64, 256)),
     ],
 )
 def test_hs_load_finds_us(folder: Path, name: str, plugin: str, shape: tuple[int, ...]) -> None:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from writers.k2is import dm_file
 
-from rsciio_tem.dmtags import TagArray, group, is_dm, plain_tags, read_tags
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
+from rsciio_tem.parsing.dm_tags import TagArray, group, is_dm, plain_tags, read_tags
 
 POINTS = np.array([(1, 2.5), (3, 4.5)], [("a", "u2"), ("b", "f8")])
 TREE: dict[Any, Any] = {

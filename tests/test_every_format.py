@@ -20,6 +20,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
+import rsciio_tem.read
 from conftest import SPECS, TEN, Mapping, Sample, Spec
 from writers import blo as blo_writer
 from writers import mib as mib_writer
@@ -29,15 +30,15 @@ from writers import seq as seq_writer
 from writers import ser as ser_writer
 from writers import tvips as tvips_writer
 
-import rsciio_tem.read
-from rsciio_tem import backends
-from rsciio_tem.arrays import PixelMajor
-from rsciio_tem.blocks import BlockTable
 from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Unsupported
-from rsciio_tem.frames import FrameTable, Mosaic, Transformed
-from rsciio_tem.h5chunks import ChunkedFrames
-from rsciio_tem.series import Chain
-from rsciio_tem.sparse import SparseFrames
+from rsciio_tem.frames.arrays import PixelMajor
+from rsciio_tem.frames.blocks import BlockTable
+from rsciio_tem.frames.combined import Chain, Mosaic
+from rsciio_tem.frames.sparse import SparseFrames
+from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.frames.wrapped import Transformed
+from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames
+from rsciio_tem.storage import backends
 
 AXIS_KEYS = {"index_in_array", "name", "navigate", "offset", "scale", "size", "units"}
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="counts bytes in /proc/self/io")
@@ -111,7 +112,7 @@ def test_mapped(file_sample: Sample, mode: str, monkeypatch: pytest.MonkeyPatch)
         loaded.append(source)
         return load(source)
 
-    monkeypatch.setattr("rsciio_tem.read._load", load)
+    monkeypatch.setattr("rsciio_tem.reading.read._load", load)
     data = file_sample.read(mmap_mode=mode)["data"]
     np.testing.assert_array_equal(data, file_sample.expected)
     assert bool(loaded) != file_sample.plain
@@ -1128,13 +1129,13 @@ def test_memory_of_lazy_reduction(tmp_path: Path, format: str) -> None:
 
 
 def test_memory_guard(ten: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsciio_tem.read.free_memory", lambda: 100)
+    monkeypatch.setattr("rsciio_tem.storage.machine.free_memory", lambda: 100)
     assert is_dask(ten.read(lazy=True)["data"])
     with pytest.raises(NotEnoughMemory, match=r"lazy=True") as caught:
         ten.read(lazy=False)
     if ten.path is not None:
         assert f"hs.load({str(ten.path)!r}, lazy=True)" in str(caught.value)
-    monkeypatch.setattr("rsciio_tem.read.free_memory", lambda: None)
+    monkeypatch.setattr("rsciio_tem.storage.machine.free_memory", lambda: None)
     np.testing.assert_array_equal(ten.read(lazy=False)["data"], ten.expected)
 
 

@@ -24,10 +24,15 @@ from hypothesis import strategies as st
 from writers import mib as writer
 
 import rsciio_tem
-from rsciio_tem import export, h5stream, h5write, signals
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError
 from rsciio_tem.formats import npy, raw
+from rsciio_tem.writing import signals, stream
+from rsciio_tem.writing import target as target_module
+from rsciio_tem.writing.hdf5 import Hdf5
+from rsciio_tem.writing.hdf5_stream import ChunkedFile
+from rsciio_tem.writing.stream import _Work, shutil
+from rsciio_tem.writing.target import _ENTRY, Payloads, Placed
 
 FRAMES = np.random.default_rng(3).integers(0, 4000, (6, 7, 16, 24)).astype("u2")
 
@@ -135,7 +140,7 @@ def test_zarr(tmp_path: Path, shape: tuple[int, ...], lazy: bool) -> None:
 def test_lazy_signals_of_any_chunks(
     tmp_path: Path, chunks: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "BLOCK", 5 * FRAMES[0, 0].nbytes)
+    monkeypatch.setattr(stream, "BLOCK", 5 * FRAMES[0, 0].nbytes)
     data = da.from_array(FRAMES, chunks=chunks)
     rsciio_tem.convert(signal_of(data), tmp_path / "a.npy", verify=True)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), FRAMES)
@@ -238,7 +243,7 @@ def test_unwritable_folder(recording: Path, tmp_path: Path) -> None:
 
 def test_too_little_space(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 100})
-    monkeypatch.setattr(export.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OSError, match=r"0\.000 GB are needed, 0\.000 GB are free") as caught:
         rsciio_tem.convert(recording, recording.with_name("a.npy"))
     assert caught.value.errno == errno.ENOSPC
@@ -248,7 +253,7 @@ def test_too_little_space(recording: Path, monkeypatch: pytest.MonkeyPatch) -> N
 # ---------------------------------------------------------------- what interrupts it
 
 
-class Faulty(export.Placed):
+class Faulty(Placed):
     """Fails at a certain frame."""
 
     fails_at = -1
@@ -262,8 +267,8 @@ class Faulty(export.Placed):
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "BLOCK", 5 * FRAMES[0, 0].nbytes)
-    monkeypatch.setattr(export, "_SYNC_BYTES", 1)
+    monkeypatch.setattr(stream, "BLOCK", 5 * FRAMES[0, 0].nbytes)
+    monkeypatch.setattr(stream, "_SYNC_BYTES", 1)
 
 
 def test_disk_fills_up(
@@ -273,7 +278,7 @@ def test_disk_fills_up(
     target.write_bytes(b"precious")
     source = recording.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(export, "Placed", Faulty)
+        patch.setattr(target_module, "Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
         with pytest.raises(OSError, match="the disk is full") as caught:
             rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
@@ -281,13 +286,13 @@ def test_disk_fills_up(
     assert target.read_bytes() == b"precious"
     assert recording.read_bytes() == source
     put = []
-    original = export.Placed.put
+    original = Placed.put
 
-    def counted(self: export.Placed, folder: str, first: int, frames: np.ndarray) -> None:
+    def counted(self: Placed, folder: str, first: int, frames: np.ndarray) -> None:
         put.append(first)
         original(self, folder, first, frames)
 
-    monkeypatch.setattr(export.Placed, "put", counted)
+    monkeypatch.setattr(Placed, "put", counted)
     rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True, verify=True)
     assert 0 not in put  # what was done is not done again
     assert 20 in put
@@ -300,7 +305,7 @@ def test_other_options_do_not_go_on(
 ) -> None:
     target = recording.with_name("a.npy")
     with monkeypatch.context() as patch:
-        patch.setattr(export, "Placed", Faulty)
+        patch.setattr(target_module, "Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
@@ -320,7 +325,7 @@ def test_signals_begin_anew(
 ) -> None:
     """Nobody can say whether a signal is the same as last time."""
     with monkeypatch.context() as patch:
-        patch.setattr(export, "Placed", Faulty)
+        patch.setattr(target_module, "Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(signal_of(FRAMES), tmp_path / "a.npy")
@@ -336,7 +341,7 @@ def test_torn_journal(
     """An entry that was being written does not count, nor does anything after a damaged one."""
     target = recording.with_name("a.npy")
     with monkeypatch.context() as patch:
-        patch.setattr(export, "Placed", Faulty)
+        patch.setattr(target_module, "Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 35)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
@@ -354,22 +359,22 @@ def unfinished(
 ) -> Iterator[Path]:
     """An HDF5 file whose conversion stopped because the disk was full."""
     target = recording.with_name("a.h5")
-    place = h5write.Hdf5.place
+    place = Hdf5.place
 
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def close(self: export._Work) -> None:
+    def close(self: _Work) -> None:
         self._stack.close()
         full()  # what was still to be written
 
-    def failing(self: h5write.Hdf5, folder: str, first: int, payload: Any) -> Any:
+    def failing(self: Hdf5, folder: str, first: int, payload: Any) -> Any:
         kept, write = place(self, folder, first, payload)
         return kept, (write if first < 21 else full)
 
     with monkeypatch.context() as patch:
-        patch.setattr(h5write.Hdf5, "place", failing)
-        patch.setattr(export._Work, "close", close)
+        patch.setattr(Hdf5, "place", failing)
+        patch.setattr(_Work, "close", close)
         with pytest.raises(OSError, match="the disk is full") as caught:
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     assert "21 of 42 frames are written. The same call goes on" in caught.value.__notes__[0]
@@ -385,13 +390,13 @@ def test_chunks_stay_where_they_are(
     unfinished: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = []
-    original = h5write.Hdf5.put
+    original = Hdf5.put
 
-    def counted(self: h5write.Hdf5, folder: str, first: int, frames: np.ndarray) -> Any:
+    def counted(self: Hdf5, folder: str, first: int, frames: np.ndarray) -> Any:
         put.append(first)
         return original(self, folder, first, frames)
 
-    monkeypatch.setattr(h5write.Hdf5, "put", counted)
+    monkeypatch.setattr(Hdf5, "put", counted)
     rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7), verify=True)
     assert sorted(put) == [21, 28, 35]
     rsciio_tem.convert(recording, whole := recording.with_name("b.h5"), nav_shape=(6, 7))
@@ -405,8 +410,8 @@ def test_other_library(unfinished: Path, recording: Path, monkeypatch: pytest.Mo
         with pytest.raises(FormatError, match="with other options"):
             rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7))
     with monkeypatch.context() as patch:
-        place = h5stream.ChunkedFile.place
-        patch.setattr(h5stream.ChunkedFile, "place", lambda *given: place(*given) + 8)
+        place = ChunkedFile.place
+        patch.setattr(ChunkedFile, "place", lambda *given: place(*given) + 8)
         with pytest.raises(FormatError, match="laid out in another way"):
             rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7))
     rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7), resume=False)
@@ -438,12 +443,12 @@ def test_verify_finds_what_the_disk_lost(
     target = recording.with_name("a.npy")
     target.write_bytes(b"precious")
 
-    def finish(self: export.Placed, folder: str, payloads: export.Payloads) -> None:
+    def finish(self: Placed, folder: str, payloads: Payloads) -> None:
         with open(os.path.join(folder, self.names[0]), "rb+") as file:
             file.seek(len(self.header) + 30 * 768 + 5)
             file.write(b"\xff\xfe")
 
-    monkeypatch.setattr(export.Placed, "finish", finish)
+    monkeypatch.setattr(Placed, "finish", finish)
     with pytest.raises(FormatError, match="frames 30 to 34 are not what was written"):
         rsciio_tem.convert(recording, target, verify=True, overwrite=True)
     assert target.read_bytes() == b"precious"
@@ -453,13 +458,13 @@ def test_two_at_once(recording: Path) -> None:
     target = recording.with_name("a.npy")
     folder = f"{target}.partial"
     frames = signals.SignalFrames.of(signal_of(FRAMES), "npy")
-    work = export._Work(folder, {"files": ["a.npy"]})
+    work = _Work(folder, {"files": ["a.npy"]})
     work.open(npy.target(frames, str(target)), True)
     try:
         for resume in (True, False):
             with pytest.raises(FormatError, match=r"is in use|holds an unfinished"):
                 rsciio_tem.convert(recording, target, resume=resume)
-        other = export._Work(folder, {"files": ["a.npy"]})
+        other = _Work(folder, {"files": ["a.npy"]})
         with pytest.raises(FormatError, match="is in use by another process"):
             other.open(npy.target(frames, str(target)), True)
     finally:
@@ -509,7 +514,7 @@ def blocks_done(target: Path) -> int:
         return -1
     head, _, entries = journal.read_bytes().partition(b"\n")
     assert json.loads(head)["version"] == 2
-    return len(entries) // export._ENTRY.size
+    return len(entries) // _ENTRY.size
 
 
 @pytest.mark.parametrize(

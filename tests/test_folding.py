@@ -12,12 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rsciio_tem.arrays import ArrayFrames
-from rsciio_tem.backends import DataFile
-from rsciio_tem.folding import folded
-from rsciio_tem.frames import Frames, FrameTable, Mosaic, runs_of
-from rsciio_tem.pixels import Pixels, quad_tiles
-from rsciio_tem.reduction import What, one_pass
+from rsciio_tem.frames.arrays import ArrayFrames
+from rsciio_tem.frames.combined import Mosaic
+from rsciio_tem.frames.pixels import Pixels, quad_tiles
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.reduction.folding import folded
+from rsciio_tem.reduction.single_pass import What, one_pass
+from rsciio_tem.storage.backends import DataFile
 
 EVERYTHING: tuple[What, ...] = ("navigator", "sum", "mean", "max", "variance", "com")
 STORED = {"medipix1": "u1", "medipix6": "u1", "medipix12": "u2", "medipix24": "u4"}

@@ -12,13 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rsciio_tem import backends
-from rsciio_tem.arrays import ArrayFrames, DaskFrames
-from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError, Truncated, Unsupported
-from rsciio_tem.frames import Frames, FrameTable, Mosaic, runs_of
-from rsciio_tem.pixels import Pixels
-from rsciio_tem.read import LazyFrames
+from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames
+from rsciio_tem.frames.combined import Mosaic
+from rsciio_tem.frames.pixels import Pixels
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.reading.lazy import LazyFrames
+from rsciio_tem.storage import backends
+from rsciio_tem.storage.backends import DataFile
 
 SHAPE = (3, 4)
 COUNT = 30

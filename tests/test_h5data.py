@@ -22,14 +22,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsciio_tem import backends, h5chunks, h5data
-from rsciio_tem.arrays import PixelMajor
 from rsciio_tem.errors import FormatError, Truncated, Unsupported
-from rsciio_tem.frames import ChunkHint, Frames, FrameTable, chunk_hint, pieces
-from rsciio_tem.h5chunks import ChunkedFrames
-from rsciio_tem.h5data import frames_of, storage
-from rsciio_tem.read import LazyFrames, _lazy, _load, default_chunks
-from rsciio_tem.reduction import one_pass
+from rsciio_tem.frames.arrays import PixelMajor
+from rsciio_tem.frames.protocol import ChunkHint, Frames, chunk_hint, pieces
+from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.parsing import hdf5_chunks, hdf5_frames, hdf5_index
+from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames, _decode
+from rsciio_tem.parsing.hdf5_filters import Filter
+from rsciio_tem.parsing.hdf5_frames import _filters, frames_of, storage
+from rsciio_tem.parsing.hdf5_index import DataSet
+from rsciio_tem.reading.lazy import LazyFrames, default_chunks
+from rsciio_tem.reading.read import _lazy, _load
+from rsciio_tem.reduction.single_pass import one_pass
+from rsciio_tem.storage import backends
 
 Array = np.ndarray[Any, Any]
 
@@ -116,7 +121,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def refuse(*_: Any) -> Any:
         raise AssertionError("the library reads pixels")
 
-    return lambda: monkeypatch.setattr(h5chunks, "_library", refuse)
+    return lambda: monkeypatch.setattr(hdf5_index, "_library", refuse)
 
 
 # -- every filter, type and shape of chunk -------------------------------------------------------
@@ -655,14 +660,14 @@ def test_one_frame_is_one_chunk(tmp_path: Path, read_bytes: list[tuple[int, int]
 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count decoded chunks."""
-    original, counts, lock = h5chunks._decode, [], threading.Lock()
+    original, counts, lock = _decode, [], threading.Lock()
 
     def counting(dataset: Any, mask: int, raw: Any, starts: Any, *others: Any) -> int:
         with lock:
             counts.append(len(starts))
         return original(dataset, mask, raw, starts, *others)
 
-    monkeypatch.setattr(h5chunks, "_decode", counting)
+    monkeypatch.setattr(hdf5_chunks, "_decode", counting)
     return counts
 
 
@@ -674,8 +679,8 @@ def test_chunks_are_decoded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: Any, chunks: Any
 ) -> None:
     """By one load, by the threads of an eager load, and by the tasks of a lazy one."""
-    monkeypatch.setattr("rsciio_tem.read.MiB", 100)  # many pieces
-    monkeypatch.setattr("rsciio_tem.read.threads", lambda: 4)
+    monkeypatch.setattr("rsciio_tem.storage.machine.MiB", 100)  # many pieces
+    monkeypatch.setattr("rsciio_tem.storage.machine.threads", lambda: 4)
     data = numbers(shape, "<u2")
     path = store(tmp_path / "a.h5", data, chunks=chunks, **FILTERS["bitshuffle-lz4"][0])
     total = math.prod(-(-n // c) for n, c in zip(shape, chunks, strict=True))
@@ -806,7 +811,7 @@ def test_fork(tmp_path: Path) -> None:
     path = store(tmp_path / "a.h5", data, chunks=(1, 8, 8), compression="gzip")
     code = f"""
         import os, sys, numpy as np
-        from rsciio_tem.h5data import frames_of
+        from rsciio_tem.parsing.hdf5_frames import frames_of
         frames = frames_of({str(path)!r}, "data")
         out = np.empty((6, 8, 8), "u2")
         frames.load(out)
@@ -930,7 +935,7 @@ def test_mutated_chunks(data: Any) -> None:
             raw[at:at] = bytes(draw(st.lists(st.integers(0, 255), max_size=20)))
         elif len(raw) > 16:
             raw[8:16] = draw(st.binary(min_size=8, max_size=8))
-    dataset = h5chunks.DataSet(
+    dataset = DataSet(
         backends.DataFile("a.h5", 0, 0), "a.h5", "data", shape, shape, np.dtype(dtype), filters
     )
     nbytes = dataset.chunk_bytes
@@ -938,7 +943,7 @@ def test_mutated_chunks(data: Any) -> None:
     out = np.full(before + nbytes + after, 0xAB, np.uint8)
     noise = draw(st.integers(0, 40))
     source = np.frombuffer(b"\x11" * noise + bytes(raw), np.uint8)
-    bad = h5chunks._decode(
+    bad = _decode(
         dataset, 0, source, np.array([noise]), np.array([len(raw)]), out, np.array([before])
     )
     assert bad in (-1, 0)
@@ -949,12 +954,12 @@ def test_mutated_chunks(data: Any) -> None:
         assert out[before : before + nbytes].tobytes() == numbers(shape, dtype, 1).tobytes()
 
 
-_made: dict[Any, tuple[bytes, tuple[h5chunks.Filter, ...]]] = {}
+_made: dict[Any, tuple[bytes, tuple[Filter, ...]]] = {}
 
 
 def _stored(
     name: str, dtype: str, shape: tuple[int, ...], seed: int
-) -> tuple[bytes, tuple[h5chunks.Filter, ...]]:
+) -> tuple[bytes, tuple[Filter, ...]]:
     """A chunk as HDF5 stores it."""
     key = (name, dtype, shape)
     if key not in _made:
@@ -964,7 +969,7 @@ def _stored(
             file.flush()
             _made[key] = (
                 ds.id.read_direct_chunk((0,) * len(shape))[1],
-                h5data._filters(ds),
+                _filters(ds),
             )
     return _made[key]
 
@@ -1013,7 +1018,7 @@ def test_missing_plugin(tmp_path: Path, without_plugins: Callable[[str], str]) -
         f"""
         import numpy as np
         from rsciio_tem.errors import Unsupported
-        from rsciio_tem.h5data import frames_of
+        from rsciio_tem.parsing.hdf5_frames import frames_of
         out = np.empty((4, 16, 16), "u2")
         frames_of({str(path)!r}, "fast").load(out)  # needs no plugin
         print(out.sum())
@@ -1033,8 +1038,8 @@ def test_missing_plugin(tmp_path: Path, without_plugins: Callable[[str], str]) -
 
 def test_unknown_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = store(tmp_path / "a.h5", numbers((4, 8, 8), "<u2"), chunks=(1, 8, 8), compression="gzip")
-    odd = (h5chunks.Filter(31999, (), "homemade; see nowhere"),)
-    monkeypatch.setattr(h5data, "_filters", lambda ds: odd)
+    odd = (Filter(31999, (), "homemade; see nowhere"),)
+    monkeypatch.setattr(hdf5_frames, "_filters", lambda ds: odd)
     with pytest.raises(Unsupported, match=r"homemade \(HDF5 filter 31999\).*HDF5_PLUGIN_PATH"):
         frames_of(path, "data")
 

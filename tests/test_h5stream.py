@@ -13,8 +13,9 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from rsciio_tem import h5stream
-from rsciio_tem.h5stream import ChunkedFile, write_at
+from rsciio_tem.storage import files
+from rsciio_tem.storage.files import write_whole
+from rsciio_tem.writing.hdf5_stream import ChunkedFile, _Layout, write_at
 
 SHAPE, CHUNK = (9, 70, 32, 40), (1, 1, 32, 40)
 VERSIONS = [None, ("v108", "latest"), ("v110", "v110")]
@@ -124,8 +125,8 @@ def test_errors_get_through_the_library(
             raise error
         whole(*arguments)
 
-    whole = h5stream.write_whole
-    monkeypatch.setattr(h5stream, "write_whole", failing)
+    whole = write_whole
+    monkeypatch.setattr(files, "write_whole", failing)
     with pytest.raises(type(error)) as caught, ChunkedFile(str(tmp_path / "a.h5")) as made:
         fill(made)
     assert caught.value is error
@@ -136,7 +137,7 @@ def test_errors_get_through_the_library(
 
 def test_a_library_that_writes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks whose place is not known are not written anywhere."""
-    monkeypatch.setattr(h5stream._Layout, "_is_stand_in", lambda self, view: False)
+    monkeypatch.setattr(_Layout, "_is_stand_in", lambda self, view: False)
     with (
         pytest.raises(RuntimeError, match="did not write a chunk at once"),
         ChunkedFile(str(tmp_path / "a.h5")) as made,

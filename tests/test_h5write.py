@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import rsciio_tem
-from rsciio_tem import export, h5write
-from rsciio_tem.h5write import Hdf5
-from rsciio_tem.signals import SignalFrames
+from rsciio_tem.writing import hdf5, stream
+from rsciio_tem.writing.hdf5 import Hdf5
+from rsciio_tem.writing.signals import SignalFrames
 
 DATA = np.random.default_rng(1).poisson(2, (5, 6, 20, 28)).astype("u2")
 
@@ -51,7 +51,7 @@ def signal_of(data: Any) -> dict[str, Any]:
 def write(path: Path, data: Any, *, verify: bool = True, **options: Any) -> Path:
     frames = SignalFrames.of(signal_of(data), "hdf5")
     options = {"group": "datacube", **options}
-    export.write(Hdf5(str(path), frames, **options), frames, path, verify=verify)
+    stream.write(Hdf5(str(path), frames, **options), frames, path, verify=verify)
     return path
 
 
@@ -89,8 +89,8 @@ def test_any_number_of_scan_axes(tmp_path: Path, shape: tuple[int, ...]) -> None
 
 
 def test_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "BLOCK", 3 * DATA[0, 0].nbytes)
-    monkeypatch.setattr(h5write, "_CHUNK", 3 * DATA[0, 0].nbytes)
+    monkeypatch.setattr(stream, "BLOCK", 3 * DATA[0, 0].nbytes)
+    monkeypatch.setattr(hdf5, "_CHUNK", 3 * DATA[0, 0].nbytes)
     path = write(tmp_path / "a.h5", DATA)
     with h5py.File(path) as file:
         data = file["datacube_root/datacube/data"]

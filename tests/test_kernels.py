@@ -13,9 +13,44 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsciio_tem import archives, kernels, reduction
-from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError
+from rsciio_tem.kernels.codecs import pack_bitshuffle, unpack_bitshuffle, unpack_lz4, unshuffle
+from rsciio_tem.kernels.corrections import correct, patch
+from rsciio_tem.kernels.sparse import (
+    add_entries,
+    add_entry_squares,
+    ascending,
+    entry_deviations,
+    entry_moments,
+    entry_sums,
+    largest_entries,
+    masked_entries,
+    once,
+    scatter,
+)
+from rsciio_tem.kernels.sums import (
+    __all__,
+    add_frames,
+    add_squares,
+    bit_sums,
+    bit_totals,
+    column_sums,
+    frame_sums,
+    largest,
+    masked_sums,
+)
+from rsciio_tem.kernels.unpack import (
+    find_blocks,
+    place_tiles,
+    swap_rows,
+    unpack_medipix,
+    unpack_u12,
+    unpack_u12_tiles,
+)
+from rsciio_tem.kernels.zip_archives import zip_ends, zip_members, zip_table
+from rsciio_tem.parsing.zip_archives import FIELDS, FRAME_PARTS, _ends, _members
+from rsciio_tem.reduction.quantities import accumulator
+from rsciio_tem.storage.backends import DataFile
 
 BITS = {"medipix1": 1, "medipix6": 8, "medipix12": 16}
 TYPES = {"medipix1": "u1", "medipix6": "u1", "medipix12": "u2", "medipix24": "u4"}
@@ -80,7 +115,7 @@ def test_unpack_medipix(data: Any, packing: str) -> None:
     part = part[:, :: -1 if upside_down else 1, :: -1 if mirrored else 1]
     expected[:, to[0] : to[0] + height, to[1] : to[1] + width] = part
 
-    kernels.unpack_medipix(
+    unpack_medipix(
         packing,
         raw,
         out,
@@ -97,7 +132,7 @@ def test_unpack_medipix(data: Any, packing: str) -> None:
 
 def test_rows_that_are_no_words() -> None:
     with pytest.raises(ValueError, match="no whole 64-bit words"):
-        kernels.unpack_medipix(
+        unpack_medipix(
             "medipix12",
             np.zeros((1, 64), np.uint8),
             np.zeros((1, 4, 7), np.uint16),
@@ -128,7 +163,7 @@ def slow_u12(frame: bytes, big: bool) -> list[int]:
 def test_unpack_u12(frames: int, pairs: int, big: bool, seed: int, shift: int) -> None:
     content = np.random.default_rng(seed).integers(0, 256, (frames, 3 * pairs), np.uint8)
     out = np.empty((frames, 2 * pairs), np.uint16)
-    kernels.unpack_u12(np.ascontiguousarray(aligned_badly(content, shift, 0)), out, big)
+    unpack_u12(np.ascontiguousarray(aligned_badly(content, shift, 0)), out, big)
     assert out.tolist() == [slow_u12(frame.tobytes(), big) for frame in content]
 
 
@@ -156,7 +191,7 @@ def test_unpack_u12_tiles(data: Any) -> None:
     margin = draw(st.integers(0, 5))
     whole = np.full((frames, last - first + 2, columns * width + margin), 7, np.uint16)
     out = whole[:: draw(st.sampled_from([1, -1])), 1:-1, : columns * width]
-    kernels.unpack_u12_tiles(raw, places, out, height=height, width=width, rows=(first, last))
+    unpack_u12_tiles(raw, places, out, height=height, width=width, rows=(first, last))
     np.testing.assert_array_equal(out, expected[:, first:last])
     assert (whole[:, [0, -1]] == 7).all()
     assert (whole[:, :, columns * width :] == 7).all()
@@ -179,7 +214,7 @@ def test_swap_rows(
     content = np.random.default_rng(seed).integers(0, 256, (shape[0], size), np.uint8)
     raw = aligned_badly(content, shift, gap)
     out = np.empty(shape, stored.newbyteorder("="))
-    kernels.swap_rows(raw, out, shape[2], flip)
+    swap_rows(raw, out, shape[2], flip)
     expected = content.view(stored).reshape(shape)[:, :: -1 if flip else 1]
     assert out.astype(stored).tobytes() == expected.tobytes()
 
@@ -197,7 +232,7 @@ def test_correct(dtype: str, target: str, frames: int, pixels: int, seed: int) -
     raw = rng.integers(0, 200, (frames, pixels)).astype(dtype)
     dark, gain = rng.random((2, pixels)).astype(target)
     out = np.empty((frames, pixels), target)
-    kernels.correct(raw, dark, gain, out)
+    correct(raw, dark, gain, out)
     expected = (raw.astype("f8") - dark) * gain
     np.testing.assert_allclose(out, expected, rtol=1e-5 if target == "f4" else 1e-12, atol=1e-4)
 
@@ -214,7 +249,7 @@ def test_patch(dtype: str, seed: int) -> None:
     for pixel, source in zip(pixels, sources, strict=True):
         expected[:, pixel] = values[:, source].mean(axis=1)
     bounds = np.cumsum([0, *map(len, sources)])
-    kernels.patch(values, pixels.astype(np.int64), bounds, np.concatenate(sources))
+    patch(values, pixels.astype(np.int64), bounds, np.concatenate(sources))
     np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
@@ -235,13 +270,13 @@ def test_scatter(data: Any, dtype: str) -> None:
     np.add.at(frames, (np.repeat(np.arange(len(counts)), counts), pixels), values)
     expected = out.copy()
     expected[places] = frames.reshape(-1, *shape)[:, top:, left:]
-    assert kernels.scatter(bounds, pixels, values, places, out, shape, (top, left)) is None
+    assert scatter(bounds, pixels, values, places, out, shape, (top, left)) is None
     np.testing.assert_array_equal(out, expected)
     if len(pixels):
         wrong = int(rng.integers(len(pixels)))
         pixels[wrong] = draw(st.sampled_from([-1, rows * columns]))
         frame = int(np.searchsorted(bounds, wrong, "right")) - 1
-        bad = kernels.scatter(bounds, pixels, values, places, out, shape, (top, left))
+        bad = scatter(bounds, pixels, values, places, out, shape, (top, left))
         assert bad == (frame, False)
 
 
@@ -277,19 +312,19 @@ def test_ascending(data: Any) -> None:
     good = all(
         sorted(set(frame)) == frame and all(0 <= p < size for p in frame) for frame in frames
     )
-    assert kernels.ascending(bounds, pixels, size) == good
-    assert not kernels.ascending(np.array([0, 2]), np.array([-1, 0]), size)
+    assert ascending(bounds, pixels, size) == good
+    assert not ascending(np.array([0, 2]), np.array([-1, 0]), size)
 
 
 @pytest.mark.parametrize("bounds", [[], [0, 1], [1, 2], [0, 3], [0, 2, 1, 2]])
 def test_bounds_are_checked(bounds: list[int]) -> None:
     entries = np.array(bounds, np.int64), np.array([0, 1])
     with pytest.raises(ValueError, match="contradict"):
-        kernels.ascending(*entries, 5)
+        ascending(*entries, 5)
     with pytest.raises(ValueError, match="contradict"):
-        kernels.once(*entries, np.ones(2), 5)
+        once(*entries, np.ones(2), 5)
     with pytest.raises(ValueError, match="contradict"):
-        kernels.once(np.array([0, 2]), entries[1], np.ones(3), 5)
+        once(np.array([0, 2]), entries[1], np.ones(3), 5)
 
 
 @settings(max_examples=100, deadline=None)
@@ -315,7 +350,7 @@ def test_once(data: Any, dtype: str) -> None:
         if isinstance(expected, tuple):
             break
         expected.append({p: kind.type(v) for p, v in sums.items()})
-    found = kernels.once(bounds, pixels, values, size)
+    found = once(bounds, pixels, values, size)
     if isinstance(expected, tuple):
         assert found == expected
         return
@@ -331,7 +366,7 @@ def test_once(data: Any, dtype: str) -> None:
         if len(pixels) and pixels.dtype == "q":
             pixels[-1] = wrong
             bad = int(np.searchsorted(bounds, len(pixels) - 1, "right")) - 1
-            assert kernels.once(bounds, pixels, values, size) == (bad, False)
+            assert once(bounds, pixels, values, size) == (bad, False)
 
 
 @pytest.mark.parametrize(
@@ -341,20 +376,20 @@ def test_once(data: Any, dtype: str) -> None:
 def test_sums_of_entries_do_not_go_round(kind: str, values: tuple[int, int]) -> None:
     bounds, pixels, pair = np.array([0, 2]), np.array([1, 1]), np.array(values, kind)
     out = np.zeros((1, 1, 3), kind)
-    assert kernels.once(bounds, pixels, pair, 3) == (0, True)
-    assert kernels.scatter(bounds, pixels, pair, np.array([0]), out, (1, 3)) == (0, True)
+    assert once(bounds, pixels, pair, 3) == (0, True)
+    assert scatter(bounds, pixels, pair, np.array([0]), out, (1, 3)) == (0, True)
     pair[1] = 0
-    assert kernels.once(bounds, pixels, pair, 3)[2].tolist() == [values[0]]
-    assert kernels.scatter(bounds, pixels, pair, np.array([0]), out, (1, 3)) is None
+    assert once(bounds, pixels, pair, 3)[2].tolist() == [values[0]]
+    assert scatter(bounds, pixels, pair, np.array([0]), out, (1, 3)) is None
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]))
 def test_entry_sums(data: Any, dtype: str) -> None:
     bounds, pixels, values = some_entries(data, dtype, 12)
-    kind = reduction.accumulator(values.dtype)
+    kind = accumulator(values.dtype)
     out = np.full(len(bounds) - 1, 9 if kind.kind in "iu" else np.nan, kind)
-    kernels.entry_sums(bounds, values, out)
+    entry_sums(bounds, values, out)
     np.testing.assert_array_equal(out, filled(bounds, pixels, values, 12).sum(axis=1, dtype=kind))
 
 
@@ -362,9 +397,9 @@ def test_entry_sums(data: Any, dtype: str) -> None:
 @given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]))
 def test_add_entries(data: Any, dtype: str) -> None:
     bounds, pixels, values = some_entries(data, dtype, 12)
-    totals = np.full(12, 7, reduction.accumulator(values.dtype))
+    totals = np.full(12, 7, accumulator(values.dtype))
     expected = totals + filled(bounds, pixels, values, 12).sum(axis=0, dtype=totals.dtype)
-    kernels.add_entries(pixels, values, totals)
+    add_entries(pixels, values, totals)
     np.testing.assert_array_equal(totals, expected)
 
 
@@ -375,7 +410,7 @@ def test_add_entry_squares(data: Any, dtype: str) -> None:
     totals = np.full(12, 7, np.uint64)
     frames = filled(bounds, pixels, values, 12).astype(np.uint64)
     expected = totals + (frames**2).sum(axis=0)
-    kernels.add_entry_squares(pixels, values, totals)
+    add_entry_squares(pixels, values, totals)
     np.testing.assert_array_equal(totals, expected)
 
 
@@ -392,7 +427,7 @@ def test_largest_entries(data: Any, dtype: str, spoil: bool) -> None:
         expected[p] = np.maximum(expected[p], value)
     for counts in (None, seen):
         again = most.copy()
-        kernels.largest_entries(pixels, values, again, counts)
+        largest_entries(pixels, values, again, counts)
         np.testing.assert_array_equal(again, expected)
     np.testing.assert_array_equal(seen, 5 + np.bincount(pixels.astype(int), minlength=12))
 
@@ -404,7 +439,7 @@ def test_entry_deviations(data: Any, dtype: str) -> None:
     counts, means, deviations = np.zeros((3, 12))
     half = len(pixels) // 2
     for part in (slice(half), slice(half, None)):
-        kernels.entry_deviations(pixels[part], values[part], counts, means, deviations)
+        entry_deviations(pixels[part], values[part], counts, means, deviations)
     for p in range(12):
         chosen = values[pixels == p].astype(np.float64)
         assert counts[p] == len(chosen)
@@ -420,7 +455,7 @@ def test_entry_deviations(data: Any, dtype: str) -> None:
 def test_entry_moments(data: Any, dtype: str, width: int) -> None:
     bounds, pixels, values = some_entries(data, dtype, 12)
     out = np.full((2, len(bounds) - 1), np.nan)
-    kernels.entry_moments(bounds, pixels, values, width, out)
+    entry_moments(bounds, pixels, values, width, out)
     frames = filled(bounds, pixels, values, 12).astype(np.float64)
     rows, columns = np.divmod(np.arange(12), width)
     np.testing.assert_array_equal(out, np.stack([frames @ rows, frames @ columns]))
@@ -433,7 +468,7 @@ def test_rows_of_places_are_exact_in_the_largest_frames() -> None:
         edges = np.concatenate([rows * width, rows * width + width - 1])
         for p in (edges, np.append(edges, (1 << 30) - 1)):
             out = np.empty((2, len(p)))
-            kernels.entry_moments(np.arange(len(p) + 1), p, np.ones(len(p), "u1"), width, out)
+            entry_moments(np.arange(len(p) + 1), p, np.ones(len(p), "u1"), width, out)
             np.testing.assert_array_equal(out, np.divmod(p, width))
 
 
@@ -444,7 +479,7 @@ def test_masked_entries(data: Any, dtype: str, masks: int) -> None:
     kind = np.result_type(values.dtype, data.draw(st.sampled_from(["f8", "c16"])))
     weights = np.arange(masks * 12).reshape(masks, 12).astype(kind) / 7
     out = np.full((masks, len(bounds) - 1), np.nan, kind)
-    kernels.masked_entries(bounds, pixels, values, weights, out)
+    masked_entries(bounds, pixels, values, weights, out)
     expected = weights @ filled(bounds, pixels, values, 12).T.astype(kind)
     np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-9)
 
@@ -472,10 +507,10 @@ def test_zip_members(names: list[tuple[str, str]], spoil: list[tuple[float, int]
     directory = bytearray(memory.getvalue()[start : memory.getvalue().rindex(b"PK\5\6")])
     for where, value in spoil:
         directory[int(where * len(directory))] = value
-    ours, slow = np.full((2, len(archives.FIELDS), len(names)), -9, np.int64)
-    parts = archives.FRAME_PARTS
-    bad = kernels.zip_members(np.frombuffer(directory, np.uint8), parts, ours)
-    assert bad == archives._members(bytes(directory), slow)
+    ours, slow = np.full((2, len(FIELDS), len(names)), -9, np.int64)
+    parts = FRAME_PARTS
+    bad = zip_members(np.frombuffer(directory, np.uint8), parts, ours)
+    assert bad == _members(bytes(directory), slow)
     good = len(names) if bad < 0 else bad
     np.testing.assert_array_equal(ours[:, :good], slow[:, :good])
 
@@ -485,8 +520,8 @@ def test_zip_members(names: list[tuple[str, str]], spoil: list[tuple[float, int]
 def test_zip_ends(data: Any, count: int) -> None:
     draw = data.draw
     lengths = draw(st.lists(st.integers(30, 90), min_size=count, max_size=count))
-    table = np.zeros((len(archives.FIELDS), count), np.int64)
-    members = dict(zip(archives.FIELDS, table, strict=True))
+    table = np.zeros((len(FIELDS), count), np.int64)
+    members = dict(zip(FIELDS, table, strict=True))
     members["offset"][:] = np.cumsum([draw(st.integers(0, 9)), *lengths])[:-1]
     members["packed"][:] = np.array(lengths) - 30
     first = int(members["offset"][-1]) + lengths[-1]
@@ -496,15 +531,15 @@ def test_zip_ends(data: Any, count: int) -> None:
         )
     ends, slow = np.zeros(count, np.int64), None
     try:
-        slow = archives._ends(DataFile("a.npz", 0, 0), members, first)
+        slow = _ends(DataFile("a.npz", 0, 0), members, first)
     except FormatError:
-        assert not kernels.zip_ends(table, first, 30 + 0xFFFF, ends)
+        assert not zip_ends(table, first, 30 + 0xFFFF, ends)
         return
     ordered = bool((np.diff(members["offset"]) > 0).all())
-    assert kernels.zip_ends(table, first, 30 + 0xFFFF, ends) == ordered
+    assert zip_ends(table, first, 30 + 0xFFFF, ends) == ordered
     if ordered:
         np.testing.assert_array_equal(ends, slow)
-    assert not kernels.zip_ends(table[:, ::-1].copy(), first, 30 + 0xFFFF, ends) or count == 1
+    assert not zip_ends(table[:, ::-1].copy(), first, 30 + 0xFFFF, ends) or count == 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -516,7 +551,7 @@ def test_zip_table(places: list[tuple[int, int]]) -> None:
             expected[part, number] = i
     parts, numbers = np.array(places, np.int64).reshape(-1, 2).T.copy()
     table = np.full((3, 4), -1)
-    kernels.zip_table(parts, numbers, table)
+    zip_table(parts, numbers, table)
     np.testing.assert_array_equal(table, expected)
 
 
@@ -532,7 +567,7 @@ def test_bit_totals(frames: int, words: int, density: float, seed: int) -> None:
     planes = np.zeros((7, words), np.uint64)  # 2 * 40 < 2**7
     for part in bits:  # what is added to counters that are not zero
         packed = np.packbits(part, axis=1, bitorder="little").view(np.uint64)
-        kernels.bit_totals(packed, planes)
+        bit_totals(packed, planes)
     counters = np.unpackbits(planes.view(np.uint8), axis=1, bitorder="little")
     totals = (counters.astype(np.int64) << np.arange(7)[:, np.newaxis]).sum(axis=0)
     np.testing.assert_array_equal(totals, bits.sum(axis=(0, 1)))
@@ -555,9 +590,7 @@ def test_bit_sums(frames: int, words: int, counts: list[int], seed: int) -> None
     )
     out = np.empty((len(counts), frames), np.uint64)
     packed = np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
-    kernels.bit_sums(
-        packed, base.view(np.uint64), planes.view(np.uint64), np.array(counts, np.int64), out
-    )
+    bit_sums(packed, base.view(np.uint64), planes.view(np.uint64), np.array(counts, np.int64), out)
     weights = np.repeat(base, 64, axis=1) + extra
     np.testing.assert_array_equal(out.view(np.int64), weights @ bits.T.astype(np.int64))
 
@@ -602,15 +635,13 @@ def test_find_blocks(data: Any, base: int) -> None:
     numbers = np.array([(4, 4), (8, 2), (12, 2), (14, 2), (16, 2)])
     places = np.full(expected.shape, -1, np.int64)
     raw = np.frombuffer(blocks.tobytes(), np.uint8)
-    kernels.find_blocks(
-        raw, (nbytes, header), known, numbers, (base, frame, 6), (height, width), places
-    )
+    find_blocks(raw, (nbytes, header), known, numbers, (base, frame, 6), (height, width), places)
     np.testing.assert_array_equal(places, expected)
 
 
 def test_every_kernel_has_a_twin_here() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
-    assert set(kernels.__all__) <= tested
+    assert set(__all__) <= tested
 
 
 # -- bit shuffle and LZ4 -------------------------------------------------------------------------
@@ -710,7 +741,7 @@ def test_unpack_lz4(data: Any) -> None:
     raw = np.frombuffer(b"\xee" * before + chunk + b"\xee" * after, np.uint8)
     out = np.full(before + size + after, 0xAB, np.uint8)
     lengths = np.array([len(chunk)])
-    bad = kernels.unpack_lz4(raw, np.array([before]), lengths, out, np.array([before]), size)
+    bad = unpack_lz4(raw, np.array([before]), lengths, out, np.array([before]), size)
     expected = slow_lz4(block, size) if size else b""
     if size:
         assert bad == (0 if expected is None else -1)
@@ -735,7 +766,7 @@ def test_pack_bitshuffle(
     nbytes = count * itemsize
     random = np.random.default_rng(seed).integers(0, top, chunks * nbytes, np.uint16)
     raw = random.astype(np.uint8).repeat(repeat)[: chunks * nbytes].reshape(chunks, nbytes)
-    for content, packed in zip(raw, kernels.pack_bitshuffle(raw, itemsize), strict=True):
+    for content, packed in zip(raw, pack_bitshuffle(raw, itemsize), strict=True):
         chunk, found = packed.tobytes(), b""
         assert (int.from_bytes(chunk[:8], "big"), int.from_bytes(chunk[8:12], "big")) == (
             nbytes,
@@ -782,7 +813,7 @@ def test_unpack_bitshuffle(data: Any) -> None:
     raw = np.frombuffer(b"\xee" * 3 + b"".join(chunks), np.uint8)
     out = np.full(len(chunks) * (nbytes + 5), 0xAB, np.uint8)
     given = (raw, starts, lengths, out, places, nbytes, itemsize)
-    assert kernels.unpack_bitshuffle(*given, lz4=lz4, block=block) == -1
+    assert unpack_bitshuffle(*given, lz4=lz4, block=block) == -1
     wanted = np.full(len(out), 0xAB, np.uint8)
     for place, values in zip(places, expected, strict=True):
         wanted[place : place + nbytes] = np.frombuffer(values, np.uint8)
@@ -790,8 +821,8 @@ def test_unpack_bitshuffle(data: Any) -> None:
     # a chunk that is one byte short, or has a block size that cannot be
     lengths[-1] -= 1
     if nbytes:
-        assert kernels.unpack_bitshuffle(*given, lz4=lz4, block=block) == len(chunks) - 1
-        assert kernels.unpack_bitshuffle(*given, lz4=False, block=8 * itemsize + 1) == 0
+        assert unpack_bitshuffle(*given, lz4=lz4, block=block) == len(chunks) - 1
+        assert unpack_bitshuffle(*given, lz4=False, block=8 * itemsize + 1) == 0
 
 
 def test_chunks_outside_of_arrays() -> None:
@@ -799,9 +830,9 @@ def test_chunks_outside_of_arrays() -> None:
     for start, length, place in ((90, 20, 0), (-1, 20, 0), (0, -1, 0), (0, 20, 1), (0, 20, -1)):
         arrays = raw, np.array([start]), np.array([length]), out, np.array([place]), 64
         with pytest.raises(ValueError, match=r"outside|negative"):
-            kernels.unpack_lz4(*arrays)
+            unpack_lz4(*arrays)
         with pytest.raises(ValueError, match=r"outside|negative"):
-            kernels.unpack_bitshuffle(*arrays, 2, lz4=True)
+            unpack_bitshuffle(*arrays, 2, lz4=True)
 
 
 @settings(max_examples=100, deadline=None)
@@ -815,7 +846,7 @@ def test_unshuffle(itemsize: int, count: int, rest: int, at: int) -> None:
     rest = min(rest, itemsize - 1)
     content = np.random.default_rng(count).integers(0, 256, itemsize * count + rest, np.uint8)
     out = np.zeros(at + len(content), np.uint8)[at:]
-    kernels.unshuffle(content, out, itemsize)
+    unshuffle(content, out, itemsize)
     elements = [bytes(content[b * count + i] for b in range(itemsize)) for i in range(count)]
     assert out.tobytes() == b"".join(elements) + content[itemsize * count :].tobytes()
 
@@ -859,10 +890,10 @@ def test_place_tiles(data: Any) -> None:
     arrays = [np.array(column) for column in zip(*runs, strict=True)]
     steps = (source.strides[0], source.strides[1], source.strides[2])
     given = (np.array(tiles), np.array(boxes), (arrays[0], arrays[1], arrays[2]))
-    kernels.place_tiles(source.reshape(-1), steps, out.reshape(-1), out.strides[:2], *given)
+    place_tiles(source.reshape(-1), steps, out.reshape(-1), out.strides[:2], *given)
     np.testing.assert_array_equal(out, expected)
     with pytest.raises(ValueError, match="outside"):
-        kernels.place_tiles(source.reshape(-1)[:0], steps, out.reshape(-1), out.strides[:2], *given)
+        place_tiles(source.reshape(-1)[:0], steps, out.reshape(-1), out.strides[:2], *given)
 
 
 # -- sums ----------------------------------------------------------------------------------------
@@ -910,7 +941,7 @@ def slow_sums(values: np.ndarray) -> list[Any]:
 def test_frame_sums(drawn: Any) -> None:
     block = block_of(drawn)
     out = np.empty(len(block), total_type(block.dtype))
-    kernels.frame_sums(block, out)
+    frame_sums(block, out)
     np.testing.assert_allclose(out, np.array(slow_sums(block), out.dtype), rtol=1e-9, atol=1e-3)
     if block.dtype.kind != "f":
         assert out.tolist() == slow_sums(block)
@@ -922,7 +953,7 @@ def test_add_frames(drawn: Any) -> None:
     block = block_of(drawn)
     totals = np.arange(block.shape[1]).astype(total_type(block.dtype))
     expected = totals + block.astype(totals.dtype).sum(axis=0)
-    kernels.add_frames(block, totals)
+    add_frames(block, totals)
     np.testing.assert_allclose(totals, expected, rtol=1e-12, atol=1e-9)  # sums near 0
 
 
@@ -932,7 +963,7 @@ def test_add_squares(drawn: Any) -> None:
     block = block_of(drawn)
     totals = np.arange(block.shape[1]).astype("u8")
     expected = totals + (block.astype("u8") ** 2).sum(axis=0)
-    kernels.add_squares(block, totals)
+    add_squares(block, totals)
     np.testing.assert_array_equal(totals, expected)
 
 
@@ -943,7 +974,7 @@ def test_column_sums(drawn: Any) -> None:
     columns = next(n for n in (8, 4, 3, 1) if block.shape[1] % n == 0)
     frames = block.reshape(len(block), -1, columns)
     out = np.zeros((len(block), columns), total_type(block.dtype))
-    kernels.column_sums(frames, out)
+    column_sums(frames, out)
     np.testing.assert_allclose(out, frames.astype(out.dtype).sum(axis=1), rtol=1e-9, atol=1e-3)
 
 
@@ -954,7 +985,7 @@ def test_largest(drawn: Any) -> None:
     if block.dtype.kind == "f":
         block[-1, -1] = np.nan
     most = block[0].astype(block.dtype.newbyteorder("="))
-    kernels.largest(block, most)
+    largest(block, most)
     np.testing.assert_array_equal(most, block.max(axis=0))
 
 
@@ -964,7 +995,7 @@ def test_masked_sums(drawn: Any, masks: int) -> None:
     block = block_of(drawn)
     weights = np.random.default_rng(drawn[3]).normal(size=(masks, block.shape[1]))
     out = np.ones((masks, len(block)))
-    kernels.masked_sums(block, weights, out)
+    masked_sums(block, weights, out)
     values = block.astype("f8")
     scale = np.abs(weights) @ np.abs(values).T + 1
     np.testing.assert_allclose((out - 1 - weights @ values.T) / scale, 0, atol=1e-12)

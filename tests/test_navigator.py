@@ -17,12 +17,14 @@ from writers import blo as blo_writer
 from writers import mib as mib_writer
 
 import rsciio_tem
-from rsciio_tem import backends, navigator, read
-from rsciio_tem.arrays import ArrayFrames, PixelMajor
 from rsciio_tem.errors import FormatError, RecordingWarning
-from rsciio_tem.frames import FrameTable, Mosaic, runs_of
-from rsciio_tem.pixels import Pixels
-from rsciio_tem.read import LazyFrames
+from rsciio_tem.frames.arrays import ArrayFrames, PixelMajor
+from rsciio_tem.frames.combined import Mosaic
+from rsciio_tem.frames.pixels import Pixels
+from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.reading import navigator
+from rsciio_tem.reading.lazy import LazyFrames
+from rsciio_tem.storage import backends, machine
 
 Array = np.ndarray[Any, Any]
 
@@ -212,7 +214,7 @@ def test_stops_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_gives_up_summing_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(navigator, "_STRETCH", 1)
-    monkeypatch.setattr(read, "threads", lambda: 1)
+    monkeypatch.setattr(machine, "threads", lambda: 1)
     source = source_of(in_memory(np.ones((8, 2, 2), "u1"), 1), (8,))
     assert navigator._sums_in_time(source).tolist() == [4] * 8  # type: ignore[union-attr]
     clock = iter(np.arange(0, 1000, 0.5))

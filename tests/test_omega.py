@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsciio_tem import omega
-from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.errors import FormatError, RecordingWarning
-from rsciio_tem.read import read
-from rsciio_tem.recording import Axis, Recording
+from rsciio_tem.frames.arrays import ArrayFrames
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording import rotation
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.recording.rotation import axis_of, given, load_npy, wedges
 
 
 def rows(*edges: tuple[float, float, int]) -> np.ndarray:
@@ -46,16 +48,16 @@ def recording(table: np.ndarray | None, count: int | None = None) -> Recording:
     [[[0, 1], [1, 2], [2, 3]], np.array([[0, 1], [1, 2], [2, 3]], "f4"), ((0, 1), (1, 2), (2, 3))],
 )
 def test_table(value: Any) -> None:
-    table, problems = omega.table(value, 3)
+    table, problems = rotation.table(value, 3)
     assert not problems
     np.testing.assert_array_equal(table, rows((0, 3, 3)))
 
 
 def test_hexrd_list_or_one_dimensional_omega_is_an_attribute_error_here_it_is_understood() -> None:
-    middle, problems = omega.table([0.5, 1.5, 2.5], 3)
+    middle, problems = rotation.table([0.5, 1.5, 2.5], 3)
     assert "one angle for each frame, taken as its middle" in problems[0].message
     np.testing.assert_array_equal(middle, [[0.5, 0.5], [1.5, 1.5], [2.5, 2.5]])
-    limits, problems = omega.table([0, 1, 2, 3], 3)
+    limits, problems = rotation.table([0, 1, 2, 3], 3)
     assert "limits" in problems[0].message
     np.testing.assert_array_equal(limits, rows((0, 3, 3)))
 
@@ -65,7 +67,7 @@ def test_hexrd_list_or_one_dimensional_omega_is_an_attribute_error_here_it_is_un
     [[[0, 1]] * 2, "text", {"a": 1}, np.zeros((3, 3)), [[0, np.nan]] * 3, None, [[1], [2, 3]]],
 )
 def test_tables_that_do_not_fit(value: Any) -> None:
-    table, problems = omega.table(value, 3)
+    table, problems = rotation.table(value, 3)
     assert table is None
     assert problems[0].severity == "warning"
 
@@ -74,14 +76,14 @@ def test_given(tmp_path: Path) -> None:
     table = rows((0, 3, 3))
     np.save(tmp_path / "om.npy", table)
     for value in (table, table.tolist(), tmp_path / "om.npy", str(tmp_path / "om.npy")):
-        found, _ = omega.given(value, None, 3, "p")
+        found, _ = given(value, None, 3, "p")
         np.testing.assert_array_equal(found, table)
-    assert omega.given("auto", None, 3, "p")[0] is None
-    assert omega.given("auto", table, 3, "p")[0] is not None
+    assert given("auto", None, 3, "p")[0] is None
+    assert given("auto", table, 3, "p")[0] is not None
     for nothing in (None, False):
-        assert omega.given(nothing, table, 3, "p")[0] is None
+        assert given(nothing, table, 3, "p")[0] is None
     with pytest.raises(FormatError, match="p: omega has shape"):
-        omega.given(table, None, 4, "p")
+        given(table, None, 4, "p")
 
 
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     (tmp_path / "pickle.npy").write_bytes(pickle.dumps(Evil()))
     for name in ("objects.npy", "pickle.npy"):
         with pytest.raises(FormatError, match=name):
-            omega.load_npy(tmp_path / name)
+            load_npy(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
 
@@ -112,9 +114,9 @@ def test_npy_that_lies(tmp_path: Path) -> None:
     ):
         path.write_bytes(changed)
         with pytest.raises(FormatError, match=r"a\.npy"):
-            omega.load_npy(path)
+            load_npy(path)
     with pytest.raises(FormatError, match="does not exist"):
-        omega.load_npy(tmp_path / "none.npy")
+        load_npy(tmp_path / "none.npy")
 
 
 # -- wedges --------------------------------------------------------------------------------------
@@ -122,37 +124,37 @@ def test_npy_that_lies(tmp_path: Path) -> None:
 
 def test_wedges() -> None:
     table = rows((0, 60, 120), (60, 70, 10), (100, 110, 20))
-    assert omega.wedges(table) == [
+    assert wedges(table) == [
         {"start": 0.0, "stop": 60.0, "nsteps": 120},
         {"start": 60.0, "stop": 70.0, "nsteps": 10},
         {"start": 100.0, "stop": 110.0, "nsteps": 20},
     ]
-    assert omega.wedges(table[:0]) == []
-    assert omega.wedges(table[:1]) == [{"start": 0.0, "stop": 0.5, "nsteps": 1}]
+    assert wedges(table[:0]) == []
+    assert wedges(table[:1]) == [{"start": 0.0, "stop": 0.5, "nsteps": 1}]
 
 
 def test_wedges_forgive_rounding() -> None:
     table = rows((0, 1, 3)) + np.random.default_rng(1).uniform(-4e-7, 4e-7, (3, 2))
-    assert len(omega.wedges(table)) == 1
+    assert len(wedges(table)) == 1
 
 
 def test_hexrd_never_checks_the_last_frame_here_it_is_a_wedge_of_its_own() -> None:
     table = rows((0, 10, 10))
     table[-1] = 42, 43
-    assert [w["nsteps"] for w in omega.wedges(table)] == [9, 1]
+    assert [w["nsteps"] for w in wedges(table)] == [9, 1]
 
 
 # -- the axis ------------------------------------------------------------------------------------
 
 
 def test_equal_steps_make_a_uniform_axis() -> None:
-    axis, warning = omega.axis_of(rows((0, 360, 1440)))
+    axis, warning = axis_of(rows((0, 360, 1440)))
     assert not warning
     assert axis == Axis("omega", "°", 0.25, 0.125)
 
 
 def test_falling_angles() -> None:
-    axis, _ = omega.axis_of(rows((10, 0, 10)))
+    axis, _ = axis_of(rows((10, 0, 10)))
     assert (axis.scale, axis.offset) == (-1, 9.5)
 
 
@@ -165,7 +167,7 @@ def test_falling_angles() -> None:
     ],
 )
 def test_beyond_a_full_turn(table: np.ndarray, offset: float, scale: float) -> None:
-    axis, warning = omega.axis_of(table)
+    axis, warning = axis_of(table)
     assert not warning
     assert axis.values is None
     assert (axis.offset, axis.scale) == pytest.approx((offset, scale))
@@ -173,10 +175,10 @@ def test_beyond_a_full_turn(table: np.ndarray, offset: float, scale: float) -> N
 
 def test_wedges_apart_make_a_non_uniform_axis() -> None:
     table = rows((0, 60, 6), (100, 110, 10))
-    axis, warning = omega.axis_of(table)
+    axis, warning = axis_of(table)
     assert not warning
     np.testing.assert_array_equal(axis.values, table.mean(axis=1))
-    across, _ = omega.axis_of(rows((250, 300, 5), (5, 10, 5)))
+    across, _ = axis_of(rows((250, 300, 5), (5, 10, 5)))
     assert across.values is not None
     assert across.values[5] == 365.5
 
@@ -187,15 +189,15 @@ def test_wedges_apart_make_a_non_uniform_axis() -> None:
     ids=["there and back", "no rotation", "overlap"],
 )
 def test_hyperspy_cannot_take_angles_that_repeat(table: np.ndarray) -> None:
-    axis, warning = omega.axis_of(table)
+    axis, warning = axis_of(table)
     assert axis == Axis()
     assert axis.values is None
     assert "go back and forth" in warning
 
 
 def test_single_frames() -> None:
-    assert omega.axis_of(rows((3, 4, 1)))[0] == Axis("omega", "°", 1, 3.5)
-    assert omega.axis_of(np.full((2, 2), np.nan)) == (Axis(), "")
+    assert axis_of(rows((3, 4, 1)))[0] == Axis("omega", "°", 1, 3.5)
+    assert axis_of(np.full((2, 2), np.nan)) == (Axis(), "")
 
 
 # -- reading -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from writers.mib import encode_raw, quad_readout
 from writers.raw import pack
 
-from rsciio_tem.pixels import Pixels, Tile, full_region, quad_tiles
+from rsciio_tem.frames.pixels import Pixels, Tile, full_region, quad_tiles
 
 DEPTHS = {"medipix1": (1, "u1"), "medipix6": (6, "u1"), "medipix12": (12, ">u2")}
 DEPTHS["medipix24"] = (24, ">u4")
@@ -84,7 +84,7 @@ def test_plain(data: Any, dtype: str, shape: tuple[int, ...], flip_y: bool, nati
 
 def test_large_big_endian_frames() -> None:
     """Large blocks take a compiled way, where numba is at hand."""
-    importlib.import_module("rsciio_tem.kernels")
+    importlib.import_module("rsciio_tem.kernels.sums")
     for dtype in (">u2", ">i4", ">f4"):
         for flip_y in (False, True):
             frames = np.random.default_rng(1).integers(0, 2**15, (20, 64, 256)).astype(dtype)

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from writers import npy as npy_writer
 
-from rsciio_tem import backends, processing
-from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.formats import npy
-from rsciio_tem.frames import Frames
-from rsciio_tem.processing import CODES, Processed, processed, steps_of
-from rsciio_tem.read import read
+from rsciio_tem.frames.arrays import ArrayFrames
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.parsing import processing
+from rsciio_tem.parsing.processing import CODES, Processed, processed, steps_of
+from rsciio_tem.reading.read import read
+from rsciio_tem.storage import backends
 
 RNG = np.random.default_rng(3)
 SHAPE = (12, 17)
@@ -407,7 +408,7 @@ def test_corrections_come_after_processing(file: Path) -> None:
 def test_axes_turn_with_the_frames(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from rsciio_tem.recording import Axis
+    from rsciio_tem.recording.axis import Axis
 
     path = npy_writer.write_npy(tmp_path / "a.npy", np.zeros((3, 4, 5)))
     recording = replace(npy.parse(path), signal_axes=(Axis("height"), Axis("width")))

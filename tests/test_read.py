@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rsciio_tem
-from rsciio_tem import read as read_module
-from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.errors import FormatError, NotEnoughMemory, Problem, RecordingWarning
-from rsciio_tem.read import LazyFrames, MiB, default_chunks, free_memory, read, threads
-from rsciio_tem.recording import Axis, Recording
-from rsciio_tem.scan import ScanHint
+from rsciio_tem.frames.arrays import ArrayFrames
+from rsciio_tem.reading.lazy import LazyFrames, default_chunks
+from rsciio_tem.reading.read import _load, read
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.storage import machine
+from rsciio_tem.storage.machine import MiB, free_memory, threads
 
 
 def lazy_frames(array: np.ndarray, nav: int, dtype: Any = None) -> LazyFrames:
@@ -188,17 +191,17 @@ def test_cast_of_large_floats(value: float) -> None:
 def test_pieces_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     array = np.arange(1000 * 6).reshape(1000, 2, 3)
     for unit, processors in ((1, 3), (21, 2), (10**9, 8), (300, 1)):
-        monkeypatch.setattr(read_module, "MiB", unit)
-        monkeypatch.setattr(read_module, "threads", lambda n=processors: n)
-        np.testing.assert_array_equal(read_module._load(lazy_frames(array, 1)), array)
+        monkeypatch.setattr(machine, "MiB", unit)
+        monkeypatch.setattr(machine, "threads", lambda n=processors: n)
+        np.testing.assert_array_equal(_load(lazy_frames(array, 1)), array)
 
 
 def test_error_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_module, "MiB", 1)
+    monkeypatch.setattr(machine, "MiB", 1)
     array = np.zeros((500, 2, 3), int)
     array[450] = 300
     with pytest.raises(FormatError, match="do not fit"):
-        read_module._load(lazy_frames(array, 1, "u1"))
+        _load(lazy_frames(array, 1, "u1"))
 
 
 def test_threads() -> None:
@@ -235,7 +238,7 @@ def test_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     array = np.zeros((10, 100, 100))
-    monkeypatch.setattr(read_module, "free_memory", lambda: 800_000)
+    monkeypatch.setattr(machine, "free_memory", lambda: 800_000)
     with pytest.raises(NotEnoughMemory) as caught:
         read(recording(array))
     text = str(caught.value)

@@ -24,8 +24,9 @@ import pytest
 from writers import mib as mib_writer
 
 import rsciio_tem
-from rsciio_tem import cli, read
+from rsciio_tem import cli
 from rsciio_tem.errors import FormatError, RecordingWarning
+from rsciio_tem.reading.options import CommonOptions, ReadOptions
 from rsciio_tem.registry import FORMATS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,8 +192,8 @@ PARAMETERS = DOCS / "parameters.md"
 
 def shared_keywords() -> set[str]:
     return {
-        *read.ReadOptions.__annotations__,
-        *read.CommonOptions.__annotations__,
+        *ReadOptions.__annotations__,
+        *CommonOptions.__annotations__,
         *("lazy", "chunks", "mmap_mode", "navigation_shape"),
         *("first_frame", "last_frame", "distributed"),
     }

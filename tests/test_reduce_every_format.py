@@ -13,7 +13,7 @@ from conftest import Sample
 import rsciio_tem
 from rsciio_tem import Disk
 from rsciio_tem.errors import RecordingWarning
-from rsciio_tem.reduction import accumulator
+from rsciio_tem.reduction.quantities import accumulator
 
 
 def check(sample: Sample, **options: Any) -> None:

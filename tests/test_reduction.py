@@ -16,12 +16,14 @@ from writers import framecache, raw_csr
 from writers import raw as raw_writer
 
 import rsciio_tem
-from rsciio_tem import Annulus, Disk, reduction
-from rsciio_tem.arrays import ArrayFrames
+from rsciio_tem import Annulus, Disk
 from rsciio_tem.errors import FormatError
-from rsciio_tem.frames import Frames
-from rsciio_tem.reduction import accumulator, one_pass
-from rsciio_tem.sparse import SparseFrames
+from rsciio_tem.frames.arrays import ArrayFrames
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.sparse import SparseFrames
+from rsciio_tem.reduction import plan
+from rsciio_tem.reduction.quantities import accumulator
+from rsciio_tem.reduction.single_pass import one_pass
 
 EVERYTHING = ("navigator", "sum", "max")
 
@@ -232,7 +234,7 @@ def test_brightest_pixels_do_not_overflow() -> None:
 
 @pytest.mark.parametrize("dtype", ["f4", "u2", "c8"])
 def test_the_number_of_threads_changes_no_bit(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduction, "_STRIPE", 1 << 16)
+    monkeypatch.setattr(plan, "_STRIPE", 1 << 16)
     values = np.random.default_rng(9).normal(100, 30, (900, 12, 20)).astype(dtype)
     what = ["sum", "navigator", *(["variance", "com", "mean"] if dtype != "c8" else [])]
     results = [
@@ -411,7 +413,7 @@ def test_reduce_sparse_files(
     path, data = sparse_scan
     monkeypatch.setattr(SparseFrames, "load", load)
     for entries in (1 << 20, 700):
-        monkeypatch.setattr(reduction, "_STRIPE_ENTRIES", entries)
+        monkeypatch.setattr(plan, "_STRIPE_ENTRIES", entries)
         seen: list[int] = []
         options: Any = {"masks": [Disk(8)], "threads": threads, "progress": seen.append}
         check_sparse(rsciio_tem.reduce(path, EACH, **options), expected_of(data))
@@ -498,8 +500,8 @@ def test_reduce_on_a_cluster(
     scan: tuple[Any, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(reduction, "_STRIPE", 1 << 14)
-    monkeypatch.setattr(reduction, "_STRIPE_ENTRIES", 4000)
+    monkeypatch.setattr(plan, "_STRIPE", 1 << 14)
+    monkeypatch.setattr(plan, "_STRIPE_ENTRIES", 4000)
     path, data = scan
     what = ("navigator", "sum", "max", "com", "variance")
     ours = rsciio_tem.reduce(path, what, masks=[Disk(8)])

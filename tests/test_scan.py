@@ -15,16 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rsciio_tem.errors import FormatError, RecordingWarning
-from rsciio_tem.scan import (
-    Scan,
-    ScanHint,
-    ScanRequest,
-    decimated,
-    map_frames,
-    propose,
-    resolve_scan,
-)
-from rsciio_tem.times import FrameTimes, Times
+from rsciio_tem.scan.decision import decimated, propose, resolve_scan
+from rsciio_tem.scan.mapping import map_frames
+from rsciio_tem.scan.scan import Scan, ScanHint, ScanRequest
+from rsciio_tem.scan.times import FrameTimes, Times
 
 
 def listed(index: Any) -> list[int]:

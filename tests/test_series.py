@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from writers import npy as npy_writer
 
-from rsciio_tem.arrays import ArrayFrames
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.formats import npy
-from rsciio_tem.frames import Frames, FrameTable
-from rsciio_tem.series import Chain, Decoded, chained
+from rsciio_tem.frames.arrays import ArrayFrames
+from rsciio_tem.frames.combined import Chain, chained
+from rsciio_tem.frames.decoded import Decoded
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.table import FrameTable
 
 ALL = np.random.default_rng(2).integers(0, 250, (11, 5, 6)).astype("u2")
 asked: list[list[int]] = []

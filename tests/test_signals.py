@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsciio_tem import signals
 from rsciio_tem.errors import RecordingWarning
 from rsciio_tem.formats import blo, tvips
+from rsciio_tem.writing import signals
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,16 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsciio_tem import archives, kernels, reduction
-from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
-from rsciio_tem.frames import Transformed
-from rsciio_tem.pixels import Region
-from rsciio_tem.reduction import one_pass
-from rsciio_tem.sparse import SparseFrames, Triplets, checked_shape, frames_of_matrix
+from rsciio_tem.frames.pixels import Region
+from rsciio_tem.frames.sparse import SparseFrames, Triplets, checked_shape, frames_of_matrix
+from rsciio_tem.frames.wrapped import Transformed
+from rsciio_tem.kernels.sparse import scatter
+from rsciio_tem.parsing import zip_archives
+from rsciio_tem.parsing.zip_archives import Directory, is_frame_cache
+from rsciio_tem.reduction.plan import _stripes_of_entries
+from rsciio_tem.reduction.single_pass import one_pass
+from rsciio_tem.storage.backends import DataFile
 
 SHAPE = (5, 7)
 
@@ -142,7 +145,7 @@ def test_scatter_against_loops(stored: list[list[tuple[int, float]]], data: st.D
     places = np.array(data.draw(st.permutations(range(len(stored)))))
     ours, slow = (np.full((len(stored), 3, 4), 9, kind) for _ in range(2))
     corner = data.draw(st.tuples(st.integers(0, 2), st.integers(0, 3)))
-    bad = kernels.scatter(*entries, places, ours, SHAPE, corner)
+    bad = scatter(*entries, places, ours, SHAPE, corner)
     assert bad == slow_scatter(entries, places, slow, SHAPE, corner)
     if bad is None:
         np.testing.assert_array_equal(ours, slow)
@@ -160,7 +163,7 @@ def test_scatter_checks_what_it_is_given() -> None:
         (bounds, pixels, values, np.array([0, 0]), out),
     ):
         with pytest.raises(ValueError, match=r"contradict|outside"):
-            kernels.scatter(*arguments, (1, 4))
+            scatter(*arguments, (1, 4))
 
 
 def test_sums_that_do_not_fit_are_errors() -> None:
@@ -236,8 +239,8 @@ def test_reductions_as_of_dense_frames(data: st.DataObject, kind: str) -> None:
     masks = np.random.default_rng(1).random((2, *frames.frame_shape))
     masks = data.draw(st.sampled_from([masks, masks[:1] > 0.5, masks + 1j, masks.astype("g")]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rsciio_tem.sparse._ENTRIES", data.draw(st.integers(1, 400)))
-        patch.setattr("rsciio_tem.reduction._STRIPE_ENTRIES", data.draw(st.integers(1, 60)))
+        patch.setattr("rsciio_tem.frames.sparse._ENTRIES", data.draw(st.integers(1, 400)))
+        patch.setattr("rsciio_tem.reduction.plan._STRIPE_ENTRIES", data.draw(st.integers(1, 60)))
         same_reductions(frames, what, masks, threads=1)
         damaged = any(not 0 <= p < 35 for frame in stored for p, _ in frame)
         try:
@@ -315,8 +318,8 @@ def test_stripes_have_equally_many_entries() -> None:
     stored: list[list[tuple[int, float]]] = [[]] * 1000 + [[(i, 1) for i in range(35)]] * 300
     frames = SparseFrames(InMemory(stored), SHAPE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rsciio_tem.reduction._STRIPE_ENTRIES", 1000)
-        stripes = reduction._stripes_of_entries(frames)
+        patch.setattr("rsciio_tem.reduction.plan._STRIPE_ENTRIES", 1000)
+        stripes = _stripes_of_entries(frames)
     weights = [sum(1 + len(frame) for frame in stored[a:b]) for a, b in stripes]
     assert stripes[0][0] == 0
     assert stripes[-1][1] == 1300
@@ -342,8 +345,8 @@ def test_places_outside_of_the_frame_are_errors(place: int) -> None:
 
 
 def test_many_entries_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsciio_tem.sparse._ENTRIES", 10)
-    monkeypatch.setattr("rsciio_tem.sparse._FRAMES", 6)
+    monkeypatch.setattr("rsciio_tem.frames.sparse._ENTRIES", 10)
+    monkeypatch.setattr("rsciio_tem.frames.sparse._FRAMES", 6)
     rng = np.random.default_rng(1)
     stored = [[(int(p), 1) for p in rng.integers(0, 35, rng.integers(0, 30))] for _ in range(40)]
     source = InMemory(stored)
@@ -396,9 +399,9 @@ def names(count: int, digits: int) -> list[str]:
     return [both[i] for i in rng.permutation(len(both))]
 
 
-def listed(path: Path) -> archives.Directory:
-    archives.directory.cache_clear()
-    return archives.directory(DataFile.of(path))
+def listed(path: Path) -> Directory:
+    zip_archives.directory.cache_clear()
+    return zip_archives.directory(DataFile.of(path))
 
 
 @pytest.mark.parametrize("digits", [3, 17, 18, 25])
@@ -415,7 +418,7 @@ def test_directory_as_zipfile_sees_it(
     with zipfile.ZipFile(path) as archive:
         wanted = archive.infolist()
     for few in (0, 10**9):  # compiled, and not
-        monkeypatch.setattr(archives, "_FEW", few)
+        monkeypatch.setattr(zip_archives, "_FEW", few)
         found = listed(path)
         columns = [found.members[k].tolist() for k in ("offset", "packed", "size", "crc", "method")]
         assert list(zip(*columns, strict=True)) == [
@@ -437,7 +440,7 @@ def test_sizes_and_places_beyond_32_bits(
     few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The directory has them in an extra field; here it says so of small numbers."""
-    monkeypatch.setattr(archives, "_FEW", few)
+    monkeypatch.setattr(zip_archives, "_FEW", few)
     path = tmp_path / "a.npz"
     content = b"abc" * 10
     name = b"0_row.npy"
@@ -590,7 +593,7 @@ def test_bad_directories(tmp_path: Path) -> None:
     path.write_bytes(content[:-30])
     with pytest.raises(Truncated):
         listed(path)
-    assert not archives.is_frame_cache(str(path), content[:4])
+    assert not is_frame_cache(str(path), content[:4])
 
 
 @settings(max_examples=300, deadline=None)
@@ -609,7 +612,7 @@ def test_damaged_archives(tmp_path_factory: pytest.TempPathFactory, data: st.Dat
     seen = []
     for few in (0, 10**9):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(archives, "_FEW", few)
+            patch.setattr(zip_archives, "_FEW", few)
             try:
                 found = listed(path)
                 seen.append({k: v.tolist() for k, v in found.members.items()})

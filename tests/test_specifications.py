@@ -320,7 +320,7 @@ def test_mib_oracle_agrees_with_slices_of_real_files(path: Path) -> None:
 
 
 def test_k2is_header_has_the_fields_of_our_dtype() -> None:
-    from rsciio_tem.formats.k2is import HEADER, SYNC
+    from rsciio_tem.formats.k2is.blocks import HEADER, SYNC
 
     fields = specification("k2is")["types"]["header"]["seq"]
     assert [field["id"] for field in fields] == list(HEADER.names or ())
@@ -345,7 +345,7 @@ def test_k2is_oracle_reads_every_header_field() -> None:
     assert (found.width, found.height, found.block_size) == (256, 1860, 22360)
     assert (found.x_start, found.x_end, found.y_start, found.y_end) == (240, 255, 930, 1859)
     assert (found.block_width, found.block_height) == (16, 930)
-    from rsciio_tem.formats.k2is import HEADER
+    from rsciio_tem.formats.k2is.blocks import HEADER
 
     (ours,) = np.frombuffer(header, HEADER)
     for name in HEADER.names or ():
@@ -436,12 +436,13 @@ def dtype_fields(dtype: np.dtype[Any]) -> list[tuple[str, int]]:
 
 
 def test_tvips_headers_have_the_fields_of_our_dtypes() -> None:
-    from rsciio_tem.formats import tvips
+    from rsciio_tem.formats.tvips import header as header_module
+    from rsciio_tem.formats.tvips.header import FRAME, FRAME_V1
 
-    assert fields_of("tvips", "header") == dtype_fields(tvips.HEADER)
-    assert fields_of("tvips", "frame_header") == dtype_fields(tvips.FRAME)
-    assert tvips.FRAME.descr[:3] == tvips.FRAME_V1.descr
-    assert (tvips.HEADER.itemsize, tvips.FRAME.itemsize) == (256, 108)
+    assert fields_of("tvips", "header") == dtype_fields(header_module.HEADER)
+    assert fields_of("tvips", "frame_header") == dtype_fields(FRAME)
+    assert FRAME.descr[:3] == FRAME_V1.descr
+    assert (header_module.HEADER.itemsize, FRAME.itemsize) == (256, 108)
     # each optional field is there if the header is long enough for it
     end = 0
     for field in specification("tvips")["types"]["frame_header"]["seq"]:
@@ -450,20 +451,21 @@ def test_tvips_headers_have_the_fields_of_our_dtypes() -> None:
 
 
 def test_blo_header_has_the_fields_of_our_dtype() -> None:
-    from rsciio_tem.formats import blo
+    from rsciio_tem.formats.blo import header as header_module
+    from rsciio_tem.formats.blo.header import MARK, RECORD
 
     ours: list[tuple[str, int]] = []
-    for name, size in dtype_fields(blo.HEADER):
+    for name, size in dtype_fields(header_module.HEADER):
         group = re.match(r"(Centering|Distortion)_N", name)
         if group and ours[-1][0].startswith(group[1]):
             ours[-1] = (f"{ours[-1][0].split(' ')[0]} to {name}", ours[-1][1] + size)
         else:
             ours.append((name, size))
     assert fields_of("blo", "header") == ours
-    assert blo.HEADER.itemsize == 240
+    assert header_module.HEADER.itemsize == 240
     record = specification("blo")["types"]["record"]["seq"]
-    assert bytes(record[0]["contents"]) == np.array(blo.MARK, "<u2").tobytes()
-    assert blo.RECORD.itemsize == 2 + SIZES[record[1]["type"]]
+    assert bytes(record[0]["contents"]) == np.array(MARK, "<u2").tobytes()
+    assert RECORD.itemsize == 2 + SIZES[record[1]["type"]]
 
 
 def tvips_frames(path: Path) -> tuple[Tvips, np.ndarray]:
@@ -488,6 +490,7 @@ def test_tvips_oracle_agrees_with_reader(
     tmp_path: Path, version: int, length: int, files: tuple[int, ...], dtype: str
 ) -> None:
     from rsciio_tem.formats import tvips
+    from rsciio_tem.formats.tvips.header import FRAME
 
     frames = np.random.default_rng(6).integers(0, 200, (5, 4, 6)).astype(dtype)
     rotator = [3, 1, 4, 1, 5]
@@ -503,7 +506,7 @@ def test_tvips_oracle_agrees_with_reader(
         assert getattr(oracle.header, field["id"]) == header[field["-orig-id"]]
     first = oracle.frames[0].header
     read = signal["original_metadata"]["tvips_first_frame"]
-    assert {name for name in tvips.FRAME.names if hasattr(first, name)} == set(read)
+    assert {name for name in FRAME.names if hasattr(first, name)} == set(read)
     for name, value in read.items():
         assert getattr(first, name) == value
     if length >= 52:
@@ -598,17 +601,18 @@ def placed_of(dtype: np.dtype[Any]) -> list[tuple[str, int, int]]:
 
 
 def test_seq_headers_have_the_fields_of_our_dtypes() -> None:
-    from rsciio_tem.formats import seq
+    from rsciio_tem.formats.seq import layout as layout_module
+    from rsciio_tem.formats.seq.layout import CONTAINER, SETTINGS, UNIT
 
     fields = placed_fields(specification("seq")["types"]["header"]["seq"])
-    assert placed_of(seq.HEADER) == fields
-    assert seq.HEADER.itemsize == sum(size for _, _, size in fields)
+    assert placed_of(layout_module.HEADER) == fields
+    assert layout_module.HEADER.itemsize == sum(size for _, _, size in fields)
     types = specification("seq_metadata")["types"]
-    assert placed_of(seq.CONTAINER) == placed_fields(types["header"]["seq"])
+    assert placed_of(CONTAINER) == placed_fields(types["header"]["seq"])
     settings = [f for f in placed_fields(types["settings"]["seq"][:-1]) if f[0] != "unknown"]
-    assert placed_of(seq.SETTINGS) == settings
+    assert placed_of(SETTINGS) == settings
     unit = [*placed_fields(types["unit"]["seq"][:2]), *placed_fields(types["entry"]["seq"][:2])]
-    assert [size for _, _, size in placed_of(seq.UNIT)] == [size for _, _, size in unit]
+    assert [size for _, _, size in placed_of(UNIT)] == [size for _, _, size in unit]
 
 
 def check_seq(path: Path, **options: Any) -> Seq:
@@ -722,14 +726,15 @@ def sizes_of(kind: str) -> list[tuple[str, int]]:
 
 
 def test_mrc_headers_have_the_fields_of_our_dtypes() -> None:
-    from rsciio_tem.formats import mrc
+    from rsciio_tem.formats.mrc import header as header_module
+    from rsciio_tem.formats.mrc.extended import FEI1, FEI2, FEI_OLD
 
-    assert sizes_of("header") == dtype_fields(mrc.HEADER)
-    assert sizes_of("fei_record") == dtype_fields(mrc.FEI1)
-    assert sizes_of("fei_record") + sizes_of("fei2_fields") == dtype_fields(mrc.FEI2)
-    assert sizes_of("old_fei_record") == dtype_fields(mrc.FEI_OLD)
-    assert (mrc.HEADER.itemsize, mrc.FEI1.itemsize, mrc.FEI2.itemsize) == (1024, 768, 888)
-    assert mrc.FEI_OLD.itemsize == 128
+    assert sizes_of("header") == dtype_fields(header_module.HEADER)
+    assert sizes_of("fei_record") == dtype_fields(FEI1)
+    assert sizes_of("fei_record") + sizes_of("fei2_fields") == dtype_fields(FEI2)
+    assert sizes_of("old_fei_record") == dtype_fields(FEI_OLD)
+    assert (header_module.HEADER.itemsize, FEI1.itemsize, FEI2.itemsize) == (1024, 768, 888)
+    assert FEI_OLD.itemsize == 128
 
 
 def check_mrc(path: Path, *, big_endian: bool = False) -> Mrc:
@@ -824,26 +829,27 @@ def named(enumeration: dict[int, Any]) -> dict[int, str]:
 
 
 def test_dm_types_are_ours() -> None:
-    from rsciio_tem import dmtags
-    from rsciio_tem.formats import dm
+    from rsciio_tem.formats.dm.image import COLOURS, HALF_PLANES, HEARSAY, OLD_HALF_PLANE
+    from rsciio_tem.formats.dm.image import TYPES as IMAGE_TYPES
+    from rsciio_tem.parsing.dm_tags import TYPES
 
     enums = specification("dm")["enums"]
     names = named(enums["value_type"])
     # booleans have a byte of their own
-    ours = {code: np.dtype(kind).name for code, kind in dmtags.TYPES.items()}
+    ours = {code: np.dtype(kind).name for code, kind in TYPES.items()}
     assert {code: name for code, name in names.items() if code < 15} == {**ours, 8: "boolean"}
     kinds = named(enums["data_type"])
-    wanted = {code: np.dtype(kind).name for code, kind in dm.TYPES.items()}
+    wanted = {code: np.dtype(kind).name for code, kind in IMAGE_TYPES.items()}
     wanted = {code: name.replace("bool", "boolean") for code, name in wanted.items()}
-    assert {c: kinds[c] for c in wanted if c not in dm.HEARSAY} == {
-        c: name for c, name in wanted.items() if c not in dm.HEARSAY
+    assert {c: kinds[c] for c in wanted if c not in HEARSAY} == {
+        c: name for c, name in wanted.items() if c not in HEARSAY
     }
-    assert set(kinds) - set(wanted) == {*dm.COLOURS, *dm.HALF_PLANES, dm.OLD_HALF_PLANE}
+    assert set(kinds) - set(wanted) == {*COLOURS, *HALF_PLANES, OLD_HALF_PLANE}
 
 
 def check_dm(path: Path) -> int:
     """Compare every tag with what our reader finds; -> number of values."""
-    from rsciio_tem import dmtags
+    from rsciio_tem.parsing.dm_tags import TYPES, TagArray, read_tags
 
     content = path.read_bytes()
     oracle = Dm.from_bytes(content)
@@ -862,21 +868,21 @@ def check_dm(path: Path) -> int:
                 continue
             found += 1
             value, code = tag.body, tag.body.type.code.value
-            if isinstance(ours, dmtags.TagArray):
+            if isinstance(ours, TagArray):
                 nbytes = ours.count * ours.dtype.itemsize
                 assert content[ours.offset : ours.offset + nbytes] == value.payload
                 assert value.type.array.count.value == ours.count
             elif isinstance(ours, str):
                 encoding = "utf-8" if code == 18 else f"utf-16-{'le' if order == '<' else 'be'}"
                 assert value.payload.decode(encoding, "replace").rstrip("\0") == ours
-            elif code in dmtags.TYPES:
-                (number,) = np.frombuffer(value.payload, order + dmtags.TYPES[code])
+            elif code in TYPES:
+                (number,) = np.frombuffer(value.payload, order + TYPES[code])
                 assert np.array_equal(number, ours, equal_nan=True)
             else:  # a structure, or a short array
                 assert len(value.payload) == value.type.len
                 assert isinstance(ours, (tuple, list))
 
-    compare(oracle.root, dmtags.read_tags(path), "")
+    compare(oracle.root, read_tags(path), "")
     return found
 
 
@@ -917,7 +923,17 @@ def test_dm_oracle_refuses_other_content(tmp_path: Path) -> None:
 
 
 def test_ser_records_have_the_fields_of_our_dtypes() -> None:
-    from rsciio_tem.formats import ser
+    from rsciio_tem.formats.ser import layout as layout_module
+    from rsciio_tem.formats.ser.layout import (
+        DIMENSION,
+        ELEMENTS,
+        IMAGE,
+        MAGIC,
+        SPECTRUM,
+        TAG,
+        TAGS,
+        VERSIONS,
+    )
 
     def named(kind: str) -> list[tuple[str, int]]:
         """Original names and sizes of the leading fields of fixed size."""
@@ -929,16 +945,16 @@ def test_ser_records_have_the_fields_of_our_dtypes() -> None:
             found.append((field["-orig-id"], size))
         return found
 
-    assert named("header") == dtype_fields(ser.HEADER)
-    assert named("dimension") == dtype_fields(ser.DIMENSION)
-    assert named("spectrum") == dtype_fields(ser.SPECTRUM)
-    assert named("image") == dtype_fields(ser.IMAGE)
-    assert named("tag") == dtype_fields(ser.TAG)
+    assert named("header") == dtype_fields(layout_module.HEADER)
+    assert named("dimension") == dtype_fields(DIMENSION)
+    assert named("spectrum") == dtype_fields(SPECTRUM)
+    assert named("image") == dtype_fields(IMAGE)
+    assert named("tag") == dtype_fields(TAG)
     header = {f["id"]: f for f in specification("ser")["types"]["header"]["seq"]}
-    assert header["version"]["valid"]["any-of"] == list(ser.VERSIONS)
-    assert sorted(header["kind"]["valid"]["any-of"]) == sorted(ser.ELEMENTS)
-    assert sorted(header["tag_kind"]["valid"]["any-of"]) == sorted(ser.TAGS)
-    assert bytes(header["byte_order"]["contents"] + header["series"]["contents"]) == ser.MAGIC
+    assert header["version"]["valid"]["any-of"] == list(VERSIONS)
+    assert sorted(header["kind"]["valid"]["any-of"]) == sorted(ELEMENTS)
+    assert sorted(header["tag_kind"]["valid"]["any-of"]) == sorted(TAGS)
+    assert bytes(header["byte_order"]["contents"] + header["series"]["contents"]) == MAGIC
 
 
 def check_ser(path: Path) -> None:
@@ -1013,12 +1029,13 @@ def test_ser_oracle_agrees_with_real_files() -> None:
 
 
 def test_frms6_headers_have_the_fields_of_our_dtypes() -> None:
-    from rsciio_tem.formats import frms6
+    from rsciio_tem.formats.frms6 import header as header_module
+    from rsciio_tem.formats.frms6.header import FRAME
 
     types = specification("frms6")["types"]
-    assert placed_of(frms6.HEADER) == placed_fields(types["header"]["seq"])
-    assert placed_of(frms6.FRAME) == placed_fields(types["frame_header"]["seq"])
-    assert (frms6.HEADER.itemsize, frms6.FRAME.itemsize) == (1024, 64)
+    assert placed_of(header_module.HEADER) == placed_fields(types["header"]["seq"])
+    assert placed_of(FRAME) == placed_fields(types["frame_header"]["seq"])
+    assert (header_module.HEADER.itemsize, FRAME.itemsize) == (1024, 64)
 
 
 @pytest.mark.parametrize("count", [None, 0])

@@ -15,20 +15,11 @@ from hypothesis import strategies as st
 from writers import mib
 
 import rsciio_tem
-from rsciio_tem.backends import DataFile
-from rsciio_tem.frames import FrameTable, runs_of
-from rsciio_tem.pixels import Pixels
-from rsciio_tem.times import (
-    FrameTimes,
-    Times,
-    decimals,
-    exposure_lines,
-    guess_lines,
-    integers,
-    moments,
-    read_headers,
-    timestamp_lines,
-)
+from rsciio_tem.frames.pixels import Pixels
+from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.scan.frame_headers import decimals, integers, moments, read_headers
+from rsciio_tem.scan.times import FrameTimes, Times, exposure_lines, guess_lines, timestamp_lines
+from rsciio_tem.storage.backends import DataFile
 
 MS = 1_000_000
 

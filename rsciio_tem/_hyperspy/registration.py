@@ -122,7 +122,7 @@ def register(takeover: str = "auto") -> None:
     plugins = [
         _plugin(
             "TEM-auto",
-            "rsciio_tem.dispatch",
+            "rsciio_tem.readers",
             "TEM recordings recognised by their content",
             list(SHARED),
             [

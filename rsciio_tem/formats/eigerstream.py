@@ -21,15 +21,19 @@ from typing import Any, Literal, Unpack, get_args
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import backends, files, h5
-from rsciio_tem import omega as rotation
-from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, Unsupported
-from rsciio_tem.frames import Frames
-from rsciio_tem.processing import processed
-from rsciio_tem.read import ReadOptions, read
-from rsciio_tem.recording import Axis, Recording
-from rsciio_tem.series import Decoded
+from rsciio_tem.frames.decoded import Decoded
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.parsing import hdf5
+from rsciio_tem.parsing.hdf5 import is_hdf5, opened
+from rsciio_tem.parsing.processing import processed
+from rsciio_tem.reading.options import ReadOptions
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording import rotation
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.storage import backends, files
+from rsciio_tem.storage.backends import DataFile
 
 __all__ = ["file_reader", "parse", "sniff"]
 
@@ -50,7 +54,7 @@ _KEYS = ("dtype", "shape", "data")
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise a capture by its attribute ``version``."""
-    if not h5.is_hdf5(path, head):
+    if not is_hdf5(path, head):
         return None
     # The library is not asked: a damaged file can keep it busy for ever.
     version = next((v for v in VERSIONS if v.encode() in head), "")
@@ -62,16 +66,16 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
 
 def _inflate(payload: bytes, compression: str, shape: tuple[int, int], dtype: np.dtype[Any]) -> Any:
     """Decompress a frame; None if the payload is damaged."""
-    from rsciio_tem import kernels
+    from rsciio_tem.kernels.codecs import unpack_bitshuffle, unpack_lz4
 
     raw = np.frombuffer(payload, np.uint8)
     out = np.empty(shape, dtype)
     begin, length = np.zeros(1, np.int64), np.array([len(raw)], np.int64)
     target = out.reshape(-1).view(np.uint8)
     if compression == "lz4":
-        damaged = kernels.unpack_lz4(raw, begin, length, target, begin, out.nbytes)
+        damaged = unpack_lz4(raw, begin, length, target, begin, out.nbytes)
     else:
-        damaged = kernels.unpack_bitshuffle(
+        damaged = unpack_bitshuffle(
             raw, begin, length, target, begin, out.nbytes, dtype.itemsize, lz4=True
         )
     return out if damaged < 0 else None
@@ -138,7 +142,7 @@ class _Stream:
 
     def __call__(self, numbers: list[int]) -> Iterator[npt.NDArray[Any]]:
         backends.read(self.file, 0, 1, "auto")  # checks that it is still the file described
-        with h5.opened(self.file.path) as file:
+        with opened(self.file.path) as file:
             for number in numbers:
                 group = f"data/{self.names[number]}"
                 if self.threshold == "man_diff":
@@ -184,7 +188,7 @@ def _layout(file: Any, name: str, path: str) -> tuple[tuple[int, int], np.dtype[
     lacking = [key for key in _KEYS if group is None or key not in group]
     if lacking:
         raise FormatError(path, f"lacks {', '.join(f'{name}/{key}' for key in lacking)}.")
-    text = h5.text(group["dtype"][()])
+    text = hdf5.text(group["dtype"][()])
     try:
         dtype = np.dtype(text)
     except TypeError:
@@ -193,7 +197,7 @@ def _layout(file: Any, name: str, path: str) -> tuple[tuple[int, int], np.dtype[
     if dtype.kind not in "buif" or len(sizes) != 2 or sizes.dtype.kind not in "iu":
         raise FormatError(path, f"{name} has the shape {sizes.tolist()} and the type {dtype}.")
     rows, columns = (int(n) for n in sizes)
-    compression = h5.text(group["compression_type"][()]) if "compression_type" in group else ""
+    compression = hdf5.text(group["compression_type"][()]) if "compression_type" in group else ""
     compression = "" if compression.lower() == "none" else compression
     if compression not in ("", "csrnpz", *COMPRESSIONS):
         raise Unsupported(
@@ -263,11 +267,11 @@ def parse(
         )
     if not np.isfinite(multiplier):
         raise ValueError(f"multiplier={multiplier!r} is no number")
-    if not h5.is_hdf5(path, files.read_start(path, 4096)):
+    if not is_hdf5(path, files.read_start(path, 4096)):
         raise NotThisFormat(path, "is no HDF5 file, so it is no capture of an Eiger's stream.")
     described = DataFile.of(path)
-    with h5.opened(path) as file:
-        text = h5.text(file.attrs.get("version"))
+    with opened(path) as file:
+        text = hdf5.text(file.attrs.get("version"))
         if text not in VERSIONS:
             raise NotThisFormat(
                 path,
@@ -288,7 +292,7 @@ def parse(
         if threshold == "man_diff":
             _layout(file, f"data/{names[0]}/threshold_2", path)
         metadata = file.get("metadata")
-        tree = h5.tree(metadata) if hasattr(metadata, "keys") else {}
+        tree = hdf5.tree(metadata) if hasattr(metadata, "keys") else {}
         stored = metadata.get("omega") if hasattr(metadata, "keys") else None
         angles = None
         if stored is not None and getattr(stored, "size", 1 << 30) <= 4 * len(order) + 8:
@@ -355,7 +359,7 @@ def file_reader(
     omega : "auto", None, path or array of N x 2
         Angles of the rotation series, by default those of the metadata.
     processing : list of (code, argument)
-        See `rsciio_tem.processing`.
+        See `rsciio_tem.parsing.processing`.
     **options
         `ReadOptions`.
 

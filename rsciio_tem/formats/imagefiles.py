@@ -18,13 +18,17 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from rsciio_tem import files, headers, images
-from rsciio_tem import omega as rotation
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem
-from rsciio_tem.frames import Frames
-from rsciio_tem.processing import processed
-from rsciio_tem.read import ReadOptions, read
-from rsciio_tem.recording import Axis, Recording
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.parsing import images
+from rsciio_tem.parsing.processing import processed
+from rsciio_tem.parsing.text import number, yaml_tree
+from rsciio_tem.reading.options import ReadOptions
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording import rotation
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.storage import files
 
 __all__ = ["file_reader", "parse", "sniff"]
 
@@ -106,7 +110,7 @@ def _omega(meta: dict[str, Any], count: int) -> Any:
     if "omega" in meta:
         return meta.pop("omega")
     if "ostart" in meta and "ostop" in meta:
-        start, stop = headers.number(meta["ostart"]), headers.number(meta["ostop"])
+        start, stop = number(meta["ostart"]), number(meta["ostop"])
         if start is not None and stop is not None:
             edges = np.linspace(start, stop, count + 1)
             return np.stack([edges[:-1], edges[1:]], axis=1)
@@ -154,7 +158,7 @@ def parse(
     path = files.existing(filename)
     tree = {
         {"image_files": "image-files"}.get(k, k if k in _SECTIONS else k.replace("_", "-")): v
-        for k, v in headers.yaml_tree(path).items()
+        for k, v in yaml_tree(path).items()
     }
     if "image-files" not in tree:
         raise NotThisFormat(path, f"has no key image-files; its keys are {', '.join(tree)}.")
@@ -250,7 +254,7 @@ def file_reader(
     omega : "auto", None, path or array of N x 2
         Angles of the rotation series, by default those of the metadata.
     processing : list of (code, argument)
-        See `rsciio_tem.processing`.
+        See `rsciio_tem.parsing.processing`.
     **options
         `ReadOptions`.
 

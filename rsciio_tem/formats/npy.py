@@ -24,10 +24,6 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from rsciio_tem import archives, backends, files, navigator
-from rsciio_tem.arrays import ArrayFrames
-from rsciio_tem.backends import DataFile
-from rsciio_tem.checking import leftover
 from rsciio_tem.errors import (
     FormatError,
     NotEnoughMemory,
@@ -36,18 +32,28 @@ from rsciio_tem.errors import (
     Truncated,
     Unsupported,
 )
-from rsciio_tem.frames import Frames, FrameTable, runs_of
-from rsciio_tem.pixels import Pixels
-from rsciio_tem.read import CommonOptions, free_memory, read
-from rsciio_tem.recording import Axis, Recording
-from rsciio_tem.scan import ScanHint
-from rsciio_tem.times import FrameTimes
+from rsciio_tem.frames.arrays import ArrayFrames
+from rsciio_tem.frames.pixels import Pixels
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.parsing.checks import leftover
+from rsciio_tem.parsing.zip_archives import is_frame_cache
+from rsciio_tem.reading import navigator
+from rsciio_tem.reading.options import CommonOptions
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.scan.times import FrameTimes
+from rsciio_tem.storage import backends, files
+from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.machine import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rsciio_tem.export import Target
-    from rsciio_tem.signals import SignalFrames
+    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.target import Target
 
 __all__ = ["file_reader", "file_writer", "parse", "parse_header", "sniff", "target"]
 
@@ -125,7 +131,7 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
             return 0.6, "begins like a .npy", {}
         return 0.99, "begins with numpy's magic", {}
     if head[:4] == b"PK\x03\x04":
-        if archives.is_frame_cache(path, head):
+        if is_frame_cache(path, head):
             return None  # a sparse recording, whose very many arrays take long to list here
         try:
             names = _members(path)
@@ -155,7 +161,7 @@ def _member(path: str, key: str | None) -> tuple[str, zipfile.ZipInfo]:
         return key, found[key]
     if not found:
         raise NotThisFormat(path, "is a zip archive without arrays.")
-    if archives.is_frame_cache(path, b"PK\x03\x04"):
+    if is_frame_cache(path, b"PK\x03\x04"):
         raise NotThisFormat(
             path,
             "is a frame cache of hexrd, which stores frames as lists of pixels.",
@@ -430,7 +436,7 @@ def file_reader(
 
 def target(frames: SignalFrames, path: str) -> Target:
     """Return what `rsciio_tem.convert` streams frames into: one .npy, version 1, C order."""
-    from rsciio_tem import export
+    from rsciio_tem.writing.target import Placed
 
     head = io.BytesIO()
     dtype = frames.dtype.newbyteorder("<")
@@ -438,7 +444,7 @@ def target(frames: SignalFrames, path: str) -> Target:
     description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(head, description)
     stored = np.dtype((dtype, frames.frame_shape))
-    return export.Placed(os.path.basename(path), head.getvalue(), stored, len(frames))
+    return Placed(os.path.basename(path), head.getvalue(), stored, len(frames))
 
 
 def file_writer(
@@ -460,8 +466,8 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem import export
-    from rsciio_tem.signals import SignalFrames
+    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.stream import write
 
     frames = SignalFrames.of(signal, "npy")
-    export.write(target(frames, os.fspath(filename)), frames, filename, overwrite=overwrite)
+    write(target(frames, os.fspath(filename)), frames, filename, overwrite=overwrite)

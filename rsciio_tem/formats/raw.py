@@ -15,20 +15,24 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from rsciio_tem import files, headers
-from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError, Problem, Truncated
-from rsciio_tem.frames import FrameTable, runs_of
-from rsciio_tem.pixels import Packing, Pixels
-from rsciio_tem.read import CommonOptions, read
-from rsciio_tem.recording import Axis, Recording
-from rsciio_tem.scan import ScanHint
+from rsciio_tem.frames.pixels import Packing, Pixels
+from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.parsing.text import side_axes, side_parameters
+from rsciio_tem.reading.options import CommonOptions
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.storage import files
+from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.writing.signals import toml_axes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rsciio_tem.export import Target
-    from rsciio_tem.signals import SignalFrames
+    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.target import Target
 
 __all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
 
@@ -55,12 +59,12 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     if path.lower().endswith(SIDE_FILES):
         if b"raw" not in head or b"params" not in head:
             return None
-        params = headers.side_parameters(path)
+        params = side_parameters(path)
         if str(params.get("filetype", "")).lower() == "raw":
             return 0.99, "is the side file of a raw recording", {}
         return None
     if path.lower().endswith(DATA_FILES) and (side := files.side_file(path, SIDE_FILES)):
-        params = headers.side_parameters(side)
+        params = side_parameters(side)
         if str(params.get("filetype", "raw")).lower() == "raw":
             return 0.95, f"is described by {os.path.basename(side)}", {}
     if path.lower().endswith(".raw"):
@@ -141,7 +145,7 @@ def parse(
     path: str | None = asked
     if asked.lower().endswith(SIDE_FILES):
         side: str | None = asked
-        params = headers.side_parameters(asked)
+        params = side_parameters(asked)
         named = params.get("file")
         if named is not None:
             # only beside the side file: paths of another computer mean nothing here
@@ -156,7 +160,7 @@ def parse(
         path = files.existing(path)
     else:
         side = files.side_file(asked, SIDE_FILES)
-        params = headers.side_parameters(side) if side else {}
+        params = side_parameters(side) if side else {}
         named = re.split(r"[/\\]", str(params.get("file", "")))[-1]
         other = named.lower() not in ("", os.path.basename(asked).lower())
         if other or str(params.get("filetype", "raw")).lower() != "raw":
@@ -204,7 +208,7 @@ def parse(
                 "If the frames look sheared, dtype, sig_shape or offset is wrong.",
             )
         )
-    axes = headers.side_axes(params.get("axes", []), side or path)
+    axes = side_axes(params.get("axes", []), side or path)
     hints: tuple[ScanHint, ...] = ()
     if (nav := params.get("nav_shape")) is not None:
         nav_shape = _shape(nav, "nav_shape", path, unknown=True)
@@ -315,7 +319,7 @@ def target(frames: SignalFrames, path: str) -> Target:
 
     The side file has the same name with the suffix ``.toml``.
     """
-    from rsciio_tem import export
+    from rsciio_tem.writing.target import Placed
 
     name = os.path.basename(path)
     dtype = frames.dtype.newbyteorder("<")
@@ -327,11 +331,11 @@ def target(frames: SignalFrames, path: str) -> Target:
         f"nav_shape = {list(frames.nav_shape)}",
         f"sig_shape = {list(frames.frame_shape)}",
     ]
-    lines += headers.toml_axes((*frames.nav_axes, *frames.sig_axes))
+    lines += toml_axes((*frames.nav_axes, *frames.sig_axes))
     side = os.path.splitext(name)[0] + SIDE_FILES[0]
     text = "\n".join([*lines, ""]).encode()
     stored = np.dtype((dtype, frames.frame_shape))
-    return export.Placed(name, b"", stored, len(frames), {side: text})
+    return Placed(name, b"", stored, len(frames), {side: text})
 
 
 def file_writer(
@@ -353,8 +357,8 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem import export
-    from rsciio_tem.signals import SignalFrames
+    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.stream import write
 
     frames = SignalFrames.of(signal, "raw")
-    export.write(target(frames, os.fspath(filename)), frames, filename, overwrite=overwrite)
+    write(target(frames, os.fspath(filename)), frames, filename, overwrite=overwrite)

@@ -22,18 +22,21 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem import backends, files, headers
-from rsciio_tem.backends import Backend, DataFile
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
-from rsciio_tem.read import ReadOptions, SparseKind, read
-from rsciio_tem.recording import Axis, Recording
-from rsciio_tem.scan import ScanHint
-from rsciio_tem.sparse import SparseFrames, Triplets, checked_shape, places_of
-from rsciio_tem.times import FrameTimes
+from rsciio_tem.frames.sparse import SparseFrames, Triplets, checked_shape, places_of
+from rsciio_tem.parsing.text import plain, side_axes
+from rsciio_tem.reading.options import ReadOptions, SparseKind
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.scan.times import FrameTimes
+from rsciio_tem.storage import backends, files
+from rsciio_tem.storage.backends import Backend, DataFile
 
 if TYPE_CHECKING:
-    from rsciio_tem.export import Target
-    from rsciio_tem.signals import SignalFrames
+    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.target import Target
 
 __all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
 
@@ -87,7 +90,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Csr:
-    """The three files; see `rsciio_tem.sparse.Source`."""
+    """The three files; see `rsciio_tem.frames.sparse.Source`."""
 
     indptr: _Column
     indices: _Column
@@ -263,7 +266,7 @@ def parse(
     if told is None and wanted is None:
         raise FormatError(path, "has no sig_shape.", "Pass for example sig_shape=(256, 256).")
     shape = checked_shape(wanted if told is None else told, path, "sig_shape")
-    axes = headers.side_axes(params.get("axes", []), path)
+    axes = side_axes(params.get("axes", []), path)
     signal_axes = axes[-len(shape) :] if len(axes) >= len(shape) else (Axis(),) * len(shape)
     frames = SparseFrames(source, shape)
     if wanted is not None and wanted != list(shape):
@@ -287,7 +290,7 @@ def parse(
             "Signal": {"signal_type": ""},
         },
         original_metadata={
-            **headers.plain(tree),
+            **plain(tree),
             "entries": len(source.indices),
             "density": len(source.indices) / (len(source) * math.prod(shape)),
         },
@@ -369,7 +372,7 @@ def file_reader(
 
 def target(frames: SignalFrames, path: str, *, threshold: float | None = None) -> Target:
     """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
-    from rsciio_tem.sparsewrite import RawCsr
+    from rsciio_tem.writing.sparse import RawCsr
 
     return RawCsr(path, frames, threshold)
 
@@ -401,9 +404,9 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem import export
-    from rsciio_tem.signals import SignalFrames
+    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.stream import write
 
     frames = SignalFrames.of(signal, "raw_csr")
     made = target(frames, os.fspath(filename), threshold=threshold)
-    export.write(made, frames, filename, overwrite=overwrite)
+    write(made, frames, filename, overwrite=overwrite)

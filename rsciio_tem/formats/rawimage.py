@@ -13,15 +13,20 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from rsciio_tem import files, headers, images
-from rsciio_tem import omega as rotation
-from rsciio_tem.backends import DataFile
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
-from rsciio_tem.frames import Frames, FrameTable, runs_of
-from rsciio_tem.pixels import Pixels
-from rsciio_tem.processing import processed
-from rsciio_tem.read import ReadOptions, read
-from rsciio_tem.recording import Axis, Recording
+from rsciio_tem.frames.pixels import Pixels
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.parsing import images
+from rsciio_tem.parsing.processing import processed
+from rsciio_tem.parsing.text import yaml_tree
+from rsciio_tem.reading.options import ReadOptions
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording import rotation
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.storage import files
+from rsciio_tem.storage.backends import DataFile
 
 __all__ = ["file_reader", "parse", "sniff"]
 
@@ -97,7 +102,7 @@ def parse(
     Recording
     """
     side = files.existing(filename)
-    tree = headers.yaml_tree(side)
+    tree = yaml_tree(side)
     if not {"filename", "shape", "scalar"} <= set(tree):
         raise NotThisFormat(
             side, f"does not have the keys filename, shape and scalar; it has {', '.join(tree)}."
@@ -183,7 +188,7 @@ def file_reader(
     omega : "auto", None, path or array of N x 2
         Angles of the rotation series.
     processing : list of (code, argument)
-        See `rsciio_tem.processing`.
+        See `rsciio_tem.parsing.processing`.
     **options
         `ReadOptions`.
 

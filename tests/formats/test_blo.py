@@ -17,9 +17,9 @@ from writers import blo as writer
 from writers.blo import write_blo
 
 import rsciio_tem
-from rsciio_tem import signals
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated
 from rsciio_tem.formats import blo
+from rsciio_tem.writing import signals
 
 EDGE = 8
 

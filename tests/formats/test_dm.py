@@ -18,18 +18,13 @@ from writers import dm as writer
 from writers.dm import DIFFRACTION, RGBA, SCAN_FIRST, image, spectrum_image, swapped, write_dm
 
 import rsciio_tem
-from rsciio_tem import backends
-from rsciio_tem.arrays import PixelMajor
-from rsciio_tem.errors import (
-    FormatError,
-    NotThisFormat,
-    RecordingWarning,
-    Truncated,
-    Unsupported,
-)
+from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import dm
-from rsciio_tem.frames import ChunkHint
-from rsciio_tem.read import default_chunks
+from rsciio_tem.frames.arrays import PixelMajor
+from rsciio_tem.frames.protocol import ChunkHint
+from rsciio_tem.parsing import dm_tags
+from rsciio_tem.reading.lazy import default_chunks
+from rsciio_tem.storage import backends
 
 Array = NDArray[Any]
 SCAN, FRAME = (3, 4), (6, 10)
@@ -255,7 +250,7 @@ def test_reads_go_through_the_file_once(tmp_path: Path, monkeypatch: pytest.Monk
         return read(file, offset, nbytes, backend, *more)
 
     monkeypatch.setattr(backends, "read", counting)
-    monkeypatch.setattr("rsciio_tem.arrays._GATHERED", 50_000)
+    monkeypatch.setattr("rsciio_tem.frames.arrays._GATHERED", 50_000)
     (signal,) = dm.file_reader(path)
     np.testing.assert_array_equal(signal["data"], stored.transpose(FROM_PIXELS))
     assert sum(lengths) == stored.nbytes
@@ -546,13 +541,13 @@ def test_series_reads_tags_only_where_it_must(
     series: tuple[list[Path], Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths, frames = series
-    read, parsed = dm.dmtags.read_tags, []
+    read, parsed = dm_tags.read_tags, []
 
     def counting(path: Any, **how: Any) -> Any:
         parsed.append(Path(path).name)
         return read(path, **how)
 
-    monkeypatch.setattr(dm.dmtags, "read_tags", counting)
+    monkeypatch.setattr(dm_tags, "read_tags", counting)
     np.testing.assert_array_equal(dm.file_reader(paths[:2])[0]["data"], frames[:2])
     assert parsed == ["s1.dm4"]
     parsed.clear()
@@ -916,7 +911,7 @@ def test_eager_read_of_too_much_is_refused(
 ) -> None:
     """hyperspy#2853: a scan larger than the memory ends in a MemoryError after minutes."""
     path = written(tmp_path, image(data, tags=swapped(True)))
-    monkeypatch.setattr("rsciio_tem.read.free_memory", lambda: 1000)
+    monkeypatch.setattr("rsciio_tem.storage.machine.free_memory", lambda: 1000)
     with pytest.raises(FormatError, match="lazy=True"):
         dm.file_reader(path)
     assert dm.file_reader(path, lazy=True)[0]["data"].shape == data.shape

@@ -16,6 +16,7 @@ from writers import empad as writer
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated
 from rsciio_tem.formats import empad
+from rsciio_tem.formats.empad.layout import FRAME_G1
 
 RNG = np.random.default_rng(128)
 SCAN = RNG.normal(10, 3, (3, 4, 128, 128)).astype("f4")
@@ -90,7 +91,7 @@ def test_the_file_name_decides_when_the_description_does_not_fit(tmp_path: Path)
 
 def test_interrupted(tmp_path: Path) -> None:
     """RosettaSciIO and LiberTEM fail to reshape."""
-    path = writer.write_empad(tmp_path, SCAN, "1.2.2", truncate=empad.FRAME_G1 * 2 + 1000)
+    path = writer.write_empad(tmp_path, SCAN, "1.2.2", truncate=FRAME_G1 * 2 + 1000)
     with (
         pytest.warns(RecordingWarning, match="only 2 of 3 lines"),
         pytest.warns(RecordingWarning, match="no complete frame"),
@@ -332,7 +333,7 @@ def test_real_descriptions(realdata: Path, tmp_path: Path) -> None:
     }
     for name, (raw, shape) in expected.items():
         with open(tmp_path / raw, "wb") as file:
-            file.truncate(int(np.prod(shape)) * empad.FRAME_G1)
+            file.truncate(int(np.prod(shape)) * FRAME_G1)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             signal = load(tmp_path / name, lazy=True)

@@ -22,10 +22,14 @@ from writers import framecache as writer
 from writers.framecache import write_fch5, write_npz, write_yaml
 
 import rsciio_tem
-from rsciio_tem import archives, backends
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import framecache
-from rsciio_tem.sparse import SparseFrames
+from rsciio_tem.formats.framecache import archive as archive_module
+from rsciio_tem.formats.framecache import layout as layout_module
+from rsciio_tem.formats.framecache.archive import _forget, _Recent, _table
+from rsciio_tem.frames.sparse import SparseFrames
+from rsciio_tem.parsing.zip_archives import directory
+from rsciio_tem.storage import backends
 
 SIG = (12, 16)
 ANGLES = np.stack([np.arange(7) * 0.25, np.arange(1, 8) * 0.25], axis=1)
@@ -44,9 +48,9 @@ def load(path: Any, **options: Any) -> dict[str, Any]:
 
 def forget() -> None:
     """Read everything anew."""
-    archives.directory.cache_clear()
-    framecache._table.cache_clear()
-    framecache._forget()
+    directory.cache_clear()
+    _table.cache_clear()
+    _forget()
     backends.close_all()
 
 
@@ -166,8 +170,8 @@ def test_fch5_in_any_order(
     frames[4:6] = 0
     order = np.random.default_rng(1).permutation(30)
     path = write_fch5(tmp_path / "a.fch5", frames, order=order, by_column=by_column)
-    monkeypatch.setattr(framecache, "_ROWS", block)
-    monkeypatch.setattr(framecache, "_FAR", 1)
+    monkeypatch.setattr(layout_module, "_ROWS", block)
+    monkeypatch.setattr(layout_module, "_FAR", 1)
     forget()
     np.testing.assert_array_equal(load(path)["data"], frames)
     for i in range(30):
@@ -660,8 +664,8 @@ def test_one_frame_reads_its_own_arrays_only(
 
 
 def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recent = framecache._Recent(20_000)
-    monkeypatch.setattr(framecache, "_recent", recent)
+    recent = _Recent(20_000)
+    monkeypatch.setattr(archive_module, "_recent", recent)
     frames = thin(60)
     path = write_npz(tmp_path / "a.npz", frames)
     for _ in range(2):
@@ -814,11 +818,11 @@ def test_more_members_than_16_bits_count(tmp_path: Path) -> None:
 
 
 def test_places_in_the_archive_beyond_32_bits(tmp_path: Path) -> None:
-    from rsciio_tem import sparsewrite
+    from rsciio_tem.writing.sparse import _npy_header, _Zip
 
     with open(tmp_path / "a.npz", "wb") as file:
-        archive = sparsewrite._Zip(file, 0)
-        content = sparsewrite._npy_header("<u2", (0,))
+        archive = _Zip(file, 0)
+        content = _npy_header("<u2", (0,))
         archive.add("0_row.npy", zlib.crc32(content), len(content), content)
         file.seek(5 << 30)  # a hole, as if there were many others
         archive.at = 5 << 30
@@ -828,7 +832,7 @@ def test_places_in_the_archive_beyond_32_bits(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz") as opened:
         assert opened.read("0_data.npy") == content
         assert opened.getinfo("0_col.npy").header_offset == 5 << 30
-    found = archives.directory(backends.DataFile.of(tmp_path / "a.npz"))
+    found = directory(backends.DataFile.of(tmp_path / "a.npz"))
     assert found.members["offset"].tolist()[1] == 5 << 30
     assert {i: bytes(c) for i, c in found.contents(np.arange(3))} == dict.fromkeys(
         range(3), content
@@ -837,7 +841,7 @@ def test_places_in_the_archive_beyond_32_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.npz", "a.fch5", "a.yml"])
 def test_writing_lazily(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsciio_tem.export.BLOCK", 5 * 384)
+    monkeypatch.setattr("rsciio_tem.writing.stream.BLOCK", 5 * 384)
     frames = thin(23)
     largest = []
 

@@ -17,11 +17,11 @@ from writers import frms6 as writer
 from writers import mib as mib_writer
 
 import rsciio_tem
-from rsciio_tem import backends
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import frms6
-from rsciio_tem.frames import FrameTable
-from rsciio_tem.series import Chain
+from rsciio_tem.frames.combined import Chain
+from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.storage import backends
 
 Array = np.ndarray
 

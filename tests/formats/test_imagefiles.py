@@ -21,18 +21,14 @@ from writers import mib as mib_writer
 from writers.imagefiles import write_list, write_series, write_tiff
 
 import rsciio_tem
-from rsciio_tem import backends, tiff
-from rsciio_tem import images as images_module
-from rsciio_tem.errors import (
-    FormatError,
-    NotThisFormat,
-    RecordingWarning,
-    Truncated,
-    Unsupported,
-)
+from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import imagefiles
-from rsciio_tem.frames import FrameTable
-from rsciio_tem.series import Chain, Decoded
+from rsciio_tem.frames.combined import Chain
+from rsciio_tem.frames.decoded import Decoded
+from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.parsing import tiff
+from rsciio_tem.parsing.images import Opener
+from rsciio_tem.storage import backends
 
 RNG = np.random.default_rng(11)
 
@@ -667,7 +663,7 @@ def test_files_of_ge_detectors_are_read_in_place(tmp_path: Path) -> None:
     with fabio.open(str(tmp_path / "a.ge2")) as image:
         np.testing.assert_array_equal(data[1], image.get_frame(2).data)
         header = image.header
-    opener = images_module.Opener()
+    opener = Opener()
     file = backends.DataFile.of(tmp_path / "a.ge2")
     opener._of_ge(file, {**header, "NumberOfFrames": 1})
     assert "16777216 bytes behind its 1 frames" in opener.problems[0].message

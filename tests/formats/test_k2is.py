@@ -18,17 +18,12 @@ from oracles.k2is import K2is
 from writers import k2is as writer
 
 import rsciio_tem
-from rsciio_tem import backends
-from rsciio_tem.blocks import BlockLayout, BlockTable, segments_of
 from rsciio_tem.cli import main
-from rsciio_tem.errors import (
-    FormatError,
-    NotThisFormat,
-    RecordingWarning,
-    Truncated,
-    Unsupported,
-)
+from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import k2is
+from rsciio_tem.formats.k2is.blocks import HEADER, SYNC
+from rsciio_tem.frames.blocks import BlockLayout, BlockTable, segments_of
+from rsciio_tem.storage import backends
 
 RNG = np.random.default_rng(2048)
 BLOCK = (4, 16)  # small frames of 8 x 256, four blocks in each sector
@@ -780,8 +775,8 @@ def test_backend_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backen
 
 def test_block_table_as_frames(tmp_path: Path) -> None:
     path = writer.write_k2is(tmp_path, FRAMES, **SMALL)
-    constant = (("sync", k2is.SYNC),)
-    layout = BlockLayout(k2is.HEADER, constant, 136, BLOCK, (8, 32), (1, 0, 3, 2))
+    constant = (("sync", SYNC),)
+    layout = BlockLayout(HEADER, constant, 136, BLOCK, (8, 32), (1, 0, 3, 2))
     table = BlockTable(
         backends.DataFile.of(path), segments_of([(0, 0, 40)]), layout, base=1000, count=10
     )

@@ -24,6 +24,7 @@ from writers import mib as writer
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import mib
+from rsciio_tem.formats.mib.header import frame_times
 
 SMALL = (4, 16)
 
@@ -452,7 +453,7 @@ def test_clock_of_2015_makes_no_scan_lines(tmp_path: Path) -> None:
         times_ns=writer.START_NS + np.arange(60) * 1_100_000,
         exposures_ns=1_100_000,
     )
-    seen = mib.frame_times(heads)
+    seen = frame_times(heads)
     assert set(np.diff(seen.time_ns).tolist()) == {1_000_000, 2_000_000}
     path = tmp_path / "a.mib"
     pixels = np.zeros((60, 256 * 256 * 2), np.uint8)

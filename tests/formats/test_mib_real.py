@@ -21,6 +21,7 @@ import pytest
 
 from rsciio_tem.errors import Truncated
 from rsciio_tem.formats import mib
+from rsciio_tem.formats.mib.header import parse_header
 
 peers_warn = pytest.mark.filterwarnings("default")
 
@@ -297,7 +298,7 @@ def test_quad_chips_are_where_the_processed_twin_has_them(realdata: Path) -> Non
 def test_headers_without_pixels(realdata: Path) -> None:
     for name, exposure in (("2x16_quad", 5_000_000), ("single_frame_quad", 200_000_000)):
         path = found(realdata, f"mib/pyxem_headers/{name}.mib_header")
-        head = mib.parse_header(path.read_bytes(), str(path))
+        head = parse_header(path.read_bytes(), str(path))
         assert (head.size, head.chips, head.width, head.height) == (768, 4, 512, 512)
         assert (head.pixel_type, head.layout, head.depth) == ("U16", "2x2", 12)
         assert head.exposure_ns == exposure

@@ -20,7 +20,6 @@ from writers import mrc as writer
 from writers.mrc import write_movie, write_mrc
 
 import rsciio_tem
-from rsciio_tem import backends, signals
 from rsciio_tem.errors import (
     FormatError,
     NotEnoughMemory,
@@ -30,7 +29,10 @@ from rsciio_tem.errors import (
     Unsupported,
 )
 from rsciio_tem.formats import mrc
-from rsciio_tem.frames import FrameTable
+from rsciio_tem.formats.mrc.extended import FEI1, FEI2
+from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.storage import backends, machine
+from rsciio_tem.writing import signals
 
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 KINDS = {0: "i1", 1: "i2", 2: "f4", 3: "c8", 4: "c8", 6: "u2", 12: "f2", 16: RGB, 101: "u1"}
@@ -499,7 +501,7 @@ def test_records_of_fei(tmp_path: Path, kind: str) -> None:
 
 def test_fields_of_fei_as_in_mrcfile(tmp_path: Path) -> None:
     dtypes = pytest.importorskip("mrcfile.dtypes")
-    for kind, ours in (("FEI1", mrc.FEI1), ("FEI2", mrc.FEI2)):
+    for kind, ours in (("FEI1", FEI1), ("FEI2", FEI2)):
         theirs = dtypes.get_ext_header_dtype(kind.encode(), "<")
         places = {theirs.fields[n][1]: theirs.fields[n][0] for n in theirs.names}
         assert ours.itemsize == theirs.itemsize
@@ -959,7 +961,7 @@ def test_bomb(tmp_path: Path, module: Any, monkeypatch: pytest.MonkeyPatch) -> N
     head = writer.mrc_header((32766, 4096, 4096), 2)
     path.write_bytes(module.compress(head + bytes(200 << 20)))
     assert path.stat().st_size < 1 << 20
-    monkeypatch.setattr(mrc, "free_memory", lambda: 80 << 20)
+    monkeypatch.setattr(machine, "free_memory", lambda: 80 << 20)
     with pytest.raises(NotEnoughMemory, match=r"unpacked so far.*Unpack the file on disk"):
         load(path)
 
@@ -1087,8 +1089,8 @@ def test_real_velox_image(realdata: Path) -> None:
         path.read_bytes()[1024 : 1024 + 888], dtypes.get_ext_header_dtype(b"FEI2", "<")
     )[0]
     places = {dtypes.get_ext_header_dtype(b"FEI2", "<").fields[n][1]: n for n in record.dtype.names}
-    for name in mrc.FEI2.names or ():
-        dtype, offset = mrc.FEI2.fields[name][:2]  # type: ignore[index]
+    for name in FEI2.names or ():
+        dtype, offset = FEI2.fields[name][:2]  # type: ignore[index]
         if dtype.kind == "V":
             continue
         value = record[places[offset]]

@@ -14,7 +14,6 @@ import pytest
 from writers import npy as writer
 
 import rsciio_tem
-from rsciio_tem import read as core
 from rsciio_tem.errors import (
     FormatError,
     NotEnoughMemory,
@@ -24,6 +23,7 @@ from rsciio_tem.errors import (
     Unsupported,
 )
 from rsciio_tem.formats import npy
+from rsciio_tem.reading import read as core
 
 SHAPE = (3, 4, 6, 10)
 

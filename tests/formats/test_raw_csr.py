@@ -23,7 +23,7 @@ from rsciio_tem.errors import (
     Unsupported,
 )
 from rsciio_tem.formats import raw_csr
-from rsciio_tem.sparse import SparseFrames
+from rsciio_tem.frames.sparse import SparseFrames
 
 SIG = (6, 8)
 
@@ -482,7 +482,7 @@ def test_writing_with_a_threshold(tmp_path: Path) -> None:
 
 
 def test_writing_lazily(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsciio_tem.export.BLOCK", 5 * 96)
+    monkeypatch.setattr("rsciio_tem.writing.stream.BLOCK", 5 * 96)
     frames = thin((7, 9))
     frames[frames < 80] = 0
     lazy = da.from_array(frames, chunks=(2, 4, -1, -1))

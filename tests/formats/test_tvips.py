@@ -21,9 +21,11 @@ from writers import tvips as writer
 from writers.tvips import raster, write_tvips
 
 import rsciio_tem
-from rsciio_tem import backends, signals
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import tvips
+from rsciio_tem.formats.tvips.header import FRAME
+from rsciio_tem.storage import backends
+from rsciio_tem.writing import signals
 
 SIG = (6, 8)
 
@@ -699,7 +701,7 @@ def large(path: Path, count: int, **columns: Any) -> Path:
     with path.open("wb") as file:
         file.write(writer.series_header((256, 256)))
         file.truncate(256 + count * frame.itemsize)
-        headers = np.zeros(count, tvips.FRAME)
+        headers = np.zeros(count, FRAME)
         headers["timestamp"], headers["mode"] = writer.TIME, 2
         for name, values in columns.items():
             headers[name] = values

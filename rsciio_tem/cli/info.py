@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``rsciio-tem info`` gathers, and prints."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+import numpy as np
+
+from rsciio_tem._version import __version__
+from rsciio_tem.cli.words import (
+    _bytes,
+    _factors,
+    _flags,
+    _plain,
+    _scan_words,
+    _seconds,
+    _Table,
+    _times,
+    _why,
+)
+from rsciio_tem.frames.protocol import chunk_hint
+from rsciio_tem.reading.arrange import Arranged
+from rsciio_tem.reading.lazy import default_chunks
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.recording.rotation import axis_of
+from rsciio_tem.registry import FORMATS, Candidate
+from rsciio_tem.scan.scan import RULES, Scan, ScanHint
+
+__all__ = ["describe"]
+
+#: Version of the objects that ``--json`` prints; changes when a key changes its meaning or goes.
+SCHEMA = 1
+
+
+# ---------------------------------------------------------------- info
+
+
+def describe(
+    path: str, recording: Recording, candidates: Sequence[Candidate], arranged: Arranged
+) -> dict[str, Any]:
+    """Say everything about a recording that can be known without reading pixels.
+
+    Returns
+    -------
+    dict
+        What ``info --json`` prints, in plain values. Shapes are in array order, ``(..., y, x)``,
+        unless they are called ``navigation_shape``; sizes are in bytes, times in seconds.
+
+        - ``schema``, ``version``: of this object, of the package
+        - ``path``, ``format``, ``description``
+        - ``candidates``: list of ``{format, confidence, reason}``, what the content speaks for
+        - ``files``: list of ``{path, size}``
+        - ``frames``: ``{stored, shape, dtype, nbytes}``
+        - ``layers``: frames per scan position
+        - ``scan``: ``{shape, navigation_shape, rule, confidence, reason, alternatives, frames}``;
+          each alternative has ``options``, the keywords that choose it; ``frames`` counts what
+          was skipped, inserted and ignored
+        - ``times``: ``{trigger, exposure, period, start, duration}``, null where unknown
+        - ``data``: ``{shape, dtype, nbytes, chunks, chunk_nbytes, chunk_count}`` of the array that
+          is loaded
+        - ``axes``: list of ``{name, units, scale, offset, size, navigate}``
+        - ``problems``: list of ``{severity, message, hint}``
+    """
+    scan, source = arranged.scan, arranged.source
+    frames = recording.frames
+    frame_bytes = math.prod(frames.frame_shape) * frames.dtype.itemsize
+    chunks = default_chunks(
+        source.nav_shape,
+        source.frames.frame_shape,
+        source.dtype.itemsize,
+        chunk_hint(source.frames),
+    )
+    axes = [*recording.scan_axes[-len(scan.shape) :]] if scan.shape else []
+    known: list[Any] = [None] * (len(scan.shape) - len(axes)) + axes
+    known += list(recording.signal_axes)[-(len(source.shape) - len(scan.shape)) :]
+    if recording.omega is not None and len(scan.shape) == 1:
+        turned, _ = axis_of(recording.omega)
+        known[0] = turned if turned.values is None else None
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "path": path,
+        "format": recording.format,
+        "description": FORMATS[recording.format].description,
+        "candidates": [
+            {"format": c.format, "confidence": c.confidence, "reason": c.reason} for c in candidates
+        ],
+        "files": [{"path": f, "size": os.path.getsize(f)} for f in recording.files],
+        "frames": {
+            "stored": recording.count,
+            "shape": list(frames.frame_shape),
+            "dtype": frames.dtype.name,
+            "nbytes": recording.count * frame_bytes,
+        },
+        "layers": recording.layers,
+        "scan": {
+            **scan.evidence.describe(),
+            "shape": list(scan.shape),
+            "navigation_shape": list(scan.shape[::-1]),
+            "alternatives": _alternatives(recording, scan),
+            "frames": dict(scan.counts or {}),
+        },
+        "times": _times_of(recording),
+        "data": {
+            "shape": list(source.shape),
+            "dtype": source.dtype.name,
+            "nbytes": math.prod(source.shape) * source.dtype.itemsize,
+            "chunks": list(chunks),
+            "chunk_nbytes": math.prod(chunks) * source.dtype.itemsize,
+            "chunk_count": math.prod(-(-n // c) for n, c in zip(source.shape, chunks, strict=True)),
+        },
+        "axes": [
+            {
+                "name": axis.name if axis else "",
+                "units": axis.units if axis else "",
+                "scale": axis.scale if axis else 1.0,
+                "offset": axis.offset if axis else 0.0,
+                "size": size,
+                "navigate": i < len(scan.shape),
+            }
+            for i, (axis, size) in enumerate(zip(known, source.shape, strict=True))
+        ],
+        "problems": [_plain(problem) for problem in recording.problems],
+    }
+
+
+def _alternatives(recording: Recording, scan: Scan) -> list[dict[str, Any]]:
+    """List other shapes the recording may have, each with the keywords that choose it."""
+    found = recording.candidates()
+    result: dict[tuple[int, ...], dict[str, Any]] = {}
+
+    def add(shape: tuple[int, ...], hint: ScanHint, reason: str, **options: Any) -> None:
+        if shape != scan.shape and shape not in result:
+            result[shape] = {
+                **hint.describe(),
+                "shape": list(shape),
+                "reason": reason,
+                "navigation_shape": list(shape[::-1]),
+                "options": options,
+            }
+
+    layers = (recording.layers,) if recording.layers > 1 else ()
+    per_layer = recording.count // recording.layers
+    ruled: set[str] = set()  # a rule chooses the most credible shape it finds
+    for hint in found:
+        if hint.rule == "stack" and per_layer == 1:
+            continue
+        shape = (*layers, *(hint.shape or (per_layer,)))
+        if hint.rule in ruled and hint.line:  # narrower lines, of the same source
+            add(shape, hint, hint.reason, flyback="drop")
+        elif hint.rule in RULES and hint.rule not in ruled:
+            reason = "one after the other" if hint.rule == "stack" else hint.reason
+            add(shape, hint, reason, scan=hint.rule)
+        else:
+            add(shape, hint, hint.reason, navigation_shape=list(hint.shape[::-1]))
+        ruled.add(hint.rule)
+        if hint.rule == "exposures" and hint.line_length > 2 and hint.shape:
+            narrow = (*layers, *hint.shape[:-1], hint.line_length - 1)
+            add(narrow, hint, "without the flyback frame of each line", flyback="drop")
+        elif hint.line > hint.shape[-1:][0] if hint.shape else False:
+            wide = (*layers, -(-per_layer // hint.line), hint.line)
+            add(wide, hint, "with the flyback frames", flyback="keep")
+    return list(result.values())
+
+
+def _times_of(recording: Recording) -> dict[str, Any]:
+    """Summarise the times of frames from the first headers and the last."""
+    general = recording.metadata.get("General", {})
+    start = f"{general.get('date', '')}T{general.get('time', '')}".strip("T")
+    start += "Z" if start and general.get("time_zone") == "UTC" else ""
+    result: dict[str, Any] = dict.fromkeys(("trigger", "exposure", "period", "start", "duration"))
+    result["start"] = start or None
+    if (times := recording.times) is None:
+        return result
+    if times.external_trigger is not None:
+        result["trigger"] = "external" if times.external_trigger else "internal"
+    part = times.read(0, min(times.count, 2048))
+    exposure, moments = part.exposure_ns[part.exposure_ns >= 0], part.time_ns
+    if len(exposure):
+        result["exposure"] = float(np.median(exposure)) / 1e9
+    if len(moments) > 1 and (moments >= 0).all():
+        result["period"] = float(np.median(np.diff(moments))) / 1e9
+        last = times.read(times.count - 1, times.count)
+        if last.time_ns[0] >= moments[0]:
+            end = int(last.time_ns[0]) + max(0, int(last.exposure_ns[0]))
+            result["duration"] = (end - int(moments[0])) / 1e9
+    return result
+
+
+def _print_info(info: Mapping[str, Any], scan: Scan) -> None:
+    frames, data, times = info["frames"], info["data"], info["times"]
+    table = _Table()
+    click.echo(click.style(os.path.basename(info["path"]), bold=True))
+    same = [c for c in info["candidates"] if c["format"] == info["format"]]
+    reason = f"; it {same[0]['reason']}" if same else "; as asked"
+    table.row("Format", f"{info['format']}, {info['description']}{reason}")
+    for other in info["candidates"]:
+        if other["format"] != info["format"]:
+            table.row("", f"or {other['format']}, {other['confidence']:.0%}: {other['reason']}")
+    files = [f"{os.path.basename(f['path'])}, {_bytes(f['size'])}" for f in info["files"]]
+    if len(files) > 6:
+        total = sum(f["size"] for f in info["files"])
+        files = [*files[:2], f"… {len(files) - 4} more", *files[-2:]]
+        files.append(f"{len(info['files'])} files, {_bytes(total)}")
+    table.row("Files", *files)
+    kind = f"{frames['stored']} of {_times(frames['shape'][::-1])} px, {frames['dtype']}"
+    table.row("Frames", f"{kind}, {_bytes(frames['nbytes'])}")
+    if info["layers"] > 1:
+        table.row("Layers", f"{info['layers']} frames at each position")
+
+    table.row("Scan", _scan_words(scan.shape), colour="green", bold=True)
+    table.row("", _why(scan.evidence, scan.shape))
+    counts = info["scan"]["frames"]
+    notes = [
+        f"{counts[name]} frames {words}"
+        for name, words in (
+            ("skipped_start", "skipped before it"),
+            ("inserted_start", "inserted before it"),
+            ("inserted_end", "missing at its end"),
+            ("skipped_in_lines", "left out between lines"),
+            ("ignored_end", "left over after it"),
+        )
+        if counts.get(name)
+    ]
+    if notes:
+        table.row("", "; ".join(notes))
+    others = [
+        f"{_flags(other['options'])}: {_scan_words(other['shape'])}; {other['reason']}"
+        for other in info["scan"]["alternatives"]
+    ]
+    if math.prod(scan.shape) > 1:
+        count = scan.shape[0] if len(scan.shape) == 1 else 0
+        fitting = ", ".join(f"{x},{y}" for y, x in _factors(count))
+        others.append(
+            "--navigation-shape X,Y" + (f": {count} frames would fill {fitting}" if fitting else "")
+        )
+    if others:
+        table.row("Or force", *others)
+
+    if times["trigger"]:
+        table.row("Trigger", times["trigger"])
+    if times["exposure"] is not None:
+        text = _seconds(times["exposure"])
+        if times["period"]:
+            text += f", a frame every {_seconds(times['period'])}"
+        table.row("Exposure", text)
+    if times["start"] or times["duration"]:
+        start = re.sub(r"(\.\d{3})\d+", r"\1", times["start"] or "at an unknown time")
+        start = start.replace("T", " ").replace("Z", " UTC")
+        length = f", {_seconds(times['duration'])} long" if times["duration"] else ""
+        table.row("Acquired", start + length)
+    table.row("Data", f"{tuple(data['shape'])} {data['dtype']}, {_bytes(data['nbytes'])}")
+    pieces = f"{data['chunk_count']} of {_bytes(data['chunk_nbytes'])}"
+    table.row("Lazy chunks", f"{tuple(data['chunks'])}, {pieces}")
+    calibrated = [a for a in info["axes"] if a["units"] or a["scale"] != 1]
+    if calibrated:
+        table.row(
+            "Axes", *(f"{a['name'] or '?'}: {a['scale']:.6g} {a['units']} / px" for a in calibrated)
+        )
+    for i, problem in enumerate(info["problems"]):
+        text = problem["message"] + (f" {problem['hint']}" if problem["hint"] else "")
+        table.row(
+            "" if i else "Problems", text, colour={"info": None}.get(problem["severity"], "yellow")
+        )
+    if not info["problems"]:
+        table.row("Problems", "none")

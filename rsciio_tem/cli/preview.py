@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sheet that ``rsciio-tem preview`` draws."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem._version import __version__
+from rsciio_tem.cli.words import _bytes, _scan_words, _times, _why
+from rsciio_tem.frames.wrapped import Floats, Grey, long_integers
+from rsciio_tem.reading.arrange import Arranged
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.registry import FORMATS
+
+# ---------------------------------------------------------------- preview
+
+
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the finite numbers among values, of complex ones their moduli."""
+    real = np.asarray(np.abs(values) if values.dtype.kind == "c" else values, np.float64)
+    return np.asarray(real[np.isfinite(real)])
+
+
+def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = False) -> Any:
+    """Reduce a recording to a sheet: a sample finds the disk, one pass makes everything else."""
+    from tqdm import tqdm
+
+    from rsciio_tem.reduction.single_pass import one_pass
+    from rsciio_tem.tools import preview
+
+    frames, shape, scan = arranged.source.frames, arranged.source.nav_shape, arranged.scan
+    frame_bytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
+    pixels = frames.dtype.name
+    if names := frames.dtype.names:  # colours
+        frames, pixels = Grey(frames), f"colours {''.join(names)}"
+    elif long_integers(frames.dtype):
+        frames = Floats(frames)
+    sample = min(len(frames), 256, max(8, (64 << 20) // frame_bytes))
+    index = np.linspace(0, len(frames) - 1, sample).astype(np.int64)
+    disk = preview.find_disk(one_pass(frames[index], what=["sum"])["sum"])
+    virtual = preview.detectors(disk, frames.frame_shape) if disk else None
+    with tqdm(
+        total=len(frames), unit=" frames", leave=False, disable=True if quiet else None
+    ) as bar:
+        found = one_pass(
+            frames,
+            what=("navigator", "sum", "max"),
+            masks=None if virtual is None else virtual.masks,
+            progress=bar.update,
+        )
+    navigator = found["navigator"]
+    total = float(_finite(navigator).sum())
+    values = _finite(found["max"])
+    largest = float(values.max()) if values.size else math.nan
+    maps = [m.reshape(shape) for m in found.get("masks", ())]
+    rows, size = len(frames), _times(frames.frame_shape[::-1])
+    words, why = _scan_words(shape), _why(scan.evidence, shape)
+    lines = [
+        f"Scan {words}, {why}" if len(shape) > 1 else f"{words[0].upper()}{words[1:]}: {why}",
+        f"{recording.format}: {FORMATS[recording.format].description} | "
+        f"{rows} frame{'s' * (rows != 1)} of {size} px, {pixels}, "
+        f"{_bytes(rows * frame_bytes)}",
+        f"Sum of all pixels {preview.compact(total)}, per frame "
+        f"{preview.compact(total / rows)}; largest pixel {preview.compact(largest)}",
+    ]
+    return preview.sheet(
+        title=os.path.basename(path),
+        lines=lines,
+        pattern=found["sum"],
+        navigator=navigator.reshape(shape),
+        virtual=virtual,
+        bright_field=maps[0] if maps else None,
+        dark_field=maps[1] if maps else None,
+        missing=scan.missing_mask,
+        footer=f"rsciio-tem {__version__}",
+    )

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How numbers, shapes, errors and warnings are said on a console."""
+
+from __future__ import annotations
+
+import functools
+import math
+import shutil
+import textwrap
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from rsciio_tem.errors import FormatError, Problem, RecordingWarning
+from rsciio_tem.scan.scan import ScanHint
+
+
+def _reported(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Show warnings and errors as lines for people; ``--debug`` shows where they come from."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def run(*args: Any, debug: bool, **given: Any) -> Any:
+        try:
+            with _warnings_shown():
+                return function(*args, **given)
+        except (FormatError, OSError, TypeError, ValueError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise  # click ends quietly
+            if debug:
+                traceback.print_exc()
+            _say("error", _message(error), "red")
+            raise click.exceptions.Exit(2) from error
+
+    return run
+
+
+def _message(error: Exception) -> str:
+    lines = [str(error)]
+    if isinstance(error, FormatError):
+        lines = [f"{error.path}: {error.problem}", *([error.hint] if error.hint else [])]
+    elif isinstance(error, OSError) and error.filename is not None:
+        lines = [f"{error.filename}: {error.strerror}"]
+    return "\n".join([*lines, *getattr(error, "__notes__", [])])
+
+
+def _say(kind: str, message: str, colour: str) -> None:
+    """Write a message to stderr; further lines stand below the first."""
+    first, *rest = message.splitlines() or [""]
+    click.echo(f"{click.style(kind + ':', fg=colour, bold=True)} {first}", err=True)
+    for line in rest:
+        click.echo(" " * (len(kind) + 2) + line, err=True)
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """Show what is odd about a recording as a line, every time."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, RecordingWarning):
+                _say("warning", str(message), "yellow")
+            else:
+                others(message, category, *where, **more)
+
+        warnings.simplefilter("always", RecordingWarning)
+        warnings.showwarning = show
+        yield
+
+
+# ---------------------------------------------------------------- numbers and words
+
+
+def _bytes(n: float) -> str:
+    if n < 1000:
+        return f"{n:.0f} B"
+    power = min(4, int(math.log10(n) / 3))
+    value = n / 1000**power
+    unit = ("kB", "MB", "GB", "TB")[power - 1]
+    return f"{value:.3g} {unit}" if value < 100 else f"{value:.0f} {unit}"
+
+
+def _seconds(s: float) -> str:
+    for limit, unit in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if s >= limit:
+            if unit == "s" and s >= 120:
+                return f"{s / 60:.4g} min" if s < 7200 else f"{s / 3600:.4g} h"
+            return f"{s / limit:.4g} {unit}"
+    return f"{s * 1e9:.4g} ns"
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " × ".join(str(n) for n in shape)
+
+
+def _scan_words(shape: Sequence[int]) -> str:
+    """Name a scan shape given in array order."""
+    if not shape:
+        return "a single frame"
+    if len(shape) == 1:
+        return f"stack of {shape[0]} frames"
+    return f"{_times(shape[::-1])} ({'x, y' if len(shape) == 2 else 'x, y, then slower'})"
+
+
+_SOURCES = {
+    "header": "from the header",
+    "trigger": "from the triggers",
+    "exposures": "from the exposure times",
+    "timestamps": "from the timestamps",
+    "square": "as a perfect square",
+    "rosettasciio": "as RosettaSciIO decides",
+}
+
+
+def _why(hint: ScanHint, shape: Sequence[int]) -> str:
+    """Say how the scan shape was found."""
+    if hint.rule == "argument":
+        return "as asked"
+    if hint.rule == "stack":
+        return hint.reason if shape else "the file holds nothing else"
+    return f"{_SOURCES.get(hint.rule, hint.rule)} ({hint.confidence:.0%}): {hint.reason}"
+
+
+def _factors(n: int) -> list[tuple[int, int]]:
+    """List shapes (y, x) that n frames would fill, none much longer than wide."""
+    pairs = [(n // k, k) for k in range(2, n // 2 + 1) if n % k == 0 and n <= 4 * k * k <= 16 * n]
+    return sorted(pairs, key=lambda p: abs(math.log(p[0] / p[1])))[:6]
+
+
+def _plain(problem: Problem) -> dict[str, str]:
+    return {"severity": problem.severity, "message": problem.message, "hint": problem.hint}
+
+
+class _Table:
+    """Prints rows of a label and text that is broken to the width of the terminal."""
+
+    def __init__(self, labels: int = 12) -> None:
+        self.indent = labels + 2
+        self.width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 110))
+
+    def row(self, label: str, *texts: str, colour: str | None = None, bold: bool = False) -> None:
+        """Print a row; each text begins a new line."""
+        label = click.style(f"  {label:<{self.indent - 2}}", fg="cyan")
+        for text in texts:
+            lines = textwrap.wrap(text, self.width - self.indent, break_long_words=False) or [""]
+            for line in lines:
+                click.echo(label + click.style(line, fg=colour, bold=bold or None))
+                label, bold = " " * self.indent, False
+
+
+def _flags(options: Mapping[str, Any]) -> str:
+    """Write keywords as options of this command."""
+    words = []
+    for name, value in options.items():
+        text = ",".join(str(v) for v in value) if isinstance(value, (list, tuple)) else str(value)
+        words.append(f"--{name.replace('_', '-')} {text}")
+    return " ".join(words)

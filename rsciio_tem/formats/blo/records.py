@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The records of patterns: numbers and places, sampled or all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import FormatError, Problem
+from rsciio_tem.formats.blo.header import MARK, RECORD, Endianness, Ints, _header
+from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.parsing.checks import leftover, listed, numbering
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.scan.frame_headers import read_headers, read_headers_at
+from rsciio_tem.scan.mapping import place
+from rsciio_tem.scan.times import FrameTimes
+
+#: Frames up to which every record is checked; beyond, so many of them.
+_ALL, _SAMPLES = 4096, 256
+
+
+# ---------------------------------------------------------------- records
+
+
+def _ids(
+    frames: FrameTable, endianness: Endianness, index: Ints | None
+) -> tuple[npt.NDArray[np.bool_], Ints]:
+    """Return whether records have their mark, and their numbers; of some, or of all."""
+    size = RECORD.itemsize
+    if index is None:
+        raw = read_headers(frames, 0, len(frames), size, size)
+    else:
+        raw = read_headers_at(frames, index, size, size)
+    records = np.ascontiguousarray(raw).view(RECORD.newbyteorder(endianness))[:, 0]
+    marked: npt.NDArray[np.bool_] = records["mark"] == MARK
+    return marked, records["id"].astype(np.int64)
+
+
+def _placed(
+    frames: FrameTable, positions: int, endianness: Endianness, path: str, problems: list[Problem]
+) -> FrameTable:
+    """Put frames at the scan positions that their numbers name.
+
+    Records that simply follow each other, as all recorded ones did, are only sampled.
+    """
+    count = len(frames)
+    index = None
+    if count > _ALL:
+        index = np.unique(np.linspace(0, count - 1, _SAMPLES).astype(np.int64))
+    marked, ids = _ids(frames, endianness, index)
+    expected = np.arange(count) if index is None else index
+    if marked.all() and (ids == expected).all():
+        return frames
+    if index is not None:
+        marked, ids = _ids(frames, endianness, None)
+        expected = np.arange(count)
+    if not marked.any():
+        problems.append(
+            Problem(
+                "warning",
+                f"no record begins with the bytes AA 55: the first is at byte "
+                f"{int(frames.runs['start'][0]) - RECORD.itemsize}, and they are "
+                f"{int(frames.runs['stride'][0])} bytes apart by the header.",
+                "Patterns that look sheared mean that the header is wrong.",
+            )
+        )
+        return frames
+    if 2 * np.count_nonzero(marked) < count:
+        first = int(np.argmin(marked))
+        raise FormatError(
+            path,
+            f"only {np.count_nonzero(marked)} of {count} records begin with the bytes AA 55; from "
+            f"record {first} on, bytes are missing or too many.",
+        )
+    if lost := int(np.count_nonzero(~marked)):
+        problems.append(
+            Problem(
+                "warning",
+                f"{lost} records, the first of them number {int(np.argmin(marked))}, do not begin "
+                "with the bytes AA 55 and are left out.",
+            )
+        )
+    stored, ids = np.flatnonzero(marked), ids[marked]
+    size = max(positions, 1)
+    if ids.max() >= size:
+        if int(ids.max() - ids.min()) >= max(size, count):
+            problems.append(
+                Problem(
+                    "warning",
+                    f"records are numbered from {ids.min()} to {ids.max()}, for {size} scan "
+                    "positions; the numbers are ignored.",
+                )
+            )
+            return frames
+        if ids.min() != 0:
+            problems.append(
+                Problem(
+                    "warning",
+                    f"records are numbered from {ids.min()} on, which is taken as the first scan "
+                    "position.",
+                )
+            )
+            ids = ids - ids.min()
+    # what is missing behind the last one is for the scan shape to decide
+    order = place(ids, stored, int(ids.max()) + 1, "first")
+    blanks = int((order < 0).sum())
+    repeated = len(stored) - (len(order) - blanks)
+    parts = [f"{blanks} of {len(order)} scan positions have none and are filled"] if blanks else []
+    parts += [f"{repeated} repeat a number and are left out"] if repeated else []
+    if (np.diff(ids) < 0).any():
+        parts.append("they are not in the order of the scan, and are put there")
+    if parts:
+        problems.append(Problem("warning", f"numbers in the {count} records: {'; '.join(parts)}."))
+    if (order == np.arange(len(order))).all():
+        return frames[: len(order)]
+    return frames[order]
+
+
+def _every_record(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Read the marks and numbers of all records, where opening looked at some only."""
+    del seen
+    frames = recording.frames
+    assert isinstance(frames, FrameTable)
+    if frames.stored <= _ALL or frames.order is not None:
+        return
+    _, endianness, _ = _header(recording.path, "<", [])
+    marked, ids = np.zeros(len(frames), bool), np.full(len(frames), -1, np.int64)
+    for a in range(0, len(frames), 1 << 16):
+        part = frames[a : a + (1 << 16)]
+        marked[a : a + len(part)], ids[a : a + len(part)] = _ids(part, endianness, None)
+    if not marked.all():
+        yield Problem(
+            "error",
+            f"{np.count_nonzero(~marked)} of {len(frames)} records do not begin with the bytes "
+            f"AA 55: {listed(np.flatnonzero(~marked))}. They are damaged, or bytes are missing "
+            "before them.",
+            "Copy the recording again.",
+        )
+    yield from numbering(
+        np.where(marked, ids, -1), what="record", counter="numbers of the scan positions"
+    )
+
+
+CHECKS = (leftover, _every_record)

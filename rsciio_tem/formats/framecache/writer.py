@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frame caches that frames are streamed into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.sparse import Compression
+    from rsciio_tem.writing.target import Target
+
+__all__ = ["file_writer", "target"]
+
+# ---------------------------------------------------------------- writing
+
+
+def target(
+    frames: SignalFrames,
+    path: str,
+    *,
+    threshold: float | None = None,
+    group: str = "/",
+    compression: Compression = "deflate",
+    output_yaml: bool = False,
+    omega: Any = "auto",
+) -> Target:
+    """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
+    from rsciio_tem.writing import sparse
+    from rsciio_tem.writing.sparse import Fch5, Npz
+
+    suffix = os.path.splitext(path)[1].lower()
+    angles = sparse.angles(frames, omega, path)
+    if suffix in (".npz", ".yml", ".yaml"):
+        if group != "/":
+            raise ValueError(f"group={group!r}: only HDF5 files (.fch5) have groups")
+        return Npz(path, frames, threshold, angles, compression, output_yaml)
+    if suffix not in (".fch5", ".h5", ".hdf5"):
+        raise ValueError(f"{path!r}: frame caches are called .npz, .fch5 or .yml")
+    if output_yaml:
+        raise ValueError("output_yaml=True: the YAML file of a frame cache names an .npz")
+    if compression != "deflate":
+        raise ValueError(f"compression={compression!r} is for .npz")
+    return Fch5(path, frames, threshold, angles, group)
+
+
+def file_writer(
+    filename: str | os.PathLike[str],
+    signal: Mapping[str, Any],
+    *,
+    threshold: float | None = None,
+    group: str = "/",
+    compression: Compression = "deflate",
+    output_yaml: bool = False,
+    omega: Any = "auto",
+    overwrite: bool = False,
+) -> None:
+    """Write a signal as a frame cache that hexrd reads, piece by piece if it is lazy.
+
+    Scans become stacks of frames in hexrd; their shape is kept as ``navigation_shape``.
+
+    Parameters
+    ----------
+    filename : str or path
+        The ``.npz``, ``.fch5`` or ``.yml`` file; it appears under its name when it is complete.
+    signal : dict
+        As RosettaSciIO's writers receive it.
+    threshold : float, optional
+        Only values above it are stored, as in hexrd. By default all values other than zero are, so
+        that nothing is lost.
+    group : str
+        Group of an HDF5 file.
+    compression : {"deflate", "stored"}
+        How the arrays of an .npz are stored.
+    output_yaml : bool
+        Write the YAML file that names an .npz, too.
+    omega : "auto", None, path or array of N x 2
+        Angles of the rotation series; by default those that the signal was read with, or those of
+        an axis named "omega".
+    overwrite : bool
+        Replace a file of this name. The recording that the signal was read from is never replaced.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file.
+    """
+    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.stream import write
+
+    frames = SignalFrames.of(signal, "framecache")
+    made = target(
+        frames,
+        os.fspath(filename),
+        threshold=threshold,
+        group=group,
+        compression=compression,
+        output_yaml=output_yaml,
+        omega=omega,
+    )
+    write(made, frames, filename, overwrite=overwrite)

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HDF5: any data set of numbers, and the known ways in which 4D-STEM data lie in such files.
+
+Every data set in the file is looked at, through links of every kind, and gets a meaning from the
+first known layout that fits (`rsciio_tem.parsing.hdf5_layouts`). The best one is read; the others
+are named.
+What RosettaSciIO has a reader for and what is no stack of frames goes to that reader as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Unpack
+
+from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported
+from rsciio_tem.formats.hdf5.choice import Candidate, _asked, _best, _delegated, _Elsewhere
+from rsciio_tem.formats.hdf5.writer import file_writer, target
+from rsciio_tem.parsing.checks import chunk_tables
+from rsciio_tem.parsing.hdf5 import attributes, is_hdf5, opened, tree
+from rsciio_tem.parsing.hdf5_frames import frames_of
+from rsciio_tem.reading.options import CommonOptions
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.storage import files
+
+__all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
+
+# ---------------------------------------------------------------- choosing
+
+
+def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
+    """Recognise HDF5 by its signature, known layouts by the groups at the root."""
+    if not is_hdf5(path, head):
+        return None
+    # The library is not asked: a damaged file can keep it busy for ever.
+    if b"emd_group_type" in head or path.lower().endswith(".emd"):
+        return 0.8, "is an HDF5 file, an EMD by its name or its attributes", {}
+    return 0.6, "has the signature of HDF5", {}
+
+
+# ---------------------------------------------------------------- description
+
+
+def parse(
+    filename: str | os.PathLike[str],
+    *,
+    dataset: str | None = None,
+    ds_path: str | None = None,
+    dataset_path: str | None = None,
+    sig_dims: int | None = None,
+    sig_shape: tuple[int, ...] | None = None,
+    sig_first: bool | None = None,
+) -> Recording:
+    """Describe a data set of an HDF5 file; parameters as in `file_reader`.
+
+    Returns
+    -------
+    Recording
+    """
+    path = files.existing(filename)
+    given = [name for name in (dataset, ds_path, dataset_path) if name is not None]
+    if len(given) > 1:
+        raise TypeError("dataset, ds_path and dataset_path mean the same; pass one of them")
+    if not is_hdf5(path, files.read_start(path, 4096)):
+        head = files.read_start(path, 8)
+        raise NotThisFormat(path, f"is no HDF5 file: it begins with {head!r}.")
+    problems: list[Problem] = []
+    with opened(path) as file:
+        others: list[Candidate] = []
+        if given:
+            chosen = _asked(file, given[0], path)
+        else:
+            chosen, others = _best(file, path, problems)
+        source, meaning = chosen.dataset, chosen.meaning
+        shape = tuple(int(n) for n in source.shape)
+        linked = os.fspath(source.file.filename)
+        original = {
+            **meaning.original_metadata,
+            "hdf5": {
+                "dataset": chosen.path,
+                "layout": meaning.layout or "unknown",
+                "shape": list(shape),
+                "dtype": str(source.dtype),
+                "attributes": attributes(source),
+                "others": [str(c) for c in others[:50]],
+            },
+            "file": tree(file, frozenset([str(source.name)])),
+        }
+    problems.extend(meaning.problems)
+    first = meaning.sig_first if sig_first is None else sig_first
+    dims = _sig_dims(shape, sig_dims, sig_shape, first, path)
+    cut = dims if first else len(shape) - dims
+    axes = meaning.axes or (Axis(),) * len(shape)
+    ahead, behind = (shape[:cut], axes[:cut]), (shape[cut:], axes[cut:])
+    (frame, signal_axes), (nav, scan_axes) = (ahead, behind) if first else (behind, ahead)
+    hints: tuple[ScanHint, ...] = ()
+    stack_axis = scan_axes[0] if len(nav) == 1 else None
+    if len(nav) > 1:
+        hints = (ScanHint("header", nav, 0.95, "shape of the data set"),)
+    elif meaning.hint is not None and math.prod(meaning.hint.shape) == math.prod(nav):
+        hints, scan_axes = (meaning.hint,), meaning.scan_axes
+    angles, found = meaning.angles(nav)
+    problems.extend(found)
+    frame_axes = range(dims) if first else range(-dims, 0)
+    frames = frames_of(path, chosen.path, frame_axes=tuple(frame_axes))
+    if sig_shape is not None and frame != (wanted := tuple(int(n) for n in sig_shape)):
+        try:
+            frames = frames.configured(frame_shape=wanted)
+        except Unsupported as error:
+            raise Unsupported(path, error.problem, error.hint) from None
+        signal_axes = (Axis(),) * len(wanted)
+    name = os.path.basename(path)
+    metadata = {
+        **meaning.metadata,
+        "General": {
+            "title": os.path.splitext(name)[0],
+            "original_filename": name,
+            **meaning.metadata.get("General", {}),
+        },
+        "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
+    }
+    return Recording(
+        format="hdf5",
+        path=path,
+        frames=frames,
+        signal_axes=signal_axes,
+        scan_axes=scan_axes,
+        hints=hints,
+        stack_axis=stack_axis,
+        omega=angles,
+        metadata=metadata,
+        original_metadata=original,
+        files=(path,) if os.path.samefile(linked, path) else (path, linked),
+        problems=tuple(problems),
+    )
+
+
+def _sig_dims(
+    shape: tuple[int, ...],
+    sig_dims: int | None,
+    sig_shape: tuple[int, ...] | None,
+    first: bool,
+    path: str,
+) -> int:
+    """Return how many axes of the data set are those of a frame."""
+    if sig_shape is not None:
+        pixels = math.prod(int(n) for n in sig_shape)
+        for dims in range(1, len(shape) + 1):
+            part = shape[:dims] if first else shape[len(shape) - dims :]
+            if math.prod(part) == pixels and sig_dims in (None, dims):
+                return dims
+        raise FormatError(
+            path,
+            f"the data set has the shape {shape}, of which no axes at its "
+            f"{'beginning' if first else 'end'} make frames of {tuple(sig_shape)}.",
+            "sig_shape only reshapes frames; dataset= chooses another array.",
+        )
+    dims = min(2, len(shape)) if sig_dims is None else int(sig_dims)
+    if not 0 < dims <= len(shape):
+        raise FormatError(path, f"sig_dims={sig_dims} for a data set of {len(shape)} dimensions.")
+    return dims
+
+
+# ---------------------------------------------------------------- reader
+
+
+CHECKS = (chunk_tables,)
+
+
+def file_reader(
+    filename: str | os.PathLike[str],
+    lazy: bool = False,
+    chunks: Any = "auto",
+    mmap_mode: str | None = None,
+    navigation_shape: int | tuple[int, ...] | None = None,
+    first_frame: int | None = None,
+    last_frame: int | None = None,
+    distributed: bool = False,
+    *,
+    dataset: str | None = None,
+    ds_path: str | None = None,
+    dataset_path: str | list[str] | None = None,
+    sig_dims: int | None = None,
+    sig_shape: tuple[int, ...] | None = None,
+    sig_first: bool | None = None,
+    **options: Unpack[CommonOptions],
+) -> list[dict[str, Any]]:
+    """Read a data set of an HDF5 file.
+
+    Parameters
+    ----------
+    filename : str or path
+        The file.
+    lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
+        As in every reader, see ``docs/parameters.md``.
+    dataset : str
+        Path of the data set in the file, or of a group whose best one is read. By default it is
+        chosen, and the others are named.
+    ds_path : str
+        LiberTEM's name for `dataset`.
+    dataset_path : str or list of str
+        RosettaSciIO's name for it; a list gives several signals.
+    sig_dims : int
+        Number of axes of a frame, by default two.
+    sig_shape : tuple of int
+        Reshape frames; the last axes of the data set have as many pixels together.
+    sig_first : bool
+        The axes of the frame come first in the data set, those of the scan behind them; by
+        default what the layout of the file says.
+    **options
+        `CommonOptions`.
+
+    Returns
+    -------
+    list of dict
+        One, unless several data sets were asked for. What is no stack of frames and has a reader
+        in RosettaSciIO is returned as that reader does.
+
+    Raises
+    ------
+    NotThisFormat
+        The file is no HDF5.
+    Truncated
+        It ends early, or files that it links to are missing.
+    FormatError
+        It holds no such data set, or none at all.
+    """
+    del distributed  # nothing is left to do for it
+    names: list[str | None] = list(dataset_path) if isinstance(dataset_path, list) else []
+    if names and (dataset is not None or ds_path is not None):
+        raise TypeError("dataset, ds_path and dataset_path mean the same; pass one of them")
+    result = []
+    for name in names or [None]:
+        own = name if name is not None else dataset_path
+        assert not isinstance(own, list)
+        try:
+            recording = parse(
+                filename,
+                dataset=dataset,
+                ds_path=ds_path,
+                dataset_path=own,
+                sig_dims=sig_dims,
+                sig_shape=sig_shape,
+                sig_first=sig_first,
+            )
+        except _Elsewhere as found:
+            explicit = {
+                "mmap_mode": mmap_mode,
+                "navigation_shape": navigation_shape,
+                "first_frame": first_frame,
+                "last_frame": last_frame,
+                "sig_dims": sig_dims,
+                "sig_shape": sig_shape,
+                "sig_first": sig_first,
+            }
+            asked = {k: v for k, v in explicit.items() if v is not None}
+            if not isinstance(chunks, str) or chunks != "auto":
+                asked["chunks"] = chunks
+            return _delegated(found, lazy, {**asked, **options})
+        result.extend(
+            read(
+                recording,
+                lazy=lazy,
+                chunks=chunks,
+                mmap_mode=mmap_mode,
+                navigation_shape=navigation_shape,
+                first_frame=first_frame,
+                last_frame=last_frame,
+                options=options,
+            )
+        )
+    return result

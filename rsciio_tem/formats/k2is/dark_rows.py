@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames from which the mean of their dark rows is subtracted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import Unsupported
+from rsciio_tem.frames.pixels import Region, full_region
+from rsciio_tem.frames.protocol import FrameIndex, Frames
+from rsciio_tem.storage.backends import Backend
+
+# ---------------------------------------------------------------- pixels
+
+
+@dataclass(frozen=True, eq=False)
+class DarkRowsSubtracted:
+    """Frames from which the mean of the hidden rows is subtracted, column by column.
+
+    Parameters
+    ----------
+    frames : Frames
+        Full frames.
+    shape : (int, int)
+        Rows and columns that are returned; the hidden rows are those below.
+    hidden : int
+        First hidden row.
+    fill : float
+        Value of blanks and of lost pixels.
+    """
+
+    frames: Frames
+    shape: tuple[int, int]
+    hidden: int
+    fill: float = 0
+
+    #: marks what is lost until the pixels are cast
+    unused = -0x8000
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel: differences may be negative."""
+        return np.dtype(np.int16)
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return self.frames.blanks
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: FrameIndex, /) -> DarkRowsSubtracted:
+        return replace(self, frames=self.frames[index])
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> DarkRowsSubtracted:
+        """Return the same frames, read in another way; see `Frames`."""
+        if flip_y is not None or (frame_shape is not None and frame_shape != self.shape):
+            raise Unsupported(
+                "", "frames are neither flipped (flip_y) nor reshaped (sig_shape) with dark_rows."
+            )
+        frames = self.frames.configured(
+            backend=backend, fill=getattr(self.frames, "unused", None), native=native
+        )
+        return replace(self, frames=frames, fill=self.fill if fill is None else fill)
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        rows, columns = region or full_region(self.shape)
+        height = self.frames.frame_shape[0]
+        lost = getattr(self.frames, "unused", None)
+        buffer = np.empty((1, height, columns.stop - columns.start), np.uint16)
+        for i in range(len(self)):
+            self.frames[i : i + 1].load(buffer, (slice(0, height), columns))
+            dark, image = buffer[0, self.hidden :], buffer[0, rows]
+            known = dark != lost
+            total, number = (dark * known).sum(axis=0, dtype=np.int64), known.sum(axis=0)
+            mean = total // np.maximum(number, 1)
+            out[i] = np.where((image == lost) | (number == 0), self.fill, image - mean)

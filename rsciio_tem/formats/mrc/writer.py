@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""MRC files as Signal2D are saved in."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import warn
+from rsciio_tem.formats.mrc.header import HEADER
+from rsciio_tem.writing import signals
+
+__all__ = ["file_writer"]
+
+# ---------------------------------------------------------------- writer
+
+#: Stored type and MODE for each type of pixel that MRC files hold. Bytes above 127 have no place in
+#: mode 0, which programs read as signed, as the standard says.
+_STORED = {
+    "int8": ("i1", 0),
+    "uint8": ("u2", 6),
+    "int16": ("i2", 1),
+    "float32": ("f4", 2),
+    "complex64": ("c8", 4),
+    "uint16": ("u2", 6),
+    "float16": ("f2", 12),
+}
+
+
+def _written_header(frames: signals.SignalFrames, mode: int, path: str) -> npt.NDArray[np.void]:
+    """Return the header for a signal."""
+    header: npt.NDArray[np.void] = np.zeros(1, HEADER)
+    shape = (*(1, 1), *frames.nav_shape)[-2:]
+    rows, columns = frames.frame_shape
+    if max(rows, columns) >= 1 << 24 or len(frames) >= 1 << 30:
+        raise ValueError(f"{len(frames)} frames of {rows} x {columns} pixels are too many")
+    stacked = len(frames.nav_shape) == 2
+    header["NX"], header["NY"], header["NZ"] = columns, rows, len(frames)
+    header["MX"], header["MY"], header["MZ"] = columns, rows, shape[1] if stacked else 1
+    # a scan is stored as a stack of volumes, one for each line, so that its shape is kept
+    header["ISPG"] = 401 if stacked else 0
+    axes = [("X", columns, frames.sig_axes[1]), ("Y", rows, frames.sig_axes[0])]
+    if frames.nav_axes:
+        axes.append(("Z", int(header["MZ"][0]), frames.nav_axes[-1]))
+    for letter, points, axis in axes:
+        scale, units = float(axis.get("scale", 1.0)), axis.get("units")
+        step = signals.converted(scale, units, "nm")
+        if step is not None and step > 0:
+            header[f"{letter}len"] = step * points * 10
+            origin = signals.converted(float(axis.get("offset", 0.0)), units, "nm")
+            header[f"{letter}ORIGIN"] = (origin or 0.0) * 10
+        elif isinstance(units, str) and units not in ("", "<undefined>"):
+            warn(
+                path,
+                f"MRC files hold scales in Å; {scale:g} {units} of axis {axis.get('name')!r} is "
+                "not stored.",
+            )
+    header["ALPHA"] = header["BETA"] = header["GAMMA"] = 90
+    header["MAPC"], header["MAPR"], header["MAPS"] = 1, 2, 3
+    header["MODE"], header["NVERSION"] = mode, 20141
+    header["AMIN"], header["AMAX"], header["AMEAN"], header["RMS"] = 0, -1, -2, -1  # unknown
+    header["CMAP"] = b"MAP "
+    header["STAMP"] = np.void(b"\x44\x44\0\0")
+    header["NLABL"] = 1
+    header["LABELS"][0, 0] = b"rsciio-tem"
+    return header
+
+
+def file_writer(
+    filename: str | os.PathLike[str],
+    signal: Mapping[str, Any],
+    show_progressbar: bool = True,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a signal as an MRC file.
+
+    Lazy data are written piece by piece. The file appears under its name when it is complete.
+
+    Parameters
+    ----------
+    filename : str or path
+        The file.
+    signal : dict
+        As RosettaSciIO's writers receive it: images of int8, uint8 (stored as uint16), int16,
+        uint16, float16, float32 or complex64, with up to two scan axes.
+    show_progressbar : bool
+        Show progress while lazy data are computed.
+    overwrite : bool
+        Replace a file of this name. The recording that the signal was read from is never replaced.
+
+    Raises
+    ------
+    ValueError
+        The signal cannot be stored in this format.
+    FileExistsError
+        There is such a file.
+    """
+    name = os.fspath(filename)
+    frames = signals.SignalFrames.of(signal, "MRC")
+    if len(frames.nav_shape) > 2:
+        raise ValueError(f"MRC files hold up to two scan axes, not {len(frames.nav_shape)}")
+    if frames.dtype.name not in _STORED:
+        raise ValueError(
+            f"MRC files hold no {frames.dtype} pixels; change the type of the signal to one of "
+            f"{', '.join(_STORED)}"
+        )
+    kind, mode = _STORED[frames.dtype.name]
+    stored = np.dtype(kind).newbyteorder("<")
+    header = _written_header(frames, mode, name)
+    nbytes = math.prod(frames.frame_shape) * stored.itemsize
+    low, high, total, squares, pixels = math.inf, -math.inf, 0.0, 0.0, 0
+    size = HEADER.itemsize + len(frames) * nbytes
+    with signals.creating({name: size}, frames, overwrite=overwrite) as (file,):
+        file.write(header.tobytes())
+        for index, block in frames.slabs(show_progressbar):
+            values = block.astype(stored)
+            for a, b in signals.seek_runs(index):
+                file.seek(HEADER.itemsize + int(index[a]) * nbytes)
+                file.write(values[a:b].tobytes())
+            if stored.kind != "c":
+                low, high = min(low, float(block.min())), max(high, float(block.max()))
+                total += float(block.sum(dtype=np.float64))
+                squares += float(np.square(block, dtype=np.float64).sum())
+                pixels += block.size
+        if pixels and math.isfinite(squares):
+            mean = total / pixels
+            header["AMIN"], header["AMAX"], header["AMEAN"] = low, high, mean
+            header["RMS"] = math.sqrt(max(0.0, squares / pixels - mean**2))
+            file.seek(0)
+            file.write(header.tobytes())

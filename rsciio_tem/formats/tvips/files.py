@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The numbered files of a series, and where frames are in them."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+
+from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, Unsupported
+from rsciio_tem.formats.tvips.header import HEADER, _frame_header_bytes, _series_header
+from rsciio_tem.frames.pixels import Pixels
+from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.storage import files
+from rsciio_tem.storage.backends import DataFile
+
+_NAME = re.compile(r"(.*_)(\d{3,})$", re.DOTALL)
+
+
+def _head(path: str) -> np.void | None:
+    try:
+        return _series_header(files.read_start(path, HEADER.itemsize), os.path.getsize(path))
+    except (FormatError, OSError):
+        return None
+
+
+def _member(path: str) -> tuple[str, int] | None:
+    """Split the path of a member of a series into what all share, and its number."""
+    stem, _ = os.path.splitext(path)
+    match = _NAME.fullmatch(os.path.basename(stem))
+    if match is None:
+        return None
+    return os.path.join(os.path.dirname(path), match[1]), int(match[2])
+
+
+def _numbered(path: str) -> dict[int, DataFile]:
+    """List the files named like `path` but for their number, by number."""
+    found: dict[int, DataFile] = {}
+    own = _member(path)
+    for file in files.numbered_set(path):
+        other = _member(file.path)
+        if own is None or other is None or other[0].lower() != own[0].lower():
+            continue
+        same_case = os.path.splitext(file.path)[1] == os.path.splitext(path)[1]
+        if same_case or other[1] not in found:
+            found[other[1]] = file
+    return found
+
+
+def _series(path: str) -> tuple[list[DataFile], np.void, list[Problem]]:
+    """Find the files of the series that `path` belongs to, and their header."""
+    header, own = _head(path), _member(path)
+    problems: list[Problem] = []
+    found = _numbered(path) if own else {}
+    if own is None or (header is not None and own[1] != 0):
+        if header is None:
+            raise NotThisFormat(
+                path,
+                f"does not begin with a TVIPS header ({files.read_start(path, 16)!r}).",
+            )
+        if own is not None and 0 in found:
+            message = f"{os.path.basename(path)} begins a recording of its own and is read alone."
+            problems.append(Problem("info", message))
+        return [DataFile.of(path)], header, problems
+    name = os.path.basename(own[0])
+    if 0 not in found:
+        raise FormatError(
+            path,
+            f"belongs to a series whose first file, {name}000.tvips, is not beside it.",
+            "Only the first file says how large the frames are.",
+        )
+    first = found[0]
+    header = _head(first.path)
+    if header is None:
+        raise NotThisFormat(
+            first.path,
+            f"does not begin with a TVIPS header ({files.read_start(first.path, 16)!r}).",
+        )
+    members = [first]
+    while (number := len(members)) in found:
+        if _head(found[number].path) is not None:
+            break  # the next recording was given the next number
+        members.append(found[number])
+    if own[1] >= len(members):
+        raise FormatError(
+            path,
+            f"cannot be joined to its series: {name}{len(members):03d}.tvips is missing, or begins "
+            "another recording.",
+            f"Open {name}000.tvips for the files before.",
+        )
+    rest = sorted(number for number in found if number >= len(members))
+    if rest and len(members) not in found:
+        problems.append(
+            Problem(
+                "warning",
+                f"{name}{len(members):03d}.tvips is missing: of the series, only the "
+                f"{len(members)} files before are read, {len(rest)} behind it are not.",
+            )
+        )
+    return members, header, problems
+
+
+def _table(
+    members: list[DataFile], header: np.void, problems: list[Problem]
+) -> tuple[FrameTable, int]:
+    """Locate the frames; returns the table and the bytes before each frame's pixels."""
+    path = members[0].path
+    bits = int(header["bitsperpixel"])
+    if bits not in (8, 16, 32, 64):
+        raise Unsupported(path, f"has {bits} bits per pixel; known are 8 and 16.")
+    if bits > 16:
+        problems.append(
+            Problem(
+                "info", f"{bits} bits per pixel are no TVIPS format, but RosettaSciIO writes them."
+            )
+        )
+    before = _frame_header_bytes(header, path)
+    pixels = Pixels((int(header["dimy"]), int(header["dimx"])), np.dtype(f"<u{bits // 8}"))
+    stride = before + pixels.nbytes
+    runs = []
+    for i, file in enumerate(members):
+        start = int(header["size"]) if i == 0 else 0
+        count, rest = divmod(max(0, file.size - start), stride)
+        if i == 0 and not count:
+            raise Truncated(
+                path,
+                f"has {file.size} bytes; its header of {start} bytes announces frames of "
+                f"{stride} bytes, and there is no complete one.",
+            )
+        if rest:
+            problems.append(
+                Problem(
+                    "warning",
+                    f"{os.path.basename(file.path)} ends inside a frame "
+                    f"({rest} of {stride} bytes); that last frame is incomplete and ignored"
+                    + (", frames behind it move up." if i + 1 < len(members) else "."),
+                )
+            )
+        if count:
+            runs.append((i, start + before, stride, count))
+    return FrameTable(tuple(members), runs_of(runs), pixels), before

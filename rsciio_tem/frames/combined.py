@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames put together from others: side by side (`Mosaic`), or one after the other (`Chain`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import Unsupported
+from rsciio_tem.frames.pixels import Region, full_region
+from rsciio_tem.frames.protocol import FrameIndex, Frames, Ordered, blanks_of, stretches
+from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.storage.backends import Backend, DataFile
+
+__all__ = ["Chain", "Mosaic", "chained"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mosaic:
+    """Frames put together from parts that are stored apart, such as the sectors of a camera.
+
+    Parameters
+    ----------
+    parts : tuple of Frames
+        All with the same number of frames and the same pixel type.
+    places : tuple of Region
+        Where the frames of each part belong in the whole.
+    frame_shape : tuple of int
+        Shape of the whole.
+    fill : float
+        Value of places that no part covers, and of blanks.
+    flip_y : bool, optional
+        Whether the whole is shown upside down; None if that is not possible.
+    """
+
+    parts: tuple[Frames, ...]
+    places: tuple[Region, ...]
+    frame_shape: tuple[int, ...]
+    fill: float = 0
+    flip_y: bool | None = None
+
+    def __post_init__(self) -> None:
+        if len({len(part) for part in self.parts}) != 1 or len(self.parts) != len(self.places):
+            raise ValueError("a mosaic needs equally many frames in each part, and a place for it")
+        for part, place in zip(self.parts, self.places, strict=True):
+            if part.frame_shape != tuple(s.stop - s.start for s in place):
+                raise ValueError(f"a part of {part.frame_shape} pixels does not fit into {place}")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return self.parts[0].dtype
+
+    @property
+    def complete(self) -> bool:
+        """Whether the parts leave nothing of the whole empty."""
+        areas = (math.prod(part.frame_shape) for part in self.parts)
+        return sum(areas) == math.prod(self.frame_shape)
+
+    @property
+    def unused(self) -> int | None:
+        """A value that no pixel has, for marking what is lost; None if there is none."""
+        return getattr(self.parts[0], "unused", None)
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return self.parts[0].blanks
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, index: FrameIndex, /) -> Mosaic:
+        return replace(self, parts=tuple(part[index] for part in self.parts))
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> Mosaic:
+        """Return the same frames, read in another way; see `Frames`."""
+        if flip_y is None:
+            flip_y = self.flip_y
+        elif self.flip_y is None:
+            raise Unsupported(
+                "",
+                f"frames of {self.frame_shape} pixels, put together from {len(self.parts)} parts, "
+                "cannot be flipped (flip_y) while reading.",
+            )
+        if frame_shape is not None and frame_shape != self.frame_shape:
+            raise Unsupported(
+                "",
+                f"frames of {self.frame_shape} pixels, put together from {len(self.parts)} parts, "
+                f"cannot be reshaped to sig_shape={frame_shape} while reading.",
+            )
+        value = self.fill if fill is None else fill
+        parts = tuple(
+            part.configured(backend=backend, fill=value, native=native) for part in self.parts
+        )
+        flip_y = flip_y if flip_y is None else bool(flip_y)
+        return replace(self, parts=parts, fill=value, flip_y=flip_y)
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        region = region or full_region(self.frame_shape)
+        if self.flip_y:
+            rows, height = region[0], self.frame_shape[0]
+            upright = (slice(height - rows.stop, height - rows.start), *region[1:])
+            replace(self, flip_y=False).load(out, upright)
+            for frame in out:
+                frame[...] = frame[::-1].copy()
+            return
+        pieces = []
+        for part, place in zip(self.parts, self.places, strict=True):
+            target, source = [], []
+            for p, r in zip(place, region, strict=True):
+                a, b = max(p.start, r.start), min(p.stop, r.stop)
+                target.append(slice(a - r.start, b - r.start))
+                source.append(slice(a - p.start, b - p.start))
+            if all(s.start < s.stop for s in source):
+                pieces.append((part, tuple(target), tuple(source)))
+        covered = sum(math.prod(s.stop - s.start for s in source) for _, _, source in pieces)
+        if covered < math.prod(r.stop - r.start for r in region):
+            out[...] = self.fill
+        for part, there, source_region in pieces:
+            part.load(out[(slice(None), *there)], source_region)
+
+
+Order = npt.NDArray[np.int64] | None
+
+
+def _ordered(order: Order, count: int, index: FrameIndex) -> npt.NDArray[np.int64]:
+    """Index an order of `count` frames; -1 stays a blank."""
+    known = np.arange(count, dtype=np.int64) if order is None else order
+    if isinstance(index, slice):
+        return known[index]
+    index = np.asarray(index, np.int64)
+    if index.ndim != 1 or (len(index) and (index.min() < -1 or index.max() >= len(known))):
+        raise IndexError(f"a frame index must be 1-D with values from -1 to {len(known) - 1}")
+    if not len(known):
+        return np.full(len(index), -1)
+    return np.where(index < 0, -1, known[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Chain(Ordered):
+    """Frames of several kinds or places, one after the other.
+
+    Parameters
+    ----------
+    parts : tuple of Frames
+        All of one frame shape.
+    dtype : numpy.dtype
+        Holds the values of all of them.
+    order : ndarray of int64, optional
+        Frame i is frame ``order[i]`` of all parts together; -1 is a blank.
+    fill : float
+        Value of blanks.
+    """
+
+    parts: tuple[Frames, ...]
+    dtype: np.dtype[Any]
+    order: Order = None
+    fill: float = 0
+    _ends: npt.NDArray[np.int64] = field(init=False, repr=False)
+    _derived = ("_ends",)
+
+    def __post_init__(self) -> None:
+        ends = np.cumsum([len(part) for part in self.parts], dtype=np.int64)
+        object.__setattr__(self, "_ends", ends)
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self.parts[0].frame_shape
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return blanks_of(self.order)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if self.order is None else len(self.order)
+
+    def __getitem__(self, index: FrameIndex, /) -> Chain:
+        return replace(self, order=_ordered(self.order, int(self._ends[-1]), index))
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> Chain:
+        """Return the same frames, read in another way; see `Frames`."""
+        del native  # the parts may differ in their byte order
+        if backend != "auto" or flip_y is not None:
+            raise Unsupported("", "io_backend and flip_y have no meaning for files of many kinds.")
+        parts = self.parts
+        if frame_shape is not None and frame_shape != self.frame_shape:
+            parts = tuple(part.configured(frame_shape=frame_shape) for part in parts)
+        return replace(self, parts=parts, fill=self.fill if fill is None else fill)
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        order = _ordered(self.order, int(self._ends[-1]), slice(None))
+        for at, step, low, count in stretches(order):
+            if low < 0:
+                out[at : at + count] = self.fill
+                continue
+            target = out[at : at + count] if step > 0 else out[at - count + 1 : at + 1][::-1]
+            i = int(np.searchsorted(self._ends, low, "right"))
+            done = 0
+            while done < count:
+                part, end = self.parts[i], int(self._ends[i])
+                first = low + done - (end - len(part))
+                n = min(count - done, len(part) - first)
+                part[first : first + n].load(target[done : done + n], region)
+                done, i = done + n, i + 1
+
+
+def chained(parts: Sequence[Frames], dtype: np.dtype[Any] | None = None) -> Frames:
+    """Put frames one after the other.
+
+    Parameters
+    ----------
+    parts : sequence of Frames
+        All of one frame shape.
+    dtype : numpy.dtype, optional
+        Type that holds the values of all, by default that of the first.
+
+    Returns
+    -------
+    Frames
+        A `FrameTable` if all parts are frames in acquisition order with the same `Pixels`.
+    """
+    if len(parts) == 1 and dtype in (None, parts[0].dtype):
+        return parts[0]
+    first = parts[0]
+    tables = [part for part in parts if isinstance(part, FrameTable) and part.order is None]
+    if len(tables) == len(parts) and all(t.pixels == tables[0].pixels for t in tables):
+        numbers: dict[DataFile, int] = {}
+        runs = []
+        for part in tables:
+            moved = part.runs.copy()
+            own = [numbers.setdefault(file, len(numbers)) for file in part.files]
+            moved["file"] = np.array(own, np.int64)[part.runs["file"]]
+            runs.append(moved)
+        return FrameTable(tuple(numbers), np.concatenate(runs), tables[0].pixels)
+    return Chain(tuple(parts), dtype or first.dtype)

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the frames of a recording are.
+
+`Frames` is what everything else works with: a sequence of equally shaped frames that can be
+indexed with a slice or an integer array (-1 = a blank) without touching a pixel, and loaded into
+an array. `FrameTable` is the kind for frames that lie in files at computable places.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import Unsupported
+from rsciio_tem.frames.pixels import Pixels, Region, full_region
+from rsciio_tem.frames.protocol import FrameIndex, Ordered, blanks_of, stretches
+from rsciio_tem.storage import backends
+from rsciio_tem.storage.backends import Backend, DataFile
+
+__all__ = ["RUN", "FrameTable", "Span", "runs_of"]
+
+#: Frames at evenly spaced places of one file. File header, frame header, frame footer and gaps are
+#: nothing but `start` and `stride`.
+RUN = np.dtype(
+    [
+        ("file", "<i8"),  # index into the files
+        ("start", "<i8"),  # byte where the first frame's pixels begin
+        ("stride", "<i8"),  # bytes from one frame to the next
+        ("count", "<i8"),  # number of frames
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Frames that are read together: targets first..first+count*step of the output."""
+
+    first: int  # index into the output of the frame that lies first in the file
+    step: int  # +1, or -1 where the output runs against the file
+    file: int  # -1 for blanks
+    start: int
+    stride: int
+    count: int
+
+
+def runs_of(rows: Sequence[tuple[int, int, int, int]]) -> npt.NDArray[np.void]:
+    """Make a run table from (file, start, stride, count) rows."""
+    return np.array(list(rows), dtype=RUN)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTable(Ordered):
+    """Frames in files, at places given by runs.
+
+    Parameters
+    ----------
+    files : tuple of DataFile
+        The files that hold pixels.
+    runs : structured array of `RUN`
+        Where they lie; the runs follow each other in acquisition order.
+    pixels : Pixels
+        How their bytes become values.
+    order : ndarray of int64, optional
+        Frame i of this table is frame ``order[i]`` of the runs; -1 is a blank.
+    fill : float
+        Value of blanks.
+    backend : str
+        How bytes are fetched, see `rsciio_tem.storage.backends`.
+    """
+
+    files: tuple[DataFile, ...]
+    runs: npt.NDArray[np.void]
+    pixels: Pixels
+    order: npt.NDArray[np.int64] | None = None
+    fill: float = 0
+    backend: Backend = "auto"
+    _ends: npt.NDArray[np.int64] = field(init=False, repr=False)
+    _derived = ("_ends",)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ends", np.cumsum(self.runs["count"], dtype=np.int64))
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self.pixels.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return self.pixels.dtype
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return blanks_of(self.order)
+
+    @property
+    def stored(self) -> int:
+        """Number of frames in the files, whatever the order picks from them."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __len__(self) -> int:
+        return self.stored if self.order is None else len(self.order)
+
+    def __getitem__(self, index: FrameIndex, /) -> FrameTable:
+        if isinstance(index, slice):
+            if self.order is not None:
+                return replace(self, order=self.order[index])
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return replace(self, runs=self._cut(start, max(start, stop)))
+            return replace(self, order=np.arange(start, stop, step, dtype=np.int64))
+        index = np.asarray(index, dtype=np.int64)
+        if index.ndim != 1 or (len(index) and (index.min() < -1 or index.max() >= len(self))):
+            raise IndexError(f"a frame index must be 1-D with values from -1 to {len(self) - 1}")
+        if self.order is None:
+            return replace(self, order=index)
+        return replace(self, order=np.where(index < 0, -1, self.order[index]))
+
+    def _cut(self, start: int, stop: int) -> npt.NDArray[np.void]:
+        """Return the runs of stored frames start..stop."""
+        begins = self._ends - self.runs["count"]
+        first = int(np.searchsorted(self._ends, start, "right"))
+        last = int(np.searchsorted(begins, stop, "left"))
+        runs = self.runs[first:last].copy()
+        if len(runs):
+            skip = start - int(begins[first])
+            runs["count"][-1] -= int(self._ends[last - 1]) - stop
+            runs["start"][0] += skip * int(runs["stride"][0])
+            runs["count"][0] -= skip
+        return runs[runs["count"] > 0]
+
+    def configured(
+        self,
+        *,
+        backend: Backend = "auto",
+        fill: float | None = None,
+        flip_y: bool | None = None,
+        native: bool = True,
+        frame_shape: tuple[int, ...] | None = None,
+    ) -> FrameTable:
+        """Return the same frames, read in another way; see `Frames`."""
+        pixels = self.pixels
+        if frame_shape is not None and frame_shape != pixels.shape:
+            if math.prod(frame_shape) != math.prod(pixels.shape) or not pixels.in_rows:
+                raise Unsupported(
+                    self.files[0].path,
+                    f"frames have {pixels.shape} pixels, which is not sig_shape={frame_shape}.",
+                    "Only a reshape to the same number of pixels is possible.",
+                )
+            pixels = replace(pixels, shape=frame_shape)
+        if flip_y is not None:
+            pixels = replace(pixels, flip_y=bool(flip_y))
+        if not native:
+            pixels = replace(pixels, native=False)
+        return replace(
+            self, pixels=pixels, backend=backend, fill=self.fill if fill is None else fill
+        )
+
+    # ------------------------------------------------------------------ reading
+
+    def spans(self) -> Iterator[Span]:
+        """Group the frames into stretches that lie evenly in one file."""
+        if self.order is None:
+            first = 0
+            for file, start, stride, count in self.runs.tolist():
+                yield Span(first, 1, file, start, stride, count)
+                first += count
+            return
+        for at, step, low, count in stretches(self.order):
+            if low < 0:
+                yield Span(at, 1, -1, 0, 0, count)
+                continue
+            for file, start, stride, n in self._cut(low, low + count).tolist():
+                yield Span(at, step, file, start, stride, n)
+                at += step * n
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i.
+
+        Parameters
+        ----------
+        out : ndarray, shape (len(self), *shape of region)
+            Cast to its dtype if that differs from the pixels'.
+        region : Region, optional
+            One slice per frame axis; only the bytes of its rows are read.
+
+        Raises
+        ------
+        Truncated, FormatError
+            The file ends early, or changed since it was described.
+        """
+        pixels = self.pixels
+        region = region or full_region(pixels.shape)
+        expected = (len(self), *(s.stop - s.start for s in region))
+        if out.shape != expected:
+            raise ValueError(f"out has shape {out.shape}, needed is {expected}")
+        if not math.prod(out.shape):
+            return
+        skip, nbytes = pixels.byte_range(region)
+        alike = pixels.alike(out, region)
+        for span in self.spans():
+            if span.file < 0:
+                out[span.first : span.first + span.count] = self.fill
+                continue
+            file = self.files[span.file]
+            if alike and span.step > 0 and (span.stride == nbytes or span.count == 1):
+                target = out[span.first : span.first + span.count]
+                place = target.reshape(-1).view(np.uint8)
+                backends.read(file, span.start, len(place), self.backend, place)
+                continue
+            if (
+                alike
+                and span.step > 0
+                and span.stride > nbytes >= 4096
+                and self.backend in ("auto", "buffered")
+            ):
+                target = out[span.first : span.first + span.count]
+                rows = target.reshape(span.count, -1).view(np.uint8)
+                if backends.read_rows(file, span.start, span.stride, rows):
+                    continue
+            # Bytes between two wanted pieces are read along unless they are many.
+            apart = span.stride - nbytes > 64 << 10
+            per_read = 1 if apart else max(1, (backends.BLOCK - nbytes) // max(1, span.stride) + 1)
+            for i in range(0, span.count, per_read):
+                n = min(per_read, span.count - i)
+                length = (n - 1) * span.stride + nbytes
+                block = backends.read(
+                    file, span.start + i * span.stride + skip, length, self.backend
+                )
+                raw = np.ndarray(
+                    (n, nbytes),
+                    np.uint8,
+                    buffer=block,
+                    strides=(span.stride, 1),
+                )
+                at = span.first + span.step * i
+                ahead = span.step > 0
+                target = out[at : at + n] if ahead else out[at - n + 1 : at + 1][::-1]
+                pixels.decode(raw, target, region)
+
+    def mapped(self, mode: str = "r") -> npt.NDArray[Any] | None:
+        """View the frames in place, or None where their bytes are not plain evenly spaced pixels.
+
+        Returns
+        -------
+        ndarray, shape (len(self), *frame_shape), or None
+            In the file's byte order, without a copy.
+        """
+        return self._viewed(lambda file: backends.map_file(file, mode), mode == "c")
+
+    def viewed(self) -> npt.NDArray[Any] | None:
+        """View the frames in this process' mapping of their file, if that is how they are read.
+
+        Returns
+        -------
+        ndarray, shape (len(self), *frame_shape), or None
+            Read-only, in the machine's byte order.
+        """
+        if self.backend != "mmap" or not self.pixels.stored.isnative:
+            return None
+        return self._viewed(backends.mapping, False)
+
+    def _viewed(
+        self, mapping: Callable[[DataFile], npt.NDArray[np.uint8]], writeable: bool
+    ) -> npt.NDArray[Any] | None:
+        spans = list(self.spans()) if len(self.runs) <= 1 else []
+        if len(spans) != 1 or spans[0].file < 0 or not self.pixels.plain:
+            return None
+        span = spans[0]
+        whole = mapping(self.files[span.file])
+        end = span.start + (span.count - 1) * span.stride + self.pixels.nbytes
+        raw = np.lib.stride_tricks.as_strided(
+            whole[span.start : end],
+            (span.count, self.pixels.nbytes),
+            (span.stride, 1),
+            writeable=writeable,
+        )
+        return self.pixels.view(raw)[:: span.step]

@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compiled loops: the only module that imports numba.
+
+Every kernel has a slow twin in numpy in ``tests/test_kernels.py``. Kernels release the GIL, never
+start threads of their own, and are cached on disk after their first use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+from numba.extending import intrinsic
+
+from rsciio_tem.kernels.common import _jit
+
+__all__ = [
+    "add_frames",
+    "add_squares",
+    "bit_sums",
+    "bit_totals",
+    "column_sums",
+    "frame_sums",
+    "largest",
+    "masked_sums",
+]
+
+# ---------------------------------------------------------------- sums
+#
+# Pixels of the other byte order are swapped in a register, on their way into a sum.
+
+#: Real pixels that numba knows.
+_NUMBERS = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}
+
+
+_jit_sums = nb.njit(nogil=True, cache=True, boundscheck=False, fastmath={"reassoc", "contract"})
+
+
+def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return values as something numba can calculate with."""
+    if values.dtype == bool:
+        return values.view(np.uint8)
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
+def _stored(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bool]:
+    """Return pixels as something numba knows, and whether their bytes have to be swapped."""
+    if block.dtype == bool or block.dtype == np.float16:
+        return _numbers(block), False
+    if block.dtype.isnative:
+        return block, False
+    if block.dtype.kind != "u" or block.dtype.itemsize != 2:
+        raise ValueError(f"pixels of {block.dtype} are not added up as they are stored")
+    return block.view(np.uint16), True
+
+
+@_jit
+def _swap2(x):
+    return np.uint16((x << np.uint16(8)) | (x >> np.uint16(8)))
+
+
+@_jit_sums
+def _frame_sums(block, out):
+    # in pieces, so that rounding errors do not grow with the size of a frame
+    pixels = block.shape[1]
+    for f in range(len(block)):
+        out[f] = 0
+        for first in range(0, pixels, 2048):
+            piece = block[f, first : min(first + 2048, pixels)]
+            total = out[f] * 0
+            for i in range(len(piece)):
+                total += piece[i]
+            out[f] += total
+
+
+@_jit
+def _frame_sums_swapped(block, out):
+    for f in range(len(block)):
+        frame, total = block[f], np.uint64(0)
+        for i in range(len(frame)):
+            total += _swap2(frame[i])
+        out[f] = total
+
+
+def frame_sums(block: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """Sum each frame of a C-contiguous block of shape (frames, pixels); exact for integers.
+
+    The pixels are numbers of this machine, or 2-byte unsigned ones of the other byte order.
+    """
+    if block.dtype.str[1:] in _NUMBERS and out.dtype.itemsize == 8:
+        pixels, swapped = _stored(block)
+        (_frame_sums_swapped if swapped else _frame_sums)(pixels, out)
+    else:
+        np.sum(block, axis=1, dtype=out.dtype, out=out)
+
+
+@_jit
+def _add_frames(block, totals):
+    # several frames at a time: the totals are fetched and stored less often
+    whole = len(block) // 4 * 4
+    for f in range(0, whole, 4):
+        a, b, c, d = block[f], block[f + 1], block[f + 2], block[f + 3]
+        for i in range(len(totals)):
+            total = totals[i]
+            total += a[i]
+            total += b[i]
+            total += c[i]
+            total += d[i]
+            totals[i] = total
+    for f in range(whole, len(block)):
+        frame = block[f]
+        for i in range(len(totals)):
+            totals[i] += frame[i]
+
+
+@_jit
+def _add_frames_swapped(block, totals):
+    whole = len(block) // 4 * 4
+    for f in range(0, whole, 4):
+        a, b, c, d = block[f], block[f + 1], block[f + 2], block[f + 3]
+        for i in range(len(totals)):
+            total = totals[i]
+            total += _swap2(a[i])
+            total += _swap2(b[i])
+            total += _swap2(c[i])
+            total += _swap2(d[i])
+            totals[i] = total
+    for f in range(whole, len(block)):
+        frame = block[f]
+        for i in range(len(totals)):
+            totals[i] += _swap2(frame[i])
+
+
+@_jit
+def _add_squares(block, totals):
+    for f in range(len(block)):
+        frame = block[f]
+        for i in range(len(frame)):
+            x = np.uint64(frame[i])
+            totals[i] += x * x
+
+
+@_jit
+def _add_squares_swapped(block, totals):
+    for f in range(len(block)):
+        frame = block[f]
+        for i in range(len(frame)):
+            x = np.uint64(_swap2(frame[i]))
+            totals[i] += x * x
+
+
+def add_frames(block: npt.NDArray[Any], totals: npt.NDArray[Any]) -> None:
+    """Add the frames of a block of shape (frames, pixels) to `totals`, one after the other.
+
+    `totals` must have room for the sum. Pixels as for `frame_sums`, or complex.
+    """
+    pixels, swapped = _stored(block)
+    (_add_frames_swapped if swapped else _add_frames)(pixels, totals)
+
+
+def add_squares(block: npt.NDArray[Any], totals: npt.NDArray[np.uint64]) -> None:
+    """Add the squares of unsigned pixels of up to 2 bytes, in either order, to `totals`."""
+    pixels, swapped = _stored(block)
+    (_add_squares_swapped if swapped else _add_squares)(pixels, totals)
+
+
+@_jit
+def _column_sums(frames, out):
+    for f in range(len(frames)):
+        for r in range(frames.shape[1]):
+            row, totals = frames[f, r], out[f]
+            for i in range(len(row)):
+                totals[i] += row[i]
+
+
+@_jit
+def _column_sums_swapped(frames, out):
+    for f in range(len(frames)):
+        for r in range(frames.shape[1]):
+            row, totals = frames[f, r], out[f]
+            for i in range(len(row)):
+                totals[i] += _swap2(row[i])
+
+
+def column_sums(frames: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """Add the rows of each frame of (frames, rows, columns) to `out` of (frames, columns).
+
+    `out` must have room for the sums. Pixels as for `frame_sums`.
+    """
+    pixels, swapped = _stored(frames)
+    (_column_sums_swapped if swapped else _column_sums)(pixels, out)
+
+
+@_jit
+def _largest(block, most):
+    for f in range(len(block)):
+        frame = block[f]
+        for i in range(len(frame)):
+            most[i] = max(most[i], frame[i])
+
+
+@_jit
+def _largest_swapped(block, most):
+    for f in range(len(block)):
+        frame = block[f]
+        for i in range(len(frame)):
+            most[i] = max(most[i], _swap2(frame[i]))
+
+
+def largest(block: npt.NDArray[Any], most: npt.NDArray[Any]) -> None:
+    """Raise `most`, in the machine's byte order, to the largest pixel of frames; NaN wins."""
+    if block.dtype.kind in "ui":
+        pixels, swapped = _stored(block)
+        (_largest_swapped if swapped else _largest)(pixels, most)
+    else:
+        np.maximum(most, block.max(axis=0), out=most)
+
+
+@_jit_sums
+def _masked_sums(block, weights, used, out):
+    # A piece of the masks stays in the nearest cache while all frames of the block pass by.
+    pixels = block.shape[1]
+    for first in range(0, pixels, 2048):
+        last = min(first + 2048, pixels)
+        for k in range(len(weights)):
+            if not used[k, first // 2048]:
+                continue
+            weight = weights[k, first:last]
+            for f in range(len(block)):
+                piece, total = block[f, first:last], 0.0
+                for i in range(len(piece)):
+                    total += piece[i] * weight[i]
+                out[k, f] += total
+
+
+@_jit_sums
+def _masked_sums_swapped(block, weights, used, out):
+    # A piece of the masks stays in the nearest cache while all frames of the block pass by.
+    pixels = block.shape[1]
+    for first in range(0, pixels, 2048):
+        last = min(first + 2048, pixels)
+        for k in range(len(weights)):
+            if not used[k, first // 2048]:
+                continue
+            weight = weights[k, first:last]
+            for f in range(len(block)):
+                piece, total = block[f, first:last], 0.0
+                for i in range(len(piece)):
+                    total += _swap2(piece[i]) * weight[i]
+                out[k, f] += total
+
+
+def masked_sums(
+    block: npt.NDArray[Any],
+    weights: npt.NDArray[np.float64],
+    out: npt.NDArray[np.float64],
+    used: npt.NDArray[np.bool_] | None = None,
+) -> None:
+    """Add the weighted sums of the frames of (frames, pixels) to `out` of (masks, frames).
+
+    Pixels as for `frame_sums`. The order in which they are added is always the same.
+
+    Parameters
+    ----------
+    used : ndarray of bool, shape (masks, pieces of 2048 pixels), optional
+        Where weights are not all zero; the other pieces are passed over.
+    """
+    if used is None:
+        used = np.ones((len(weights), -(-weights.shape[1] // 2048)), np.bool_)
+    pixels, swapped = _stored(block)
+    (_masked_sums_swapped if swapped else _masked_sums)(pixels, weights, used, out)
+
+
+# ---------------------------------------------------------------- sums of bits
+#
+# One bit per pixel: 64 pixels are counted by one instruction, or added to 64 counters of which
+# bit k is kept in word k ("bit-sliced", "carry-save").
+
+
+@intrinsic
+def _popcount(typing, x):
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return nb.uint64(nb.uint64), generate
+
+
+@_jit
+def _bit_totals(words, planes, carry):
+    n = planes.shape[1]
+    ones, twos, fours = planes[0], planes[1], planes[2]
+    whole = len(words) // 8 * 8
+    for f in range(0, whole, 8):
+        w0, w1, w2, w3 = words[f], words[f + 1], words[f + 2], words[f + 3]
+        w4, w5, w6, w7 = words[f + 4], words[f + 5], words[f + 6], words[f + 7]
+        for i in range(n):
+            # full adders: three bits of a weight make one of it, and one of twice the weight
+            x, a, b = ones[i], w0[i], w1[i]
+            t = x ^ a
+            two_a, x = (x & a) | (t & b), t ^ b
+            a, b = w2[i], w3[i]
+            t = x ^ a
+            two_b, x = (x & a) | (t & b), t ^ b
+            a, b = w4[i], w5[i]
+            t = x ^ a
+            two_c, x = (x & a) | (t & b), t ^ b
+            a, b = w6[i], w7[i]
+            t = x ^ a
+            two_d, x = (x & a) | (t & b), t ^ b
+            ones[i] = x
+            x = twos[i]
+            t = x ^ two_a
+            four_a, x = (x & two_a) | (t & two_b), t ^ two_b
+            t = x ^ two_c
+            four_b, x = (x & two_c) | (t & two_d), t ^ two_d
+            twos[i] = x
+            x = fours[i]
+            t = x ^ four_a
+            carry[i] = (x & four_a) | (t & four_b)
+            fours[i] = t ^ four_b
+        _carry_on(planes, carry, 3)
+    for f in range(whole, len(words)):
+        carry[:] = words[f]
+        _carry_on(planes, carry, 0)
+
+
+@_jit
+def _carry_on(planes, carry, first):
+    for k in range(first, len(planes)):
+        plane, left = planes[k], np.uint64(0)
+        for i in range(len(plane)):
+            both = plane[i] & carry[i]
+            plane[i] ^= carry[i]
+            carry[i] = both
+            left |= both
+        if left == 0:
+            return
+
+
+def bit_totals(words: npt.NDArray[np.uint64], planes: npt.NDArray[np.uint64]) -> None:
+    """Add frames of single bits to 64 counters per word.
+
+    Parameters
+    ----------
+    words : ndarray of uint64, shape (frames, words)
+        Bit b of word w is pixel ``64 * w + b``.
+    planes : ndarray of uint64, shape (bits, words)
+        Bit k of the counters of all pixels, in the order of the pixels; at least 3 bits, and enough
+        for the sum.
+    """
+    _bit_totals(words, planes, np.empty(words.shape[1], np.uint64))
+
+
+@_jit
+def _bit_sums(words, base, planes, counts, out):
+    flat = np.empty(len(base), np.bool_)
+    for k in range(len(base)):
+        flat[k] = base[k].any()
+    for f in range(len(words)):
+        frame = words[f]
+        for k in range(len(base)):
+            weights, total = base[k], np.uint64(0)
+            if flat[k]:
+                for i in range(len(frame)):
+                    total += weights[i] * _popcount(frame[i])
+            for j in range(counts[k]):
+                plane, part = planes[k, j], np.uint64(0)
+                for i in range(len(frame)):
+                    part += _popcount(frame[i] & plane[i])
+                total += part << np.uint64(j)
+            out[k, f] = total
+
+
+def bit_sums(
+    words: npt.NDArray[np.uint64],
+    base: npt.NDArray[np.uint64],
+    planes: npt.NDArray[np.uint64],
+    counts: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint64],
+) -> None:
+    """Sum frames of single bits with whole numbers as weights.
+
+    Parameters
+    ----------
+    words : ndarray of uint64, shape (frames, words)
+        Bit b of word w is pixel ``64 * w + b``.
+    base : ndarray of uint64, shape (masks, words)
+        Weight of all pixels of a word.
+    planes : ndarray of uint64, shape (masks, bits, words)
+        What is added to it for each pixel, bit by bit.
+    counts : ndarray of int64, shape (masks,)
+        The number of bits in use.
+    out : ndarray of uint64, shape (masks, frames)
+        Takes the sums.
+    """
+    _bit_sums(words, base, planes, counts, out)

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the chunks of a data set are in its file, and the library that is asked for it."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import FormatError
+from rsciio_tem.parsing.hdf5 import opened
+from rsciio_tem.parsing.hdf5_filters import Filter, Ints, plugins
+from rsciio_tem.storage import backends
+from rsciio_tem.storage.backends import DataFile
+
+__all__ = ["DataSet", "userblock"]
+
+#: So many data sets' chunks are remembered in a process.
+_MAX_INDEXES = 1024
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set that is read chunk by chunk, or through the library.
+
+    Parameters
+    ----------
+    file : DataFile
+        The file that its pixels are in.
+    path, name : str
+        How it is opened: a file, and the path in it. There may be links on the way.
+    shape, chunks : tuple of int
+        Of the data set, and of a chunk; chunks are None where there are none.
+    stored : numpy.dtype
+        Type of a pixel in the file.
+    filters : tuple of Filter
+        In the order of writing.
+    unset : bytes
+        The pixel, as stored, in places that were never written.
+    direct : bool
+        Whether chunks are decoded without the library.
+    others : tuple of DataFile
+        Files that hold its pixels if it is virtual or external.
+    """
+
+    file: DataFile
+    path: str
+    name: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...] | None
+    stored: np.dtype[Any]
+    filters: tuple[Filter, ...] = ()
+    unset: bytes = b""
+    direct: bool = False
+    others: tuple[DataFile, ...] = ()
+
+    @cached_property
+    def grid(self) -> tuple[int, ...]:
+        """Number of chunks along each axis."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunks or self.shape, strict=True))
+
+    def at_edge(self, numbers: Ints) -> npt.NDArray[np.bool_]:
+        """Return which chunks, by their numbers, reach over the edge of the data set."""
+        assert self.chunks is not None
+        result = np.zeros(len(numbers), bool)
+        cells = np.unravel_index(numbers, self.grid)
+        for cell, last, n, c in zip(cells, self.grid, self.shape, self.chunks, strict=True):
+            if n % c:
+                result |= cell == last - 1
+        return result
+
+    @cached_property
+    def chunk_bytes(self) -> int:
+        """Bytes of a decoded chunk."""
+        return math.prod(self.chunks or self.shape) * self.stored.itemsize
+
+
+def userblock(ds: Any, *, chunked: bool) -> int:
+    """Return what has to be added to the library's offsets if the file begins with other bytes."""
+    size = int(ds.file.userblock_size)
+    return size if size and not _countsuserblock(chunked) else 0
+
+
+@lru_cache
+def _countsuserblock(chunked: bool) -> bool:
+    """Whether this HDF5 library counts from the beginning of a file; versions differ."""
+    import tempfile
+
+    import h5py
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "userblock.h5")
+        data = np.arange(1, 251, dtype=np.uint8)
+        with h5py.File(path, "w", userblock_size=512) as file:
+            file.create_dataset("data", data=data, chunks=(250,) if chunked else None)
+        with h5py.File(path, "r") as file:
+            dataset = file["data"].id
+            told = dataset.get_chunk_info(0).byte_offset if chunked else dataset.get_offset()
+        with open(path, "rb") as raw:
+            found = raw.read().find(data.tobytes())
+    return found == int(told)
+
+
+# ---------------------------------------------------------------- where chunks are
+
+
+@dataclass(frozen=True, eq=False)
+class _Index:
+    """Where the chunks of a data set are, sorted by their numbers in C order."""
+
+    numbers: Ints
+    starts: Ints
+    lengths: Ints
+    masks: Ints  # bit i: filter i was left out
+
+    def find(self, numbers: Ints) -> tuple[Ints, Ints, Ints]:
+        """Return starts, lengths and masks; starts are -1 where a chunk was never written."""
+        if not len(self.numbers):
+            nothing = np.full_like(numbers, -1)
+            return nothing, nothing * 0, nothing * 0
+        at = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
+        there = self.numbers[at] == numbers
+        return np.where(there, self.starts[at], -1), self.lengths[at], self.masks[at]
+
+
+_indexes: OrderedDict[DataSet, _Index] = OrderedDict()
+
+
+_index_lock = threading.Lock()
+
+
+#: Threads that wait for the library's own lock slow down the one that has it.
+_library_lock = threading.Lock()
+
+
+def _new_locks() -> None:
+    """Start a forked child with locks nobody holds."""
+    global _index_lock, _library_lock
+    _index_lock, _library_lock = threading.Lock(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_locks)
+
+
+def _index(dataset: DataSet) -> _Index:
+    """Return where the chunks are; found out once in each process."""
+    with _index_lock:
+        index = _indexes.get(dataset)
+        if index is None:
+            index = _indexes[dataset] = _read_index(dataset)
+        _indexes.move_to_end(dataset)
+        while len(_indexes) > _MAX_INDEXES:
+            _indexes.popitem(last=False)
+    return index
+
+
+def _check_unchanged(dataset: DataSet) -> None:
+    for file in (dataset.file, *dataset.others):
+        backends.check_unchanged(file)
+
+
+def _read_index(dataset: DataSet) -> _Index:
+    """Ask the library for the places of all chunks."""
+    _check_unchanged(dataset)
+    found = array("Q")
+
+    def note(info: tuple[tuple[int, ...], int, int, int]) -> None:
+        origin, mask, start, length = info
+        found.extend(origin)
+        found.extend((mask, start, length))
+
+    with opened(dataset.path) as file:
+        ds = file[dataset.name]
+        if hasattr(ds.id, "chunk_iter"):
+            ds.id.chunk_iter(note)
+        else:
+            for i in range(ds.id.get_num_chunks()):
+                note(ds.id.get_chunk_info(i))
+        base = userblock(ds, chunked=True)
+    ndim = len(dataset.shape)
+    table = np.frombuffer(found, np.uint64).reshape(-1, ndim + 3)
+    cells = table[:, :ndim] // np.array(dataset.chunks, np.uint64)
+    if (table >> np.uint64(62)).any() or (cells >= np.array(dataset.grid, np.uint64)).any():
+        raise FormatError(
+            dataset.file.path, f"is damaged: it has chunks of {dataset.name} that cannot be there."
+        )
+    strides = [math.prod(dataset.grid[i + 1 :]) for i in range(ndim)]
+    numbers = cells.astype(np.int64) @ np.array(strides, np.int64)
+    order = np.argsort(numbers)
+    masks, starts, lengths = table[order, ndim:].astype(np.int64).T.copy()
+    return _Index(numbers[order], starts + base, lengths, masks)
+
+
+@contextmanager
+def _library(dataset: DataSet) -> Iterator[Any]:
+    """Open the data set with the library.
+
+    It stays open no longer than needed: HDF5 refuses to open a file for writing, or with another
+    kind of lock, that is open already.
+    """
+    plugins()
+    _check_unchanged(dataset)
+    with _library_lock, opened(dataset.path) as file:
+        yield file[dataset.name]
+
+
+def _read_chunk(dataset: DataSet, number: int) -> npt.NDArray[Any]:
+    """Read one chunk through the library; what lies beyond the edge is zero."""
+    assert dataset.chunks is not None
+    cell = np.unravel_index(number, dataset.grid)
+    chosen = tuple(
+        slice(int(i) * c, min(n, (int(i) + 1) * c))
+        for i, c, n in zip(cell, dataset.chunks, dataset.shape, strict=True)
+    )
+    values = np.empty([s.stop - s.start for s in chosen], dataset.stored.newbyteorder("="))
+    with _library(dataset) as source:
+        _read_slices(source, dataset, chosen, values)
+    whole = np.zeros(dataset.chunks, values.dtype)
+    whole[tuple(slice(0, n) for n in values.shape)] = values
+    return whole.reshape(-1)
+
+
+def _read_slices(
+    source: Any, dataset: DataSet, chosen: tuple[slice, ...], out: npt.NDArray[Any]
+) -> None:
+    """Have the library read a part of a data set."""
+    try:
+        source.read_direct(out, chosen)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FormatError(dataset.file.path, f"{dataset.name} cannot be read: {error}.") from error
+
+
+def _damaged(dataset: DataSet, number: int, start: int) -> FormatError:
+    assert dataset.chunks is not None
+    cell = np.unravel_index(number, dataset.grid)
+    origin = tuple(int(i) * c for i, c in zip(cell, dataset.chunks, strict=True))
+    return FormatError(
+        dataset.file.path,
+        f"the chunk of {dataset.name} that begins with the element {origin}, at byte {start} of "
+        "the file, is damaged.",
+        "Copy the file again from where it was recorded; frames in other chunks can be read with "
+        "first_frame= and last_frame=.",
+    )

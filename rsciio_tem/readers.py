@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which reader is for a file: detect, choose, load; and the modules of formats by their names."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+from typing import Any
+
+from rsciio_tem import registry
+from rsciio_tem.errors import Elsewhere, NotThisFormat
+from rsciio_tem.registry import Candidate
+from rsciio_tem.storage.files import existing, read_start
+
+__all__ = ["detect", "file_reader", "load", "module_for"]
+
+
+def detect(path: str | os.PathLike[str]) -> list[Candidate]:
+    """Say which formats a file may have.
+
+    Parameters
+    ----------
+    path : str or path
+        Its first 4 KiB are looked at, and the names of the files beside it; of a folder, the
+        names of the files in it.
+
+    Returns
+    -------
+    list of Candidate
+        Most credible first, empty if nothing fits. Never raises because of a file's content.
+
+    Raises
+    ------
+    FormatError
+        There is no such file, or it is a folder that is no recording.
+    """
+    name = os.fspath(path)
+    if os.path.isdir(name) and (found := registry.candidates(name, b"")):
+        return found
+    return registry.candidates(existing(name), read_start(name, 4096))
+
+
+def module_for(format: str) -> ModuleType:
+    """Return the module of a format, ours or ``rsciio.<name>``; a ValueError lists the names."""
+    if format.startswith("rsciio."):
+        return importlib.import_module(format)
+    if format not in registry.FORMATS:
+        raise ValueError(f"unknown format {format!r}; there are {', '.join(registry.FORMATS)}")
+    return importlib.import_module(registry.FORMATS[format].module)
+
+
+def chosen(
+    path: str | os.PathLike[str], format: str = "auto", *, raw: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """Choose a file's format, and keywords for its reader.
+
+    The content decides, else the caller, who says by `raw` that no header does, else the suffix.
+
+    Raises
+    ------
+    NotThisFormat
+        Nothing does.
+    """
+    if format != "auto":
+        return format, {}
+    found = detect(path)
+    if found and found[0].confidence >= 0.5:
+        return found[0].format, dict(found[0].options)
+    if raw:  # the caller says what no header does
+        return "raw", {}
+    others = [c for c in found if c.format.startswith("rsciio.")]
+    if len(others) == 1 or (others and others[0].confidence > others[1].confidence):
+        return others[0].format, {}
+    raise _unknown(os.fspath(path), found)
+
+
+def load(
+    path: str | os.PathLike[str], format: str = "auto", *, lazy: bool = False, **options: Any
+) -> list[dict[str, Any]]:
+    """Read a recording, whatever its format.
+
+    Parameters
+    ----------
+    path : str or path
+        One file of the recording, or its folder.
+    format : str
+        Name of the format; "auto" looks at the content. What we do not know is handed to the
+        RosettaSciIO reader of the suffix.
+    lazy : bool
+        Return dask arrays.
+    **options
+        Keywords of the reader, see ``docs/parameters.md``.
+
+    Returns
+    -------
+    list of dict
+        As RosettaSciIO's readers return.
+
+    Raises
+    ------
+    NotThisFormat
+        No reader is known for the file.
+    FormatError
+        See the reader.
+    """
+    raw = options.get("dtype") is not None and options.get("sig_shape") is not None
+    name, found = chosen(path, format, raw=raw)
+    try:
+        signals = module_for(name).file_reader(os.fspath(path), lazy=lazy, **{**found, **options})
+    except Elsewhere as other:
+        if format != "auto":
+            raise
+        signals = module_for(other.format).file_reader(os.fspath(path), lazy=lazy, **options)
+    return signals  # type: ignore[no-any-return]
+
+
+def own_module(path: str | os.PathLike[str], format: str) -> ModuleType:
+    """Return the module of one of our formats."""
+    if format.startswith("rsciio."):
+        raise NotThisFormat(
+            path,
+            f"is none of our formats; RosettaSciIO's reader {format.partition('.')[2]!r} is for "
+            "this suffix.",
+            "hs.load and rsciio_tem.load open it.",
+        )
+    return module_for(format)
+
+
+def _unknown(path: str, found: list[Candidate]) -> NotThisFormat:
+    """Say what was looked at, and what to pass."""
+    head = read_start(path, 16)
+    seen = f"It begins with {head!r}." if head else "It is empty."
+    looked = "; ".join(f"{c.format}: {c.reason}" for c in found)
+    others = [c.format for c in found if c.format.startswith("rsciio.")]
+    if others:
+        return NotThisFormat(
+            path,
+            f"is no recording we know, and RosettaSciIO has several readers for its suffix. {seen}",
+            "Name one of them: format=" + " or ".join(repr(name) for name in others) + ".",
+        )
+    return NotThisFormat(
+        path,
+        f"is no recording we know. {seen} Looked at were its first 4 KiB and the names beside it, "
+        f"for {', '.join(registry.FORMATS)}" + (f" ({looked})" if looked else "") + ".",
+        'Name the format, for example format="raw", dtype="uint16", sig_shape=(256, 256).',
+    )
+
+
+def file_reader(
+    filename: str | os.PathLike[str], lazy: bool = False, **options: Any
+) -> list[dict[str, Any]]:
+    """Read a file whose suffix does not tell its format.
+
+    Parameters
+    ----------
+    filename : str or path
+        The file.
+    lazy : bool
+        Return dask arrays.
+    **options
+        Keywords of the reader that its content calls for.
+
+    Returns
+    -------
+    list of dict
+        As that reader returns.
+    """
+    return load(filename, lazy=lazy, **options)

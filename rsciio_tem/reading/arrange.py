@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a recording and keywords to frames in scan order: one index, nothing read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import Unsupported
+from rsciio_tem.frames.corrections import Corrected, Corrections
+from rsciio_tem.frames.pixels import Pixels
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.reading.lazy import LazyFrames, _cast
+from rsciio_tem.reading.options import _checked, _scan_request
+from rsciio_tem.reading.references import as_frame, as_mask
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.scan.scan import Scan
+from rsciio_tem.storage.backends import backend_name
+
+__all__ = ["Arranged", "arrange"]
+
+# ---------------------------------------------------------------- read
+
+
+@dataclass(frozen=True, eq=False)
+class Arranged:
+    """Frames in scan order, ready to be loaded, and how they were put there."""
+
+    source: LazyFrames
+    scan: Scan
+    flip_y: bool | None = None
+    roi_index: npt.NDArray[np.int64] | None = None
+
+
+def arrange(
+    recording: Recording,
+    *,
+    navigation_shape: Any = None,
+    first_frame: int | None = None,
+    last_frame: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Arranged:
+    """Put the frames of a recording into scan order; parameters and errors as in `read`.
+
+    No pixel is read.
+    """
+    options = dict(options or {})
+    _checked(options, recording.path)
+    request = _scan_request(navigation_shape, first_frame, last_frame, options)
+    scan = recording.scan(request)
+    frames, flip_y = _configured(recording, options)
+    index, nav_shape, roi_index = scan.index, scan.shape, None
+    if options.get("roi") is not None:
+        index, roi_index = _selected(scan, options["roi"], recording.path)
+        nav_shape = (len(roi_index),)
+    frames = frames[index]
+    dtype = _cast(frames.dtype, options.get("dtype")) or frames.dtype
+    source = LazyFrames(frames, nav_shape, dtype, recording.path, options.get("fill_value", 0))
+    if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
+        raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
+    return Arranged(source, scan, flip_y, roi_index)
+
+
+def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frames, bool | None]:
+    """Apply the keywords that change how frames are decoded."""
+    frames = recording.frames
+    sig_shape = options.get("sig_shape")
+    backend = backend_name(options.get("io_backend", "auto"))
+    stored = isinstance(options.get("dtype"), str) and options["dtype"] == "stored"
+    try:
+        frames = frames.configured(
+            backend=backend,
+            flip_y=options.get("flip_y"),
+            native=not stored,
+            frame_shape=tuple(int(n) for n in sig_shape) if sig_shape is not None else None,
+        )
+    except Unsupported as error:
+        raise Unsupported(recording.path, error.problem, error.hint) from None
+    flip_y = _flip_of(frames)
+    corrections = _corrections(recording, frames, flip_y, options)
+    if corrections:
+        frames = Corrected(frames, corrections, recording.path)
+    fill = _fill(frames.dtype, options)
+    if _cast(frames.dtype, options.get("dtype")) is not None:
+        # a value that marks what is lost within frames until they are cast
+        unused = getattr(frames, "unused", None)
+        fill = fill if unused is None else unused
+    return frames.configured(backend=backend, fill=fill), flip_y
+
+
+def _flip_of(frames: Frames) -> bool | None:
+    """Whether frames are shown upside down, None if they cannot be."""
+    pixels = getattr(frames, "pixels", None)
+    if isinstance(pixels, Pixels):
+        return pixels.flip_y
+    flip_y = getattr(frames, "flip_y", None)  # frames that are put together or unpacked
+    return flip_y if isinstance(flip_y, bool) else None
+
+
+def _corrections(
+    recording: Recording, frames: Frames, flip_y: bool | None, options: Mapping[str, Any]
+) -> Corrections:
+    """Collect what the caller gives and, unless switched off, what comes with the recording."""
+    path, wanted = recording.path, options.get("corrections", "auto")
+    if wanted not in ("auto", True, False, None):
+        raise ValueError(f'corrections={wanted!r} is neither "auto" nor False')
+    own = recording.corrections if wanted in ("auto", True) else None
+    if own is not None and flip_y is not None and _flip_of(recording.frames) != flip_y:
+        own = own.flipped()
+    own = own or Corrections()
+    given = Corrections(
+        dark=as_frame(options.get("dark"), "dark", path),
+        gain=as_frame(options.get("gain"), "gain", path),
+        excluded=as_mask(options.get("excluded_pixels"), frames.frame_shape, path),
+    )
+    dark = own.dark if given.dark is None else given.dark
+    return Corrections(
+        dark=None if dark is None else np.asarray(dark),  # perhaps only now computed
+        gain=own.gain if given.gain is None else given.gain,
+        excluded=own.excluded if given.excluded is None else given.excluded,
+        repair=options.get("repair", own.repair),
+        allow_empty=bool(options.get("allow_empty", own.allow_empty)),
+    ).checked(frames.frame_shape, path)
+
+
+def _fill(stored: np.dtype[Any], options: Mapping[str, Any]) -> float:
+    """Return the value that blanks get when frames are loaded; checks that it fits."""
+    fill: float = options.get("fill_value", 0)
+    cast = _cast(stored, options.get("dtype"))
+    dtype = stored if cast is None else cast
+    if fill != fill and dtype.kind not in "fc":
+        raise TypeError(f"fill_value=nan needs a floating dtype=, pixels are {dtype}")
+    if dtype.kind in "iub":
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if not low <= fill <= high or fill != int(fill):
+            raise ValueError(f"fill_value={fill} does not fit into {dtype} pixels")
+    return fill if cast is None else 0
+
+
+def _selected(
+    scan: Scan, roi: Any, path: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the frame index of a region of interest, and its flat scan positions."""
+    roi = np.asarray(roi) if not isinstance(roi, tuple) else roi
+    positions = math.prod(scan.shape)
+    if isinstance(roi, tuple):
+        flat = np.ravel_multi_index(tuple(np.asarray(r) for r in roi), scan.shape).reshape(-1)
+    elif roi.dtype == bool:
+        if roi.shape != scan.shape:
+            raise ValueError(
+                f"{path}: roi has shape {roi.shape}, the scan {scan.shape} (array order)"
+            )
+        flat = np.flatnonzero(roi)
+    else:
+        flat = roi.astype(np.int64).reshape(-1)
+        if len(flat) and (flat.min() < -positions or flat.max() >= positions):
+            raise ValueError(f"{path}: roi has positions outside 0..{positions - 1}")
+        flat = flat % positions
+    if not len(flat):
+        raise ValueError(f"{path}: roi selects no position")
+    if isinstance(scan.index, slice):
+        return scan.index.start + flat, flat
+    return scan.index[flat], flat

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a `Recording` to the dictionaries that RosettaSciIO readers return.
+
+One function for every format, so that eager, lazy and mapped loading give the same values by
+construction: all of them load through ``frames[index].load(out, region)``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem._version import __version__
+from rsciio_tem.errors import NotEnoughMemory, warn
+from rsciio_tem.frames.corrections import Corrected
+from rsciio_tem.frames.pixels import Region
+from rsciio_tem.frames.protocol import chunk_hint, pieces
+from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.reading import navigator
+from rsciio_tem.reading.arrange import Arranged, arrange
+from rsciio_tem.reading.lazy import LazyFrames, _checked_cast, default_chunks
+from rsciio_tem.reading.options import SparseKind, _checked
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.recording.rotation import axis_of, described
+from rsciio_tem.scan.scan import Scan
+from rsciio_tem.storage.machine import MiB, free_memory, threads
+
+__all__ = ["read"]
+
+_logger = logging.getLogger(__name__)
+
+
+def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
+    import dask.array as da
+    from dask.array.core import normalize_chunks
+
+    automatic = isinstance(chunks, str) and chunks == "auto"
+    if automatic:
+        chunks = default_chunks(
+            source.nav_shape,
+            source.frames.frame_shape,
+            source.dtype.itemsize,
+            chunk_hint(source.frames),
+        )
+    elif isinstance(chunks, tuple) and len(chunks) == len(source.nav_shape) != source.ndim:
+        chunks = (*chunks, *source.frames.frame_shape)
+    chunks = normalize_chunks(chunks, shape=source.shape, dtype=source.dtype)
+    if sparse:
+        from rsciio_tem.reading.sparse import LazyCoo, empty_coo
+
+        meta = empty_coo(source.ndim, source.dtype)
+        return da.from_array(LazyCoo(source), chunks=chunks, name=False, asarray=False, meta=meta)
+    frames: Any = source.frames
+    if hasattr(frames, "lazy"):  # a dask array already: no task may compute another graph
+        if frames.dtype != source.dtype:
+            cast = frames.array.map_blocks(
+                _checked_cast, source.dtype, source.path, dtype=source.dtype
+            )
+            frames = replace(frames, array=cast, fill=source.fill)
+        data = frames.lazy().reshape(source.shape)
+        return data if automatic else data.rechunk(chunks)
+    split = any(len(c) > 1 for c in chunks[len(source.nav_shape) :])
+    if split and chunk_hint(frames) is None:
+        _logger.info("%s: chunks split the frames; whole frames are read faster", source.path)
+    return da.from_array(
+        source,
+        chunks=chunks,
+        name=False,  # a random name: hashing an index of millions of frames is not worth it
+        # dask fuses slices into the read only with its default getter (asarray, fancy)
+        meta=np.empty((0,) * source.ndim, source.dtype),
+    )
+
+
+def _load(source: LazyFrames) -> npt.NDArray[Any]:
+    """Load everything into one new array, with a few threads over contiguous stretches."""
+    frames = source.frames
+    shape = frames.frame_shape
+    out = np.empty((len(frames), *shape), source.dtype)
+    cast = source.dtype != frames.dtype
+
+    def fill(piece: tuple[slice, Region | None]) -> None:
+        chosen, region = piece
+        part, target = frames[chosen], out[chosen]
+        if region is not None:
+            target = target[(slice(None), *region)]
+        if not cast:
+            part.load(target, region)
+            return
+        values = np.empty(target.shape, frames.dtype)
+        part.load(values, region)
+        target[...] = source.cast(values, part)
+
+    todo = pieces(frames, 16 * MiB)
+    workers = min(threads(), len(todo))
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(fill, todo):
+                pass
+    else:
+        for piece in todo:
+            fill(piece)
+    return out.reshape(source.shape)
+
+
+def _guard(source: LazyFrames, recording: Recording) -> None:
+    needed = math.prod(source.shape) * source.dtype.itemsize
+    free = free_memory()
+    if free is not None and needed > 0.95 * free:
+        lazily = f"Load it lazily: hs.load({recording.path!r}, lazy=True)"
+        raise NotEnoughMemory(
+            recording.path,
+            f"{needed / 1e9:.1f} GB of pixels do not fit into the {free / 1e9:.1f} GB of free "
+            "memory.",
+            f"{lazily if recording.files else 'Pass lazy=True'}, "
+            "or part of it with first_frame= and last_frame=.",
+        )
+
+
+def read(
+    recording: Recording,
+    *,
+    lazy: bool = False,
+    chunks: Any = "auto",
+    mmap_mode: str | None = None,
+    navigation_shape: Any = None,
+    first_frame: int | None = None,
+    last_frame: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    sparse: SparseKind = False,
+) -> list[dict[str, Any]]:
+    """Load a recording.
+
+    Parameters
+    ----------
+    recording : Recording
+        What `parse` of a format returned.
+    lazy : bool
+        Return a dask array instead of a loaded one.
+    chunks : "auto", int, tuple or dict
+        Chunks of the dask array, of the whole shape or of its scan axes; "auto" keeps frames
+        whole.
+    mmap_mode : {None, "r", "c"}
+        Return a view of the file where its pixels are plain, read-only or copy-on-write.
+    navigation_shape : int or tuple of int, optional
+        Scan shape in HyperSpy order (x, y).
+    first_frame, last_frame : int, optional
+        Slice bounds on the stored frames.
+    options : ReadOptions
+        Everything else, see ``docs/parameters.md``.
+    sparse : {False, True, "scipy"}
+        Return sparse arrays, see `rsciio_tem.reading.options.SparseKind`.
+
+    Returns
+    -------
+    list of one dict
+        ``data``, ``axes``, ``metadata``, ``original_metadata`` as in RosettaSciIO.
+
+    Raises
+    ------
+    FormatError
+        The recording cannot be arranged or read as asked.
+    TypeError, ValueError
+        A keyword is unknown or has an impossible value.
+    """
+    options = dict(options or {})
+    _checked(options, recording.path)
+    if mmap_mode not in (None, "r", "c"):
+        raise ValueError(f"mmap_mode={mmap_mode!r}: files are never written; pass 'r' or 'c'")
+    if sparse not in get_args(SparseKind):
+        raise ValueError(f"sparse={sparse!r} is none of False, True, 'scipy'")
+    for problem in recording.problems:
+        if problem.severity == "info":
+            _logger.info("%s: %s", recording.path, problem)
+        else:
+            warn(recording.path, str(problem))
+
+    arranged = arrange(
+        recording,
+        navigation_shape=navigation_shape,
+        first_frame=first_frame,
+        last_frame=last_frame,
+        options=options,
+    )
+    scan, source, roi_index = arranged.scan, arranged.source, arranged.roi_index
+
+    data: Any = None
+    if lazy:
+        if sparse == "scipy":
+            raise ValueError("sparse='scipy' is not lazy; pass sparse=True, or lazy=False")
+        data = _lazy(source, chunks, bool(sparse))
+    elif sparse:
+        from rsciio_tem.reading.sparse import sparse_array
+
+        data = sparse_array(source, sparse)
+    else:
+        frames = source.frames
+        same = source.dtype == frames.dtype
+        if mmap_mode is not None and isinstance(frames, FrameTable) and same:
+            view = frames.mapped(mmap_mode)
+            data = None if view is None else view.reshape(source.shape)
+        if data is None:
+            _guard(source, recording)
+            data = _load(source)
+
+    angles = _angles(recording, arranged)
+    signal = {
+        "data": data,
+        "axes": _axes(recording, scan, source, roi_index is not None, angles),
+        "metadata": recording.metadata,
+        "original_metadata": {
+            **recording.original_metadata,
+            **({} if angles is None else described(angles)),
+            "rsciio_tem": _provenance(recording, arranged),
+        },
+    }
+    if lazy:  # HyperSpy computes that of data in memory
+        navigator.attach(signal, source, options.get("navigator"))
+    return [signal]
+
+
+def _angles(recording: Recording, arranged: Arranged) -> npt.NDArray[np.float64] | None:
+    """Return the angles of the frames of a rotation series that are returned; NaN for blanks."""
+    rows, scan = recording.omega, arranged.scan
+    if rows is None:
+        return None
+    if (flat := arranged.roi_index) is not None:
+        index = scan.index.start + flat if isinstance(scan.index, slice) else scan.index[flat]
+    else:
+        index = scan.index
+    if isinstance(index, slice):
+        return rows[index]
+    chosen: npt.NDArray[np.float64] = rows[index]
+    chosen[index < 0] = np.nan
+    return chosen
+
+
+def _axes(
+    recording: Recording,
+    scan: Scan,
+    source: LazyFrames,
+    flat: bool,
+    angles: npt.NDArray[np.float64] | None = None,
+) -> list[dict[str, Any]]:
+    n_nav = len(source.nav_shape)
+    known = [Axis()] * n_nav
+    if not flat:
+        given = recording.scan_axes[-n_nav:] if n_nav else ()
+        for i, axis in enumerate(reversed(given)):
+            known[n_nav - 1 - i] = axis
+        if recording.layers > 1 and n_nav > 1:
+            known[0] = recording.layer_axis
+        if n_nav == 1 and scan.evidence.rule == "stack" and recording.stack_axis is not None:
+            counts, axis = scan.counts or {}, recording.stack_axis
+            first = counts["first"] + counts["skipped_start"] - counts["inserted_start"]
+            known[0] = replace(axis, offset=axis.offset + first * axis.scale)
+    if angles is not None and n_nav == 1:
+        known[0], warning = axis_of(angles)
+        if warning and not flat:
+            warn(recording.path, warning)
+    axes = [*known, *recording.signal_axes]
+    if len(axes) != source.ndim:  # sig_shape changed the number of frame axes
+        axes = [*known, *([Axis()] * (source.ndim - n_nav))]
+    return [
+        axis.to_dict(i, size, i < n_nav)
+        for i, (axis, size) in enumerate(zip(axes, source.shape, strict=True))
+    ]
+
+
+def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
+    """Describe how the data came about, for ``original_metadata``."""
+    scan, flip_y, roi_index = arranged.scan, arranged.flip_y, arranged.roi_index
+    frames = arranged.source.frames
+    result: dict[str, Any] = {
+        "version": __version__,
+        "format": recording.format,
+        "files": list(recording.files[:1000]),
+        "scan": {
+            **scan.evidence.describe(),
+            "shape": list(scan.shape),
+            "alternatives": [h.describe() for h in scan.alternatives],
+        },
+        "frames": dict(scan.counts or {}),
+    }
+    if flip_y is not None:
+        result["orientation"] = {"flip_y": flip_y}
+    if roi_index is not None:
+        result["roi_flat_index"] = roi_index
+    if (mask := scan.missing_mask) is not None:
+        result["missing_mask"] = mask
+    if isinstance(frames, Corrected):
+        given = frames.corrections
+        result["corrections"] = {
+            "dark": given.dark is not None,
+            "gain": given.gain is not None,
+            "excluded_pixels": 0 if given.excluded is None else int(given.excluded.sum()),
+        }
+    return result

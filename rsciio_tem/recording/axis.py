@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Calibration of one axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Axis"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
+
+    If there are `values`, these are the coordinates instead: strictly rising or falling.
+    """
+
+    name: str | None = ""
+    units: str | None = ""
+    scale: float = 1.0
+    offset: float = 0.0
+    values: npt.NDArray[np.float64] | None = field(default=None, compare=False)
+
+    def to_dict(self, index: int, size: int, navigate: bool) -> dict[str, Any]:
+        """Return the axis as RosettaSciIO describes one."""
+        if self.values is not None:
+            return {
+                "axis": self.values,
+                "index_in_array": index,
+                "name": self.name,
+                "navigate": navigate,
+                "size": int(size),
+                "units": self.units,
+            }
+        return {
+            "index_in_array": index,
+            "name": self.name,
+            "navigate": navigate,
+            "offset": float(self.offset),
+            "scale": float(self.scale),
+            "size": int(size),
+            "units": self.units,
+        }

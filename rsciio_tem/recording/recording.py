@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a file holds, before any pixel is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import Problem
+from rsciio_tem.frames.corrections import Corrections
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.scan.decision import decimated, propose, resolve_scan
+from rsciio_tem.scan.scan import Scan, ScanHint, ScanRequest
+from rsciio_tem.scan.times import Times
+
+__all__ = ["Recording"]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A described recording: where its frames are, how they are arranged, what they mean.
+
+    Parameters
+    ----------
+    format : str
+        Name of the format, as in ``rsciio_tem.formats()``.
+    path : str
+        The file it was opened through.
+    frames : Frames
+        All stored frames in acquisition order.
+    signal_axes : tuple of Axis
+        Calibration of the frame's axes, rows first.
+    scan_axes : tuple of Axis
+        Calibration of the scan axes, slowest first; used from the fast end.
+    hints : tuple of ScanHint
+        Scan shapes that the header speaks for.
+    times : Times, optional
+        Access to per-frame times.
+    corrections : Corrections, optional
+        Dark frame, gain and excluded pixels that come with the recording, oriented as its frames.
+    stack_axis : Axis, optional
+        Calibration of the one axis of frames that form no scan, for example time; counted from
+        the first stored frame.
+    omega : ndarray of float64, shape (frames, 2), optional
+        Angles in degrees between which each stored frame was exposed while the sample turned; see
+        `rsciio_tem.recording.rotation`. Takes precedence over `stack_axis`.
+    begin : (int, int)
+        Stored frame with which a stack, and a scan, begin unless the caller gives ``sync_offset``
+        or ``first_frame``; for example the one in which the shutter opened.
+    layers : int
+        Frames recorded at each scan position (energy thresholds, counters).
+    layer_axis : Axis
+        Calibration of the axis over the layers.
+    metadata, original_metadata : dict
+        As RosettaSciIO's; ``metadata`` without what only `read` can know.
+    files : tuple of str
+        Every file the recording consists of, side files included.
+    problems : tuple of Problem
+        What parsing found odd.
+    """
+
+    format: str
+    path: str
+    frames: Frames
+    signal_axes: tuple[Axis, ...]
+    scan_axes: tuple[Axis, ...] = ()
+    hints: tuple[ScanHint, ...] = ()
+    times: Times | None = None
+    corrections: Corrections | None = None
+    stack_axis: Axis | None = None
+    omega: npt.NDArray[np.float64] | None = None
+    begin: tuple[int, int] = (0, 0)
+    layers: int = 1
+    layer_axis: Axis = field(default_factory=lambda: Axis("layer"))
+    metadata: dict[str, Any] = field(default_factory=dict)
+    original_metadata: dict[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of stored frames."""
+        return len(self.frames)
+
+    def scan(self, request: ScanRequest | None = None) -> Scan:
+        """Decide how the frames are arranged; see `resolve_scan`."""
+        return resolve_scan(
+            self.count,
+            request or ScanRequest(),
+            self.hints,
+            self.times,
+            layers=self.layers,
+            begin=self.begin,
+            path=self.path,
+        )
+
+    def candidates(self) -> list[ScanHint]:
+        """List the scan shapes the recording may have, most credible first."""
+        times = decimated(self.times, self.layers) if self.layers > 1 else self.times
+        return propose(self.count // self.layers, self.hints, times)

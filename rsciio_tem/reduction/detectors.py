@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Virtual detectors: disks, rings, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Annulus", "Disk"]
+
+# ---------------------------------------------------------------- detectors
+
+
+@dataclass(frozen=True)
+class Annulus:
+    """A virtual detector between two radii, both in pixels; the inner edge belongs to it.
+
+    Parameters
+    ----------
+    inner, outer : float
+        Radii.
+    center : (float, float), optional
+        Row and column; by default the middle of the frame.
+    """
+
+    inner: float
+    outer: float
+    center: tuple[float, float] | None = None
+
+    def __call__(self, frame_shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """Return the mask."""
+        rows, columns = frame_shape
+        y, x = self.center or ((rows - 1) / 2, (columns - 1) / 2)
+        distance = np.hypot(*np.ogrid[-y : rows - y, -x : columns - x])[:rows, :columns]
+        return (distance >= self.inner) & (distance < self.outer)
+
+
+class Disk(Annulus):
+    """A round virtual detector.
+
+    Parameters
+    ----------
+    radius : float
+        In pixels.
+    center : (float, float), optional
+        Row and column; by default the middle of the frame.
+    """
+
+    def __init__(self, radius: float, center: tuple[float, float] | None = None) -> None:
+        super().__init__(0, radius, center)
+
+
+Mask = npt.ArrayLike | Callable[[tuple[int, ...]], npt.ArrayLike]
+
+
+def _masks(masks: Any, frame_shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return the weights of virtual detectors, shape (masks, *frame_shape)."""
+    if isinstance(masks, Mapping):
+        masks = list(masks.values())
+    if callable(masks):
+        masks = [masks]
+    if not isinstance(masks, np.ndarray):
+        masks = [np.asarray(m(frame_shape) if callable(m) else m) for m in masks]
+        shapes = {m.shape for m in masks}
+        if shapes - {frame_shape}:
+            raise ValueError(f"masks have shapes {sorted(shapes)}, frames {frame_shape}")
+    weights = np.asarray(masks)
+    if weights.shape[1:] != frame_shape:
+        raise ValueError(f"masks have shape {weights.shape}, frames {frame_shape}")
+    return weights

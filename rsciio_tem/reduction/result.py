@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `rsciio_tem.reduce` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+__all__ = ["Reduced"]
+
+# ---------------------------------------------------------------- for users
+
+
+@dataclass
+class Reduced(Mapping[str, npt.NDArray[Any]]):
+    """What `reduce` found, by name: a mapping of arrays that knows their axes.
+
+    Maps of the scan have the scan's shape ("com" and "masks" one axis before it), patterns that of
+    the frame. Virtual detectors that were named are found under their names, too.
+    """
+
+    values_by_name: dict[str, npt.NDArray[Any]]
+    axes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.values_by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_by_name)
+
+    def __len__(self) -> int:
+        return len(self.values_by_name)
+
+    def signal(self, name: str) -> dict[str, Any]:
+        """Return one of them as RosettaSciIO's readers return signals."""
+        axes = [
+            {**axis, "index_in_array": i, "navigate": i < self[name].ndim - 2}
+            for i, axis in enumerate(self.axes[name])
+        ]
+        general = {**self.metadata.get("General", {}), "title": name}
+        return {
+            "data": self[name],
+            "axes": axes,
+            "metadata": {**self.metadata, "General": general, "Signal": {"signal_type": ""}},
+            "original_metadata": {},
+        }

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From stored frames to scan positions: the definition that all formats share."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import FormatError, warn
+from rsciio_tem.frames.protocol import FrameIndex
+from rsciio_tem.scan.scan import ScanHint, ScanRequest, _logger
+
+__all__ = ["map_frames", "place"]
+
+# ---------------------------------------------------------------- frame mapping
+
+
+def map_frames(
+    stored: int,
+    request: ScanRequest,
+    *,
+    hint: ScanHint | None = None,
+    layers: int = 1,
+    begin: int = 0,
+    path: str | os.PathLike[str] = "<array>",
+) -> tuple[tuple[int, ...], FrameIndex, dict[str, Any]]:
+    """Map scan positions to stored frames.
+
+    Position i takes the frame ``first_frame + i + sync_offset``, if that is one of the selected
+    frames; otherwise nothing was recorded for it. With frames recorded during flyback, i counts
+    them as well.
+
+    Parameters
+    ----------
+    stored : int
+        Number of stored frames.
+    request : ScanRequest
+        What the caller asked for.
+    hint : ScanHint, optional
+        The shape to use when the caller gave none; None means a flat stack.
+    layers : int
+        Frames recorded one after the other at each position (energy thresholds, counters).
+    begin : int
+        The sync_offset if the caller gave none.
+    path : path
+        For messages.
+
+    Returns
+    -------
+    shape : tuple of int
+    index : slice or ndarray
+    counts : dict
+
+    Raises
+    ------
+    FormatError
+        Nothing is left to read, or frames are missing and ``missing="raise"``.
+    """
+    first, last, _ = slice(request.first_frame, request.last_frame).indices(stored)
+    available = (last - first) // layers
+    if available <= 0:
+        raise FormatError(
+            path,
+            f"first_frame={request.first_frame}, last_frame={request.last_frame} select nothing "
+            f"from {stored} stored frames.",
+        )
+    offset = begin if request.sync_offset is None else request.sync_offset
+    explicit = request.shape is not None
+    shape = request.shape
+    line = column = 0
+    if shape is None and hint is not None and hint.shape:
+        shape, offset = hint.shape, offset + hint.start
+        line, column = hint.line_length, hint.column
+    elif explicit and hint is not None and hint.line:
+        # the caller gave the shape, the times say where flyback frames are
+        offset, line, column = offset + hint.start, hint.line, hint.column
+    if shape is None:
+        count = available - offset
+        if count <= 0 or offset <= -count:
+            raise FormatError(path, f"sync_offset={offset} leaves none of {available} frames.")
+        shape = (count,)
+    if line and shape[-1] == -1:  # what is kept of each stored line
+        shape = (*shape[:-1], line - column)
+    extra = line - shape[-1] if line else request.line_skip
+    if extra < 0:
+        raise FormatError(path, f"lines of {line} stored frames do not hold {shape[-1]} positions.")
+    shape = _resolve_unknown(shape, available - offset - column, extra, explicit, path)
+    columns = shape[-1]
+    line = columns + extra
+    lines = math.prod(shape[:-1])
+    if request.snake and lines < 2 and len(shape) < 2:
+        raise FormatError(path, "snake=True needs a scan shape with lines.", "Pass nav_shape.")
+
+    def source_of(position: int) -> int:
+        return position // columns * line + column + position % columns + offset
+
+    positions = lines * columns
+    # positions whose frame exists form one contiguous range
+    begin = _first_position(lambda p: source_of(p) >= 0, positions)
+    end = _first_position(lambda p: source_of(p) >= available, positions)
+    nothing = FormatError(
+        path,
+        f"no frame is left: {available} frames, scan shape {shape}, sync_offset {offset}.",
+        "Pass another sync_offset or navigation_shape.",
+    )
+    if end <= begin:
+        raise nothing
+    lacking = positions > end
+    shape, positions, flat = _treat_missing(shape, positions, end, request, available, path)
+    if positions <= begin:  # the only frames were in the line that is not complete
+        raise nothing
+    snake = request.snake and not flat  # a stack is in the order of recording
+    wound = request.winding is not None and not flat
+    if wound and len(shape) < 2:
+        raise FormatError(path, "winding_scan_axis needs a scan shape with lines.")
+    end = min(end, positions)
+    used_to = source_of(end - 1) + 1
+    counts = {
+        "stored": stored,
+        "first": first,
+        "last": last,
+        "skipped_start": max(0, min(offset, available)),
+        "inserted_start": begin,
+        "inserted_end": positions - end,
+        "skipped_in_lines": (line - columns) * (math.prod(shape[:-1]) - 1) if line > columns else 0,
+        "ignored_end": max(0, available - used_to),
+        "complete": begin == 0 and end == positions,
+    }
+    # what was cut off with an incomplete line has been told
+    _report(counts, positions, explicit or lacking, request, path)
+
+    simple = line == columns and layers == 1 and not snake and not wound
+    if simple and begin == 0 and end == positions:
+        return shape, slice(first + offset, first + offset + positions), counts
+    index = np.arange(positions, dtype=np.int64)
+    if snake:
+        grid = index.reshape(-1, columns)
+        grid[1::2] = grid[1::2, ::-1]
+        index = grid.reshape(-1)
+    index = index // columns * line + column + index % columns + offset
+    index[(index < 0) | (index >= available)] = -1
+    if wound:
+        index = _wound(index.reshape(shape), request).reshape(-1)
+    if layers > 1:
+        index = np.where(index < 0, -1, index * layers)
+        index = np.where(index < 0, -1, index + np.arange(layers)[:, np.newaxis]).reshape(-1)
+        shape = (layers, *shape)
+    return shape, np.where(index < 0, -1, index + first), counts
+
+
+def _wound(index: npt.NDArray[np.int64], request: ScanRequest) -> npt.NDArray[np.int64]:
+    """Reverse every second line or column, the first one included, and shift it by the hysteresis.
+
+    The shift goes around: what leaves a line at one end comes in at the other.
+    """
+    axis, slow = (-1, -2) if request.winding == "x" else (-2, -1)
+    turned = [slice(None)] * index.ndim
+    turned[slow] = slice(None, None, 2)
+    index = index.copy()
+    part = np.flip(index[tuple(turned)], axis)
+    index[tuple(turned)] = np.roll(part, request.hysteresis, axis)
+    return index
+
+
+def place(
+    positions: npt.NDArray[np.int64],
+    stored: npt.NDArray[np.int64],
+    size: int,
+    keep: Literal["first", "last"] = "first",
+) -> npt.NDArray[np.int64]:
+    """Return which stored frame belongs to each of `size` positions, -1 where there is none.
+
+    Parameters
+    ----------
+    positions : ndarray
+        Position of each frame, 0 to size - 1.
+    stored : ndarray
+        Number of each frame, in the order of recording.
+    size : int
+        Number of positions.
+    keep : {"first", "last"}
+        Which of several frames at the same position counts.
+    """
+    index = np.full(size, -1, np.int64)
+    step = -1 if keep == "first" else 1  # of equal positions, the last one written stays
+    index[positions[::step]] = stored[::step]
+    return index
+
+
+def _first_position(reached: Any, positions: int) -> int:
+    """Return the first position for which the monotonic `reached` holds, by bisection."""
+    low, high = 0, positions
+    while low < high:
+        middle = (low + high) // 2
+        if reached(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _resolve_unknown(
+    shape: tuple[int, ...],
+    available: int,
+    extra: int,
+    explicit: bool,
+    path: str | os.PathLike[str],
+) -> tuple[int, ...]:
+    """Replace the -1 in a shape; `extra` stored frames of each line are not part of it."""
+    if any(n == 0 or n < -1 for n in shape) or shape.count(-1) > 1:
+        raise FormatError(
+            path, f"{shape} is not a scan shape.", "Sizes are positive; one may be -1 for 'all'."
+        )
+    if -1 not in shape:
+        return shape
+    known = math.prod(n for n in shape if n != -1)
+    if shape[-1] != -1:
+        # a line's frames beyond its columns need not exist for the last line
+        columns = shape[-1]
+        found = max(0, (available - columns) // (columns + extra) + 1) * columns // known
+    else:
+        found = (available + extra) // known - extra
+    if found <= 0:
+        raise FormatError(
+            path, f"{available} frames do not fill a single line of the scan shape {shape}."
+        )
+    used = found * known
+    if explicit and used < available and not extra:
+        warn(
+            path,
+            f"{available - used} of {available} frames dropped: the scan shape "
+            f"{tuple(found if n == -1 else n for n in shape)} holds complete lines only.",
+        )
+    return tuple(found if n == -1 else n for n in shape)
+
+
+def _treat_missing(
+    shape: tuple[int, ...],
+    positions: int,
+    end: int,
+    request: ScanRequest,
+    available: int,
+    path: str | os.PathLike[str],
+) -> tuple[tuple[int, ...], int, bool]:
+    """Apply the ``missing`` rule; returns shape, number of positions, and whether it fell flat."""
+    lacking = positions - end
+    if not lacking:
+        return shape, positions, False
+    mode = request.missing
+    if mode == "auto":
+        wants_all = request.shape is not None and not request.hyperspy_order
+        mode = "fill" if wants_all or request.sync_offset else "crop"
+    if mode == "raise":
+        raise FormatError(
+            path,
+            f"{lacking} of {positions} scan positions {shape} were not recorded "
+            f"({available} frames).",
+            'Pass missing="fill" or missing="crop", or another navigation_shape.',
+        )
+    if mode == "fill":
+        if positions > 1000 * (available + 1000):
+            raise FormatError(
+                path,
+                f"a scan of {positions} positions {shape} for {available} frames is a mistake.",
+                "Pass a smaller navigation_shape, or -1 for its slow axis.",
+            )
+        warn(path, f"{lacking} of {positions} scan positions were not recorded and are filled.")
+        return shape, positions, False
+    per_slowest = positions // shape[0]
+    complete = end // per_slowest if len(shape) > 1 else 0
+    if complete:
+        dropped = end - complete * per_slowest
+        warn(
+            path,
+            f"only {complete} of {shape[0]} lines are complete; "
+            f"the scan shape is {(complete, *shape[1:])}"
+            + (f", {dropped} frames of the next line are dropped." if dropped else "."),
+        )
+        return (complete, *shape[1:]), complete * per_slowest, False
+    warn(
+        path,
+        f"{end} frames do not fill one line of the scan shape {shape}; "
+        "they are returned as a flat stack.",
+    )
+    return (end,), end, True
+
+
+def _report(
+    counts: dict[str, Any],
+    positions: int,
+    explicit: bool,
+    request: ScanRequest,
+    path: str | os.PathLike[str],
+) -> None:
+    name = os.fspath(path)
+    if counts["inserted_start"]:
+        _logger.info(
+            "%s: %d blank frames inserted before the first", name, counts["inserted_start"]
+        )
+    if ignored := counts["ignored_end"]:
+        asked = explicit or request.sync_offset or counts["skipped_in_lines"]
+        if asked:
+            _logger.info("%s: %d frames after the scan are not used", name, ignored)
+        else:
+            warn(
+                path,
+                f"{ignored} of {counts['stored']} frames lie beyond the scan of "
+                f"{positions} positions that the file describes, and are not used.",
+            )

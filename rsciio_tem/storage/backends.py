@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How bytes are fetched from files, the same in every process and thread.
+
+A `DataFile` is a path with the size and time it had when it was described. Reading checks them, so
+that a file which changed in between is an error and never a mixture. Handles are opened on first
+use, cached per process, and closed in the order of their last use; nothing that is pickled holds
+one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import sys
+import threading
+from collections import OrderedDict
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import FormatError, Truncated
+
+__all__ = [
+    "BLOCK",
+    "Backend",
+    "DataFile",
+    "backend_name",
+    "check_unchanged",
+    "close_all",
+    "in_task",
+    "map_file",
+    "mapping",
+    "read",
+    "read_pieces",
+    "read_rows",
+]
+
+Backend = Literal["auto", "mmap", "buffered", "direct"]
+
+
+#: Bytes fetched and decoded at a time: small enough to stay in a core's cache, large enough that
+#: the system call does not matter.
+BLOCK = 2 << 20
+
+
+_MAX_HANDLES = 256
+
+
+#: Bytes between two rows that are not read along.
+_FAR = 8 << 10
+
+
+#: Rows that one call of the system reads; it takes up to 1024 buffers.
+_ROWS = 128
+
+
+_PAGE = 4096
+
+
+#: LiberTEM's class names are understood as well
+_ALIASES = {
+    "mmapbackend": "mmap",
+    "bufferedbackend": "buffered",
+    "directbackend": "direct",
+    "none": "auto",
+}
+
+
+class DataFile(NamedTuple):
+    """A file as it was when the recording was described."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> DataFile:
+        """Describe the file at `path`."""
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise FormatError(path, f"cannot be opened: {error.strerror}.") from error
+        return cls(os.fspath(path), status.st_size, status.st_mtime_ns)
+
+
+def backend_name(value: Any) -> Backend:
+    """Return the backend that `value` names; a ValueError lists the names."""
+    name = str(value if isinstance(value, str) or value is None else type(value).__name__).lower()
+    name = _ALIASES.get(name, name)
+    if name not in get_args(Backend):
+        raise ValueError(f"io_backend={value!r} is none of {', '.join(get_args(Backend))}")
+    return name  # type: ignore[return-value]
+
+
+def check_unchanged(file: DataFile) -> None:
+    """Raise a FormatError if a file is no longer the one that was described."""
+    try:
+        status = os.stat(file.path)
+    except OSError as error:
+        raise _gone(file, error) from error
+    _compare(file, status)
+
+
+def _compare(file: DataFile, status: os.stat_result) -> None:
+    if status.st_size != file.size:
+        sizes = f"it had {file.size} bytes, now {status.st_size}"
+        raise FormatError(
+            file.path, f"changed since it was opened ({sizes}).", "Load it again." + _where()
+        )
+    if status.st_mtime_ns != file.mtime_ns:
+        seconds = (status.st_mtime_ns - file.mtime_ns) / 1e9
+        raise FormatError(
+            file.path,
+            f"changed since it was opened (written again, {seconds:+.3g} s from the time it had).",
+            "Load it again." + _where(", where a copy has to keep the time of its original"),
+        )
+
+
+def _gone(file: DataFile, error: OSError) -> FormatError:
+    """Return the error for a file that was there when it was described, and now cannot be read."""
+    demand = ", which must see the file under this path"
+    if not os.path.isabs(file.path):
+        demand += f"; it is relative to {os.getcwd()} there, pass an absolute one"
+    return FormatError(file.path, f"cannot be opened: {error.strerror}.", _where(demand).strip())
+
+
+def _where(demand: str = "") -> str:
+    """Say which machine met an error, if this is a task of a cluster; and what it is to do."""
+    if not in_task():
+        return ""
+    return f" This is said by a worker on {socket.gethostname()}{demand}."
+
+
+def in_task() -> bool:
+    """Whether this is a task of a dask worker."""
+    if (worker := sys.modules.get("distributed.worker")) is None:
+        return False
+    try:
+        worker.get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+class _Handle:
+    """An open file, shared by the threads of this process."""
+
+    def __init__(self, file: DataFile, direct: bool) -> None:
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        if direct:
+            flags |= getattr(os, "O_DIRECT", 0)
+        try:
+            self.fd = os.open(file.path, flags)
+        except OSError as error:
+            raise _gone(file, error) from error
+        self.file = file
+        self.lock = threading.Lock()
+        self._map: npt.NDArray[np.uint8] | None = None
+        self.check()
+
+    def __del__(self) -> None:
+        if (fd := getattr(self, "fd", -1)) >= 0:
+            self.fd = -1
+            os.close(fd)
+
+    def check(self) -> None:
+        """Raise if the file is no longer the one that was described."""
+        _compare(self.file, os.fstat(self.fd))
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`; return the number of bytes that were there."""
+        done = 0
+        while done < len(buffer):
+            if hasattr(os, "preadv"):
+                n = os.preadv(self.fd, [buffer[done:]], offset + done)
+            else:  # Windows: the file position is shared, so seek and read belong together
+                with self.lock:
+                    os.lseek(self.fd, offset + done, os.SEEK_SET)
+                    chunk = os.read(self.fd, len(buffer) - done)
+                n = len(chunk)
+                buffer[done : done + n] = chunk
+            if n == 0:
+                break
+            done += n
+        return done
+
+    def mapped(self) -> npt.NDArray[np.uint8]:
+        with self.lock:
+            if self._map is None:
+                self._map = np.frombuffer(
+                    mmap.mmap(self.fd, 0, access=mmap.ACCESS_READ), dtype=np.uint8
+                )
+            return self._map
+
+
+_handles: OrderedDict[tuple[DataFile, bool], _Handle] = OrderedDict()
+
+
+_handles_lock = threading.Lock()
+
+
+_local = threading.local()
+
+
+def _handle(file: DataFile, direct: bool = False) -> _Handle:
+    key = (file, direct)
+    with _handles_lock:
+        if (handle := _handles.get(key)) is not None:
+            _handles.move_to_end(key)
+    if handle is not None:
+        handle.check()
+        return handle
+    handle = _Handle(file, direct)
+    with _handles_lock:
+        handle = _handles.setdefault(key, handle)
+        while len(_handles) > _MAX_HANDLES:
+            _handles.popitem(last=False)  # closed when the last thread using it lets go
+    return handle
+
+
+def close_all() -> None:
+    """Close every cached handle of this process, for example before deleting files on Windows."""
+    with _handles_lock:
+        _handles.clear()
+
+
+if hasattr(os, "register_at_fork"):
+
+    def _forget_handles() -> None:
+        """Start a forked child without its parent's handles, and with a lock nobody holds."""
+        global _handles_lock
+        _handles_lock = threading.Lock()
+        _handles.clear()
+
+    os.register_at_fork(after_in_child=_forget_handles)
+
+
+def _scratch(nbytes: int, slot: str = "buffer") -> npt.NDArray[np.uint8]:
+    """Return a reusable buffer of this thread, aligned to pages."""
+    buffer: npt.NDArray[np.uint8] | None = getattr(_local, slot, None)
+    if buffer is None or len(buffer) < nbytes:
+        size = max(nbytes, BLOCK) + _PAGE
+        whole = np.empty(size, np.uint8)
+        start = -whole.ctypes.data % _PAGE
+        buffer = whole[start : start + size - _PAGE]
+        setattr(_local, slot, buffer)
+    return buffer[:nbytes]
+
+
+def read(
+    file: DataFile,
+    offset: int,
+    nbytes: int,
+    backend: Backend,
+    into: npt.NDArray[np.uint8] | None = None,
+    slot: str = "buffer",
+) -> npt.NDArray[np.uint8]:
+    """Return `nbytes` bytes of `file` from `offset`, in the array `into` if there is one.
+
+    Otherwise the array is valid until this thread reads again, with the same name as `slot`. "auto"
+    reads into a small reused buffer, which is faster for a single pass than faulting in a mapping,
+    works the same on network drives, and turns a file that shrinks under us into an error instead
+    of a crash.
+
+    Raises
+    ------
+    Truncated
+        The file ends before.
+    """
+    if offset < 0 or offset + nbytes > file.size:
+        raise Truncated(
+            file.path, f"ends at byte {file.size}, data up to byte {offset + nbytes} are needed."
+        )
+    if into is not None and (backend == "mmap" or backend == "direct"):
+        into[...] = read(file, offset, nbytes, backend)
+        return into
+    if backend == "mmap":
+        return _handle(file).mapped()[offset : offset + nbytes]
+    if backend == "direct" and hasattr(os, "O_DIRECT"):
+        start = offset // _PAGE * _PAGE
+        stop = -(-(offset + nbytes) // _PAGE) * _PAGE
+        buffer = _scratch(stop - start, slot)
+        done = _handle(file, direct=True).read_into(start, buffer.data) - (offset - start)
+        buffer = buffer[offset - start : offset - start + nbytes]
+    else:
+        buffer = _scratch(nbytes, slot) if into is None else into
+        done = _handle(file).read_into(offset, buffer.data)
+    if done < nbytes:
+        raise Truncated(file.path, f"ended {nbytes - done} bytes early while it was being read.")
+    return buffer
+
+
+def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8]) -> bool:
+    """Fill row i of `out` with the bytes at ``start + i * stride``, straight from the file.
+
+    What lies between the rows is thrown away. Returns False, and does nothing, where the system
+    cannot read so.
+
+    Raises
+    ------
+    Truncated
+        The file ends before.
+    """
+    if not hasattr(os, "preadv"):
+        return False
+    count, nbytes = out.shape
+    if start < 0 or start + (count - 1) * stride + nbytes > file.size:
+        raise Truncated(file.path, f"ends at byte {file.size}, before its last frame.")
+    handle, gap = _handle(file), stride - nbytes
+    if gap > _FAR:
+        for i, row in enumerate(out):
+            if handle.read_into(start + i * stride, row.data) < nbytes:
+                raise Truncated(file.path, "ended early while it was being read.")
+        return True
+    fd, between = handle.fd, _scratch(gap).data
+    for first in range(0, count, _ROWS):
+        rows = out[first : first + _ROWS]
+        buffers = [part for row in rows for part in (row.data, between)][:-1]
+        wanted = (len(rows) - 1) * stride + nbytes
+        offset = start + first * stride
+        if os.preadv(fd, buffers, offset) == wanted:
+            continue
+        for i, row in enumerate(rows):  # in pieces, as some systems do
+            if handle.read_into(offset + i * stride, row.data) < nbytes:
+                raise Truncated(file.path, "ended early while it was being read.")
+    return True
+
+
+def mapping(file: DataFile) -> npt.NDArray[np.uint8]:
+    """Return the mapping of a whole file that this process keeps, read-only."""
+    return _handle(file).mapped()
+
+
+def map_file(file: DataFile, mode: str = "r") -> npt.NDArray[np.uint8]:
+    """Map a whole file as bytes; mode "r" read-only, "c" copy-on-write."""
+    _handle(file)  # checks that the file is still the one that was described
+    return np.memmap(file.path, np.uint8, mode="c" if mode == "c" else "r")
+
+
+def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8]) -> None:
+    """Fill row i of `out` with the bytes at ``start + i * stride``.
+
+    Rows that lie beyond the end of the file stay as they are.
+    """
+    handle = _handle(file)
+    for i, row in enumerate(out):
+        offset = start + i * stride
+        if offset >= file.size:
+            return
+        handle.read_into(offset, row.data)

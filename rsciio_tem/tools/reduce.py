@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`rsciio_tem.reduce`: one pass over a recording, for users."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.sparse import frames_of_matrix
+from rsciio_tem.readers import load
+from rsciio_tem.reading import read
+from rsciio_tem.reading.lazy import lazy_source
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.reduction.result import Reduced
+from rsciio_tem.reduction.single_pass import What, one_pass
+
+__all__ = ["reduce"]
+
+
+def reduce(
+    source: Any,
+    what: Iterable[What] = ("navigator", "sum"),
+    *,
+    format: str = "auto",
+    masks: Any = None,
+    progress: bool | Callable[[int], object] | None = None,
+    threads: int | None = None,
+    client: Any = None,
+    **options: Any,
+) -> Reduced:
+    """Find sums, virtual detectors and centres of mass of a recording in one pass.
+
+    Parameters
+    ----------
+    source : path, Recording or signal
+        What to reduce: a file, what `rsciio_tem.open` returns, or a signal of a reader.
+    what : iterable of str
+        Any of "navigator" (sum of each frame), "sum", "mean", "max", "variance" (over the scan,
+        pixel by pixel), and "com" (centre of mass of each frame: row and column, in pixels).
+    format : str
+        Format of a file, if its content does not tell it.
+    masks : array_like, or sequence or dict of array_like and callables, optional
+        Virtual detectors: weights of the frame's shape, or callables such as
+        ``rsciio_tem.Disk(10)`` and ``rsciio_tem.Annulus(20, 60)``. Those of a dict are named.
+    progress : bool or callable, optional
+        Show a progress bar, by default on terminals and in notebooks; or be told the number of
+        frames just done.
+    threads : int, optional
+        By default the processors this process may use.
+    client : distributed.Client, optional
+        Let the workers of a cluster do it; see ``docs/clusters.md``.
+    **options
+        Keywords of the reader: ``navigation_shape``, ``roi``, ``corrections`` and so on.
+
+    Returns
+    -------
+    Reduced
+        A mapping from names to arrays.
+
+    Raises
+    ------
+    FormatError
+        See `load`.
+    OverflowError
+        Sums of 64-bit pixels do not fit into 64 bits.
+    ValueError
+        Masks do not fit the frames.
+    """
+    from rsciio_tem.storage.machine import progress_bar
+
+    if client is not None and isinstance(source, (str, os.PathLike)):
+        source = os.path.abspath(source)  # workers may be in another folder
+    signal = _signal(source, format, options)
+    frames, nav_axes, sig_axes = _frames(signal)
+    nav_shape = tuple(int(axis["size"]) for axis in nav_axes)
+    names = list(masks) if isinstance(masks, Mapping) else []
+    if unfit := set(names) & set(get_args(What)):
+        raise ValueError(f"no detector can be called {', '.join(sorted(unfit))}")
+    with progress_bar(len(frames), None if callable(progress) else progress, "reducing") as bar:
+        found = one_pass(
+            frames,
+            what=tuple(what),
+            masks=masks,
+            progress=progress if callable(progress) else bar.update,
+            threads=threads,
+            client=client,
+        )
+    values: dict[str, npt.NDArray[Any]] = {}
+    axes: dict[str, list[dict[str, Any]]] = {}
+    for name, array in found.items():
+        if name in ("navigator", "com", "masks"):
+            values[name] = array.reshape((*array.shape[:-1], *nav_shape))
+            axes[name] = nav_axes
+            if name != "navigator":
+                axis = {"name": name, "size": len(array), "scale": 1.0, "offset": 0.0, "units": ""}
+                axes[name] = [axis, *nav_axes]
+        else:
+            values[name], axes[name] = array, sig_axes
+    for i, name in enumerate(names):
+        values[name], axes[name] = values["masks"][i], nav_axes
+    return Reduced(values, axes, signal["metadata"])
+
+
+def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(source, Recording):
+        known = {
+            name: options.pop(name)
+            for name in ("navigation_shape", "first_frame", "last_frame")
+            if name in options
+        }
+        return read.read(source, lazy=True, options=options, **known)[0]
+    if isinstance(source, Mapping):
+        if options:
+            raise TypeError(f"{', '.join(options)}: signals are reduced as they are")
+        return dict(source)
+    return load(source, format, lazy=True, **options)[0]
+
+
+def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
+    """See the data of a signal as frames."""
+    from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, Held
+
+    axes = list(signal["axes"])
+    nav = [axis for axis in axes if axis["navigate"]]
+    sig = [axis for axis in axes if not axis["navigate"]]
+    data, n = signal["data"], len(nav)
+    source = lazy_source(data)
+    if source is not None and source.dtype == source.frames.dtype:
+        return source.frames, nav, sig
+    frame_shape = tuple(int(axis["size"]) for axis in sig)
+    if hasattr(data, "tocsr"):
+        matrix = data.reshape((-1, math.prod(frame_shape))).tocsr()
+        return frames_of_matrix(matrix, frame_shape), nav, sig
+    if hasattr(data, "dask"):
+        return DaskFrames(data.reshape(-1, *frame_shape)), nav, sig
+    array = np.asarray(data)
+    held = ArrayFrames(Held(array), tuple(array.shape[:n]), frame_shape, array.dtype)
+    return held, nav, sig

@@ -1,0 +1,483 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write recordings piece by piece, so that nothing is lost whatever interrupts it.
+
+A conversion works in a folder ``TARGET.partial`` beside its target: the new files grow there, and
+a journal says which blocks of frames are complete. Only when all of them are, and have been read
+back if that is wished, the files take their names. Whatever stops a conversion before (Ctrl-C, a
+full disk, a killed process), source and earlier target are untouched, and the same call goes on
+where the other stopped.
+
+What is written is up to a `Target`, one class per kind of file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import FormatError
+from rsciio_tem.storage.machine import progress_bar, threads
+from rsciio_tem.writing.signals import SignalFrames
+from rsciio_tem.writing.target import _ENTRY, Payloads, Target, _Block
+
+__all__ = ["write"]
+
+_logger = logging.getLogger(__name__)
+
+
+#: Frames are loaded and written in blocks of about this many bytes.
+BLOCK = 16 << 20
+
+
+#: What is complete is made safe on disk and noted in the journal after so many bytes, or seconds.
+_SYNC_BYTES = 512 << 20
+
+
+_SYNC_SECONDS = 10.0
+
+
+#: First entry of the journal; a change of the layout of working folders changes it.
+_VERSION = 2
+
+
+# ---------------------------------------------------------------- the working folder
+
+
+@dataclass
+class _Work:
+    """The folder of an unfinished conversion."""
+
+    folder: str
+    identity: dict[str, Any]
+    done: dict[int, _Block] = field(default_factory=dict)
+    _payload_end: int = 0
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _journal: IO[bytes] | None = None
+    _payloads: IO[bytes] | None = None
+
+    JOURNAL: ClassVar = "journal"
+    PAYLOADS: ClassVar = "payloads"
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+    @property
+    def payloads(self) -> Payloads:
+        blocks = sorted(self.done.values(), key=lambda block: block.first)
+        if self._payloads is not None:
+            self._payloads.flush()
+        return Payloads(self.path(self.PAYLOADS), blocks)
+
+    def open(self, target: Target, resume: bool) -> None:
+        """Take up the folder if it belongs to this conversion, or make a new one."""
+        if os.path.isdir(self.folder):
+            if not resume:
+                self._claimed()
+                shutil.rmtree(self.folder)
+            elif not self._belongs():
+                raise FormatError(
+                    self.folder,
+                    "holds an unfinished conversion of another source, or with other options.",
+                    "Finish that one first, or pass resume=False to begin anew.",
+                )
+        if not os.path.isdir(self.folder):
+            os.mkdir(self.folder)
+            try:
+                target.create(self.folder)
+                Path(self.path(self.PAYLOADS)).touch()
+                # the journal comes last: without it, a folder is begun anew
+                header = json.dumps({"version": _VERSION, **self.identity}).encode() + b"\n"
+                Path(self.path(self.JOURNAL)).write_bytes(header)
+            except BaseException:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+        with contextlib.ExitStack() as stack:
+            self._journal = stack.enter_context(open(self.path(self.JOURNAL), "rb+"))
+            stack.enter_context(_locked(self._journal, self.folder))
+            self._read_journal()
+            self._payloads = stack.enter_context(open(self.path(self.PAYLOADS), "rb+"))
+            self._payloads.seek(self._payload_end)
+            self._payloads.truncate()
+            self._stack = stack.pop_all()
+
+    def _claimed(self) -> None:
+        """Raise if another process is at work in the folder."""
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(self.path(self.JOURNAL), "rb+") as file,
+            _locked(file, self.folder),
+        ):
+            return
+
+    def _belongs(self) -> bool:
+        try:
+            with open(self.path(self.JOURNAL), "rb") as file:
+                head = json.loads(file.readline())
+        except FileNotFoundError:  # stopped before it had begun
+            shutil.rmtree(self.folder)
+            return True
+        except ValueError:
+            return False
+        return bool(head == {"version": _VERSION, **self.identity})
+
+    def _read_journal(self) -> None:
+        """Read the entries; one that is torn, and what follows it, does not count."""
+        assert self._journal is not None
+        self._journal.seek(0)
+        self._journal.readline()
+        while True:
+            here = self._journal.tell()
+            data = self._journal.read(_ENTRY.size)
+            if len(data) < _ENTRY.size:
+                break
+            *values, check = _ENTRY.unpack(data)
+            if zlib.crc32(data[:-4]) != check:
+                break
+            block = _Block(*values)
+            self.done[block.first] = block
+        self._journal.seek(here)
+        self._journal.truncate()
+        # payloads are not forced onto the disk: after a power cut the last may be missing
+        whole = True
+        for first, _, content in self.payloads:
+            block = self.done[first]
+            whole = whole and len(content) == block.size and zlib.crc32(content) == block.payload
+            if not whole:
+                del self.done[first]
+        ends = [block.offset + block.size for block in self.done.values()]
+        self._payload_end = max(ends, default=0)
+
+    def keep(self, block: _Block, payload: Any) -> _Block:
+        """Append a block's bytes; return the entry that tells where they are."""
+        assert self._payloads is not None
+        at = self._payload_end
+        size = self._payloads.write(payload)
+        self._payload_end += size
+        return replace(block, offset=at, size=size, payload=zlib.crc32(payload))
+
+    def note(self, blocks: Sequence[_Block]) -> None:
+        """Make what was written safe, then say so in the journal."""
+        assert self._journal is not None
+        assert self._payloads is not None
+        self._payloads.flush()
+        for name in self.identity["files"]:
+            _sync(self.path(name))
+        self._journal.write(b"".join(block.packed() for block in blocks))
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self.done.update((block.first, block) for block in blocks)
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _sync(path: str) -> None:
+    """Make a file or a folder of files safe on disk, as far as it exists yet."""
+    if os.path.isfile(path):
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+    elif os.path.isdir(path) and hasattr(os, "sync"):
+        os.sync()
+
+
+@contextlib.contextmanager
+def _locked(file: IO[bytes], folder: str) -> Iterator[None]:
+    """Hold a lock that ends with this process, so that nobody else works in the folder."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            _logger.info("%s cannot be locked: %s", folder, error)  # some network file systems
+            yield
+            return
+        raise FormatError(
+            folder, "is in use by another process that writes the same target.", "Wait for it."
+        ) from error
+    yield
+
+
+# ---------------------------------------------------------------- the conversion
+
+
+def write(
+    target: Target,
+    frames: SignalFrames,
+    path: str | os.PathLike[str],
+    *,
+    identity: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    resume: bool = True,
+    verify: bool = False,
+) -> str:
+    """Stream frames into a target.
+
+    Parameters
+    ----------
+    target : Target
+        What is made of them.
+    frames : SignalFrames
+        What is written; its data may be lazy.
+    path : str or path
+        Where the last of the target's files goes; the others go beside it.
+    identity : dict, optional
+        Tells this conversion from others; JSON. Without it there is no resuming, because nobody
+        can say whether the frames are the same as last time.
+    overwrite : bool
+        Replace files of these names. The recording itself is never replaced.
+    progress : bool, optional
+        Show a progress bar; by default as HyperSpy's preferences say, on terminals and in
+        notebooks.
+    resume : bool
+        Go on with an unfinished conversion.
+    verify : bool
+        Read everything back before the files take their names, and compare checksums.
+
+    Returns
+    -------
+    str
+        `path`.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file, and `overwrite` is False.
+    FormatError
+        The target is the recording itself, an unfinished conversion of something else is in the
+        way, or what was read back is not what was written.
+    OSError
+        The disk has not enough space, or the folder cannot be written to.
+    """
+    path = os.path.abspath(path)
+    folder = os.path.dirname(path)
+    finals = [os.path.join(folder, name) for name in target.names]
+    told = {**(identity or {}), **target.identity, "files": list(target.names)}
+    work = _Work(path + ".partial", told)
+    _check_targets(finals, folder, frames, overwrite)
+    resume = resume and identity is not None
+    existing = os.path.join(work.folder, target.names[0])
+    already = os.path.getsize(existing) if resume and os.path.isfile(existing) else 0
+    _check_space(folder, target.nbytes - already)
+    work.open(target, resume)
+    try:
+        total = len(frames)
+        blocks = list(_blocks(frames, target.frames_per_block))
+        with progress_bar(total, progress, "writing") as bar:
+            bar.update(sum(block.count for block in work.done.values()))
+            todo = [(a, b) for a, b in blocks if a not in work.done]
+            target.take_up(work.folder, work.payloads)
+            _stream(target, frames, todo, work, verify, bar)
+        target.finish(work.folder, work.payloads)
+        for name in target.names:
+            _sync(work.path(name))
+        if verify:
+            with progress_bar(total, progress, "verifying") as bar:
+                _verify(target, frames, work, path, bar)
+        _check_targets(finals, folder, frames, overwrite)
+    except BaseException as error:
+        target.abandon()
+        with contextlib.suppress(OSError):  # a full disk takes nothing more, but what it has counts
+            work.close()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            full = OSError(errno.ENOSPC, "the disk is full", folder)
+            _tell(full, work, len(frames), resume)
+            raise full from error
+        _tell(error, work, len(frames), resume)
+        raise
+    work.close()
+    for name, final in zip(target.names, finals, strict=True):
+        _replace(work.path(name), final)
+    shutil.rmtree(work.folder)
+    return path
+
+
+def _tell(error: BaseException, work: _Work, total: int, resumable: bool) -> None:
+    """Add to an error what is left, and how to go on."""
+    if not resumable:
+        shutil.rmtree(work.folder, ignore_errors=True)
+        return
+    done = sum(block.count for block in work.done.values())
+    error.add_note(
+        f"{done} of {total} frames are written. The same call goes on from there; "
+        f"what is done is in {work.folder}, which can be deleted."
+    )
+
+
+def _replace(source: str, final: str) -> None:
+    """Give a file or folder its name."""
+    if os.path.isdir(source) and os.path.isdir(final):
+        old = final + ".old"
+        os.rename(final, old)
+        os.rename(source, final)
+        shutil.rmtree(old)
+    else:
+        os.replace(source, final)
+
+
+def _check_targets(
+    finals: Sequence[str], folder: str, frames: SignalFrames, overwrite: bool
+) -> None:
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
+    for final in finals:
+        if not os.path.lexists(final):
+            continue
+        for source in frames.sources:
+            if os.path.exists(source) and os.path.samefile(final, source):
+                raise FormatError(
+                    final,
+                    "is the recording that is being read, and is not overwritten.",
+                    "Choose another name.",
+                )
+        if not overwrite:
+            raise FileExistsError(errno.EEXIST, "exists already, and is not overwritten", final)
+
+
+def _check_space(folder: str, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC, f"{needed / 1e9:.3f} GB are needed, {free / 1e9:.3f} GB are free", folder
+        )
+
+
+def _blocks(frames: SignalFrames, unit: int) -> Iterator[tuple[int, int]]:
+    """Cut the frames into blocks of whole units; along the chunks of lazy data if there are any."""
+    total = len(frames)
+    step = max(1, BLOCK // max(1, frames.frame_bytes))
+    if rows := frames.chunk_frames:
+        step = rows if rows <= 2 * step else max(1, rows // -(-rows // step))
+    step = max(1, round(step / unit)) * unit
+    for first in range(0, total, step):
+        yield first, min(first + step, total)
+
+
+def _stream(
+    target: Target,
+    frames: SignalFrames,
+    todo: Sequence[tuple[int, int]],
+    work: _Work,
+    verify: bool,
+    bar: Any,
+) -> None:
+    """Load, encode and write blocks with a few threads; note them in order."""
+    stop = threading.Event()
+
+    def one(first: int, last: int) -> tuple[_Block, Any]:
+        if stop.is_set():
+            raise InterruptedError
+        block = frames.block(first, last)
+        crc = _checksum(target.expected(block)) if verify else 0
+        payload = target.put(work.folder, first, block)
+        return _Block(first, last - first, crc), payload
+
+    fresh: list[tuple[_Block, Future[None] | None]] = []
+
+    def written() -> list[_Block]:
+        for _, writing in fresh:
+            if writing is not None:
+                writing.result()
+        return [block for block, _ in fresh]
+
+    unsafe, since = 0, time.monotonic()
+    workers = threads()
+    waiting: deque[Future[tuple[_Block, Any]]] = deque()
+    writing: deque[Future[None]] = deque()
+    jobs = iter(todo)
+    # the disk is waited for in a thread of its own, while blocks go on
+    with ThreadPoolExecutor(1) as notary, ThreadPoolExecutor(workers) as pool:
+        noting: Future[None] = notary.submit(work.note, [])
+        try:
+            for first, last in jobs:
+                waiting.append(pool.submit(one, first, last))
+                if len(waiting) > workers:
+                    break
+            while waiting:
+                block, payload = waiting.popleft().result()
+                rest = None
+                if payload is not None:
+                    kept, write = target.place(work.folder, block.first, payload)
+                    block = work.keep(block, kept)
+                    if write is not None:
+                        writing.append(rest := pool.submit(write))
+                    del payload, write
+                if (job := next(jobs, None)) is not None:
+                    waiting.append(pool.submit(one, *job))
+                fresh.append((block, rest))
+                while len(writing) > workers:
+                    writing.popleft().result()
+                unsafe += block.count * frames.frame_bytes
+                if unsafe >= _SYNC_BYTES or time.monotonic() - since >= _SYNC_SECONDS:
+                    noting.result()
+                    noting = notary.submit(work.note, written())
+                    fresh, unsafe, since = [], 0, time.monotonic()
+                bar.update(block.count)
+            noting.result()
+            work.note(written())
+        except BaseException:
+            stop.set()
+            for future in waiting:
+                future.cancel()
+            with contextlib.suppress(OSError):  # what went wrong first is what matters
+                noting.result()
+                work.note([b for b, _ in takewhile(lambda pair: not _failed(pair[1]), fresh)])
+            raise
+
+
+def _failed(writing: Future[None] | None) -> bool:
+    return writing is not None and writing.exception() is not None
+
+
+def _checksum(frames: npt.NDArray[Any]) -> int:
+    """CRC-32 of pixels in C order, little-endian."""
+    stored = np.ascontiguousarray(frames, frames.dtype.newbyteorder("<"))
+    return zlib.crc32(stored.reshape(-1).view(np.uint8).data)
+
+
+def _verify(target: Target, frames: SignalFrames, work: _Work, path: str, bar: Any) -> None:
+    """Compare what is in the files with what was read from the source."""
+
+    def one(block: _Block) -> int:
+        # a run without verify=True may have left blocks without a checksum
+        crc = block.crc
+        if not crc:
+            loaded = frames.block(block.first, block.first + block.count)
+            crc = _checksum(target.expected(loaded))
+        if _checksum(target.read(work.folder, block.first, block.count)) != crc:
+            raise FormatError(
+                path,
+                f"frames {block.first} to {block.first + block.count - 1} are not what was "
+                "written: disk or memory are faulty, or the source has changed.",
+                "Nothing was replaced; try another disk.",
+            )
+        return block.count
+
+    with ThreadPoolExecutor(threads()) as pool:
+        for count in pool.map(one, work.done.values()):
+            bar.update(count)
