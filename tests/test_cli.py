@@ -21,6 +21,9 @@ from writers import raw as raw_writer
 
 import rsciio_tem
 from rsciio_tem import cli
+from rsciio_tem.cli.info import SCHEMA as INFO_SCHEMA
+from rsciio_tem.cli.options import _opened
+from rsciio_tem.cli.preview import _sheet
 from rsciio_tem.registry import FORMATS
 from rsciio_tem.storage import files
 from rsciio_tem.tools import demo, preview
@@ -199,7 +202,7 @@ SCHEMA = {
 def info(*arguments: object) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(run("info", *arguments, "--json").stdout)
     check_types(found, SCHEMA)
-    assert found["schema"] == cli.SCHEMA
+    assert found["schema"] == INFO_SCHEMA
     return found
 
 
@@ -374,8 +377,8 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def sheet_of(path: Path, **options: Any) -> preview.Sheet:
-    recording, _, arranged = cli._opened(str(path), options)
-    return cli._sheet(str(path), recording, arranged, quiet=True)
+    recording, _, arranged = _opened(str(path), options)
+    return _sheet(str(path), recording, arranged, quiet=True)
 
 
 def test_preview(folder: Path, truth: np.ndarray, here: Path) -> None:

@@ -20,7 +20,6 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-import rsciio_tem.read
 from conftest import SPECS, TEN, Mapping, Sample, Spec
 from writers import blo as blo_writer
 from writers import mib as mib_writer
@@ -30,6 +29,7 @@ from writers import seq as seq_writer
 from writers import ser as ser_writer
 from writers import tvips as tvips_writer
 
+import rsciio_tem.reading.read
 from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Unsupported
 from rsciio_tem.frames.arrays import PixelMajor
 from rsciio_tem.frames.blocks import BlockTable
@@ -108,7 +108,7 @@ def test_lazy(sample: Sample) -> None:
 def test_mapped(file_sample: Sample, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
 
-    def load(source: Any, load: Any = rsciio_tem.read._load) -> Any:
+    def load(source: Any, load: Any = rsciio_tem.reading.read._load) -> Any:
         loaded.append(source)
         return load(source)
 

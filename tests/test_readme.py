@@ -259,7 +259,7 @@ def test_links(page: Path) -> None:
 
 
 def test_environment_variables_exist() -> None:
-    source = "".join(f.read_text(encoding="utf-8") for f in (ROOT / "rsciio_tem").glob("*.py"))
+    source = "".join(f.read_text(encoding="utf-8") for f in (ROOT / "rsciio_tem").rglob("*.py"))
     for page in PAGES:
         for name in re.findall(r"RSCIIO_TEM_\w+", TEXT[page]):
             assert name in source, f"{page}: {name}"

@@ -298,7 +298,3 @@ def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
     wrong = f"--navigation-shape {columns + 1},{lines}"
     click.echo(f"  rsciio-tem preview {quoted} {wrong} -o wrong_shape.png")
     click.echo("  and the same with a recording of yours")
-
-
-if __name__ == "__main__":
-    main()

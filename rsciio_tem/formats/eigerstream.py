@@ -25,6 +25,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, Un
 from rsciio_tem.frames.decoded import Decoded
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing import hdf5
+from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.hdf5 import is_hdf5, opened
 from rsciio_tem.parsing.processing import processed
 from rsciio_tem.reading.options import ReadOptions
@@ -35,7 +36,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
 
-__all__ = ["file_reader", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "parse", "sniff"]
 
 Threshold = Literal["threshold_1", "threshold_2", "man_diff"]
 
@@ -325,6 +326,9 @@ def parse(
         problems=(*problems, *odd),
     )
     return processed(recording, processing)
+
+
+CHECKS: tuple[Check, ...] = ()
 
 
 def file_reader(

@@ -21,6 +21,7 @@ import numpy as np
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing import images
+from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.processing import processed
 from rsciio_tem.parsing.text import number, yaml_tree
 from rsciio_tem.reading.options import ReadOptions
@@ -30,7 +31,7 @@ from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import files
 
-__all__ = ["file_reader", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "parse", "sniff"]
 
 #: Keys of the limits, and the types of their values.
 EMPTY, PER_FILE, TOTAL = "empty-frames", "max-file-frames", "max-total-frames"
@@ -219,6 +220,9 @@ def parse(
         problems=(*problems, *found, *opener.problems, *odd),
     )
     return processed(recording, processing)
+
+
+CHECKS: tuple[Check, ...] = ()
 
 
 def file_reader(

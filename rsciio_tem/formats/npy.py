@@ -45,9 +45,8 @@ from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.scan.times import FrameTimes
-from rsciio_tem.storage import backends, files
+from rsciio_tem.storage import backends, files, machine
 from rsciio_tem.storage.backends import DataFile
-from rsciio_tem.storage.machine import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
     from rsciio_tem.writing.signals import SignalFrames
     from rsciio_tem.writing.target import Target
 
-__all__ = ["file_reader", "file_writer", "parse", "parse_header", "sniff", "target"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "parse_header", "sniff", "target"]
 
 MAGIC = b"\x93NUMPY"
 #: numpy pads to 64 bytes; a header of a plain array has some 100, one of many fields a few kB.
@@ -323,7 +322,7 @@ def _load_member(
 ) -> Any:
     """Decompress a whole member."""
     backends.read(file, 0, 4, "auto")  # checks that the file is still the one that was described
-    size, free = math.prod(shape) * np.dtype(dtype).itemsize, free_memory()
+    size, free = math.prod(shape) * np.dtype(dtype).itemsize, machine.free_memory()
     if free is not None and size > 0.95 * free:
         raise NotEnoughMemory(
             file.path,

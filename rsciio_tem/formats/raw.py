@@ -18,6 +18,7 @@ import numpy as np
 from rsciio_tem.errors import FormatError, Problem, Truncated
 from rsciio_tem.frames.pixels import Packing, Pixels
 from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.text import side_axes, side_parameters
 from rsciio_tem.reading.options import CommonOptions
 from rsciio_tem.reading.read import read
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from rsciio_tem.writing.signals import SignalFrames
     from rsciio_tem.writing.target import Target
 
-__all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
 #: Packed pixel types that numpy has no name for, and how they are decoded.
 PACKED: dict[str, tuple[Packing, str]] = {
@@ -239,6 +240,9 @@ def parse(
         files=(path, side) if side else (path,),
         problems=tuple(problems),
     )
+
+
+CHECKS: tuple[Check, ...] = ()
 
 
 def file_reader(

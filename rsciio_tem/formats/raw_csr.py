@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rsciio_tem.writing.signals import SignalFrames
     from rsciio_tem.writing.target import Target
 
-__all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
 #: The binary files, and the kinds of numbers that they may hold.
 PARTS = {"indptr": "iu", "indices": "iu", "data": "buifc"}

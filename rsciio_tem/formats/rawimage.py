@@ -18,6 +18,7 @@ from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.parsing import images
+from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.processing import processed
 from rsciio_tem.parsing.text import yaml_tree
 from rsciio_tem.reading.options import ReadOptions
@@ -28,7 +29,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile
 
-__all__ = ["file_reader", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "parse", "sniff"]
 
 #: Keys of the file; `gap` and several files are ours.
 KEYS = ("filename", "shape", "skip", "scalar", "gap")
@@ -161,6 +162,9 @@ def parse(
         problems=(*problems, *found, *odd),
     )
     return processed(recording, processing)
+
+
+CHECKS: tuple[Check, ...] = ()
 
 
 def file_reader(

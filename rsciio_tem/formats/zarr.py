@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Unsupported
+from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.text import number as to_number
 from rsciio_tem.reading.from_array import recording_of
 from rsciio_tem.reading.options import ReadOptions
@@ -29,7 +30,7 @@ from rsciio_tem.writing import signals
 from rsciio_tem.writing.stream import write
 from rsciio_tem.writing.target import Target
 
-__all__ = ["file_reader", "file_writer", "is_store", "parse", "sniff", "target"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "is_store", "parse", "sniff", "target"]
 
 #: Files that describe an array or a group, of versions 2 and 3.
 DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
@@ -125,6 +126,9 @@ def _axis(described: Any) -> Axis:
         scale=scale if scale and math.isfinite(scale) else 1.0,
         offset=offset if offset is not None and math.isfinite(offset) else 0.0,
     )
+
+
+CHECKS: tuple[Check, ...] = ()
 
 
 def file_reader(

@@ -22,15 +22,9 @@ import numpy.typing as npt
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.pixels import Region, full_region
 from rsciio_tem.frames.protocol import ChunkHint, FrameIndex, Ordered, blanks_of
+from rsciio_tem.parsing import hdf5_index
 from rsciio_tem.parsing.hdf5_filters import BITSHUFFLE, LZ4, SHUFFLE, Bytes, Ints, _undo, _unpack
-from rsciio_tem.parsing.hdf5_index import (
-    DataSet,
-    _damaged,
-    _index,
-    _library,
-    _read_chunk,
-    _read_slices,
-)
+from rsciio_tem.parsing.hdf5_index import DataSet, _damaged, _index, _read_chunk, _read_slices
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend
 
@@ -583,7 +577,7 @@ class _Reading:
             if box[i] < nav_shape[i]:
                 break
         runs, bounds = _runs(positions, at, nav_shape, tuple(box))
-        with _library(dataset) as source:
+        with hdf5_index._library(dataset) as source:
             for a, b in pairwise(bounds.tolist()):
                 self._box(source, runs[a:b], tuple(box))
 

@@ -14,7 +14,7 @@ from rsciio_tem.errors import FormatError
 from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import ChunkHint, Frames
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.storage.machine import MiB, threads
+from rsciio_tem.storage import machine
 
 __all__ = ["LazyFrames", "default_chunks", "lazy_source", "picked"]
 
@@ -188,9 +188,9 @@ def default_chunks(
     block = tuple(max(1, min(n, k)) for n, k in zip(nav_shape, block, strict=True))
     frame_bytes = max(1, math.prod(frame_shape) * itemsize)
     total = frame_bytes * math.prod(nav_shape)
-    target = min(64 * MiB, max(16 * MiB, total // (4 * threads())))
+    target = min(64 * machine.MiB, max(16 * machine.MiB, total // (4 * machine.threads())))
     size = frame_bytes * math.prod(block)
-    most = target if block == nav_shape else 256 * MiB
+    most = target if block == nav_shape else 256 * machine.MiB
     if hint is not None and hint.sig != frame_shape and size > most:
         order = hint.sig_order or range(len(frame_shape))
         grid = [-(-frame_shape[i] // hint.sig[i]) for i in order]
@@ -211,7 +211,7 @@ def _grouped(counts: list[int], size: int, target: int) -> list[int]:
         if not full:
             result.append(1)
             continue
-        limit = 256 * MiB if i == 0 and len(counts) > 1 else target
+        limit = 256 * machine.MiB if i == 0 and len(counts) > 1 else target
         if size * n <= limit:
             k = n
         else:

@@ -24,6 +24,7 @@ from rsciio_tem.frames.protocol import Frames, chunk_hint
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.frames.wrapped import Wrapped, long_integers
 from rsciio_tem.reading.options import checked_navigator
+from rsciio_tem.storage import machine
 
 if TYPE_CHECKING:
     from rsciio_tem.reading.lazy import LazyFrames
@@ -39,19 +40,19 @@ _TIME = 1.2
 
 #: Summing everything is not tried with more bytes of pixels than this; time is looked at after
 #: each so many of them, for each processor.
-_WHOLE, _STRETCH = 4096 * MiB, 64 * MiB
+_WHOLE, _STRETCH = 4096 * machine.MiB, 64 * machine.MiB
 
 
 #: No more bytes of pixels than this are loaded for an estimate.
-_MOST = 1024 * MiB
+_MOST = 1024 * machine.MiB
 
 
 #: No more than this where pixels are stored one by one: there, all positions are read.
-_MOST_BY_PIXEL = 64 * MiB
+_MOST_BY_PIXEL = 64 * machine.MiB
 
 
 #: Frames that are loaded to see where on the detector the intensity is, if they are no more bytes.
-_SAMPLE, _SAMPLE_BYTES = 5, 256 * MiB
+_SAMPLE, _SAMPLE_BYTES = 5, 256 * machine.MiB
 
 
 #: Of large frames a band of rows is read: so many bytes, but at least this part of the rows.
@@ -59,7 +60,7 @@ _BAND, _PART = 32 << 10, 16
 
 
 #: Pixels are read in pieces of this size.
-_PIECE = 2 * MiB
+_PIECE = 2 * machine.MiB
 
 
 # ---------------------------------------------------------------- into the signal
@@ -210,11 +211,9 @@ def _sums(source: LazyFrames, frames: Frames, progress: Any = None) -> npt.NDArr
 
 def _sums_in_time(source: LazyFrames) -> npt.NDArray[Any] | None:
     """Sum each frame if there is time for that, otherwise give up: None."""
-    from rsciio_tem.storage.machine import threads
-
     frames, count = source.frames, len(source.frames)
     frame_bytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
-    step = max(1, _STRETCH * min(8, threads()) // frame_bytes)
+    step = max(1, _STRETCH * min(8, machine.threads()) // frame_bytes)
     if (hint := chunk_hint(frames)) is not None:
         step = -(-step // hint.run) * hint.run
     if count * frame_bytes > _WHOLE or min(step, count) * frame_bytes > _WHOLE // 8:
@@ -326,7 +325,6 @@ def _brightest_rows(frames: Frames, unit: int, height: int) -> slice:
 def _region_sums(frames: Frames, region: Region) -> npt.NDArray[Any]:
     """Sum a region of each frame."""
     from rsciio_tem.reduction.quantities import accumulator
-    from rsciio_tem.storage.machine import threads
 
     count, shape = len(frames), tuple(s.stop - s.start for s in region)
     sums = np.empty(count, accumulator(frames.dtype))
@@ -342,7 +340,7 @@ def _region_sums(frames: Frames, region: Region) -> npt.NDArray[Any]:
         part.load(values, region)
         values.reshape(len(part), -1).sum(axis=1, dtype=sums.dtype, out=sums[first : first + step])
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(machine.threads()) as pool:
         for _ in pool.map(one, range(0, count, step)):
             pass
     return sums

@@ -31,7 +31,7 @@ from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of, described
 from rsciio_tem.scan.scan import Scan
-from rsciio_tem.storage.machine import MiB, free_memory, threads
+from rsciio_tem.storage import machine
 
 __all__ = ["read"]
 
@@ -98,8 +98,8 @@ def _load(source: LazyFrames) -> npt.NDArray[Any]:
         part.load(values, region)
         target[...] = source.cast(values, part)
 
-    todo = pieces(frames, 16 * MiB)
-    workers = min(threads(), len(todo))
+    todo = pieces(frames, 16 * machine.MiB)
+    workers = min(machine.threads(), len(todo))
     if workers > 1:
         with ThreadPoolExecutor(workers) as pool:
             for _ in pool.map(fill, todo):
@@ -112,7 +112,7 @@ def _load(source: LazyFrames) -> npt.NDArray[Any]:
 
 def _guard(source: LazyFrames, recording: Recording) -> None:
     needed = math.prod(source.shape) * source.dtype.itemsize
-    free = free_memory()
+    free = machine.free_memory()
     if free is not None and needed > 0.95 * free:
         lazily = f"Load it lazily: hs.load({recording.path!r}, lazy=True)"
         raise NotEnoughMemory(

@@ -14,7 +14,7 @@ from rsciio_tem.errors import NotEnoughMemory, Unsupported
 from rsciio_tem.frames.sparse import SparseFrames
 from rsciio_tem.reading.lazy import LazyFrames, picked
 from rsciio_tem.reading.options import SparseKind
-from rsciio_tem.storage.machine import free_memory
+from rsciio_tem.storage import machine
 
 __all__ = ["LazyCoo", "empty_coo", "sparse_array"]
 
@@ -59,7 +59,7 @@ def _coo(source: LazyFrames, frames: SparseFrames, nav_shape: tuple[int, ...]) -
 def sparse_array(source: LazyFrames, kind: SparseKind) -> Any:
     """Load frames in scan order as a sparse array; see `read`."""
     frames = _checked(source)
-    free = free_memory()
+    free = machine.free_memory()
     entries = sum(int(frames.source.sizes(a, b).sum()) for a, b in frames.spans())
     needed = entries * (24 + 2 * frames.dtype.itemsize)  # while duplicates are looked for
     if free is not None and needed > 0.95 * free:

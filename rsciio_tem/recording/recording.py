@@ -40,6 +40,8 @@ class Recording:
         Scan shapes that the header speaks for.
     times : Times, optional
         Access to per-frame times.
+    stored_times : Times, optional
+        Those of all frames as they are stored, if `frames` are others or in another order.
     corrections : Corrections, optional
         Dark frame, gain and excluded pixels that come with the recording, oriented as its frames.
     stack_axis : Axis, optional
@@ -70,6 +72,7 @@ class Recording:
     scan_axes: tuple[Axis, ...] = ()
     hints: tuple[ScanHint, ...] = ()
     times: Times | None = None
+    stored_times: Times | None = None
     corrections: Corrections | None = None
     stack_axis: Axis | None = None
     omega: npt.NDArray[np.float64] | None = None

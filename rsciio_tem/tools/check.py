@@ -29,7 +29,7 @@ from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.parsing.checks import Ints, listed, many
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes, Times
-from rsciio_tem.storage.machine import threads
+from rsciio_tem.storage import machine
 
 __all__ = ["check"]
 
@@ -104,11 +104,11 @@ def check(
         with _stumbling(found):
             found += _holes(recording)
         with _stumbling(found):
-            times = getattr(module, "stored_times", lambda r: r.times)(recording)
+            times = recording.stored_times or recording.times
             if times is not None:
                 seen = _all_times(times)
                 found += _clock(seen, times, recording)
-        for deeper in getattr(module, "CHECKS", ()):
+        for deeper in module.CHECKS:
             with _stumbling(found):
                 found += deeper(recording, seen)
         with _stumbling(found):
@@ -397,14 +397,14 @@ def _decoded(recording: Recording, progress: Callable[[int], object] | None) -> 
             progress(round(done) - int(told))
             told = round(done)
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(machine.threads()) as pool:
         try:
             for piece, region in pieces(frames, _PIXELS):
                 shape = [s.stop - s.start for s in region or full_region(frames.frame_shape)]
                 part = (piece.stop - piece.start) * math.prod(shape) / size
                 future = pool.submit(state.take, piece.start, piece.stop, region)
                 waiting.append((future, part))
-                if len(waiting) > threads() + 1:
+                if len(waiting) > machine.threads() + 1:
                     finish()
             while waiting:
                 finish()

@@ -34,7 +34,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError
-from rsciio_tem.storage.machine import progress_bar, threads
+from rsciio_tem.storage import machine
+from rsciio_tem.storage.machine import progress_bar
 from rsciio_tem.writing.signals import SignalFrames
 from rsciio_tem.writing.target import _ENTRY, Payloads, Target, _Block
 
@@ -406,7 +407,7 @@ def _stream(
         return [block for block, _ in fresh]
 
     unsafe, since = 0, time.monotonic()
-    workers = threads()
+    workers = machine.threads()
     waiting: deque[Future[tuple[_Block, Any]]] = deque()
     writing: deque[Future[None]] = deque()
     jobs = iter(todo)
@@ -478,6 +479,6 @@ def _verify(target: Target, frames: SignalFrames, work: _Work, path: str, bar: A
             )
         return block.count
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(machine.threads()) as pool:
         for count in pool.map(one, work.done.values()):
             bar.update(count)

@@ -30,7 +30,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
 
-__all__ = ["file_reader", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "parse", "sniff"]
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:

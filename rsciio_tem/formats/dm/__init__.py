@@ -31,14 +31,16 @@ from rsciio_tem.formats.dm.image import (
 from rsciio_tem.formats.dm.metadata import _axis, _described, _metadata, _original
 from rsciio_tem.formats.dm.scan import _scan_tags, _unfinished
 from rsciio_tem.formats.dm.stack import _members, _stack
-from rsciio_tem.parsing.dm_tags import is_dm, read_tags
+from rsciio_tem.parsing import dm_tags
+from rsciio_tem.parsing.checks import Check
+from rsciio_tem.parsing.dm_tags import is_dm
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
 
-__all__ = ["file_reader", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "parse", "sniff"]
 
 # ---------------------------------------------------------------- description
 
@@ -137,7 +139,7 @@ def _checked(data_order: str, order: str | None) -> None:
 
 def _opened(path: str, dataset_index: int | None) -> tuple[dict[str, Any], list[Image]]:
     """Read the tags of a file; -> tags, images in the order in which they are returned."""
-    tags = read_tags(path, rosettasciio=True)
+    tags = dm_tags.read_tags(path, rosettasciio=True)
     return tags, _chosen(path, _images(path, tags), dataset_index)
 
 
@@ -173,6 +175,9 @@ def _spectrum(
         "mapping": described.get_mapping(),
         "post_process": changes,
     }
+
+
+CHECKS: tuple[Check, ...] = ()
 
 
 def file_reader(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.formats.dm.image import _NOT_IMAGES, Image, Path, _images, _in_order
 from rsciio_tem.frames.table import FrameTable, runs_of
-from rsciio_tem.parsing.dm_tags import read_tags
+from rsciio_tem.parsing import dm_tags
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import backends, files
@@ -98,7 +98,7 @@ def _proof(image: Image, file: DataFile) -> bytes | None:
 
 def _same_kind(image: Image, path: str) -> Image:
     """Return the image of another file that has the same frames."""
-    tags = read_tags(path, rosettasciio=True, skip=_NOT_IMAGES)
+    tags = dm_tags.read_tags(path, rosettasciio=True, skip=_NOT_IMAGES)
     found = _images(path, tags)
     frame = (image.shape[-2:], image.stored)
     fitting = [i for i in found if len(i.sizes) > 1 and (i.shape[-2:], i.stored) == frame]

@@ -39,6 +39,7 @@ from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.frames.wrapped import Transformed
+from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.text import xml_tree
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
@@ -47,7 +48,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
 
-__all__ = ["Calibration", "file_reader", "parse", "sniff"]
+__all__ = ["CHECKS", "Calibration", "file_reader", "parse", "sniff"]
 
 # ---------------------------------------------------------------- finding the files
 
@@ -173,6 +174,9 @@ def _holds_words(file: DataFile, count: int, tree: Mapping[str, Any]) -> bool:
 
 def _zero_nans(values: npt.NDArray[Any]) -> None:
     values[np.isnan(values)] = 0
+
+
+CHECKS: tuple[Check, ...] = ()
 
 
 def file_reader(

@@ -25,6 +25,7 @@ from rsciio_tem.formats.framecache.hdf5 import _cache_groups, _rows_of
 from rsciio_tem.formats.framecache.layout import VERSION_KEY, YAML_KEYS, _Described, _Header
 from rsciio_tem.formats.framecache.writer import file_writer, target
 from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.hdf5 import is_hdf5
 from rsciio_tem.parsing.processing import processed
 from rsciio_tem.parsing.text import yaml_tree
@@ -37,7 +38,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
 
-__all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
 _YAML = re.compile(rb"""^[{\s]*["']?data["']?\s*:""", re.MULTILINE)
 
@@ -179,6 +180,9 @@ def parse(
             f"Pass group= with one of {', '.join(_cache_groups(os.fspath(filename), None))}.",
         )
     return found[0]()
+
+
+CHECKS: tuple[Check, ...] = ()
 
 
 def file_reader(

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, Unsupported
-from rsciio_tem.formats.framecache.archive import _Entries, _recent
+from rsciio_tem.formats.framecache import archive, layout
+from rsciio_tem.formats.framecache.archive import _Entries
 from rsciio_tem.formats.framecache.layout import (
-    _FAR,
     _LARGEST_METADATA,
     _MOST_METADATA,
-    _ROWS,
     TABLES,
     VERSION,
     VERSION_KEY,
@@ -72,7 +71,7 @@ class _Rows(_Entries):
                 return Triplets.none(last - first, self.dtype)
             blocks, at = self._places(begins[lengths > 0], lengths[lengths > 0])
             total = int(lengths.sum())
-            if last - first > 1 and len(blocks) * self.block > 4 * total + _FAR * self.block:
+            if last - first > 1 and len(blocks) * self.block > 4 * total + layout._FAR * self.block:
                 middle = (first + last) // 2  # frames far apart from each other
                 return Triplets.joined([self.entries(first, middle), self.entries(middle, last)])
             found = []
@@ -120,7 +119,7 @@ class _Reader:
         """Return the rows of a table from ``number * block`` on."""
         source = self.source
         key = (source.file, source.group, name, number)
-        if (known := _recent.get(key)) is not None:
+        if (known := archive._recent.get(key)) is not None:
             return known[0]
         if self.opened is None:
             import hdf5plugin  # noqa: F401  registers filters
@@ -129,7 +128,7 @@ class _Reader:
             self.file = self.opened.__enter__()
         first = number * source.block
         rows = np.asarray(self.file[source.group][name][first : first + source.block])
-        _recent.keep(key, rows)
+        archive._recent.keep(key, rows)
         return rows
 
     def __call__(self, name: str, first: int, last: int) -> npt.NDArray[Any]:
@@ -231,7 +230,7 @@ def _rows_of(path: str, name: str, problems: list[Problem]) -> _Described:
                 f"{header.frames} frames need {2 * header.frames}.",
             )
         chunk = int(data.chunks[0]) if data.chunks else 0
-        block = chunk if _ROWS >> 5 <= chunk <= _ROWS << 2 else _ROWS
+        block = chunk if layout._ROWS >> 5 <= chunk <= layout._ROWS << 2 else layout._ROWS
         metadata = group.get("metadata")
         tree = _metadata(metadata, [_MOST_METADATA]) if isinstance(metadata, h5py.Group) else {}
         _require_filters(group, path)

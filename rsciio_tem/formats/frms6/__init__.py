@@ -21,6 +21,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from rsciio_tem.errors import FormatError, Problems, Truncated
+from rsciio_tem.formats.frms6.checks import CHECKS
 from rsciio_tem.formats.frms6.geometry import (
     _NO_DARK,
     _ORDER,
@@ -50,7 +51,7 @@ from rsciio_tem.scan.times import Times
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile
 
-__all__ = ["file_reader", "frame_headers", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "frame_headers", "parse", "sniff"]
 
 _NAME = re.compile(r"(.*)_(\d+)\.frms6", re.IGNORECASE | re.DOTALL)
 

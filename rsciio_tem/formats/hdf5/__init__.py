@@ -26,7 +26,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
 
-__all__ = ["file_reader", "file_writer", "parse", "sniff", "target"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
 # ---------------------------------------------------------------- choosing
 

@@ -24,11 +24,13 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problem, Unsupported, warn
 from rsciio_tem.formats.k2is.blocks import FULL, HEADER, SECTORS, SYNC_BYTES, USABLE, _geometry
+from rsciio_tem.formats.k2is.checks import CHECKS
 from rsciio_tem.formats.k2is.dark_rows import DarkRowsSubtracted
 from rsciio_tem.formats.k2is.sectors import Which, _described, _members, _shutter
 from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.parsing.dm_tags import group, is_dm, plain_tags, read_tags
+from rsciio_tem.parsing import dm_tags
+from rsciio_tem.parsing.dm_tags import group, is_dm, plain_tags
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
@@ -36,7 +38,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import backends, files
 
-__all__ = ["file_reader", "frame_ids", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "frame_ids", "parse", "sniff"]
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
@@ -121,7 +123,7 @@ def _tags(asked: str, gtg: str | None, problems: list[Problem]) -> dict[str, Any
         )
         return {}
     try:
-        return read_tags(gtg)
+        return dm_tags.read_tags(gtg)
     except FormatError as error:
         if gtg == asked:
             raise type(error)(

@@ -22,6 +22,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
+from rsciio_tem.formats.mib.checks import CHECKS
 from rsciio_tem.formats.mib.files import (
     _external_trigger,
     _hdr_hints,
@@ -50,6 +51,7 @@ from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile
 
 __all__ = [
+    "CHECKS",
     "MIBProperties",
     "file_reader",
     "load_mib_data",

@@ -41,17 +41,17 @@ from rsciio_tem.frames.arrays import ArrayFrames
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.parsing import directelectron
+from rsciio_tem.parsing.checks import Check
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
-from rsciio_tem.storage import backends, files
+from rsciio_tem.storage import backends, files, machine
 from rsciio_tem.storage.backends import DataFile
-from rsciio_tem.storage.machine import free_memory
 
-__all__ = ["file_reader", "file_writer", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff"]
 
 Images = Sequence[str | os.PathLike[str]]
 
@@ -106,7 +106,7 @@ def _unpacked(
             pixels = _pixels(path, header, order, None, True)
             wanted += int(header["NEXT"]) + int(header["NZ"] or 1 << 30) * pixels.nbytes
             while len(content) < wanted:
-                free = free_memory()
+                free = machine.free_memory()
                 if free is not None and 2 * len(content) + (16 << 20) > free:  # and the array
                     raise NotEnoughMemory(
                         path,
@@ -326,6 +326,9 @@ def _navigators(
             ]
         found[f"_sig_{name}"] = signal
     return found
+
+
+CHECKS: tuple[Check, ...] = ()
 
 
 def file_reader(

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Unpack, get_args
 
+from rsciio_tem.formats.seq.checks import CHECKS
 from rsciio_tem.formats.seq.defects import _excluded
 from rsciio_tem.formats.seq.halves import _find_halves, _given_halves, _joined
 from rsciio_tem.formats.seq.layout import MAGIC, NAME, Defects, Lost, _header_tree, _Problems
@@ -49,7 +50,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import Times
 from rsciio_tem.storage import files
 
-__all__ = ["file_reader", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "parse", "sniff"]
 
 # ---------------------------------------------------------------- one sequence
 

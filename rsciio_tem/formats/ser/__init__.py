@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problem, warn
 from rsciio_tem.formats.ser.arrangement import Arrangement, _arrangement, _signal_axes
+from rsciio_tem.formats.ser.checks import CHECKS
 from rsciio_tem.formats.ser.description import (
     Description,
     _described,
@@ -51,7 +52,7 @@ from rsciio_tem.scan.times import Times
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile
 
-__all__ = ["file_reader", "parse", "read_tags", "sniff"]
+__all__ = ["CHECKS", "file_reader", "parse", "read_tags", "sniff"]
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:

@@ -22,6 +22,7 @@ from typing import Any, Literal, Unpack, get_args
 import numpy as np
 
 from rsciio_tem.errors import FormatError
+from rsciio_tem.formats.tvips.checks import CHECKS
 from rsciio_tem.formats.tvips.files import _head, _member, _numbered, _series, _table
 from rsciio_tem.formats.tvips.header import (
     _ROTATOR_END,
@@ -36,6 +37,7 @@ from rsciio_tem.formats.tvips.header import (
 )
 from rsciio_tem.formats.tvips.placement import _Placed, _placed_by_rotator, _placed_by_scan
 from rsciio_tem.formats.tvips.writer import file_writer
+from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
@@ -44,7 +46,7 @@ from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.scan.times import Times
 from rsciio_tem.storage import files
 
-__all__ = ["file_reader", "file_writer", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff"]
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
@@ -141,6 +143,16 @@ def parse(
     origin = float(moments[0]) / 1000
     # without times there is no calibration, only an order
     time = Axis("time", "s", step, origin) if step > 0 else Axis("time", "", 1.0, 0.0)
+
+    def times_of(table: FrameTable) -> Times:
+        return Times(
+            len(table),
+            partial(_frame_times, table, before),
+            resolution_ns=2_000_000,
+            # a camera without a scan runs on its own clock
+            external_trigger=None if scanning else False,
+        )
+
     return Recording(
         format="tvips",
         path=path,
@@ -153,13 +165,8 @@ def parse(
         scan_axes=(Axis("y", "nm"), Axis("x", "nm")),
         stack_axis=time,
         hints=hints,
-        times=Times(
-            len(ordered),
-            partial(_frame_times, ordered, before),
-            resolution_ns=2_000_000,
-            # a camera without a scan runs on its own clock
-            external_trigger=None if scanning else False,
-        ),
+        times=times_of(ordered),
+        stored_times=None if placed is None else times_of(frames),
         metadata=_metadata(header, first[0], path, version, diffraction),
         original_metadata={
             "tvips_header": _tree(header),

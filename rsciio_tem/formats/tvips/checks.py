@@ -9,24 +9,18 @@ from functools import partial
 import numpy as np
 
 from rsciio_tem.errors import Problem
-from rsciio_tem.formats.tvips import parse
 from rsciio_tem.formats.tvips.header import _headers
 from rsciio_tem.parsing.checks import listed
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.scan.times import FrameTimes, Times
-
-
-def stored_times(recording: Recording) -> Times:
-    """Return the times of the frames as they are stored, wherever they belong in the scan."""
-    times = parse(recording.path, placement="stored").times
-    assert times is not None
-    return times
+from rsciio_tem.scan.times import FrameTimes
 
 
 def _every_counter(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
     """Follow the counter of the camera, which may start over but leaves out no frame."""
     del seen
-    source = stored_times(recording).read
+    times = recording.stored_times or recording.times
+    assert times is not None
+    source = times.read
     assert isinstance(source, partial)
     frames, before = source.args
     count = len(frames)
