@@ -142,7 +142,7 @@ def test_indexing(
     kinds: dict[str, tuple[Frames, np.ndarray]], kind: str, steps: list[Any], rows: Any, data: Any
 ) -> None:
     frames, expected = kinds[kind]
-    frames = frames.configured(fill=FILL)
+    frames = frames.read_as(fill=FILL)
     if kind == "mosaic":
         expected = expected.copy()
         expected[:, :3, 4:] = expected[:, 3:, :5] = FILL
@@ -298,7 +298,7 @@ def test_chunks_are_views_of_a_mapping(tmp_path: Path) -> None:
     file, runs = DataFile.of(path), runs_of([(0, 0, 24, 10)])
     table = FrameTable((file,), runs, Pixels(SHAPE, np.dtype("<u2")))
     assert table.viewed() is None
-    mapped = table.configured(backend="mmap")
+    mapped = table.read_as(backend="mmap")
     source = LazyFrames(mapped, (2, 5), np.dtype("u2"), str(path), 0)
     expected = frames.reshape(2, 5, 3, 4)
     for key in (np.s_[:], np.s_[1, 2:4], np.s_[1, 4:1:-1], np.s_[:, :, 1:, ::2]):
@@ -306,7 +306,7 @@ def test_chunks_are_views_of_a_mapping(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found, expected[key])
     assert np.shares_memory(source[1], backends.mapping(file))
     assert not source[1].flags.writeable
-    for other in (mapped[np.array([3, -1, 2])], mapped.configured(flip_y=True)[[2, 4, 3]]):
+    for other in (mapped[np.array([3, -1, 2])], mapped.read_as(flip_y=True)[[2, 4, 3]]):
         assert other.viewed() is None
     swapped = FrameTable((file,), runs, Pixels(SHAPE, np.dtype(">u2")), backend="mmap")
     assert swapped.viewed() is None
@@ -339,15 +339,15 @@ def test_mapped(tmp_path: Path) -> None:
     assert packed.mapped() is None
 
 
-def test_configured(table: tuple[FrameTable, np.ndarray]) -> None:
+def test_read_as(table: tuple[FrameTable, np.ndarray]) -> None:
     frames, expected = table
-    np.testing.assert_array_equal(loaded(frames.configured(flip_y=True)), expected[:, ::-1])
-    other = frames.configured(frame_shape=(4, 3))
+    np.testing.assert_array_equal(loaded(frames.read_as(flip_y=True)), expected[:, ::-1])
+    other = frames.read_as(frame_shape=(4, 3))
     np.testing.assert_array_equal(loaded(other), expected.reshape(-1, 4, 3))
-    assert frames.configured(native=False).dtype == ">u2"
-    assert frames.configured(backend="mmap").backend == "mmap"
+    assert frames.read_as(native=False).dtype == ">u2"
+    assert frames.read_as(backend="mmap").backend == "mmap"
     with pytest.raises(Unsupported, match="sig_shape"):
-        frames.configured(frame_shape=(4, 4))
+        frames.read_as(frame_shape=(4, 4))
 
 
 def test_one_frame_arrays() -> None:
@@ -391,7 +391,7 @@ def test_mosaic_upside_down(table: tuple[FrameTable, np.ndarray]) -> None:
     whole[:, :3, :4] = whole[:, 4:, 1:] = expected
     mosaic = Mosaic((frames, frames), places, (7, 5), fill=9, flip_y=False)
     np.testing.assert_array_equal(loaded(mosaic), whole)
-    turned = mosaic.configured(flip_y=True)
+    turned = mosaic.read_as(flip_y=True)
     np.testing.assert_array_equal(loaded(turned), whole[:, ::-1])
     for region in ((slice(0, 2), slice(1, 5)), (slice(2, 6), slice(0, 3)), (slice(6, 7),) * 2):
         if region[1].stop > 5:
@@ -400,9 +400,9 @@ def test_mosaic_upside_down(table: tuple[FrameTable, np.ndarray]) -> None:
             loaded(turned, region), whole[:, ::-1][(slice(None), *region)]
         )
     np.testing.assert_array_equal(loaded(turned[::-1][:3]), whole[::-1, ::-1][:3])
-    assert turned.configured().flip_y is True
-    assert turned.configured(flip_y=False).flip_y is False
+    assert turned.read_as().flip_y is True
+    assert turned.read_as(flip_y=False).flip_y is False
     fixed = Mosaic((frames, frames), places, (7, 5))
     with pytest.raises(Unsupported, match="flip_y"):
-        fixed.configured(flip_y=False)
-    assert fixed.configured().flip_y is None
+        fixed.read_as(flip_y=False)
+    assert fixed.read_as().flip_y is None

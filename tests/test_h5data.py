@@ -156,7 +156,7 @@ def test_filters(tmp_path: Path, name: str, dtype: str, no_library: Callable[[],
     if direct and name != "shuffle":
         no_library()
     np.testing.assert_array_equal(load(frames), expected)
-    stored = frames.configured(native=False)
+    stored = frames.read_as(native=False)
     assert stored.dtype == dtype
     np.testing.assert_array_equal(load(stored), expected)
     region = (slice(3, 9), slice(2, 5))
@@ -219,7 +219,7 @@ def test_anything(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
         frames, expected = frames[index], expected[index]
     elif kind == "index":
         index = np.array(draw(st.lists(st.integers(-1, count - 1), max_size=20)), np.int64)
-        frames = frames[index].configured(fill=5)
+        frames = frames[index].read_as(fill=5)
         assert (frames.blanks is not None) == bool((index < 0).any())
         expected = expected[index]
         expected[index < 0] = 5
@@ -231,7 +231,7 @@ def test_anything(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
             for a, n in zip(starts, frames.frame_shape, strict=True)
         )
     if draw(st.booleans()):
-        frames, expected = frames.configured(flip_y=True), expected[:, ::-1]
+        frames, expected = frames.read_as(flip_y=True), expected[:, ::-1]
     if region is not None:
         expected = expected[(slice(None), *region)]
     frames = pickle.loads(pickle.dumps(frames))
@@ -243,7 +243,7 @@ def test_backends(tmp_path: Path, backend: Any) -> None:
     data = numbers((9, 12, 16), "<u2")
     for i, name in enumerate(("none", "bitshuffle-lz4", "gzip", "lzf")):
         path = store(tmp_path / f"{i}.h5", data, chunks=(2, 12, 16), **FILTERS[name][0])
-        frames = frames_of(path, "data").configured(backend=backend)
+        frames = frames_of(path, "data").read_as(backend=backend)
         np.testing.assert_array_equal(load(frames), data)
 
 
@@ -628,15 +628,15 @@ def test_sig_shape(tmp_path: Path) -> None:
     data = numbers((4, 6, 8), "<u2")
     for i, name in enumerate(("none", "lzf")):
         path = store(tmp_path / f"{i}.h5", data, chunks=(1, 6, 8), **FILTERS[name][0])
-        frames = frames_of(path, "data").configured(frame_shape=(12, 4))
+        frames = frames_of(path, "data").read_as(frame_shape=(12, 4))
         assert frames.frame_shape == (12, 4)
         expected = data.reshape(4, 12, 4)
         np.testing.assert_array_equal(load(frames), expected)
-        flipped = frames.configured(flip_y=True, frame_shape=(12, 4))
+        flipped = frames.read_as(flip_y=True, frame_shape=(12, 4))
         region = (slice(1, 5), slice(2, 4))
         np.testing.assert_array_equal(load(flipped, region), expected[:, ::-1][:, 1:5, 2:4])
         with pytest.raises(Unsupported, match="sig_shape=\\(5, 5\\)"):
-            frames.configured(frame_shape=(5, 5))
+            frames.read_as(frame_shape=(5, 5))
 
 
 # -- how much is read ----------------------------------------------------------------------------

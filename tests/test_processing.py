@@ -380,9 +380,9 @@ def test_is_frames(file: Path) -> None:
     done = processed(npy.parse(file), STEPS).frames
     assert isinstance(done, Frames)
     with pytest.raises(Unsupported, match=r"\('flip', 'h'\)"):
-        done.configured(flip_y=True)
+        done.read_as(flip_y=True)
     with pytest.raises(Unsupported, match="keep their shape"):
-        done.configured(frame_shape=(25, 100))
+        done.read_as(frame_shape=(25, 100))
     for backend in ("buffered", "mmap"):
         (signal,) = read(processed(npy.parse(file), STEPS), options={"io_backend": backend})
         assert signal["data"].any()

@@ -72,7 +72,7 @@ def test_any_index(frames: Any, data: st.DataObject) -> None:
             index = np.array(data.draw(st.lists(st.integers(-1, n - 1), max_size=14)), np.int64)
             frames = frames[index]
             expected = np.where(index < 0, -1, expected[index] if n else -1)
-    frames = frames.configured(fill=9)
+    frames = frames.read_as(fill=9)
     wanted = np.where((expected < 0)[:, None, None], 9, ALL[expected])
     np.testing.assert_array_equal(load(frames), wanted)
     if (expected < 0).any():
@@ -85,12 +85,12 @@ def test_any_index(frames: Any, data: st.DataObject) -> None:
 def test_other_ways_of_reading(frames: Any) -> None:
     for wrong in ({"flip_y": True}, {"backend": "mmap"}):
         with pytest.raises(Unsupported, match="no meaning"):
-            frames.configured(**wrong)
+            frames.read_as(**wrong)
     np.testing.assert_array_equal(
-        load(DECODED.configured(frame_shape=(3, 10))), ALL.reshape(11, 3, 10)
+        load(DECODED.read_as(frame_shape=(3, 10))), ALL.reshape(11, 3, 10)
     )
     with pytest.raises(Unsupported):
-        frames.configured(frame_shape=(4, 6))
+        frames.read_as(frame_shape=(4, 6))
     with pytest.raises(IndexError, match="from -1 to 10"):
         frames[np.array([11])]
 

@@ -87,7 +87,7 @@ def test_frames_against_loops(
     source = InMemory(stored, kind)
     frames, expected = SparseFrames(source, shape), dense(source, shape)
     if order := [min(i, len(stored) - 1) for i in order]:
-        frames = frames[np.array(order)].configured(fill=7)
+        frames = frames[np.array(order)].read_as(fill=7)
         expected = expected[order]
         expected[np.array(order) < 0] = 7
     region: Region = tuple(
@@ -103,13 +103,13 @@ def test_frames_against_loops(
     spread = np.full((len(frames), *shape), 99, kind)[..., ::-1]  # not contiguous
     frames.load(spread)
     np.testing.assert_array_equal(spread, expected)
-    entries = frames.configured(fill=0).triplets()
+    entries = frames.read_as(fill=0).triplets()
     assert len(entries.bounds) == len(frames) + 1
     again = np.zeros((len(frames), int(np.prod(shape))), kind)
     np.add.at(again, (entries.frames, entries.pixels), entries.values)
     expected[np.array(order) < 0] = 0
     np.testing.assert_array_equal(again.reshape(expected.shape), expected)
-    once = frames.configured(fill=0).summed()
+    once = frames.read_as(fill=0).summed()
     keys = once.frames * 35 + once.pixels
     assert (np.diff(keys) > 0).all()
     again[...] = 0
@@ -232,7 +232,7 @@ def test_reductions_as_of_dense_frames(data: st.DataObject, kind: str) -> None:
     stored = data.draw(st.lists(entries, min_size=1, max_size=8))
     frames = SparseFrames(InMemory(stored, kind), data.draw(st.sampled_from([(5, 7), (35, 1)])))
     if order := data.draw(st.lists(st.integers(-1, len(stored) - 1), max_size=12)):
-        frames = frames[np.array(order)].configured(fill=data.draw(st.sampled_from([0, 7])))
+        frames = frames[np.array(order)].read_as(fill=data.draw(st.sampled_from([0, 7])))
     if kind in ("u1", "u2") and data.draw(st.booleans()):
         frames = frames.widened("u4")
     what = ["navigator", "sum", "mean", "max"] + ["variance", "com"] * (dtype.kind != "c")
@@ -328,7 +328,7 @@ def test_stripes_have_equally_many_entries() -> None:
     assert max(weights) < 1000 + 2 * 36
     order = np.array([-1, 5, 1100, -1])
     assert frames[order].sizes().tolist() == [0, 0, 35, 0]
-    assert frames[order].configured(fill=1).sizes().tolist() == [35, 0, 35, 35]
+    assert frames[order].read_as(fill=1).sizes().tolist() == [35, 0, 35, 35]
     assert frames[np.array([-1])].sizes().tolist() == [0]
     assert frames[200:1002].sizes().tolist() == [0] * 800 + [35] * 2
 
@@ -369,7 +369,7 @@ def test_indexing() -> None:
         with pytest.raises(IndexError):
             frames[np.array(index)]
     with pytest.raises(Unsupported, match="sig_shape"):
-        frames.configured(frame_shape=(5, 8))
+        frames.read_as(frame_shape=(5, 8))
     assert pickle.loads(pickle.dumps(frames[2:4])).order.tolist() == [2, 3]
     with pytest.raises(ValueError, match="needed is"):
         frames.load(np.zeros((5, 7, 5), "u2"))

@@ -270,7 +270,7 @@ def parse(
     signal_axes = axes[-len(shape) :] if len(axes) >= len(shape) else (Axis(),) * len(shape)
     frames = SparseFrames(source, shape)
     if wanted is not None and wanted != list(shape):
-        frames = frames.configured(frame_shape=checked_shape(wanted, path, "sig_shape"))
+        frames = frames.read_as(frame_shape=checked_shape(wanted, path, "sig_shape"))
         signal_axes = (Axis(),) * len(frames.frame_shape)
     hints: tuple[ScanHint, ...] = ()
     if (nav := params.get("nav_shape")) is not None:

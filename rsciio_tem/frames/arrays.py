@@ -18,7 +18,7 @@ from rsciio_tem.frames.protocol import ChunkHint, FrameIndex, Ordered, blanks_of
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 
-__all__ = ["ArrayFrames", "DaskFrames", "Held", "PixelMajor"]
+__all__ = ["ArrayFrames", "DaskFrames", "InMemory", "PixelMajor"]
 
 #: Bytes that are fetched and put into order at a time where neighbours in the file are the same
 #: pixel of different frames: enough pixels for whole cache lines of the frames.
@@ -26,7 +26,7 @@ _GATHERED = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class InMemory:
     """Opens an array that this process holds; see `ArrayFrames`."""
 
     array: Any
@@ -37,7 +37,7 @@ class Held:
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayFrames(Ordered):
+class ArrayFrames(OrderedFrames):
     """Frames of an array-like whose last axes are the frame.
 
     Parameters
@@ -62,15 +62,10 @@ class ArrayFrames(Ordered):
     nav_shape: tuple[int, ...]
     frame_shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    order: npt.NDArray[np.int64] | None = None
+    order: Order = None
     detector_major: bool = False
     fill: float = 0
     chunks: tuple[int, ...] | None = None
-
-    @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return blanks_of(self.order)
 
     @property
     def chunk_hint(self) -> ChunkHint | None:
@@ -84,36 +79,28 @@ class ArrayFrames(Ordered):
         hint = ChunkHint(self.nav_shape, self.chunks[:split], self.chunks[split:])
         return hint if self.order is None else hint.flat(len(self))
 
-    def __len__(self) -> int:
-        return math.prod(self.nav_shape) if self.order is None else len(self.order)
+    @property
+    def stored_count(self) -> int:
+        """Number of scan positions."""
+        return math.prod(self.nav_shape)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether pixels are in an array that this process holds."""
+        return isinstance(self.open, InMemory)
 
     @property
     def index(self) -> npt.NDArray[np.int64]:
         """Flat scan position of each frame."""
         return np.arange(len(self), dtype=np.int64) if self.order is None else self.order
 
-    def __getitem__(self, index: FrameIndex, /) -> ArrayFrames:
-        if isinstance(index, slice):
-            return replace(self, order=self.index[index])
-        index = np.asarray(index, np.int64)
-        return replace(self, order=np.where(index < 0, -1, self.index[index]))
-
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> ArrayFrames:
-        """Return the same frames, read in another way; see `Frames`."""
-        del native  # the array decides about it
-        if backend != "auto" or flip_y is not None:
+    def _read_as(self, how: ReadAs) -> Self:
+        # the array decides about it
+        if how.backend != "auto" or how.flip_y is not None:
             raise Unsupported("", "io_backend and flip_y have no meaning for frames in an array.")
-        if frame_shape is not None and frame_shape != self.frame_shape:
+        if how.frame_shape is not None and how.frame_shape != self.frame_shape:
             raise Unsupported("", f"frames of {self.frame_shape} pixels keep their shape.")
-        return self if fill is None else replace(self, fill=fill)
+        return self if how.fill is None else replace(self, fill=how.fill)
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
@@ -131,7 +118,7 @@ class ArrayFrames(Ordered):
         if not self.nav_shape:
             out[wanted] = source[region]
             return
-        # stretches of neighbouring positions within one fast-scan line
+        # runs of neighbouring positions within one fast-scan line
         fast = self.nav_shape[-1]
         p = positions[wanted]
         joins = (np.diff(p) == 1) & (p[1:] % fast != 0) & (np.diff(wanted) == 1)
@@ -169,7 +156,7 @@ class ArrayFrames(Ordered):
 
 
 @dataclass(frozen=True, eq=False)
-class PixelMajor(Ordered):
+class PixelMajor(OrderedFrames):
     """Frames stored pixel by pixel: for each pixel of the detector its values in all frames.
 
     Some rows of all frames are one range of bytes; one frame is spread over the whole file.
@@ -201,7 +188,7 @@ class PixelMajor(Ordered):
     stored: np.dtype[Any]
     count: int
     frame_shape: tuple[int, ...]
-    order: npt.NDArray[np.int64] | None = None
+    order: Order = None
     native: bool = True
     fill: float = 0
     backend: Backend = "auto"
@@ -219,49 +206,21 @@ class PixelMajor(Ordered):
         return self.stored.newbyteorder("=") if self.native else self.stored
 
     @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return blanks_of(self.order)
+    def stored_count(self) -> int:
+        """Number of stored frames."""
+        return self.count
 
-    def __len__(self) -> int:
-        return self.count if self.order is None else len(self.order)
-
-    def __getitem__(self, index: FrameIndex, /) -> PixelMajor:
-        order = np.arange(self.count, dtype=np.int64) if self.order is None else self.order
-        if isinstance(index, slice):
-            if self.order is None and index.indices(self.count) == (0, self.count, 1):
-                return self
-            return replace(self, order=order[index])
-        index = np.asarray(index, np.int64)
-        return replace(self, order=np.where(index < 0, -1, order[index]))
-
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> PixelMajor:
-        """Return the same frames, read in another way; see `Frames`."""
-        if flip_y is not None:
+    def _read_as(self, how: ReadAs) -> Self:
+        if how.flip_y is not None:
             raise Unsupported(
                 self.file.path, "frames stored pixel by pixel cannot be flipped (flip_y)."
             )
-        shape = self.frame_shape if frame_shape is None else frame_shape
-        if math.prod(shape) != math.prod(self.frame_shape):
-            raise Unsupported(
-                self.file.path,
-                f"frames have {self.frame_shape} pixels, which is not sig_shape={shape}.",
-                "Only a reshape to the same number of pixels is possible.",
-            )
         return replace(
             self,
-            frame_shape=shape,
-            native=self.native and native,
-            fill=self.fill if fill is None else fill,
-            backend=backend,
+            frame_shape=how.reshaped(self.frame_shape, self.file.path),
+            native=self.native and how.native,
+            fill=how.filled(self.fill),
+            backend=how.backend,
         )
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
@@ -319,7 +278,7 @@ class PixelMajor(Ordered):
 
 
 @dataclass(frozen=True, eq=False)
-class DaskFrames:
+class DaskFrames(OrderedFrames):
     """Frames of a dask array; stays lazy.
 
     Parameters
@@ -333,7 +292,7 @@ class DaskFrames:
     """
 
     array: Any
-    order: npt.NDArray[np.int64] | None = None
+    order: Order = None
     fill: float = 0
     frame_shape: tuple[int, ...] = field(init=False)
 
@@ -347,40 +306,25 @@ class DaskFrames:
         return result
 
     @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return blanks_of(self.order)
+    def stored_count(self) -> int:
+        """Number of frames in the array."""
+        return int(self.array.shape[0])
 
-    def __len__(self) -> int:
-        return int(self.array.shape[0]) if self.order is None else len(self.order)
+    @property
+    def in_graph(self) -> bool:
+        """Whether pixels come from a dask graph: they do."""
+        return True
 
-    def __getitem__(self, index: FrameIndex, /) -> DaskFrames:
-        if isinstance(index, slice) and self.order is None:
-            # dask takes some slices beyond the ends for everything
-            start, stop, step = index.indices(len(self))
-            if step == 1:
-                return replace(self, array=self.array[start : max(start, stop)])
-        order = np.arange(len(self)) if self.order is None else self.order
-        if isinstance(index, slice):
-            return replace(self, order=order[index])
-        return replace(self, order=np.where(index < 0, -1, order[index]))
+    def _cut(self, start: int, stop: int) -> Self:
+        return replace(self, array=self.array[start:stop])
 
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> DaskFrames:
-        """Return the same frames, read in another way; see `Frames`."""
-        del native  # the array decides about it
-        if backend != "auto" or flip_y is not None:
+    def _read_as(self, how: ReadAs) -> Self:
+        # the array decides about it
+        if how.backend != "auto" or how.flip_y is not None:
             raise Unsupported("", "io_backend and flip_y have no meaning for frames in an array.")
-        if frame_shape is not None and frame_shape != self.frame_shape:
+        if how.frame_shape is not None and how.frame_shape != self.frame_shape:
             raise Unsupported("", f"frames of {self.frame_shape} pixels keep their shape.")
-        return self if fill is None else replace(self, fill=fill)
+        return self if how.fill is None else replace(self, fill=how.fill)
 
     def lazy(self) -> Any:
         """Return the frames as a dask array; blanks are joined on as blocks, never gathered."""

@@ -119,7 +119,7 @@ def segments_of(rows: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.void]:
 
 
 @dataclass(frozen=True, eq=False)
-class BlockTable(Ordered):
+class BlockTable(OrderedFrames):
     """Frames stored as numbered blocks in one file.
 
     Parameters
@@ -137,7 +137,7 @@ class BlockTable(Ordered):
     first : int
         The first of them.
     order : ndarray of int64, optional
-        Frame i of this table is frame ``order[i]``; -1 is a blank.
+        Frame i of this table is frame ``first + order[i]``; -1 is a blank.
     fill : float
         Value of blanks and of lost blocks.
     backend : str
@@ -150,7 +150,7 @@ class BlockTable(Ordered):
     base: int
     count: int
     first: int = 0
-    order: npt.NDArray[np.int64] | None = None
+    order: Order = None
     fill: float = 0
     backend: Backend = "auto"
 
@@ -165,47 +165,24 @@ class BlockTable(Ordered):
         return np.dtype(np.uint16)
 
     @property
-    def unused(self) -> int:
+    def lost_value(self) -> int:
         """A value that no pixel has."""
         return 0xFFFF  # 12 bits are stored
 
     @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return blanks_of(self.order)
+    def stored_count(self) -> int:
+        """Number of frames that the file announces, lost ones included."""
+        return self.count
 
-    def __len__(self) -> int:
-        return self.count if self.order is None else len(self.order)
+    def _cut(self, start: int, stop: int) -> Self:
+        return replace(self, first=self.first + start, count=stop - start)
 
-    def __getitem__(self, index: FrameIndex, /) -> BlockTable:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            if self.order is not None:
-                return replace(self, order=self.order[index])
-            if step == 1:
-                return replace(self, first=self.first + start, count=max(0, stop - start))
-            index = np.arange(start, stop, step, dtype=np.int64)
-        index = np.asarray(index, dtype=np.int64)
-        if index.ndim != 1 or (len(index) and (index.min() < -1 or index.max() >= len(self))):
-            raise IndexError(f"a frame index must be 1-D with values from -1 to {len(self) - 1}")
-        known = index + self.first if self.order is None else self.order[index]
-        return replace(self, order=np.where(index < 0, -1, known))
-
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> BlockTable:
-        """Return the same frames, read in another way; see `Frames`."""
-        if flip_y is not None or (frame_shape is not None and frame_shape != self.frame_shape):
+    def _read_as(self, how: ReadAs) -> Self:
+        if how.flip_y is not None or (how.frame_shape is not None and how.frame_shape != self.frame_shape):
             raise Unsupported(
                 self.file.path, "frames stored as blocks can be neither flipped nor reshaped."
             )
-        return replace(self, backend=backend, fill=self.fill if fill is None else fill)
+        return replace(self, backend=how.backend, fill=how.filled(self.fill))
 
     # ------------------------------------------------------------------ reading
 
@@ -245,8 +222,8 @@ class BlockTable(Ordered):
         apart = (len(self.layout.cells) - wanted.count) * self.layout.nbytes > 64 << 10
         frame_bytes = len(self.layout.cells) * self.layout.nbytes
         per_read = 1 if apart else max(1, backends.BLOCK // frame_bytes)
-        pieces = [(0, 1, self.first, self.count)] if self.order is None else stretches(self.order)
-        for at, step, low, count in pieces:
+        runs = [(0, 1, 0, self.count)] if self.order is None else runs_in(self.order)
+        for at, step, low, count in runs:
             if low < 0:
                 out[at : at + count] = self.fill
                 continue
@@ -256,7 +233,7 @@ class BlockTable(Ordered):
                 target = (
                     out[begin : begin + n] if step > 0 else out[begin - n + 1 : begin + 1][::-1]
                 )
-                self._decode(low + i, target, wanted)
+                self._decode(self.first + low + i, target, wanted)
 
     def _decode(self, frame: int, out: npt.NDArray[Any], wanted: _Wanted) -> None:
         """Load consecutive frames that are read at once."""

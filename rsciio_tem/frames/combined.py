@@ -21,7 +21,7 @@ __all__ = ["Chain", "Mosaic", "chained"]
 
 
 @dataclass(frozen=True, eq=False)
-class Mosaic:
+class Mosaic(FramesBase):
     """Frames put together from parts that are stored apart, such as the sectors of a camera.
 
     Parameters
@@ -63,9 +63,14 @@ class Mosaic:
         return sum(areas) == math.prod(self.frame_shape)
 
     @property
-    def unused(self) -> int | None:
+    def lost_value(self) -> int | None:
         """A value that no pixel has, for marking what is lost; None if there is none."""
-        return getattr(self.parts[0], "unused", None)
+        return self.parts[0].lost_value
+
+    @property
+    def upside_down(self) -> bool | None:
+        """Whether the whole is shown upside down; None if that is not possible."""
+        return self.flip_y
 
     @property
     def blanks(self) -> npt.NDArray[np.bool_] | None:
@@ -75,38 +80,27 @@ class Mosaic:
     def __len__(self) -> int:
         return len(self.parts[0])
 
-    def __getitem__(self, index: FrameIndex, /) -> Mosaic:
+    def __getitem__(self, index: FrameIndex, /) -> Self:
         return replace(self, parts=tuple(part[index] for part in self.parts))
 
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> Mosaic:
-        """Return the same frames, read in another way; see `Frames`."""
-        if flip_y is None:
-            flip_y = self.flip_y
-        elif self.flip_y is None:
+    def _read_as(self, how: ReadAs) -> Self:
+        flip_y = self.flip_y if how.flip_y is None else bool(how.flip_y)
+        if how.flip_y is not None and self.flip_y is None:
             raise Unsupported(
                 "",
                 f"frames of {self.frame_shape} pixels, put together from {len(self.parts)} parts, "
                 "cannot be flipped (flip_y) while reading.",
             )
-        if frame_shape is not None and frame_shape != self.frame_shape:
+        if how.frame_shape is not None and how.frame_shape != self.frame_shape:
             raise Unsupported(
                 "",
                 f"frames of {self.frame_shape} pixels, put together from {len(self.parts)} parts, "
-                f"cannot be reshaped to sig_shape={frame_shape} while reading.",
+                f"cannot be reshaped to sig_shape={how.frame_shape} while reading.",
             )
-        value = self.fill if fill is None else fill
+        value = how.filled(self.fill)
         parts = tuple(
-            part.configured(backend=backend, fill=value, native=native) for part in self.parts
+            part.read_as(backend=how.backend, fill=value, native=how.native) for part in self.parts
         )
-        flip_y = flip_y if flip_y is None else bool(flip_y)
         return replace(self, parts=parts, fill=value, flip_y=flip_y)
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
@@ -135,24 +129,8 @@ class Mosaic:
             part.load(out[(slice(None), *there)], source_region)
 
 
-Order = npt.NDArray[np.int64] | None
-
-
-def _ordered(order: Order, count: int, index: FrameIndex) -> npt.NDArray[np.int64]:
-    """Index an order of `count` frames; -1 stays a blank."""
-    known = np.arange(count, dtype=np.int64) if order is None else order
-    if isinstance(index, slice):
-        return known[index]
-    index = np.asarray(index, np.int64)
-    if index.ndim != 1 or (len(index) and (index.min() < -1 or index.max() >= len(known))):
-        raise IndexError(f"a frame index must be 1-D with values from -1 to {len(known) - 1}")
-    if not len(known):
-        return np.full(len(index), -1)
-    return np.where(index < 0, -1, known[index])
-
-
 @dataclass(frozen=True, eq=False)
-class Chain(Ordered):
+class Chain(OrderedFrames):
     """Frames of several kinds or places, one after the other.
 
     Parameters
@@ -184,38 +162,23 @@ class Chain(Ordered):
         return self.parts[0].frame_shape
 
     @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return blanks_of(self.order)
+    def stored_count(self) -> int:
+        """Number of frames of all parts."""
+        return int(self._ends[-1])
 
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if self.order is None else len(self.order)
-
-    def __getitem__(self, index: FrameIndex, /) -> Chain:
-        return replace(self, order=_ordered(self.order, int(self._ends[-1]), index))
-
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> Chain:
-        """Return the same frames, read in another way; see `Frames`."""
-        del native  # the parts may differ in their byte order
-        if backend != "auto" or flip_y is not None:
+    def _read_as(self, how: ReadAs) -> Self:
+        # the parts may differ in their byte order
+        if how.backend != "auto" or how.flip_y is not None:
             raise Unsupported("", "io_backend and flip_y have no meaning for files of many kinds.")
         parts = self.parts
-        if frame_shape is not None and frame_shape != self.frame_shape:
-            parts = tuple(part.configured(frame_shape=frame_shape) for part in parts)
-        return replace(self, parts=parts, fill=self.fill if fill is None else fill)
+        if how.frame_shape is not None and how.frame_shape != self.frame_shape:
+            parts = tuple(part.read_as(frame_shape=how.frame_shape) for part in parts)
+        return replace(self, parts=parts, fill=how.filled(self.fill))
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
-        order = _ordered(self.order, int(self._ends[-1]), slice(None))
-        for at, step, low, count in stretches(order):
+        order = picked(self.order, self.stored_count, slice(None))
+        for at, step, low, count in runs_in(order):
             if low < 0:
                 out[at : at + count] = self.fill
                 continue

@@ -172,24 +172,11 @@ class Corrected(Wrapped):
         given = self.corrections
         return given.repair == "zero" and given.dark is None and given.gain is None
 
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> Corrected:
-        """Return the same frames, read in another way; see `Frames`."""
-        frames = self.frames.configured(
-            backend=backend,
-            fill=getattr(self.frames, "unused", None),
-            flip_y=flip_y,
-            native=native,
-            frame_shape=frame_shape,
-        )
-        return replace(self, frames=frames, fill=self.fill if fill is None else fill)
+    def _read_as(self, how: ReadAs) -> Self:
+        keywords = how.keywords()
+        keywords["fill"] = self.frames.lost_value
+        frames = self.frames.read_as(**keywords)
+        return replace(self, frames=frames, fill=how.filled(self.fill))
 
     @cached_property
     def _plan(self) -> _Patches | None:
@@ -237,13 +224,13 @@ class Corrected(Wrapped):
         count = math.prod(wide_shape)
         step = max(1, _BLOCK // max(1, count * self.frames.dtype.itemsize))
         n = len(self)
-        unused = getattr(self.frames, "unused", None)  # marks pixels that were lost
+        lost_value = self.frames.lost_value
         raw = np.empty((min(step, n), *wide_shape), self.frames.dtype.newbyteorder("="))
         values = np.empty((len(raw), count), precision)
         for first in range(0, n, step):
             m = min(step, n - first)
             self.frames[first : first + m].load(raw[:m], wide)
-            lost = None if unused is None else raw[:m] == unused
+            lost = None if lost_value is None else raw[:m] == lost_value
             if lost is not None:
                 raw[:m][lost] = 0
             if self._only_zeroed:

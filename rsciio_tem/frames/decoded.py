@@ -21,14 +21,14 @@ __all__ = ["Decoded"]
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded(Ordered):
+class Decoded(OrderedFrames):
     """Whole frames that a function decodes.
 
     Parameters
     ----------
     decode : callable
         Takes a list of numbers of stored frames, and yields these frames; can be pickled.
-    stored : int
+    count : int
         Number of stored frames.
     frame_shape : tuple of int
         Shape of a frame.
@@ -39,49 +39,28 @@ class Decoded(Ordered):
     """
 
     decode: Callable[[list[int]], Iterable[npt.NDArray[Any]]]
-    stored: int
+    count: int
     frame_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     order: Order = None
     fill: float = 0
 
     @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return blanks_of(self.order)
+    def stored_count(self) -> int:
+        """Number of stored frames."""
+        return self.count
 
-    def __len__(self) -> int:
-        return self.stored if self.order is None else len(self.order)
-
-    def __getitem__(self, index: FrameIndex, /) -> Decoded:
-        return replace(self, order=_ordered(self.order, self.stored, index))
-
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> Decoded:
-        """Return the same frames, read in another way; see `Frames`."""
-        del native  # they are decoded into the machine's byte order
-        if backend != "auto" or flip_y is not None:
+    def _read_as(self, how: ReadAs) -> Self:
+        # they are decoded into the machine's byte order
+        if how.backend != "auto" or how.flip_y is not None:
             raise Unsupported("", "io_backend and flip_y have no meaning for compressed frames.")
-        shape = self.frame_shape if frame_shape is None else frame_shape
-        if math.prod(shape) != math.prod(self.frame_shape):
-            raise Unsupported(
-                "",
-                f"frames have {self.frame_shape} pixels, which is not sig_shape={shape}.",
-                "Only a reshape to the same number of pixels is possible.",
-            )
-        return replace(self, frame_shape=shape, fill=self.fill if fill is None else fill)
+        shape = how.reshaped(self.frame_shape, "")
+        return replace(self, frame_shape=shape, fill=how.filled(self.fill))
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         region = region or full_region(self.frame_shape)
-        order = _ordered(self.order, self.stored, slice(None))
+        order = picked(self.order, self.count, slice(None))
         out[order < 0] = self.fill
         wanted = np.flatnonzero(order >= 0)
         if not len(wanted) or not math.prod(out.shape[1:]):

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypedDict, Unpack, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.pixels import Region
 from rsciio_tem.storage.backends import Backend
 
@@ -19,23 +21,29 @@ __all__ = [
     "ChunkHint",
     "FrameIndex",
     "Frames",
-    "Ordered",
+    "FramesBase",
+    "Order",
+    "OrderedFrames",
+    "ReadAs",
+    "ReadHow",
     "blanks_of",
-    "chunk_hint",
-    "pieces",
-    "stretches",
+    "picked",
+    "runs_in",
+    "tiles",
 ]
 
 #: Selects frames: a slice, or integers with -1 for a blank.
 FrameIndex = slice | npt.NDArray[np.int64]
+
+#: Numbers of stored frames in the order of frames, -1 for a blank; None: all as they are stored.
+Order = npt.NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
 class ChunkHint:
     """Which pixels are stored in blocks that are best read as a whole.
 
-    Frames of which this is true have it as an attribute ``chunk_hint`` (see `chunk_hint`). Blocks
-    begin with the first frame and the first pixel, and fill the scan and the frames side by side.
+    Frames of which this is true have it as ``Frames.chunk_hint``. Blocks begin with the first frame and the first pixel, and fill the scan and the frames side by side.
 
     Parameters
     ----------
@@ -94,21 +102,16 @@ class ChunkHint:
         return tuple(shape)
 
 
-def chunk_hint(frames: object) -> ChunkHint | None:
-    """Return which pixels of frames are best read together, None where it does not matter."""
-    return getattr(frames, "chunk_hint", None)
-
-
-def pieces(frames: Frames, nbytes: int) -> list[tuple[slice, Region | None]]:
-    """Cut frames into pieces of about `nbytes` that have no stored block in common.
+def tiles(frames: Frames, nbytes: int) -> list[tuple[slice, Region | None]]:
+    """Cut frames into tiles of about `nbytes` that have no stored block in common.
 
     Returns
     -------
     list of (slice, Region or None)
-        Which frames, and which part of them; None if all pieces have whole frames.
+        Which frames, and which part of them; None if all tiles have whole frames.
     """
     count, shape = len(frames), frames.frame_shape
-    hint = chunk_hint(frames)
+    hint = frames.chunk_hint
     frame_bytes = max(1, math.prod(shape) * frames.dtype.itemsize)
     run = 1 if hint is None else max(1, hint.run)
     if hint is None or run * frame_bytes <= 4 * nbytes or hint.sig == shape:
@@ -153,40 +156,134 @@ class Frames(Protocol):
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         ...
 
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> Frames:
-        """Return the same frames, read in another way.
+    def read_as(self, **how: Unpack[ReadHow]) -> Frames:
+        """Return the same frames, read in another way; an `Unsupported` says what cannot be."""
+        ...
 
-        Parameters
-        ----------
-        backend : str
-            How bytes are fetched, see `rsciio_tem.storage.backends`.
-        fill : float, optional
-            Value of blanks.
-        flip_y : bool, optional
-            Whether the first stored row is the bottom one.
-        native : bool
-            Byte order of the machine, or of the file.
-        frame_shape : tuple of int, optional
-            Reshape to the same number of pixels.
+    @property
+    def chunk_hint(self) -> ChunkHint | None:
+        """Which pixels are best read together, None where it does not matter."""
+        ...
 
-        Raises
-        ------
-        Unsupported
-            Frames of this kind cannot be read so.
-        """
+    @property
+    def lost_value(self) -> int | None:
+        """A value that no pixel has, for marking what is lost within frames, if there is one."""
+        ...
+
+    @property
+    def upside_down(self) -> bool | None:
+        """Whether the first stored row is shown last; None if that cannot be chosen."""
+        ...
+
+    @property
+    def in_graph(self) -> bool:
+        """Whether pixels come from a dask graph, which no task of ours may compute."""
+        ...
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether pixels are in an array that this process holds."""
         ...
 
 
-def stretches(order: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int, int]]:
-    """Group an order into pieces that run through stored frames one by one, up or down.
+class ReadHow(TypedDict, total=False):
+    """Keywords of `Frames.read_as`, as `ReadAs` describes them."""
+
+    backend: Backend
+    fill: float | None
+    flip_y: bool | None
+    native: bool
+    frame_shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAs:
+    """How frames are read.
+
+    Parameters
+    ----------
+    backend : str
+        How bytes are fetched, see `rsciio_tem.storage.backends`.
+    fill : float, optional
+        Value of blanks; by default the one they have.
+    flip_y : bool, optional
+        Whether the first stored row is the bottom one; by default as it is.
+    native : bool
+        Byte order of the machine, or of the file.
+    frame_shape : tuple of int, optional
+        Reshape to the same number of pixels.
+    """
+
+    backend: Backend = "auto"
+    fill: float | None = None
+    flip_y: bool | None = None
+    native: bool = True
+    frame_shape: tuple[int, ...] | None = None
+
+    def keywords(self) -> ReadHow:
+        """Return it as keywords of `Frames.read_as`."""
+        return {
+            "backend": self.backend,
+            "fill": self.fill,
+            "flip_y": self.flip_y,
+            "native": self.native,
+            "frame_shape": self.frame_shape,
+        }
+
+    def filled(self, fill: float) -> float:
+        """Return the value of blanks, which is `fill` so far."""
+        return fill if self.fill is None else self.fill
+
+    def reshaped(self, frame_shape: tuple[int, ...], path: str) -> tuple[int, ...]:
+        """Return the shape that frames get; an `Unsupported` says that it has other pixels."""
+        shape = frame_shape if self.frame_shape is None else self.frame_shape
+        if math.prod(shape) != math.prod(frame_shape):
+            raise Unsupported(
+                path,
+                f"frames have {frame_shape} pixels, which is not sig_shape={shape}.",
+                "Only a reshape to the same number of pixels is possible.",
+            )
+        return shape
+
+
+class FramesBase(ABC):
+    """What most kinds of frames answer alike."""
+
+    def read_as(self, **how: Unpack[ReadHow]) -> Self:
+        """Return the same frames, read in another way; see `ReadAs` and `Frames`."""
+        return self._read_as(ReadAs(**how))
+
+    @abstractmethod
+    def _read_as(self, how: ReadAs) -> Self: ...
+
+    @property
+    def chunk_hint(self) -> ChunkHint | None:
+        """Which pixels are best read together, None where it does not matter."""
+        return None
+
+    @property
+    def lost_value(self) -> int | None:
+        """A value that no pixel has, for marking what is lost within frames, if there is one."""
+        return None
+
+    @property
+    def upside_down(self) -> bool | None:
+        """Whether the first stored row is shown last; None if that cannot be chosen."""
+        return None
+
+    @property
+    def in_graph(self) -> bool:
+        """Whether pixels come from a dask graph, which no task of ours may compute."""
+        return False
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether pixels are in an array that this process holds."""
+        return False
+
+
+def runs_in(order: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int, int]]:
+    """Group an order into runs: stored frames one by one, up or down.
 
     Yields (at, step, low, count): the stored frames low..low+count belong to the positions at,
     at+step, …; low is -1 for blanks.
@@ -194,11 +291,11 @@ def stretches(order: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int, int
     if not len(order):
         return
     steps = np.diff(order)
-    # a stretch is a maximal piece with constant step +1, -1, or of blanks (0)
+    # a run is as long as possible with a constant step +1, -1, or of blanks (0)
     blank = order < 0
     joins = (np.abs(steps) == 1) & ~blank[1:] & ~blank[:-1] | (blank[1:] & blank[:-1])
     if len(steps) > 1:
-        # do not let a stretch change its direction
+        # do not let a run change its direction
         joins[1:] &= ~joins[:-1] | (steps[1:] == steps[:-1])
     bounds = np.flatnonzero(~joins) + 1
     for a, b in zip([0, *bounds.tolist()], [*bounds.tolist(), len(order)], strict=True):
@@ -241,12 +338,59 @@ class _Steps(NamedTuple):
         return np.cumsum(order, out=order)
 
 
-class Ordered:
-    """Base of frames with an attribute ``order``.
+def picked(order: Order, stored: int, index: FrameIndex) -> npt.NDArray[np.int64]:
+    """Index an order of `stored` frames, None for all of them as they are; -1 stays a blank.
+
+    Raises
+    ------
+    IndexError
+        `index` is not 1-D, or reaches beyond the frames.
+    """
+    count = stored if order is None else len(order)
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count)) if order is None else order[index]
+    index = np.asarray(index, np.int64)
+    if index.ndim != 1 or (len(index) and (index.min() < -1 or index.max() >= count)):
+        raise IndexError(f"a frame index must be 1-D with values from -1 to {count - 1}")
+    if order is None or not count:
+        return index
+    return np.where(index < 0, -1, order[index])
+
+
+class OrderedFrames(FramesBase):
+    """Base of dataclasses with a field ``order``: frame i is stored frame ``order[i]``.
 
     Each task of a cluster gets a pickle, and the order of a scan has 8 bytes for each frame. The
     usual ones (lines back and forth, frames left out at their ends) are a few steps per line.
     """
+
+    order: Order
+
+    @property
+    @abstractmethod
+    def stored_count(self) -> int:
+        """Number of stored frames, whatever the order picks from them."""
+
+    def _cut(self, start: int, stop: int) -> Self | None:
+        """Return stored frames start..stop without an order, None if that is not possible."""
+        return self if (start, stop) == (0, self.stored_count) else None
+
+    @property
+    def blanks(self) -> npt.NDArray[np.bool_] | None:
+        """Which frames are blanks, None if none is."""
+        return blanks_of(self.order)
+
+    def __len__(self) -> int:
+        return self.stored_count if self.order is None else len(self.order)
+
+    def __getitem__(self, index: FrameIndex, /) -> Self:
+        if isinstance(index, slice) and self.order is None:
+            start, stop, step = index.indices(self.stored_count)
+            if step == 1 and (part := self._cut(start, max(start, stop))) is not None:
+                return part
+        order = picked(self.order, self.stored_count, index)
+        changed: Self = replace(self, order=order)  # type: ignore[type-var]
+        return changed
 
     #: Attributes that ``__post_init__`` finds again.
     _derived: ClassVar[tuple[str, ...]] = ()

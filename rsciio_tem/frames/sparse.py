@@ -176,7 +176,7 @@ class _Matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class SparseFrames(Ordered):
+class SparseFrames(OrderedFrames):
     """Frames made of single pixels; all others are zero.
 
     Parameters
@@ -195,7 +195,7 @@ class SparseFrames(Ordered):
 
     source: Source
     frame_shape: tuple[int, ...]
-    order: npt.NDArray[np.int64] | None = None
+    order: Order = None
     fill: float = 0
     sums: np.dtype[Any] | None = None
 
@@ -205,53 +205,19 @@ class SparseFrames(Ordered):
         return self.source.dtype if self.sums is None else self.sums
 
     @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return blanks_of(self.order)
+    def stored_count(self) -> int:
+        """Number of stored frames."""
+        return len(self.source)
 
-    def __len__(self) -> int:
-        return len(self.source) if self.order is None else len(self.order)
-
-    def __getitem__(self, index: FrameIndex, /) -> SparseFrames:
-        if isinstance(index, slice):
-            if self.order is not None:
-                return replace(self, order=self.order[index])
-            span = range(len(self))[index]
-            if len(span) == len(self.source) and span.step == 1:
-                return self
-            return replace(self, order=np.arange(span.start, span.stop, span.step, dtype=np.int64))
-        index = np.asarray(index, np.int64)
-        if index.ndim != 1 or (len(index) and (index.min() < -1 or index.max() >= len(self))):
-            raise IndexError(f"a frame index must be 1-D with values from -1 to {len(self) - 1}")
-        if self.order is None:
-            return replace(self, order=index)
-        return replace(self, order=np.where(index < 0, -1, self.order[index]))
-
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> SparseFrames:
-        """Return the same frames, read in another way; see `Frames`."""
-        del native  # values are added up, which is done in the machine's byte order
-        if flip_y is not None:
+    def _read_as(self, how: ReadAs) -> Self:
+        # values are added up, which is done in the machine's byte order
+        if how.flip_y is not None:
             raise Unsupported(self.source.path, "sparse frames cannot be flipped (flip_y).")
-        shape = self.frame_shape if frame_shape is None else frame_shape
-        if math.prod(shape) != math.prod(self.frame_shape):
-            raise Unsupported(
-                self.source.path,
-                f"frames have {self.frame_shape} pixels, which is not sig_shape={shape}.",
-                "Only a reshape to the same number of pixels is possible.",
-            )
         return replace(
             self,
-            source=self.source.using(backend),
-            frame_shape=shape,
-            fill=self.fill if fill is None else fill,
+            source=self.source.using(how.backend),
+            frame_shape=how.reshaped(self.frame_shape, self.source.path),
+            fill=how.filled(self.fill),
         )
 
     def widened(self, dtype: Any) -> SparseFrames:
@@ -268,7 +234,7 @@ class SparseFrames(Ordered):
         if self.order is None:
             yield 0, 1, 0, len(self.source)
         else:
-            yield from stretches(self.order)
+            yield from runs_in(self.order)
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """Give begin and end of pieces of stored frames that belong to these."""

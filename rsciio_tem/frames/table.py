@@ -54,7 +54,7 @@ def runs_of(rows: Sequence[tuple[int, int, int, int]]) -> npt.NDArray[np.void]:
 
 
 @dataclass(frozen=True, eq=False)
-class FrameTable(Ordered):
+class FrameTable(OrderedFrames):
     """Frames in files, at places given by runs.
 
     Parameters
@@ -76,7 +76,7 @@ class FrameTable(Ordered):
     files: tuple[DataFile, ...]
     runs: npt.NDArray[np.void]
     pixels: Pixels
-    order: npt.NDArray[np.int64] | None = None
+    order: Order = None
     fill: float = 0
     backend: Backend = "auto"
     _ends: npt.NDArray[np.int64] = field(init=False, repr=False)
@@ -96,34 +96,19 @@ class FrameTable(Ordered):
         return self.pixels.dtype
 
     @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return blanks_of(self.order)
+    def upside_down(self) -> bool | None:
+        """Whether the first stored row is shown last."""
+        return self.pixels.flip_y
 
     @property
-    def stored(self) -> int:
+    def stored_count(self) -> int:
         """Number of frames in the files, whatever the order picks from them."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __len__(self) -> int:
-        return self.stored if self.order is None else len(self.order)
+    def _cut(self, start: int, stop: int) -> Self:
+        return replace(self, runs=self._runs_of(start, stop))
 
-    def __getitem__(self, index: FrameIndex, /) -> FrameTable:
-        if isinstance(index, slice):
-            if self.order is not None:
-                return replace(self, order=self.order[index])
-            start, stop, step = index.indices(len(self))
-            if step == 1:
-                return replace(self, runs=self._cut(start, max(start, stop)))
-            return replace(self, order=np.arange(start, stop, step, dtype=np.int64))
-        index = np.asarray(index, dtype=np.int64)
-        if index.ndim != 1 or (len(index) and (index.min() < -1 or index.max() >= len(self))):
-            raise IndexError(f"a frame index must be 1-D with values from -1 to {len(self) - 1}")
-        if self.order is None:
-            return replace(self, order=index)
-        return replace(self, order=np.where(index < 0, -1, self.order[index]))
-
-    def _cut(self, start: int, stop: int) -> npt.NDArray[np.void]:
+    def _runs_of(self, start: int, stop: int) -> npt.NDArray[np.void]:
         """Return the runs of stored frames start..stop."""
         begins = self._ends - self.runs["count"]
         first = int(np.searchsorted(self._ends, start, "right"))
@@ -136,48 +121,40 @@ class FrameTable(Ordered):
             runs["count"][0] -= skip
         return runs[runs["count"] > 0]
 
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> FrameTable:
-        """Return the same frames, read in another way; see `Frames`."""
+    def _read_as(self, how: ReadAs) -> Self:
         pixels = self.pixels
-        if frame_shape is not None and frame_shape != pixels.shape:
-            if math.prod(frame_shape) != math.prod(pixels.shape) or not pixels.in_rows:
+        path = self.files[0].path if self.files else ""
+        shape = how.reshaped(pixels.shape, path)
+        if shape != pixels.shape:
+            if not pixels.in_rows:
                 raise Unsupported(
-                    self.files[0].path,
-                    f"frames have {pixels.shape} pixels, which is not sig_shape={frame_shape}.",
-                    "Only a reshape to the same number of pixels is possible.",
+                    path,
+                    f"frames of {pixels.shape} pixels are stored in tiles, and keep their shape.",
                 )
-            pixels = replace(pixels, shape=frame_shape)
-        if flip_y is not None:
-            pixels = replace(pixels, flip_y=bool(flip_y))
-        if not native:
+            pixels = replace(pixels, shape=shape)
+        if how.flip_y is not None:
+            pixels = replace(pixels, flip_y=bool(how.flip_y))
+        if not how.native:
             pixels = replace(pixels, native=False)
         return replace(
-            self, pixels=pixels, backend=backend, fill=self.fill if fill is None else fill
+            self, pixels=pixels, backend=how.backend, fill=how.filled(self.fill)
         )
 
     # ------------------------------------------------------------------ reading
 
     def spans(self) -> Iterator[Span]:
-        """Group the frames into stretches that lie evenly in one file."""
+        """Group the frames into runs that lie evenly in one file."""
         if self.order is None:
             first = 0
             for file, start, stride, count in self.runs.tolist():
                 yield Span(first, 1, file, start, stride, count)
                 first += count
             return
-        for at, step, low, count in stretches(self.order):
+        for at, step, low, count in runs_in(self.order):
             if low < 0:
                 yield Span(at, 1, -1, 0, 0, count)
                 continue
-            for file, start, stride, n in self._cut(low, low + count).tolist():
+            for file, start, stride, n in self._runs_of(low, low + count).tolist():
                 yield Span(at, step, file, start, stride, n)
                 at += step * n
 
@@ -212,8 +189,8 @@ class FrameTable(Ordered):
             file = self.files[span.file]
             if alike and span.step > 0 and (span.stride == nbytes or span.count == 1):
                 target = out[span.first : span.first + span.count]
-                place = target.reshape(-1).view(np.uint8)
-                backends.read(file, span.start, len(place), self.backend, place)
+                raw = target.reshape(-1).view(np.uint8)
+                backends.read(file, span.start, len(raw), self.backend, raw)
                 continue
             if (
                 alike

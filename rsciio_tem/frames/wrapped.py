@@ -18,7 +18,7 @@ __all__ = ["Floats", "Grey", "Transformed", "Wrapped", "long_integers"]
 
 
 @dataclass(frozen=True, eq=False)
-class Wrapped:
+class Wrapped(FramesBase):
     """What kinds of frames share that do something to other frames while these are loaded.
 
     Parameters
@@ -47,22 +47,15 @@ class Wrapped:
     @property
     def chunk_hint(self) -> ChunkHint | None:
         """Which pixels are best read together."""
-        return chunk_hint(self.frames)
+        return self.frames.chunk_hint
 
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> Self:
-        """Return the same frames, read in another way; see `Frames`."""
-        frames = self.frames.configured(
-            backend=backend, fill=fill, flip_y=flip_y, native=native, frame_shape=frame_shape
-        )
-        return replace(self, frames=frames)
+    @property
+    def in_memory(self) -> bool:
+        """Whether pixels are in an array that this process holds."""
+        return self.frames.in_memory
+
+    def _read_as(self, how: ReadAs) -> Self:
+        return replace(self, frames=self.frames.read_as(**how.keywords()))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -84,9 +77,9 @@ class Transformed(Wrapped):
     change: Callable[[npt.NDArray[Any]], None]
 
     @property
-    def pixels(self) -> Pixels | None:
-        """How the bytes become values, where one description holds for the frame."""
-        return getattr(self.frames, "pixels", None)
+    def upside_down(self) -> bool | None:
+        """Whether the first stored row is shown last; None if that cannot be chosen."""
+        return self.frames.upside_down
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""

@@ -54,7 +54,7 @@ def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, Ints, Ints]]:
         beyond the end of the file.
     """
     while not isinstance(frames, ChunkedFrames):
-        if (frames := getattr(frames, "frames", None)) is None:
+        if not isinstance(frames, Wrapped):
             return
     for dataset, begin in zip(frames.datasets, frames.begins, strict=True):
         if dataset.chunks is None:
@@ -173,7 +173,7 @@ def _place(
 
 
 @dataclass(frozen=True, eq=False)
-class ChunkedFrames(Ordered):
+class ChunkedFrames(OrderedFrames):
     """Frames in data sets of HDF5 files, read chunk by chunk.
 
     Parameters
@@ -182,8 +182,8 @@ class ChunkedFrames(Ordered):
         Their frames follow each other.
     frame_axes : tuple of int
         Which axes are the frame, rows first.
-    order : range or ndarray of int64
-        Frame i is stored frame ``order[i]``; -1 is a blank. All stored frames by default.
+    order : ndarray of int64, optional
+        Frame i is stored frame ``order[i]``; -1 is a blank.
     shown : tuple of int, optional
         Frame shape that is asked for, with the same number of pixels.
     flip_y : bool
@@ -198,7 +198,7 @@ class ChunkedFrames(Ordered):
 
     datasets: tuple[DataSet, ...]
     frame_axes: tuple[int, ...]
-    order: range | Ints | None = None
+    order: Order = None
     shown: tuple[int, ...] | None = None
     flip_y: bool = False
     native: bool = True
@@ -210,11 +210,9 @@ class ChunkedFrames(Ordered):
     def __post_init__(self) -> None:
         counts = [math.prod(self._nav(dataset.shape)) for dataset in self.datasets]
         object.__setattr__(self, "ends", np.cumsum(counts, dtype=np.int64))
-        if self.order is None:
-            object.__setattr__(self, "order", range(self.stored))
 
     @property
-    def stored(self) -> int:
+    def stored_count(self) -> int:
         """Number of frames in the data sets, whatever the order picks from them."""
         return int(self.ends[-1])
 
@@ -263,9 +261,9 @@ class ChunkedFrames(Ordered):
         return stored.newbyteorder("=") if self.native else stored
 
     @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return blanks_of(self.order) if isinstance(self.order, np.ndarray) else None
+    def upside_down(self) -> bool | None:
+        """Whether the first stored row is shown last."""
+        return self.flip_y
 
     @property
     def chunk_hint(self) -> ChunkHint | None:
@@ -275,47 +273,16 @@ class ChunkedFrames(Ordered):
             return None
         part = self._sig(dataset.chunks) if self.shown is None else self.shown
         hint = ChunkHint(self._nav(dataset.shape), self._nav(dataset.chunks), part)
-        whole = isinstance(self.order, range) and self.order == range(self.stored)
-        return hint if whole else hint.flat(len(self))
+        return hint if self.order is None else hint.flat(len(self))
 
-    def __len__(self) -> int:
-        assert self.order is not None
-        return len(self.order)
-
-    def __getitem__(self, index: FrameIndex, /) -> ChunkedFrames:
-        assert self.order is not None
-        if isinstance(index, slice):
-            return replace(self, order=self.order[index])
-        index = np.asarray(index, np.int64)
-        if index.ndim != 1 or (len(index) and (index.min() < -1 or index.max() >= len(self))):
-            raise IndexError(f"a frame index must be 1-D with values from -1 to {len(self) - 1}")
-        plainly = isinstance(self.order, range) and self.order == range(len(self))
-        known = index if plainly else np.asarray(self.order, np.int64)[index]
-        return replace(self, order=np.where(index < 0, -1, known))
-
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> ChunkedFrames:
-        """Return the same frames, read in another way; see `Frames`."""
-        shown = self.frame_shape if frame_shape is None else frame_shape
-        if math.prod(shown) != math.prod(self.stored_shape):
-            raise Unsupported(
-                self.datasets[0].file.path,
-                f"frames have {self.stored_shape} pixels, which is not sig_shape={shown}.",
-                "Only a reshape to the same number of pixels is possible.",
-            )
+    def _read_as(self, how: ReadAs) -> Self:
+        shown = how.reshaped(self.frame_shape, self.datasets[0].file.path)
         return replace(
             self,
-            backend=backend,
-            fill=self.fill if fill is None else fill,
-            flip_y=self.flip_y if flip_y is None else bool(flip_y),
-            native=self.native and native,
+            backend=how.backend,
+            fill=how.filled(self.fill),
+            flip_y=self.flip_y if how.flip_y is None else bool(how.flip_y),
+            native=self.native and how.native,
             shown=None if shown == self.stored_shape else shown,
         )
 
@@ -346,7 +313,7 @@ class ChunkedFrames(Ordered):
             replace(self, shown=None, flip_y=False).load(whole)  # flipped rows are those shown
             out[...] = whole.reshape(len(self), *self.shown)[(slice(None), *region)]
             return
-        order = np.asarray(self.order, np.int64)
+        order = picked(self.order, self.stored_count, slice(None))
         part = np.searchsorted(self.ends, order, "right")
         part[order < 0] = -1
         for k in np.unique(part).tolist():

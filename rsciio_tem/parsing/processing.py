@@ -423,27 +423,18 @@ class Processed(Wrapped):
             shapes.append(step.shape(shapes[-1]))
         return shapes
 
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> Processed:
-        """Return the same frames, read in another way; see `Frames`."""
-        del native  # steps calculate in the machine's byte order
-        if flip_y is not None:
+    def _read_as(self, how: ReadAs) -> Self:
+        # steps calculate in the machine's byte order
+        if how.flip_y is not None:
             raise Unsupported(
                 "", "flip_y has no meaning beside processing.", "Add the step ('flip', 'h')."
             )
-        if frame_shape is not None and frame_shape != self.frame_shape:
+        if how.frame_shape is not None and how.frame_shape != self.frame_shape:
             raise Unsupported(
                 "", f"processed frames of {self.frame_shape} pixels keep their shape."
             )
-        frames = self.frames.configured(backend=backend)
-        return replace(self, frames=frames, fill=self.fill if fill is None else fill)
+        frames = self.frames.read_as(backend=how.backend)
+        return replace(self, frames=frames, fill=how.filled(self.fill))
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it, processed."""

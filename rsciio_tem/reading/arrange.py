@@ -73,7 +73,7 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
     backend = backend_name(options.get("io_backend", "auto"))
     stored = isinstance(options.get("dtype"), str) and options["dtype"] == "stored"
     try:
-        frames = frames.configured(
+        frames = frames.read_as(
             backend=backend,
             flip_y=options.get("flip_y"),
             native=not stored,
@@ -90,7 +90,7 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
         # a value that marks what is lost within frames until they are cast
         unused = getattr(frames, "unused", None)
         fill = fill if unused is None else unused
-    return frames.configured(backend=backend, fill=fill), flip_y
+    return frames.read_as(backend=backend, fill=fill), flip_y
 
 
 def _flip_of(frames: Frames) -> bool | None:

@@ -282,7 +282,7 @@ def test_any_frames_and_regions(tmp_path: Path) -> None:
         slice(0, 0),
         np.arange(40)[::-1],
     ):
-        part = frames[index].configured(fill=7)
+        part = frames[index].read_as(fill=7)
         numbers = np.arange(40)[index] if isinstance(index, slice) else index
         wanted = np.where((numbers < 0)[:, None, None], 7, whole[numbers])
         assert len(part) == len(numbers)
@@ -299,11 +299,11 @@ def test_any_frames_and_regions(tmp_path: Path) -> None:
     assert again.order is not None
     assert again.order.tolist() == [2, -1]
     assert again.blanks is not None
-    assert frames.configured(native=False).dtype == ">u2"
+    assert frames.read_as(native=False).dtype == ">u2"
     with pytest.raises(Unsupported, match="flip"):
-        frames.configured(flip_y=True)
+        frames.read_as(flip_y=True)
     with pytest.raises(Unsupported, match="same number of pixels"):
-        frames.configured(frame_shape=(7, 10))
+        frames.read_as(frame_shape=(7, 10))
 
 
 def test_corrections_of_pixels(tmp_path: Path, data: Array) -> None:

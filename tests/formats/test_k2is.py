@@ -801,5 +801,5 @@ def test_block_table_as_frames(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="out has shape"):
         table.load(np.zeros((10, 8, 31), np.uint16))
     with pytest.raises(Unsupported):
-        table.configured(flip_y=True)
+        table.read_as(flip_y=True)
     assert table.stored(3).all()

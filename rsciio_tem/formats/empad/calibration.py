@@ -127,26 +127,16 @@ class ConvertedFrames(Wrapped):
         """Type of a pixel."""
         return np.dtype(np.float32)
 
-    def __getitem__(self, index: FrameIndex, /) -> ConvertedFrames:
+    def __getitem__(self, index: FrameIndex, /) -> Self:
         return replace(self, frames=self.frames[index], odd=self.odd[index])
 
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> ConvertedFrames:
-        """Return the same frames, read in another way; see `Frames`."""
-        if flip_y is not None or frame_shape not in (None, self.frame_shape):
+    def _read_as(self, how: ReadAs) -> Self:
+        if how.flip_y is not None or how.frame_shape not in (None, self.frame_shape):
             raise Unsupported("", "converted frames can be neither flipped nor reshaped.")
-        del native
         return replace(
             self,
-            frames=self.frames.configured(backend=backend),
-            fill=self.fill if fill is None else fill,
+            frames=self.frames.read_as(backend=how.backend),
+            fill=how.filled(self.fill),
         )
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:

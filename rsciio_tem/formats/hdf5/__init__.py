@@ -108,7 +108,7 @@ def parse(
     frames = frames_of(path, chosen.path, frame_axes=tuple(frame_axes))
     if sig_shape is not None and frame != (wanted := tuple(int(n) for n in sig_shape)):
         try:
-            frames = frames.configured(frame_shape=wanted)
+            frames = frames.read_as(frame_shape=wanted)
         except Unsupported as error:
             raise Unsupported(path, error.problem, error.hint) from None
         signal_axes = (Axis(),) * len(wanted)

@@ -18,7 +18,7 @@ from rsciio_tem.storage.backends import Backend
 
 
 @dataclass(frozen=True, eq=False)
-class DarkRowsSubtracted:
+class DarkRowsSubtracted(Wrapped):
     """Frames from which the mean of the hidden rows is subtracted, column by column.
 
     Parameters
@@ -33,13 +33,14 @@ class DarkRowsSubtracted:
         Value of blanks and of lost pixels.
     """
 
-    frames: Frames
     shape: tuple[int, int]
     hidden: int
     fill: float = 0
 
-    #: marks what is lost until the pixels are cast
-    unused = -0x8000
+    @property
+    def lost_value(self) -> int:
+        """A value that no difference of 12-bit pixels has."""
+        return -0x8000
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -51,41 +52,21 @@ class DarkRowsSubtracted:
         """Type of a pixel: differences may be negative."""
         return np.dtype(np.int16)
 
-    @property
-    def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return self.frames.blanks
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: FrameIndex, /) -> DarkRowsSubtracted:
-        return replace(self, frames=self.frames[index])
-
-    def configured(
-        self,
-        *,
-        backend: Backend = "auto",
-        fill: float | None = None,
-        flip_y: bool | None = None,
-        native: bool = True,
-        frame_shape: tuple[int, ...] | None = None,
-    ) -> DarkRowsSubtracted:
-        """Return the same frames, read in another way; see `Frames`."""
-        if flip_y is not None or (frame_shape is not None and frame_shape != self.shape):
+    def _read_as(self, how: ReadAs) -> Self:
+        if how.flip_y is not None or (how.frame_shape is not None and how.frame_shape != self.shape):
             raise Unsupported(
                 "", "frames are neither flipped (flip_y) nor reshaped (sig_shape) with dark_rows."
             )
-        frames = self.frames.configured(
-            backend=backend, fill=getattr(self.frames, "unused", None), native=native
+        frames = self.frames.read_as(
+            backend=how.backend, fill=self.frames.lost_value, native=how.native
         )
-        return replace(self, frames=frames, fill=self.fill if fill is None else fill)
+        return replace(self, frames=frames, fill=how.filled(self.fill))
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         rows, columns = region or full_region(self.shape)
         height = self.frames.frame_shape[0]
-        lost = getattr(self.frames, "unused", None)
+        lost = self.frames.lost_value
         buffer = np.empty((1, height, columns.stop - columns.start), np.uint16)
         for i in range(len(self)):
             self.frames[i : i + 1].load(buffer, (slice(0, height), columns))
