@@ -24,8 +24,8 @@ import numpy as np
 import rsciio_tem
 from rsciio_tem.reduction import plan as plan_module
 from rsciio_tem.reduction.plan import _plan
-from rsciio_tem.reduction.shipping import Shipment
 from rsciio_tem.reduction.single_pass import What, one_pass
+from rsciio_tem.reduction.task_payload import TaskPayload
 from rsciio_tem.reduction.workers import _TOGETHER
 from rsciio_tem.tools.reduce import _frames
 
@@ -82,8 +82,8 @@ def plan(folder: Path, terabytes: float, side: int, snake: bool = False) -> Plan
     frames, _, _ = _frames(signal)
     (job,) = _plan(frames, frozenset(WHAT), {}).jobs
     stripes = job.stripes
-    shipment = Shipment.of(frames[:0], frames[:1])
-    sent = max(len(shipment.pack(frames[first:last])) for first, last in stripes)
+    payload = TaskPayload.of(frames[:0], frames[:1])
+    sent = max(len(payload.pack(frames[first:last])) for first, last in stripes)
     seconds = time.perf_counter() - begin
     first, last = stripes[0]
     share = sum(len(pickle.dumps(q)) for q in job.task.quantities(last - first).values())
@@ -96,7 +96,7 @@ def plan(folder: Path, terabytes: float, side: int, snake: bool = False) -> Plan
         merges(len(stripes)),
         (last - first) * nbytes,
         sent,
-        len(pickle.dumps(shipment)),
+        len(pickle.dumps(payload)),
         share,
         24 * len(frames) + 8 * side * side,
         signal["data"].npartitions,

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
-    "Elsewhere",
     "FormatError",
     "NotEnoughMemory",
     "NotThisFormat",
+    "OtherFormat",
     "Problem",
     "Problems",
     "RecordingWarning",
@@ -57,7 +57,7 @@ class NotThisFormat(FormatError):
     """The content is not of the format that was asked for."""
 
 
-class Elsewhere(NotThisFormat):
+class OtherFormat(NotThisFormat):
     """The content is of another of our formats, which only a look inside the file could tell.
 
     Parameters

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from rsciio_tem import registry
-from rsciio_tem.errors import Elsewhere, NotThisFormat
+from rsciio_tem.errors import NotThisFormat, OtherFormat
 from rsciio_tem.registry import Candidate
 from rsciio_tem.storage.files import existing, read_start
 
@@ -108,7 +108,7 @@ def load(
     name, found = chosen(path, format, raw=raw)
     try:
         signals = module_for(name).file_reader(os.fspath(path), lazy=lazy, **{**found, **options})
-    except Elsewhere as other:
+    except OtherFormat as other:
         if format != "auto":
             raise
         signals = module_for(other.format).file_reader(os.fspath(path), lazy=lazy, **options)

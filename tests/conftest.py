@@ -1584,7 +1584,7 @@ _UNCORRECTED = {"corrections": False}
 _MIXED = [(2, 5), (2, 5), (0, 12), (7, 4), (2, 5), (0, 12), (1, 1), (0, 12), (0, 12)]
 FRMS6 = [
     frms6("not unfolded", dark=False, given={"unfold": False, **_UNCORRECTED}, plain=True,
-          change=frms6_writer.folded),
+          change=frms6_writer.in_stored_order),
     frms6("not binned"),
     frms6("binned by 2", binning=2),
     frms6("binned by 4", binning=4),

@@ -41,7 +41,7 @@ from rsciio_tem.formats.ser import elements
 from rsciio_tem.formats.ser.elements import _table
 from rsciio_tem.formats.ser.layout import _header
 from rsciio_tem.parsing import hdf5_index
-from rsciio_tem.parsing.checks import chunk_tables, listed, numbering
+from rsciio_tem.parsing.checks import chunk_tables, number_ranges, numbering
 from rsciio_tem.parsing.hdf5_index import _index
 from rsciio_tem.readers import detect
 from rsciio_tem.registry import FORMATS
@@ -169,9 +169,9 @@ def test_a_recording_that_is_open(tmp_path: Path) -> None:
 
 
 def test_words() -> None:
-    assert listed([3]) == "3"
-    assert listed([3, 4, 5, 9]) == "3 to 5, 9"
-    assert listed(np.arange(0, 40, 2)) == "0, 2, 4, 6, 8, …"
+    assert number_ranges([3]) == "3"
+    assert number_ranges([3, 4, 5, 9]) == "3 to 5, 9"
+    assert number_ranges(np.arange(0, 40, 2)) == "0, 2, 4, 6, 8, …"
 
 
 @pytest.mark.parametrize(

@@ -21,17 +21,17 @@ from writers import raw as raw_writer
 import rsciio_tem
 from rsciio_tem import Disk
 from rsciio_tem.errors import FormatError, RecordingWarning
-from rsciio_tem.frames.arrays import ArrayFrames, Held
+from rsciio_tem.frames.arrays import ArrayFrames, InMemory
 from rsciio_tem.frames.combined import Chain
 from rsciio_tem.frames.corrections import Corrected
-from rsciio_tem.frames.protocol import Ordered
+from rsciio_tem.frames.protocol import OrderedFrames
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.reading.arrange import arrange
 from rsciio_tem.reduction import plan as plan_module
 from rsciio_tem.reduction import workers
 from rsciio_tem.reduction.plan import _Task
-from rsciio_tem.reduction.shipping import Shipment
 from rsciio_tem.reduction.single_pass import one_pass
+from rsciio_tem.reduction.task_payload import TaskPayload
 from rsciio_tem.reduction.workers import _TOGETHER, _merged_on_worker, _stripe_on_worker
 from rsciio_tem.storage.machine import threads
 
@@ -336,10 +336,10 @@ def test_random_order_goes_in_slices() -> None:
     frames = FrameTable((), runs_of([(0, 0, 8, 100_000)]), _pixels())
     order = np.random.default_rng(0).permutation(100_000)
     shuffled = frames[order]
-    shipment = Shipment.of(shuffled[:0], shuffled[:1])
-    sent = shipment.pack(shuffled[500:1500])
+    payload = TaskPayload.of(shuffled[:0], shuffled[:1])
+    sent = payload.pack(shuffled[500:1500])
     assert 4000 < len(sent) < 5500
-    assert shipment.unpack(sent).order.tolist() == order[500:1500].tolist()
+    assert payload.unpack(sent).order.tolist() == order[500:1500].tolist()
 
 
 def _pixels() -> Any:
@@ -358,10 +358,10 @@ def test_tables_go_once(tmp_path: Path) -> None:
     blank_first = table[np.arange(-1, 19_999)]
     chain = Chain(tuple(table[i : i + 1] for i in range(0, 20_000, 50)), np.dtype("u2"))
     for frames in (table, blank_first, chain):
-        shipment = Shipment.of(frames[:0], frames[:1])
-        sent = shipment.pack(frames[100:200])
+        payload = TaskPayload.of(frames[:0], frames[:1])
+        sent = payload.pack(frames[100:200])
         assert len(sent) < 6000
-        again = shipment.unpack(sent)
+        again = payload.unpack(sent)
         assert len(again) == 100
         if isinstance(frames, FrameTable):
             spans = [(s.first, s.file, s.start, s.count) for s in frames[100:200].spans()]
@@ -390,9 +390,9 @@ def test_orders_survive_pickling() -> None:
     for name, order in orders.items():
         for frames in (
             FrameTable((), runs_of([(0, 0, 8, 10_000)]), _pixels(), order),
-            ArrayFrames(Held(None), (10_000,), (2, 2), np.dtype("u2"), order),
+            ArrayFrames(InMemory(None), (10_000,), (2, 2), np.dtype("u2"), order),
         ):
-            assert isinstance(frames, Ordered)
+            assert isinstance(frames, OrderedFrames)
             content = pickle.dumps(frames)
             again = pickle.loads(content)
             np.testing.assert_array_equal(again.order, order, err_msg=name)
@@ -422,7 +422,7 @@ def test_merging_leaves_the_shares_as_they_are() -> None:
     what = frozenset({"navigator", "sum", "max", "com", "variance"})
     for kind in (np.uint8, np.float32):
         task = _Task(what, (8, 8), np.dtype(kind), {"masks": np.ones((2, 64))})
-        held = ArrayFrames(Held(data.astype(kind)), (6,), (8, 8), np.dtype(kind))
+        held = ArrayFrames(InMemory(data.astype(kind)), (6,), (8, 8), np.dtype(kind))
         shares = [task.stripe(held[i : i + 2], 1) for i in (0, 2, 4)]
         before = pickle.dumps(shares)
         first, again = (_merged_on_worker(shares) for _ in range(2))
@@ -435,7 +435,7 @@ def test_merging_leaves_the_shares_as_they_are() -> None:
 def test_shares_carry_no_weights() -> None:
     weights = {"masks": np.ones((9, 64 * 64))}
     task = _Task(frozenset({"sum", "variance"}), (64, 64), np.dtype("u1"), weights)
-    frames: Any = ArrayFrames(Held(np.ones((5, 64, 64), "u1")), (5,), (64, 64), np.dtype("u1"))
+    frames: Any = ArrayFrames(InMemory(np.ones((5, 64, 64), "u1")), (5,), (64, 64), np.dtype("u1"))
     share = task.stripe(frames, 5)
     # sums in 32 bits twice, squares in 64
     assert len(pickle.dumps(share)) < (4 + 4 + 8) * 64 * 64 + 5000

@@ -18,7 +18,7 @@ from conftest import SPECS, Sample
 
 import rsciio_tem
 from rsciio_tem import registry
-from rsciio_tem.errors import Elsewhere, FormatError, NotThisFormat
+from rsciio_tem.errors import FormatError, NotThisFormat, OtherFormat
 
 #: Files of the real data that are not recordings, or whose recording is another file, and what is
 #: said about them.
@@ -205,7 +205,7 @@ def test_what_only_the_inside_tells(tmp_path: Path) -> None:
         group["shape"], group["data"] = image.shape, np.void(csr_payload(image))
         file.attrs["version"] = "CHESS_EIGER_STREAM_V1"
     if rsciio_tem.detect(path)[0].format == "hdf5":
-        with pytest.raises(Elsewhere, match='format="eigerstream"') as caught:
+        with pytest.raises(OtherFormat, match='format="eigerstream"') as caught:
             rsciio_tem.hdf5.file_reader(path)
         copy = pickle.loads(pickle.dumps(caught.value))
         assert (copy.format, str(copy)) == ("eigerstream", str(caught.value))

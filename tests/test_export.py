@@ -27,7 +27,7 @@ import rsciio_tem
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError
 from rsciio_tem.formats import npy, raw
-from rsciio_tem.writing import signals, stream
+from rsciio_tem.writing import signal_frames, stream
 from rsciio_tem.writing import target as target_module
 from rsciio_tem.writing.hdf5 import Hdf5
 from rsciio_tem.writing.hdf5_stream import ChunkedFile
@@ -152,7 +152,7 @@ def test_blocks_are_covered_by_boxes(shape: tuple[int, ...], data: st.DataObject
     first = data.draw(st.integers(0, count - 1))
     last = data.draw(st.integers(first + 1, count))
     numbers = np.arange(count).reshape(shape)
-    boxes = list(signals.boxes(first, last, shape))
+    boxes = list(signal_frames.boxes(first, last, shape))
     covered = np.concatenate([numbers[box].reshape(-1) for box in boxes])
     np.testing.assert_array_equal(covered, np.arange(first, last))
     assert len(boxes) <= 2 * max(1, len(shape))
@@ -457,7 +457,7 @@ def test_verify_finds_what_the_disk_lost(
 def test_two_at_once(recording: Path) -> None:
     target = recording.with_name("a.npy")
     folder = f"{target}.partial"
-    frames = signals.SignalFrames.of(signal_of(FRAMES), "npy")
+    frames = signal_frames.SignalFrames.of(signal_of(FRAMES), "npy")
     work = _Work(folder, {"files": ["a.npy"]})
     work.open(npy.target(frames, str(target)), True)
     try:

@@ -210,7 +210,7 @@ def test_regular_index_is_few_spans(table: tuple[FrameTable, np.ndarray]) -> Non
 def test_slices_keep_no_index(table: tuple[FrameTable, np.ndarray]) -> None:
     frames = table[0]
     assert frames[3:20].order is None
-    assert frames[3:20].stored == len(frames[3:20]) == 17
+    assert frames[3:20].stored_count == len(frames[3:20]) == 17
     assert len(pickle.dumps(frames[3:20])) < 2000
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from rsciio_tem.errors import FormatError, Truncated, Unsupported
 from rsciio_tem.frames.arrays import PixelMajor
-from rsciio_tem.frames.protocol import ChunkHint, Frames, chunk_hint, pieces
+from rsciio_tem.frames.protocol import ChunkHint, Frames, tiles
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.parsing import hdf5_chunks, hdf5_frames, hdf5_index
 from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames, _decode
@@ -707,15 +707,15 @@ def test_hints(tmp_path: Path) -> None:
     data = numbers((6, 8, 16, 16), "<u2")
     path = store(tmp_path / "a.h5", data, chunks=(3, 4, 16, 8))
     frames = frames_of(path, "data")
-    hint = chunk_hint(frames)
+    hint = frames.chunk_hint
     assert hint == ChunkHint((6, 8), (3, 4), (16, 8))
     assert hint.run == 24
     assert hint.nav_block((6, 8)) == (3, 4)
     assert hint.nav_block((48,)) == (24,)
     assert hint.nav_block((4, 12)) == (2, 12)
-    assert chunk_hint(frames[5:20]) == ChunkHint((15,), (15,), (16, 8))
-    assert chunk_hint(frames[::-1]) == ChunkHint((48,), (24,), (16, 8))
-    assert chunk_hint(frames_of(store(tmp_path / "b.h5", data), "data")) is None
+    assert frames[5:20].chunk_hint == ChunkHint((15,), (15,), (16, 8))
+    assert frames[::-1].chunk_hint == ChunkHint((48,), (24,), (16, 8))
+    assert frames_of(store(tmp_path / "b.h5", data), "data").chunk_hint is None
 
 
 @settings(max_examples=200, deadline=None)
@@ -762,7 +762,7 @@ def test_pieces_cover_everything_once(data: Any) -> None:
     frames: Any = Stored()
     covered = np.zeros((len(frames), *frames.frame_shape), int)
     (run,), sig = frames.chunk_hint.nav, frames.chunk_hint.sig
-    for chosen, region in pieces(frames, draw(st.integers(1, 2000))):
+    for chosen, region in tiles(frames, draw(st.integers(1, 2000))):
         assert chosen.start % run == 0
         assert chosen.stop % run == 0 or chosen.stop == len(frames)
         for s, k, n in zip(region or (), sig, frames.frame_shape, strict=False):

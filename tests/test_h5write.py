@@ -18,7 +18,7 @@ import pytest
 import rsciio_tem
 from rsciio_tem.writing import hdf5, stream
 from rsciio_tem.writing.hdf5 import Hdf5
-from rsciio_tem.writing.signals import SignalFrames
+from rsciio_tem.writing.signal_frames import SignalFrames
 
 DATA = np.random.default_rng(1).poisson(2, (5, 6, 20, 28)).astype("u2")
 

@@ -24,7 +24,6 @@ from rsciio_tem.cli.words import (
     _times,
     _why,
 )
-from rsciio_tem.frames.protocol import chunk_hint
 from rsciio_tem.reading.arrange import Arranged
 from rsciio_tem.reading.lazy import default_chunks
 from rsciio_tem.recording.recording import Recording
@@ -74,7 +73,7 @@ def describe(
         source.nav_shape,
         source.frames.frame_shape,
         source.dtype.itemsize,
-        chunk_hint(source.frames),
+        source.frames.chunk_hint,
     )
     axes = [*recording.scan_axes[-len(scan.shape) :]] if scan.shape else []
     known: list[Any] = [None] * (len(scan.shape) - len(axes)) + axes

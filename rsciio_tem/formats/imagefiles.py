@@ -23,7 +23,7 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing import images
 from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.processing import processed
-from rsciio_tem.parsing.text import number, yaml_tree
+from rsciio_tem.parsing.text import to_number, yaml_tree
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording import rotation
@@ -111,7 +111,7 @@ def _omega(meta: dict[str, Any], count: int) -> Any:
     if "omega" in meta:
         return meta.pop("omega")
     if "ostart" in meta and "ostop" in meta:
-        start, stop = number(meta["ostart"]), number(meta["ostop"])
+        start, stop = to_number(meta["ostart"]), to_number(meta["ostop"])
         if start is not None and stop is not None:
             edges = np.linspace(start, stop, count + 1)
             return np.stack([edges[:-1], edges[1:]], axis=1)

@@ -36,7 +36,7 @@ from rsciio_tem.frames.arrays import ArrayFrames
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
-from rsciio_tem.parsing.checks import leftover
+from rsciio_tem.parsing.checks import trailing_bytes
 from rsciio_tem.parsing.zip_archives import is_frame_cache
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.options import CommonOptions
@@ -51,7 +51,7 @@ from rsciio_tem.storage.backends import DataFile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.target import Target
 
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "parse_header", "sniff", "target"]
@@ -261,7 +261,7 @@ def parse(
 def _behind(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
     """Tell what follows the array in its file; an archive has other members there."""
     if files.read_start(recording.path, 4) != b"PK\x03\x04":
-        yield from leftover(recording, seen)
+        yield from trailing_bytes(recording, seen)
 
 
 CHECKS = (_behind,)
@@ -465,7 +465,7 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.stream import write
 
     frames = SignalFrames.of(signal, "npy")

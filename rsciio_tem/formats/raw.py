@@ -27,12 +27,12 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile
-from rsciio_tem.writing.signals import toml_axes
+from rsciio_tem.writing.signal_frames import toml_axes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.target import Target
 
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
@@ -361,7 +361,7 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.stream import write
 
     frames = SignalFrames.of(signal, "raw")

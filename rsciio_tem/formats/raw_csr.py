@@ -35,7 +35,7 @@ from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import Backend, DataFile
 
 if TYPE_CHECKING:
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.target import Target
 
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
@@ -404,7 +404,7 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.stream import write
 
     frames = SignalFrames.of(signal, "raw_csr")

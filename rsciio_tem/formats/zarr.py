@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Unsupported
 from rsciio_tem.parsing.checks import Check
-from rsciio_tem.parsing.text import number as to_number
+from rsciio_tem.parsing.text import to_number
 from rsciio_tem.reading.from_array import recording_of
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.writing import signals
+from rsciio_tem.writing import signal_frames
 from rsciio_tem.writing.stream import write
 from rsciio_tem.writing.target import Target
 
@@ -190,7 +190,7 @@ def file_reader(
 class _Array(Target):
     """The folder of one array."""
 
-    def __init__(self, path: str, frames: signals.SignalFrames, version: int) -> None:
+    def __init__(self, path: str, frames: signal_frames.SignalFrames, version: int) -> None:
         import zarr
 
         if version == 3 and int(zarr.__version__.split(".")[0]) < 3:
@@ -276,7 +276,7 @@ class _Array(Target):
 
         array = zarr.open(os.path.join(folder, self.names[0]), mode="r+")
         done = 0
-        for box in signals.boxes(first, first + len(frames), self.nav_shape):
+        for box in signal_frames.boxes(first, first + len(frames), self.nav_shape):
             shape = tuple(len(range(*s.indices(n))) for s, n in zip(box, self.nav_shape))  # noqa: B905
             count = math.prod(shape)
             part = frames[done : done + count].reshape(*shape, *self.shape[-2:])
@@ -286,7 +286,7 @@ class _Array(Target):
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames."""
         array = _array(os.path.join(folder, self.names[0]), None)
-        boxes = signals.boxes(first, first + count, self.nav_shape)
+        boxes = signal_frames.boxes(first, first + count, self.nav_shape)
         frames = np.concatenate([array[box].reshape(-1, *self.shape[-2:]) for box in boxes])
         return frames.astype(frames.dtype.newbyteorder("="), copy=False)
 
@@ -297,7 +297,7 @@ def _divisor(size: int, most: int) -> int:
 
 
 def target(
-    frames: signals.SignalFrames, path: str, *, zarr_format: Literal[2, 3] | None = None
+    frames: signal_frames.SignalFrames, path: str, *, zarr_format: Literal[2, 3] | None = None
 ) -> Target:
     """Return what `rsciio_tem.convert` streams frames into.
 
@@ -346,6 +346,6 @@ def file_writer(
     FileExistsError
         There is such a folder.
     """
-    frames = signals.SignalFrames.of(signal, "zarr")
+    frames = signal_frames.SignalFrames.of(signal, "zarr")
     made = target(frames, os.fspath(filename), zarr_format=zarr_format)
     write(made, frames, filename, overwrite=overwrite)

@@ -7,14 +7,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import ChunkHint, FrameIndex, Ordered, blanks_of
+from rsciio_tem.frames.protocol import ChunkHint, Order, OrderedFrames, ReadAs
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 
@@ -311,9 +311,9 @@ class DaskFrames(OrderedFrames):
         return int(self.array.shape[0])
 
     @property
-    def in_graph(self) -> bool:
-        """Whether pixels come from a dask graph: they do."""
-        return True
+    def graph_chunk(self) -> int:
+        """Number of frames that the graph computes at a time."""
+        return max(1, int(self.array.chunks[0][0])) if len(self.array.chunks[0]) else 1
 
     def _cut(self, start: int, stop: int) -> Self:
         return replace(self, array=self.array[start:stop])

@@ -14,14 +14,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported, warn
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import FrameIndex, Ordered, blanks_of, stretches
+from rsciio_tem.frames.protocol import Order, OrderedFrames, ReadAs, runs_in
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 
@@ -178,7 +178,7 @@ class BlockTable(OrderedFrames):
         return replace(self, first=self.first + start, count=stop - start)
 
     def _read_as(self, how: ReadAs) -> Self:
-        if how.flip_y is not None or (how.frame_shape is not None and how.frame_shape != self.frame_shape):
+        if how.flip_y is not None or how.frame_shape not in (None, self.frame_shape):
             raise Unsupported(
                 self.file.path, "frames stored as blocks can be neither flipped nor reshaped."
             )

@@ -6,16 +6,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import FrameIndex, Frames, Ordered, blanks_of, stretches
+from rsciio_tem.frames.protocol import (
+    FrameIndex,
+    Frames,
+    FramesBase,
+    Order,
+    OrderedFrames,
+    ReadAs,
+    picked,
+    runs_in,
+)
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.backends import DataFile
 
 __all__ = ["Chain", "Mosaic", "chained"]
 

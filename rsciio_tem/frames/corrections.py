@@ -13,16 +13,15 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.protocol import Frames, ReadAs
 from rsciio_tem.frames.wrapped import Wrapped
-from rsciio_tem.storage.backends import Backend
 from rsciio_tem.storage.files import existing, read_start
 
 __all__ = ["Corrected", "Corrections", "MeanImage", "Repair", "image_of"]

@@ -6,16 +6,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported
-from rsciio_tem.frames.combined import Order, _ordered
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import FrameIndex, Ordered, blanks_of
-from rsciio_tem.storage.backends import Backend
+from rsciio_tem.frames.protocol import Order, OrderedFrames, ReadAs, picked
 
 __all__ = ["Decoded"]
 

@@ -43,7 +43,8 @@ Order = npt.NDArray[np.int64] | None
 class ChunkHint:
     """Which pixels are stored in blocks that are best read as a whole.
 
-    Frames of which this is true have it as ``Frames.chunk_hint``. Blocks begin with the first frame and the first pixel, and fill the scan and the frames side by side.
+    Frames of which this is true have it as ``Frames.chunk_hint``. Blocks begin with the first frame
+    and the first pixel, and fill the scan and the frames side by side.
 
     Parameters
     ----------
@@ -176,8 +177,8 @@ class Frames(Protocol):
         ...
 
     @property
-    def in_graph(self) -> bool:
-        """Whether pixels come from a dask graph, which no task of ours may compute."""
+    def graph_chunk(self) -> int:
+        """Number of frames that a dask graph computes at a time; 0 if they come from none."""
         ...
 
     @property
@@ -272,9 +273,9 @@ class FramesBase(ABC):
         return None
 
     @property
-    def in_graph(self) -> bool:
-        """Whether pixels come from a dask graph, which no task of ours may compute."""
-        return False
+    def graph_chunk(self) -> int:
+        """Number of frames that a dask graph computes at a time; 0 if they come from none."""
+        return 0
 
     @property
     def in_memory(self) -> bool:

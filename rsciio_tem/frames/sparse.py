@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import FrameIndex, Ordered, blanks_of, stretches
+from rsciio_tem.frames.protocol import Order, OrderedFrames, ReadAs, runs_in
 from rsciio_tem.storage.backends import Backend
 
 __all__ = [

@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.pixels import Pixels, Region, full_region
-from rsciio_tem.frames.protocol import FrameIndex, Ordered, blanks_of, stretches
+from rsciio_tem.frames.protocol import Order, OrderedFrames, ReadAs, runs_in
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 
@@ -136,9 +136,7 @@ class FrameTable(OrderedFrames):
             pixels = replace(pixels, flip_y=bool(how.flip_y))
         if not how.native:
             pixels = replace(pixels, native=False)
-        return replace(
-            self, pixels=pixels, backend=how.backend, fill=how.filled(self.fill)
-        )
+        return replace(self, pixels=pixels, backend=how.backend, fill=how.filled(self.fill))
 
     # ------------------------------------------------------------------ reading
 

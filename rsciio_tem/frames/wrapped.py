@@ -10,9 +10,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.frames.pixels import Pixels, Region
-from rsciio_tem.frames.protocol import ChunkHint, FrameIndex, Frames, chunk_hint
-from rsciio_tem.storage.backends import Backend
+from rsciio_tem.frames.pixels import Region
+from rsciio_tem.frames.protocol import ChunkHint, FrameIndex, Frames, FramesBase, ReadAs
 
 __all__ = ["Floats", "Grey", "Transformed", "Wrapped", "long_integers"]
 

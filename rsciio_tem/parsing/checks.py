@@ -14,7 +14,7 @@ from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
 
-__all__ = ["Check", "chunk_tables", "leftover", "listed", "many", "numbering"]
+__all__ = ["Check", "chunk_tables", "counted", "number_ranges", "numbering", "trailing_bytes"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -26,7 +26,7 @@ Check = Callable[[Recording, FrameTimes | None], Iterable[Problem]]
 # ---------------------------------------------------------------- words
 
 
-def listed(index: npt.ArrayLike, most: int = 5) -> str:
+def number_ranges(index: npt.ArrayLike, most: int = 5) -> str:
     """List numbers in ascending order, those that follow each other as a range: ``3, 7 to 9``."""
     numbers = np.asarray(index, np.int64)
     bounds = np.flatnonzero(np.diff(numbers) != 1) + 1
@@ -38,12 +38,12 @@ def listed(index: npt.ArrayLike, most: int = 5) -> str:
     return ", ".join(parts) + (", …" if len(firsts) > most else "")
 
 
-def many(count: int, what: str = "frame") -> str:
+def counted(count: int, what: str = "frame") -> str:
     """Return a count with its noun."""
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def leftover(recording: Recording, seen: FrameTimes | None = None) -> Iterator[Problem]:
+def trailing_bytes(recording: Recording, seen: FrameTimes | None = None) -> Iterator[Problem]:
     """Tell bytes behind the last frame that are no frame; for files that end with frames."""
     del seen
     frames = recording.frames
@@ -74,14 +74,15 @@ def chunk_tables(recording: Recording, seen: FrameTimes | None = None) -> Iterat
             yield Problem(
                 "warning",
                 f"{name} has no chunks for all or part of {len(never)} of {recording.count} "
-                f"frames: {listed(never)}. They were never written, and read as the fill value.",
+                f"frames: {number_ranges(never)}. They were never written, and read as the fill "
+                "value.",
                 "The acquisition or conversion was stopped.",
             )
         if len(beyond):
             yield Problem(
                 "error",
                 f"{name}: chunks of {len(beyond)} of {recording.count} frames lie beyond the end "
-                f"of the file: {listed(beyond)}.",
+                f"of the file: {number_ranges(beyond)}.",
                 "The file was cut: copy it again.",
             )
 
@@ -117,7 +118,7 @@ def numbering(
         ]
         yield Problem(
             "warning",
-            f"{many(int(counts.sum()), what)} missing by the {counter}: "
+            f"{counted(int(counts.sum()), what)} missing by the {counter}: "
             + ", ".join(places)
             + (f", … ({len(at)} places)." if len(at) > 5 else "."),
             f"What follows is shifted by that much against the scan; {what} numbers count what is "
@@ -129,7 +130,7 @@ def numbering(
         yield Problem(
             "warning",
             f"{len(at)} of {len(numbers)} {what}s have the same number as the {what} before: "
-            f"{listed(at)}.",
+            f"{number_ranges(at)}.",
             "They may have been stored twice.",
         )
     if back.any():
@@ -137,6 +138,6 @@ def numbering(
         shown = f"{numbers[known[:-1][back][0]]} is followed by {numbers[at[0]]}"
         yield Problem(
             "warning",
-            f"{counter} run backwards before {what} {listed(at)}: {shown}.",
+            f"{counter} run backwards before {what} {number_ranges(at)}: {shown}.",
             "Are these several recordings in one file, or files in the wrong order?",
         )

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem
-from rsciio_tem.parsing.text import key_values, number
+from rsciio_tem.parsing.text import key_values, to_number
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
@@ -114,13 +114,13 @@ class Described:
         self.info = info
         self.scanning = info.get("Scan - Enable") == "Enable"
         self.raster = info.get("Scan - Type", "Raster") == "Raster"
-        mode = number(info.get("Instrument Project TEMorSTEM Mode"))
+        mode = to_number(info.get("Instrument Project TEMorSTEM Mode"))
         # -1: the microscope did not say, 0: TEM, 1: STEM
         self.stem = self.scanning if mode in (None, -1) else mode != 0
 
     def positive(self, key: str) -> float | None:
         """Return a number, None if it is unknown."""
-        value = number(self.info.get(key))
+        value = to_number(self.info.get(key))
         return value if value is not None and value > 0 else None
 
     def count(self, key: str) -> int:
@@ -182,7 +182,7 @@ class Described:
         ):
             if (value := self.positive(key)) is not None:
                 tem[name] = value * factor
-        if self.scanning and (rotation := number(get("Scan - Rotation"))) is not None:
+        if self.scanning and (rotation := to_number(get("Scan - Rotation"))) is not None:
             tem["rotation"] = rotation
         per_electron = self.positive("ADUs Per Electron Bin1x") or self.positive(
             "ADUs Per Electron"

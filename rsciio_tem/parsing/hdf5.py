@@ -19,7 +19,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
 
 __all__ = [
     "DAMAGE",
-    "Tour",
+    "Walk",
     "address",
     "attributes",
     "dectris_links",
@@ -29,8 +29,8 @@ __all__ = [
     "opened",
     "plain",
     "text",
-    "tour",
     "tree",
+    "walk",
 ]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -231,7 +231,7 @@ def address(thing: Any) -> tuple[Any, ...]:
 
 
 @dataclass
-class Tour:
+class Walk:
     """The data sets of a file.
 
     Parameters
@@ -249,7 +249,7 @@ class Tour:
     complete: bool = True
 
 
-def tour(start: Any) -> Tour:
+def walk(start: Any) -> Walk:
     """Visit everything below a group, through soft and external links too.
 
     Groups close to the start come first, and what is in the file itself before what a link names,
@@ -257,7 +257,7 @@ def tour(start: Any) -> Tour:
     """
     import h5py
 
-    found, seen, count = Tour(), {address(start)}, 0
+    found, seen, count = Walk(), {address(start)}, 0
     base = "" if start.name == "/" else start.name
     direct: deque[tuple[str, Any]] = deque([(base, start)])
     linked: deque[tuple[str, Any, str]] = deque()

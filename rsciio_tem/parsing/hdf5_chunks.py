@@ -14,14 +14,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import ChunkHint, FrameIndex, Ordered, blanks_of
+from rsciio_tem.frames.protocol import ChunkHint, Order, OrderedFrames, ReadAs, picked
+from rsciio_tem.frames.wrapped import Wrapped
 from rsciio_tem.parsing import hdf5_index
 from rsciio_tem.parsing.hdf5_filters import BITSHUFFLE, LZ4, SHUFFLE, Bytes, Ints, _undo, _unpack
 from rsciio_tem.parsing.hdf5_index import DataSet, _damaged, _index, _read_chunk, _read_slices
@@ -53,9 +53,10 @@ def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, Ints, Ints]]:
         Frames, counted over all data sets, with a chunk that was never written, or that lies
         beyond the end of the file.
     """
-    while not isinstance(frames, ChunkedFrames):
-        if not isinstance(frames, Wrapped):
-            return
+    while isinstance(frames, Wrapped):
+        frames = frames.frames
+    if not isinstance(frames, ChunkedFrames):
+        return
     for dataset, begin in zip(frames.datasets, frames.begins, strict=True):
         if dataset.chunks is None:
             continue

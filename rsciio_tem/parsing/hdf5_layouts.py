@@ -25,7 +25,14 @@ from rsciio_tem.recording import rotation
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 
-__all__ = ["Meaning", "elsewhere", "emd_version", "is_velox", "meaning_of", "nexus_default"]
+__all__ = [
+    "Meaning",
+    "emd_version",
+    "is_velox",
+    "meaning_of",
+    "nexus_default",
+    "rosettasciio_reader",
+]
 
 
 @dataclass(frozen=True)
@@ -472,7 +479,7 @@ def _of_hyperspy(file: Any) -> bool:
 
 
 #: What a file is, the reader of RosettaSciIO for it, and how it is recognised.
-ELSEWHERE: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+ROSETTASCIIO_READERS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (
         "a HyperSpy file",
         "rsciio.hspy",
@@ -504,6 +511,8 @@ ELSEWHERE: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
 )
 
 
-def elsewhere(file: Any) -> tuple[str, str] | None:
+def rosettasciio_reader(file: Any) -> tuple[str, str] | None:
     """Return what a file is, and the reader of RosettaSciIO for it, if it is not for us."""
-    return next(((what, reader) for what, reader, is_it in ELSEWHERE if is_it(file)), None)
+    return next(
+        ((what, reader) for what, reader, is_it in ROSETTASCIIO_READERS if is_it(file)), None
+    )

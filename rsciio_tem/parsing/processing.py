@@ -35,18 +35,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.protocol import Frames, ReadAs
 from rsciio_tem.frames.wrapped import Wrapped
 from rsciio_tem.reading.references import as_frame
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.storage.backends import Backend
 
 __all__ = ["CODES", "Processed", "Step", "processed", "steps_of"]
 

@@ -15,10 +15,10 @@ from rsciio_tem.storage.files import read_start
 __all__ = [
     "comma_fields",
     "key_values",
-    "number",
     "plain",
     "side_axes",
     "side_parameters",
+    "to_number",
     "value_of",
     "xml_content",
     "xml_tree",
@@ -55,7 +55,7 @@ def value_of(values: Mapping[str, Any], name: str) -> Any:
     return None
 
 
-def number(text: Any) -> float | None:
+def to_number(text: Any) -> float | None:
     """Return the number a text begins with, None if it begins with none."""
     words = str(text).replace(",", " ").split() if text is not None else []
     try:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.corrections import Corrected, Corrections
-from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.reading.lazy import LazyFrames, _cast
 from rsciio_tem.reading.options import _checked, _scan_request
@@ -81,25 +80,15 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
         )
     except Unsupported as error:
         raise Unsupported(recording.path, error.problem, error.hint) from None
-    flip_y = _flip_of(frames)
+    flip_y = frames.upside_down
     corrections = _corrections(recording, frames, flip_y, options)
     if corrections:
         frames = Corrected(frames, corrections, recording.path)
     fill = _fill(frames.dtype, options)
     if _cast(frames.dtype, options.get("dtype")) is not None:
         # a value that marks what is lost within frames until they are cast
-        unused = getattr(frames, "unused", None)
-        fill = fill if unused is None else unused
+        fill = fill if frames.lost_value is None else frames.lost_value
     return frames.read_as(backend=backend, fill=fill), flip_y
-
-
-def _flip_of(frames: Frames) -> bool | None:
-    """Whether frames are shown upside down, None if they cannot be."""
-    pixels = getattr(frames, "pixels", None)
-    if isinstance(pixels, Pixels):
-        return pixels.flip_y
-    flip_y = getattr(frames, "flip_y", None)  # frames that are put together or unpacked
-    return flip_y if isinstance(flip_y, bool) else None
 
 
 def _corrections(
@@ -110,7 +99,7 @@ def _corrections(
     if wanted not in ("auto", True, False, None):
         raise ValueError(f'corrections={wanted!r} is neither "auto" nor False')
     own = recording.corrections if wanted in ("auto", True) else None
-    if own is not None and flip_y is not None and _flip_of(recording.frames) != flip_y:
+    if own is not None and flip_y is not None and recording.frames.upside_down != flip_y:
         own = own.flipped()
     own = own or Corrections()
     given = Corrections(

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, Held
+from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, InMemory
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
@@ -112,7 +112,7 @@ def recording_of(
         whole = array.rechunk({i: -1 for i in range(len(nav_shape), len(shape))})
         frames = DaskFrames(whole.reshape(math.prod(nav_shape), *frame_shape))
     else:
-        frames = ArrayFrames(Held(array), nav_shape, frame_shape, dtype.newbyteorder("="))
+        frames = ArrayFrames(InMemory(array), nav_shape, frame_shape, dtype.newbyteorder("="))
     return Recording(
         format="dask" if is_dask else "memory",
         path=title or "<array>",

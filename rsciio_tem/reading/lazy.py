@@ -127,8 +127,8 @@ class LazyFrames:
         """Turn loaded frames into the wanted type, blanks into the fill value."""
         if values.dtype == self.dtype:
             return values
-        unused = getattr(frames, "unused", None)
-        lost = None if unused is None else values == unused
+        lost_value = frames.lost_value
+        lost = None if lost_value is None else values == lost_value
         if lost is not None:
             values[lost] = 0
         values = _checked_cast(values, self.dtype, self.path)

@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import Frames, chunk_hint
+from rsciio_tem.frames.protocol import Frames, ReadAs
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.frames.wrapped import Wrapped, long_integers
 from rsciio_tem.reading.options import checked_navigator
@@ -166,12 +166,12 @@ class _Finite(Wrapped):
         return np.dtype(np.float64) if long_integers(dtype) else dtype
 
     @property
-    def array(self) -> Any:
-        """Chunks of a lazy array are computed as a whole; absent elsewhere."""
-        return getattr(self.frames, "array")  # noqa: B009
+    def graph_chunk(self) -> int:
+        """Number of frames that a dask graph computes at a time."""
+        return self.frames.graph_chunk
 
-    def configured(self, **_: Any) -> _Finite:
-        """Return the same frames."""
+    def _read_as(self, how: ReadAs) -> Self:
+        del how
         return self
 
     def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
@@ -214,7 +214,7 @@ def _sums_in_time(source: LazyFrames) -> npt.NDArray[Any] | None:
     frames, count = source.frames, len(source.frames)
     frame_bytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
     step = max(1, _STRETCH * min(8, machine.threads()) // frame_bytes)
-    if (hint := chunk_hint(frames)) is not None:
+    if (hint := frames.chunk_hint) is not None:
         step = -(-step // hint.run) * hint.run
     if count * frame_bytes > _WHOLE or min(step, count) * frame_bytes > _WHOLE // 8:
         return None
@@ -237,7 +237,7 @@ def _fast(source: LazyFrames) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     if (values := _sums_in_time(source)) is not None:
         return values, {"kind": "fast", "positions": count}
     frames = _Finite(source.frames, source)
-    hint = chunk_hint(source.frames)
+    hint = source.frames.chunk_hint
     if hint is not None and hint.run >= count and hint.sig != shape:
         # stored pixel by pixel: a few of them, from all positions
         region = _middle(shape, hint.sig, max(1, _MOST_BY_PIXEL // (count * pixel_bytes)))
@@ -275,7 +275,7 @@ def _rows_alone(frames: Any) -> int:
     rows = int(frames.frame_shape[0])
     if isinstance(frames, Mosaic):
         return max(_rows_alone(part) for part in frames.parts)
-    if (hint := chunk_hint(frames)) is not None:
+    if (hint := frames.chunk_hint) is not None:
         return int(hint.sig[0])
     while isinstance(frames, Wrapped):
         frames = frames.frames
@@ -303,7 +303,7 @@ def _brightest_rows(frames: Frames, unit: int, height: int) -> slice:
 
     Single bright pixels do not count, so that defects do not decide.
     """
-    hint, shape = chunk_hint(frames), frames.frame_shape
+    hint, shape = frames.chunk_hint, frames.frame_shape
     together = math.prod(shape) * frames.dtype.itemsize * (1 if hint is None else hint.run)
     sample = min(_SAMPLE, len(frames), _SAMPLE_BYTES // together)
     index = np.linspace(0, len(frames) - 1, sample).astype(np.int64)
@@ -329,9 +329,9 @@ def _region_sums(frames: Frames, region: Region) -> npt.NDArray[Any]:
     count, shape = len(frames), tuple(s.stop - s.start for s in region)
     sums = np.empty(count, accumulator(frames.dtype))
     step = max(1, _PIECE // max(1, math.prod(shape) * frames.dtype.itemsize))
-    if (hint := chunk_hint(frames)) is not None:
+    if (hint := frames.chunk_hint) is not None:
         step = max(step, min(hint.run, count))
-    if hasattr(frames, "array"):
+    if frames.graph_chunk:
         step = count
 
     def one(first: int) -> None:

@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from rsciio_tem._version import __version__
 from rsciio_tem.errors import NotEnoughMemory, warn
+from rsciio_tem.frames.arrays import DaskFrames
 from rsciio_tem.frames.corrections import Corrected
 from rsciio_tem.frames.pixels import Region
-from rsciio_tem.frames.protocol import chunk_hint, pieces
+from rsciio_tem.frames.protocol import tiles
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.arrange import Arranged, arrange
@@ -48,7 +49,7 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
             source.nav_shape,
             source.frames.frame_shape,
             source.dtype.itemsize,
-            chunk_hint(source.frames),
+            source.frames.chunk_hint,
         )
     elif isinstance(chunks, tuple) and len(chunks) == len(source.nav_shape) != source.ndim:
         chunks = (*chunks, *source.frames.frame_shape)
@@ -59,7 +60,7 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
         meta = empty_coo(source.ndim, source.dtype)
         return da.from_array(LazyCoo(source), chunks=chunks, name=False, asarray=False, meta=meta)
     frames: Any = source.frames
-    if hasattr(frames, "lazy"):  # a dask array already: no task may compute another graph
+    if isinstance(frames, DaskFrames):  # a dask array already: no task may compute another graph
         if frames.dtype != source.dtype:
             cast = frames.array.map_blocks(
                 _checked_cast, source.dtype, source.path, dtype=source.dtype
@@ -68,7 +69,7 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
         data = frames.lazy().reshape(source.shape)
         return data if automatic else data.rechunk(chunks)
     split = any(len(c) > 1 for c in chunks[len(source.nav_shape) :])
-    if split and chunk_hint(frames) is None:
+    if split and frames.chunk_hint is None:
         _logger.info("%s: chunks split the frames; whole frames are read faster", source.path)
     return da.from_array(
         source,
@@ -98,7 +99,7 @@ def _load(source: LazyFrames) -> npt.NDArray[Any]:
         part.load(values, region)
         target[...] = source.cast(values, part)
 
-    todo = pieces(frames, 16 * machine.MiB)
+    todo = tiles(frames, 16 * machine.MiB)
     workers = min(machine.threads(), len(todo))
     if workers > 1:
         with ThreadPoolExecutor(workers) as pool:

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.frames.combined import Mosaic
-from rsciio_tem.frames.protocol import Frames, chunk_hint
+from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.sparse import SparseFrames
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.reduction.folding import Folded, folded
 from rsciio_tem.reduction.quantities import (
     BitMasks,
     BitSum,
@@ -31,6 +30,7 @@ from rsciio_tem.reduction.quantities import (
     Variance,
     accumulator,
 )
+from rsciio_tem.reduction.stored_order import StoredOrder, in_stored_order
 
 #: Those of them that have the shape of a frame.
 _PATTERNS = frozenset({"sum", "mean", "max", "variance"})
@@ -144,7 +144,7 @@ class _Task:
 def _frames_per_block(frames: Frames) -> int:
     """Choose how many frames to load at a time: of those stored together, all."""
     nbytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
-    hint = chunk_hint(frames)
+    hint = frames.chunk_hint
     run = 1 if hint is None else min(hint.run, len(frames))
     if run * nbytes > _BLOCK_GATHERED:
         return max(1, _BLOCK_GATHERED // nbytes)
@@ -169,7 +169,7 @@ def _stripes_of_entries(frames: SparseFrames) -> list[tuple[int, int]]:
 
 # ---------------------------------------------------------------- plans
 
-_Found = dict[str, npt.NDArray[Any]]
+_Results = dict[str, npt.NDArray[Any]]
 
 
 _Weights = dict[str, npt.NDArray[Any]]
@@ -187,10 +187,7 @@ class _Job:
     @cached_property
     def step(self) -> int:
         """Number of frames that are loaded at a time."""
-        step = _frames_per_block(self.frames)
-        if hasattr(self.frames, "array"):  # a chunk of a lazy array is computed as a whole
-            step = max(step, int(self.frames.array.chunks[0][0]))
-        return step
+        return max(_frames_per_block(self.frames), self.frames.graph_chunk)
 
     @cached_property
     def stripes(self) -> list[tuple[int, int]]:
@@ -198,7 +195,7 @@ class _Job:
         if isinstance(self.frames, SparseFrames):
             return _stripes_of_entries(self.frames)
         frame_bytes = math.prod(self.frames.frame_shape) * self.frames.dtype.itemsize
-        most = _STRIPE if hasattr(self.frames, "array") else _STRIPE_MOST
+        most = _STRIPE if self.frames.graph_chunk else _STRIPE_MOST
         return _stripes(len(self.frames), self.step, max(1, frame_bytes), most)
 
 
@@ -209,14 +206,14 @@ class _Plan(NamedTuple):
     """
 
     jobs: list[_Job]
-    finish: Callable[[list[_Found]], _Found]
+    finish: Callable[[list[_Results]], _Results]
 
 
 def _plan(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
     """Plan to go through frames part by part, as they are stored, or decoded."""
     if isinstance(frames, Mosaic) and frames.complete:
         return _plan_parts(frames, what, weights)
-    fold = folded(frames)
+    fold = in_stored_order(frames)
     if fold is None:
         return _plan_decoded(frames, what, weights)
     if fold.bits:
@@ -231,13 +228,13 @@ def _plan_decoded(frames: Frames, what: frozenset[str], weights: _Weights) -> _P
         kind = np.result_type(w, frames.dtype, np.float64)
         flat[name] = np.ascontiguousarray(w.reshape(len(w), -1), kind)
 
-    def finish(found: list[_Found]) -> _Found:
+    def finish(found: list[_Results]) -> _Results:
         return {n: a.reshape(shape) if n in _PATTERNS else a for n, a in found[0].items()}
 
     return _Plan([_Job(_Task(what, shape, frames.dtype, flat), frames)], finish)
 
 
-def _plan_stored(fold: Folded, what: frozenset[str], weights: _Weights) -> _Plan:
+def _plan_stored(fold: StoredOrder, what: frozenset[str], weights: _Weights) -> _Plan:
     if "com" in what and not fold.in_rows:
         what, weights = what - {"com"}, {**weights, "com": _moments(fold.frame_shape)}
     frames, flat = fold.frames, {name: fold.fold(w) for name, w in weights.items()}
@@ -245,7 +242,7 @@ def _plan_stored(fold: Folded, what: frozenset[str], weights: _Weights) -> _Plan
         frames, flat = _cropped(frames, flat)
     task = _Task(what, tuple(frames.frame_shape), frames.dtype, flat)
 
-    def finish(found: list[_Found]) -> _Found:
+    def finish(found: list[_Results]) -> _Results:
         result = {n: fold.unfold(a) if n in _PATTERNS else a for n, a in found[0].items()}
         if fold.flipped and "com" in result:
             result["com"] = _turned_over(result["com"], fold.frame_shape)
@@ -254,7 +251,7 @@ def _plan_stored(fold: Folded, what: frozenset[str], weights: _Weights) -> _Plan
     return _Plan([_Job(task, frames)], finish)
 
 
-def _plan_bits(fold: Folded, what: frozenset[str], weights: _Weights) -> _Plan | None:
+def _plan_bits(fold: StoredOrder, what: frozenset[str], weights: _Weights) -> _Plan | None:
     """Return None if weights are no small whole numbers."""
     if "com" in what:
         weights = {**weights, "com": _moments(fold.frame_shape)}
@@ -266,7 +263,7 @@ def _plan_bits(fold: Folded, what: frozenset[str], weights: _Weights) -> _Plan |
     patterns, count = what & _PATTERNS, len(fold.frames)
     task = _Task(patterns, tuple(fold.frames.frame_shape), fold.frames.dtype, bit_weights, True)
 
-    def finish(found: list[_Found]) -> _Found:
+    def finish(found: list[_Results]) -> _Results:
         result = {name: sums.astype(np.float64) for name, sums in found[0].items()}
         if "navigator" in result:
             result["navigator"] = found[0]["navigator"][0].view(np.uint64)
@@ -293,10 +290,10 @@ def _plan_parts(frames: Mosaic, what: frozenset[str], weights: _Weights) -> _Pla
     ]
     jobs = [replace(job, share=job.share / len(plans)) for plan in plans for job in plan.jobs]
 
-    def finish(found: list[_Found]) -> _Found:
+    def finish(found: list[_Results]) -> _Results:
         rest = iter(found)
         parts = [plan.finish([next(rest) for _ in plan.jobs]) for plan in plans]
-        result: _Found = {}
+        result: _Results = {}
         for part, place in zip(parts, frames.places, strict=True) if "com" in what else ():
             for axis, corner in enumerate(place):
                 part["com"][1 + axis] += part["com"][0] * corner.start

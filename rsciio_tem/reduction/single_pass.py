@@ -20,7 +20,7 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.reduction.detectors import _masks
 from rsciio_tem.reduction.plan import _plan
 from rsciio_tem.reduction.quantities import accumulator
-from rsciio_tem.reduction.workers import _in_memory, _in_threads, _on_cluster, _Told
+from rsciio_tem.reduction.workers import _in_threads, _on_cluster, _Told
 from rsciio_tem.storage import machine
 
 __all__ = ["What", "one_pass"]
@@ -80,7 +80,7 @@ def one_pass(
         frames, frozenset(what) - {"mean"} | ({"sum"} if "mean" in what else set()), weights
     )
     told = _Told(progress)
-    if client is not None and not _in_memory(frames):
+    if client is not None and not frames.in_memory:
         merged = [_on_cluster(job, client, told) for job in plan.jobs]
     else:
         merged = _in_threads(plan.jobs, threads or machine.threads(), told)

@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, InMemory
 from rsciio_tem.reduction.plan import _Job
 from rsciio_tem.reduction.quantities import Quantity
-from rsciio_tem.reduction.shipping import Shipment
+from rsciio_tem.reduction.task_payload import TaskPayload
 
 #: Shares of so many stripes are merged, then so many of these, and so on.
 _TOGETHER = 8
@@ -106,28 +107,17 @@ def _in_threads(jobs: Sequence[_Job], workers: int, told: _Told) -> list[_Share]
                 future.cancel()
 
 
-def _in_memory(frames: Any) -> bool:
-    """Whether frames are an array that this process holds."""
-    from rsciio_tem.frames.arrays import Held
-
-    while hasattr(frames, "frames"):
-        frames = frames.frames
-    return isinstance(getattr(frames, "open", None), Held)
-
-
 def _same(value: Any) -> Any:
     return value
 
 
 def _stripe_on_worker(common: Any, stripe: Any, step: int) -> _Share:
     """Find the share of a stripe, inside a task."""
-    from rsciio_tem.frames.arrays import ArrayFrames, Held
-
-    task, shipment = common
+    task, payload = common
     if isinstance(stripe, np.ndarray):
-        held = ArrayFrames(Held(stripe), stripe.shape[:1], stripe.shape[1:], stripe.dtype)
+        held = ArrayFrames(InMemory(stripe), stripe.shape[:1], stripe.shape[1:], stripe.dtype)
         return task.stripe(held, step)  # type: ignore[no-any-return]
-    return task.stripe(shipment.unpack(stripe), step)  # type: ignore[no-any-return]
+    return task.stripe(payload.unpack(stripe), step)  # type: ignore[no-any-return]
 
 
 def _merged_on_worker(shares: Sequence[_Share]) -> _Share:
@@ -172,21 +162,25 @@ def _on_cluster(job: _Job, client: Any, told: _Told) -> _Share:
             while len(ahead) >= most:
                 settle()
             part = frames[first:last]
-            if hasattr(frames, "array"):  # other tasks compute it, nothing is computed in ours
+            if isinstance(
+                frames, DaskFrames
+            ):  # other tasks compute it, nothing is computed in ours
                 part = client.compute(part.lazy())
                 alive.add(part)
             else:
-                part = shipment.pack(part)
+                part = payload.pack(part)
             ahead.append((submit(_stripe_on_worker, common, part, job.step), last - first))
             yield ahead[-1][0]
         while ahead:
             settle()
 
-    shipment = Shipment() if hasattr(frames, "array") else Shipment.of(frames[:0], frames[:1])
+    payload = (
+        TaskPayload() if isinstance(frames, DaskFrames) else TaskPayload.of(frames[:0], frames[:1])
+    )
     try:
         # masks and dark frames may be large, but go there once: dask need not warn
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1PiB"}):
-            common = submit(_same, (job.task, shipment))
+            common = submit(_same, (job.task, payload))
             root = _in_groups(submitted(), len(job.stripes), join)
         return root.result()  # type: ignore[no-any-return]
     except BaseException:

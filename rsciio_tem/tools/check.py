@@ -24,9 +24,9 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError, Problem, RecordingWarning
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import Frames, chunk_hint, pieces
+from rsciio_tem.frames.protocol import Frames, tiles
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.parsing.checks import Ints, listed, many
+from rsciio_tem.parsing.checks import Ints, counted, number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes, Times
 from rsciio_tem.storage import machine
@@ -229,7 +229,7 @@ def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Pro
         yield Problem(
             "warning",
             f"{len(lacking)} of {len(seen)} frames have no time, though others have: "
-            f"{listed(lacking)}.",
+            f"{number_ranges(lacking)}.",
             "They were probably never written, or are cut off or damaged.",
             "header",
         )
@@ -247,7 +247,7 @@ def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Pro
         worst = int(np.argmin(steps))
         yield Problem(
             "warning",
-            f"times run backwards before frame {listed(at[back])}, by up to "
+            f"times run backwards before frame {number_ranges(at[back])}, by up to "
             f"{-steps[worst] / 1e9:.6g} s.",
             "Frames are out of order, or the clock of the computer was set.",
         )
@@ -261,7 +261,7 @@ def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Pro
         yield Problem(
             "warning",
             f"{int(same.sum())} of {len(seen)} frames have exactly the time of the frame before: "
-            f"{listed(at[same])}. Others come {_ms(usual)} apart.",
+            f"{number_ranges(at[same])}. Others come {_ms(usual)} apart.",
             "They may have been stored twice.",
         )
     yield from _pauses(steps, at, usual, times, seen.sequence)
@@ -299,12 +299,12 @@ def _pauses(steps: Ints, at: Ints, usual: float, times: Times, sequence: Ints) -
     room = int(np.sum(np.rint(steps[places] / usual) - 1))
     yield Problem(
         "info" if numbered else "warning",
-        f"times jump before frame {listed(at[places])}: the longest step, before frame "
+        f"times jump before frame {number_ranges(at[places])}: the longest step, before frame "
         f"{at[first]}, is {_ms(float(steps[first]))} instead of {_ms(usual)}"
         + (
             ", while the frame numbers go on: the camera paused."
             if numbered
-            else f". If the camera never paused, about {many(room)} missing."
+            else f". If the camera never paused, about {counted(room)} missing."
         ),
     )
 
@@ -323,7 +323,7 @@ class _Pixels:
         self.odd = np.zeros(count, np.int64)  # pixels that are NaN or infinite
         self.lost = np.zeros(count, bool)
         self.reasons: dict[str, int] = {}
-        hint = chunk_hint(frames)
+        hint = frames.chunk_hint
         run = 1 if hint is None else hint.run
         # frames stored together in large blocks are damaged together
         self.grain = 1 if run <= 256 else run
@@ -399,7 +399,7 @@ def _decoded(recording: Recording, progress: Callable[[int], object] | None) -> 
 
     with ThreadPoolExecutor(machine.threads()) as pool:
         try:
-            for piece, region in pieces(frames, _PIXELS):
+            for piece, region in tiles(frames, _PIXELS):
                 shape = [s.stop - s.start for s in region or full_region(frames.frame_shape)]
                 part = (piece.stop - piece.start) * math.prod(shape) / size
                 future = pool.submit(state.take, piece.start, piece.stop, region)
@@ -423,7 +423,7 @@ def _told(state: _Pixels, count: int, frames: Frames) -> Iterator[Problem]:
         more = len(state.reasons) - 1
         yield Problem(
             "error",
-            f"{len(lost)} of {count} frames cannot be read: {listed(lost)}. {reason}"
+            f"{len(lost)} of {count} frames cannot be read: {number_ranges(lost)}. {reason}"
             + f" ({more} more reasons)" * bool(more),
             "Keep the original, and copy the recording again.",
         )
@@ -431,7 +431,7 @@ def _told(state: _Pixels, count: int, frames: Frames) -> Iterator[Problem]:
         yield Problem(
             "warning",
             f"{len(odd)} of {count} frames have pixels that are NaN or infinite, "
-            f"{int(state.odd[odd].sum())} in all: frames {listed(odd)}.",
+            f"{int(state.odd[odd].sum())} in all: frames {number_ranges(odd)}.",
             "Sums over them are NaN, too.",
         )
     good = stored & ~state.lost
@@ -444,14 +444,14 @@ def _told(state: _Pixels, count: int, frames: Frames) -> Iterator[Problem]:
         dim = bool(len(usual)) and float(np.median(usual)) < _FEW
         yield Problem(
             "warning" if tail and not dim else "info",
-            f"{len(empty)} of {count} frames hold nothing but zeros: {listed(empty)}"
-            + (f"; the last {many(tail)} of the recording among them." if tail else "."),
+            f"{len(empty)} of {count} frames hold nothing but zeros: {number_ranges(empty)}"
+            + (f"; the last {counted(tail)} of the recording among them." if tail else "."),
             "Perhaps they were never written." if tail and not dim else "",
         )
     if len(same := state.repeated()):
         yield Problem(
             "warning",
             f"{len(same)} of {count} frames are equal to the frame before, pixel for pixel: "
-            f"{listed(same)}.",
+            f"{number_ranges(same)}.",
             "The noise of a camera makes that next to impossible: they were stored twice.",
         )

@@ -16,7 +16,7 @@ import numpy as np
 
 from rsciio_tem import registry
 from rsciio_tem.readers import load, module_for
-from rsciio_tem.writing.signals import SignalFrames
+from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.stream import _check_targets, _replace, _sync, write
 
 __all__ = ["convert", "export_dataset"]

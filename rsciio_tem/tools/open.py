@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from rsciio_tem.errors import Elsewhere
+from rsciio_tem.errors import OtherFormat
 from rsciio_tem.readers import chosen, own_module
 from rsciio_tem.recording.recording import Recording
 
@@ -31,7 +31,7 @@ def open(path: str | os.PathLike[str], format: str = "auto", **own: Any) -> Reco
     name, found = chosen(path, format)
     try:
         recording = own_module(path, name).parse(path, **{**found, **own})
-    except Elsewhere as other:
+    except OtherFormat as other:
         if format != "auto":
             raise
         recording = own_module(path, other.format).parse(path, **own)

@@ -124,7 +124,7 @@ def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]
 
 def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     """See the data of a signal as frames."""
-    from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, Held
+    from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, InMemory
 
     axes = list(signal["axes"])
     nav = [axis for axis in axes if axis["navigate"]]
@@ -140,5 +140,5 @@ def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     if hasattr(data, "dask"):
         return DaskFrames(data.reshape(-1, *frame_shape)), nav, sig
     array = np.asarray(data)
-    held = ArrayFrames(Held(array), tuple(array.shape[:n]), frame_shape, array.dtype)
+    held = ArrayFrames(InMemory(array), tuple(array.shape[:n]), frame_shape, array.dtype)
     return held, nav, sig

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from rsciio_tem._version import __version__
 from rsciio_tem.errors import FormatError
 from rsciio_tem.writing.hdf5_stream import ChunkedFile, write_at
-from rsciio_tem.writing.signals import SignalFrames
+from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.target import Payloads, Placed, Target
 
 __all__ = ["Compression", "Hdf5", "Layout"]
@@ -211,7 +211,7 @@ class Hdf5(Target):
         import h5py
         import hdf5plugin  # noqa: F401
 
-        from rsciio_tem.writing.signals import boxes
+        from rsciio_tem.writing.signal_frames import boxes
 
         with h5py.File(os.path.join(folder, self.names[0]), "r") as file:
             data = file[self._name]

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import warn
 from rsciio_tem.recording import rotation
-from rsciio_tem.writing.signals import SignalFrames, toml_axes
+from rsciio_tem.writing.signal_frames import SignalFrames, toml_axes
 from rsciio_tem.writing.target import Payloads, Target
 
 __all__ = ["Compression", "Fch5", "Npz", "RawCsr", "angles", "metadata"]

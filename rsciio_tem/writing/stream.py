@@ -36,7 +36,7 @@ import numpy.typing as npt
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage import machine
 from rsciio_tem.storage.machine import progress_bar
-from rsciio_tem.writing.signals import SignalFrames
+from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.target import _ENTRY, Payloads, Target, _Block
 
 __all__ = ["write"]

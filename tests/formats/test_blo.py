@@ -19,7 +19,7 @@ from writers.blo import write_blo
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated
 from rsciio_tem.formats import blo
-from rsciio_tem.writing import signals
+from rsciio_tem.writing import signal_frames
 
 EDGE = 8
 
@@ -442,7 +442,7 @@ def test_write_lazy_data(
 ) -> None:
     import dask.array as da
 
-    monkeypatch.setattr(signals, "SLAB", 300)  # two patterns
+    monkeypatch.setattr(signal_frames, "SLAB", 300)  # two patterns
     data = patterns(dtype="u2")
     path = tmp_path / "w.blo"
     written(path, signal_of(da.from_array(data, chunks=chunks)), show_progressbar=False)
@@ -636,7 +636,7 @@ def test_source_is_never_overwritten(tmp_path: Path, lazy: bool) -> None:
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(signals.shutil, "disk_usage", lambda path: usage(100, 90, 10))
+    monkeypatch.setattr(signal_frames.shutil, "disk_usage", lambda path: usage(100, 90, 10))
     with pytest.raises(OSError, match="are needed") as caught:
         blo.file_writer(tmp_path / "w.blo", signal_of(patterns()))
     assert caught.value.errno == errno.ENOSPC

@@ -194,7 +194,7 @@ def test_other_recording_whose_name_begins_alike(tmp_path: Path, opened: str) ->
 def test_files_are_ordered_by_their_numbers(tmp_path: Path) -> None:
     """LiberTEM sorts names as text: 1, 10, 2."""
     frames = images(1, 12, 4, 6)
-    stored = writer.folded(frames[0])
+    stored = writer.in_stored_order(frames[0])
     for i in range(12):
         writer.write_frms6(tmp_path / f"scan_{i + 1}.frms6", stored[i : i + 1], first=i)
     path = tmp_path / "scan.hdr"
@@ -206,7 +206,7 @@ def test_files_are_ordered_by_their_numbers(tmp_path: Path) -> None:
 def test_two_files_of_one_number(tmp_path: Path) -> None:
     frames = images(2, 2, 4, 6)
     path = writer.write_recording(tmp_path, frames)
-    writer.write_frms6(tmp_path / "scan_01.frms6", writer.folded(frames[0]))
+    writer.write_frms6(tmp_path / "scan_01.frms6", writer.in_stored_order(frames[0]))
     with pytest.warns(RecordingWarning, match=r"scan_0\d+.frms6 has the same number"):
         raw(path)
 
@@ -511,7 +511,7 @@ def test_windows_that_differ_between_files(tmp_path: Path) -> None:
     frames = images(8, 24, 8)
     windows = [(3, 5)] * 4 + [(4, 6)] * 4
     path = writer.write_recording(tmp_path, frames)
-    stored = writer.folded(frames)
+    stored = writer.in_stored_order(frames)
     for number, half in ((1, slice(4)), (2, slice(4, 8))):
         writer.write_frms6(
             tmp_path / f"scan_{number:03d}.frms6", stored[half], windows=windows[half]
@@ -559,7 +559,7 @@ def test_window_as_high_as_the_header_says(tmp_path: Path) -> None:
 def test_window_not_unfolded(tmp_path: Path) -> None:
     frames = images(3, 24, 8)
     path = writer.write_recording(tmp_path, frames, windows=[(3, 5)] * 3)
-    expected = writer.folded(frames)
+    expected = writer.in_stored_order(frames)
     expected[:, :3] = expected[:, 8:] = 0
     with pytest.warns(RecordingWarning, match="frames are windows"):
         np.testing.assert_array_equal(raw(path, unfold=False), expected)
@@ -582,7 +582,7 @@ def test_dark_frames_that_do_not_fit(tmp_path: Path, unfit: str) -> None:
     shapes = {"rows": (2, 12, 8), "columns": (2, 24, 6), "none": (0, 24, 8), "window": (2, 24, 8)}
     writer.write_frms6(
         tmp_path / "scan_000.frms6",
-        writer.folded(images(*shapes[unfit])),
+        writer.in_stored_order(images(*shapes[unfit])),
         windows=[(1, 3)] * 2 if unfit == "window" else None,
     )
     match = "no dark frames that fit: those in scan_000.frms6|announces 2 dark frames"
@@ -933,7 +933,7 @@ def test_hdr_alone(tmp_path: Path) -> None:
 def test_files_of_different_size(tmp_path: Path) -> None:
     frames = images(4, 4, 2)
     path = writer.write_recording(tmp_path, frames)
-    writer.write_frms6(tmp_path / "scan_002.frms6", writer.folded(images(4, 8, 2)))
+    writer.write_frms6(tmp_path / "scan_002.frms6", writer.in_stored_order(images(4, 8, 2)))
     with pytest.warns(
         RecordingWarning, match=r"a file is not read: .*scan_002.*\(4, 4\).*\(2, 4\)"
     ):

@@ -25,7 +25,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Trun
 from rsciio_tem.formats import tvips
 from rsciio_tem.formats.tvips.header import FRAME
 from rsciio_tem.storage import backends
-from rsciio_tem.writing import signals
+from rsciio_tem.writing import signal_frames
 
 SIG = (6, 8)
 
@@ -793,7 +793,7 @@ def test_write_lazy_data(
 ) -> None:
     import dask.array as da
 
-    monkeypatch.setattr(signals, "SLAB", 150)  # two frames
+    monkeypatch.setattr(signal_frames, "SLAB", 150)  # two frames
     data = np.random.default_rng(2).integers(0, 60000, (3, 4, 5, 6)).astype("u2")
     lazy = da.from_array(data, chunks=chunks)
     tvips.file_writer(
@@ -919,7 +919,7 @@ def test_failure_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(signals.shutil, "disk_usage", lambda path: usage(100, 90, 10))
+    monkeypatch.setattr(signal_frames.shutil, "disk_usage", lambda path: usage(100, 90, 10))
     with pytest.raises(OSError, match="are needed") as caught:
         tvips.file_writer(tmp_path / "w.tvips", signal_of(stack(6)))
     assert caught.value.errno == errno.ENOSPC

@@ -44,7 +44,7 @@ def frame_header(
     )
 
 
-def folded(images: NDArray[Any], binning: int = 1) -> NDArray[np.uint16]:
+def in_stored_order(images: NDArray[Any], binning: int = 1) -> NDArray[np.uint16]:
     """Put the halves of images side by side as the camera does; of `binning` rows, keep one."""
     upper, lower = np.split(np.asarray(images), 2, axis=-2)
     turned = lower[..., ::-1, ::-1]
@@ -130,7 +130,7 @@ def write_recording(
     `files` are the frames in each .frms6 of the series, the rest goes into the last one.
     """
     scan = images.shape[:2] if images.ndim == 4 else None
-    stored = folded(images.reshape(-1, *images.shape[-2:]), binning)
+    stored = in_stored_order(images.reshape(-1, *images.shape[-2:]), binning)
     n_dark = 0 if dark is None else len(dark)
     if dark is not None:
         own = {k: v for k, v in written.items() if k not in ("truncate", "windows")}
@@ -138,7 +138,7 @@ def write_recording(
             own["count"] = min(written["count"], n_dark)
         if written.get("windows"):
             own["windows"] = [written["windows"][0]] * n_dark
-        write_frms6(folder / f"{name}_000{suffix}", folded(dark, binning), **own)
+        write_frms6(folder / f"{name}_000{suffix}", in_stored_order(dark, binning), **own)
     bounds = [0, *np.cumsum(files, dtype=int).tolist()]
     bounds += [len(stored)] if bounds[-1] < len(stored) or len(bounds) == 1 else []
     names = numbers or range(1, len(bounds))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rsciio_tem.errors import FormatError, Problem
 from rsciio_tem.formats.blo.header import MARK, RECORD, Endianness, Ints, _header
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.parsing.checks import leftover, listed, numbering
+from rsciio_tem.parsing.checks import number_ranges, numbering, trailing_bytes
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.frame_headers import read_headers, read_headers_at
 from rsciio_tem.scan.mapping import place
@@ -123,7 +123,7 @@ def _every_record(recording: Recording, seen: FrameTimes | None) -> Iterator[Pro
     del seen
     frames = recording.frames
     assert isinstance(frames, FrameTable)
-    if frames.stored <= _ALL or frames.order is not None:
+    if frames.stored_count <= _ALL or frames.order is not None:
         return
     _, endianness, _ = _header(recording.path, "<", [])
     marked, ids = np.zeros(len(frames), bool), np.full(len(frames), -1, np.int64)
@@ -134,8 +134,8 @@ def _every_record(recording: Recording, seen: FrameTimes | None) -> Iterator[Pro
         yield Problem(
             "error",
             f"{np.count_nonzero(~marked)} of {len(frames)} records do not begin with the bytes "
-            f"AA 55: {listed(np.flatnonzero(~marked))}. They are damaged, or bytes are missing "
-            "before them.",
+            f"AA 55: {number_ranges(np.flatnonzero(~marked))}. They are damaged, or bytes are "
+            "missing before them.",
             "Copy the recording again.",
         )
     yield from numbering(
@@ -143,4 +143,4 @@ def _every_record(recording: Recording, seen: FrameTimes | None) -> Iterator[Pro
     )
 
 
-CHECKS = (leftover, _every_record)
+CHECKS = (trailing_bytes, _every_record)

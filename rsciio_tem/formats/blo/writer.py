@@ -24,7 +24,7 @@ from rsciio_tem.formats.blo.header import (
     VBF_OFFSET,
     Endianness,
 )
-from rsciio_tem.writing import signals
+from rsciio_tem.writing import signal_frames
 
 __all__ = ["file_writer"]
 
@@ -34,7 +34,7 @@ Scaling = Literal["dtype", "minmax", "crop"] | tuple[float, float] | None
 
 
 def _limits(
-    frames: signals.SignalFrames, scaling: Scaling, dtype: np.dtype[Any]
+    frames: signal_frames.SignalFrames, scaling: Scaling, dtype: np.dtype[Any]
 ) -> tuple[float, float] | None:
     """Return the values that become the least and the greatest stored one."""
     if scaling is None:
@@ -102,7 +102,7 @@ def _steps(axes: Sequence[Mapping[str, Any]], unit: str, path: str) -> list[floa
     steps = []
     for axis in axes:
         scale = float(axis.get("scale", 1.0))
-        value = signals.converted(scale, axis.get("units"), unit)
+        value = signal_frames.converted(scale, axis.get("units"), unit)
         if value is None:
             warn(
                 path,
@@ -114,7 +114,7 @@ def _steps(axes: Sequence[Mapping[str, Any]], unit: str, path: str) -> list[floa
 
 
 def _header_record(
-    frames: signals.SignalFrames,
+    frames: signal_frames.SignalFrames,
     nav_steps: Sequence[float],
     sig_steps: Sequence[float],
     dtype: np.dtype[Any],
@@ -125,7 +125,7 @@ def _header_record(
     header["UNKNOWN1"] = 131141
     header["Data_offset_1"] = VBF_OFFSET
     tem = "Acquisition_instrument.TEM."
-    begin = signals.start_ns(frames.metadata, path)
+    begin = signal_frames.start_ns(frames.metadata, path)
     header["Acquisition_time"] = 25570.0 if begin is None else 25569.0 + begin / 86400e9
     header["Beam_energy"] = min(max(0, round(frames.number(tem + "beam_energy") * 1e3)), 2**32 - 1)
     metres = frames.find(tem + "camera_length_units") == "m"
@@ -185,7 +185,7 @@ def _image(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _given_image(
-    navigator: Any, frames: signals.SignalFrames
+    navigator: Any, frames: signal_frames.SignalFrames
 ) -> npt.NDArray[np.uint8] | Literal["mean"]:
     """Return the image of the scan to store, or that it is the mean of each pattern."""
     if navigator is None:
@@ -206,7 +206,7 @@ def _given_image(
 
 
 def _stored_type(
-    frames: signals.SignalFrames, scaling: Scaling, dtype: Any, path: str
+    frames: signal_frames.SignalFrames, scaling: Scaling, dtype: Any, path: str
 ) -> np.dtype[Any]:
     """Choose 8 or 16 bits."""
     if dtype is None:
@@ -274,7 +274,7 @@ def file_writer(
     axes = list(signal["axes"])
     sig_steps = _steps([a for a in axes if not a.get("navigate")], "cm", name)
     nav_steps = _steps([a for a in axes if a.get("navigate")], "nm", name)
-    frames = signals.SignalFrames.of(signal, "blockfile")
+    frames = signal_frames.SignalFrames.of(signal, "blockfile")
     if len(frames.nav_shape) > 2:
         raise ValueError(f"blockfiles hold up to two scan axes, not {len(frames.nav_shape)}")
     if frames.frame_shape[0] != frames.frame_shape[1]:
@@ -292,7 +292,7 @@ def file_writer(
     begin, start = int(header["Data_offset_1"][0]), int(header["Data_offset_2"][0])
     means = np.zeros(len(frames))
     size = start + len(frames) * record.itemsize
-    with signals.creating({name: size}, frames, overwrite=overwrite) as (file,):
+    with signal_frames.creating({name: size}, frames, overwrite=overwrite) as (file,):
         file.write(header.astype(HEADER.newbyteorder(endianness)).tobytes())
         file.write(note)
         for index, block in frames.slabs(show_progressbar):
@@ -304,7 +304,7 @@ def file_writer(
             records["pixels"] = fitted
             if isinstance(image, str):
                 means[index] = fitted.mean(axis=(1, 2))
-            for a, b in signals.seek_runs(index):
+            for a, b in signal_frames.seek_runs(index):
                 file.seek(start + int(index[a]) * record.itemsize)
                 file.write(records[a:b].tobytes())
         file.seek(begin)

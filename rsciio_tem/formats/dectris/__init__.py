@@ -21,7 +21,7 @@ from rsciio_tem.formats.dectris.corrections import _corrections
 from rsciio_tem.formats.dectris.metadata import _metadata, _number
 from rsciio_tem.formats.dectris.parts import _DETECTOR, _MASTER, _frames, _master_of, _part
 from rsciio_tem.parsing.checks import chunk_tables
-from rsciio_tem.parsing.hdf5 import attributes, dectris_links, is_hdf5, opened, tour, tree
+from rsciio_tem.parsing.hdf5 import attributes, dectris_links, is_hdf5, opened, tree, walk
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
@@ -163,7 +163,7 @@ def _navigator(recording: Recording, shape: tuple[int, ...]) -> dict[str, Any] |
     with opened(side) as file:
         images = [
             (name, d)
-            for name, d in tour(file).datasets
+            for name, d in walk(file).datasets
             if d.shape == shape and d.dtype.kind in "uif"
         ]
         images.sort(key=lambda item: "haadf" not in item[0].lower())

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,11 @@ import numpy.typing as npt
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.formats.empad.layout import EDGE, FRAME_G2
 from rsciio_tem.frames.pixels import Pixels, Region, full_region
-from rsciio_tem.frames.protocol import FrameIndex
+from rsciio_tem.frames.protocol import FrameIndex, ReadAs
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.frames.wrapped import Wrapped
 from rsciio_tem.storage import files
-from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.backends import DataFile
 
 __all__ = ["Calibration"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError, Problem
 from rsciio_tem.formats.empad.layout import COUNTERS, EDGE, FRAME_G1
-from rsciio_tem.parsing.text import number
+from rsciio_tem.parsing.text import to_number
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import backends, files
@@ -73,7 +73,7 @@ def _number(tree: Mapping[str, Any], *path: str) -> float | None:
     value: Any = tree
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
-    return number(value)
+    return to_number(value)
 
 
 def _whole(tree: Mapping[str, Any], *path: str) -> int:
@@ -155,7 +155,7 @@ def _length(metres: float) -> tuple[float, str]:
 def _scan_axes(tree: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[Axis, ...]:
     """Calibrate the scan: field of view over the larger number of positions."""
     optics = _text(tree, "iom_measurements", "optics", "get_full_scan_field_of_view")
-    view = [number(n) for n in re.findall(r"[\d.eE+-]+", str(optics or ""))]
+    view = [to_number(n) for n in re.findall(r"[\d.eE+-]+", str(optics or ""))]
     factor = 1.0
     if not view:
         place = ("iom_measurements", "full_scan_field_of_view")

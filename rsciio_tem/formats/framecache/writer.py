@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.sparse import Compression
     from rsciio_tem.writing.target import Target
 
@@ -87,7 +87,7 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.stream import write
 
     frames = SignalFrames.of(signal, "framecache")

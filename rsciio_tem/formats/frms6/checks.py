@@ -11,7 +11,7 @@ import numpy as np
 
 from rsciio_tem.errors import Problem
 from rsciio_tem.formats.frms6.geometry import _Located
-from rsciio_tem.parsing.checks import listed, numbering
+from rsciio_tem.parsing.checks import number_ranges, numbering
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
 
@@ -42,7 +42,7 @@ def _every_frame(recording: Recording, seen: FrameTimes | None) -> Iterator[Prob
         yield Problem(
             "error",
             f"{len(wrong)} of {len(stored)} frame headers do not fit the others, in their rows or "
-            f"sensor: those of the frames {listed(wrong)}.",
+            f"sensor: those of the frames {number_ranges(wrong)}.",
             "They are damaged, or bytes are missing before them: copy the recording again.",
         )
     table, done = located.heads, 0

@@ -12,7 +12,7 @@ import numpy as np
 from rsciio_tem.errors import NotThisFormat, Problems
 from rsciio_tem.formats.frms6.geometry import _ORDER
 from rsciio_tem.formats.frms6.header import SENSOR
-from rsciio_tem.parsing.text import number
+from rsciio_tem.parsing.text import to_number
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
 
@@ -35,7 +35,7 @@ def _hdr(path: str) -> dict[str, str]:
 
 def _count(hdr: dict[str, str], key: str) -> int:
     """Return a count from the .hdr, 0 if it does not say."""
-    value = number(hdr.get(key))
+    value = to_number(hdr.get(key))
     return int(value) if value is not None and 0 < value < 1 << 40 else 0
 
 

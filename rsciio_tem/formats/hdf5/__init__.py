@@ -14,7 +14,7 @@ import os
 from typing import Any, Unpack
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported
-from rsciio_tem.formats.hdf5.choice import Candidate, _asked, _best, _delegated, _Elsewhere
+from rsciio_tem.formats.hdf5.choice import Candidate, _asked, _best, _delegated, _HandedOver
 from rsciio_tem.formats.hdf5.writer import file_writer, target
 from rsciio_tem.parsing.checks import chunk_tables
 from rsciio_tem.parsing.hdf5 import attributes, is_hdf5, opened, tree
@@ -246,7 +246,7 @@ def file_reader(
                 sig_shape=sig_shape,
                 sig_first=sig_first,
             )
-        except _Elsewhere as found:
+        except _HandedOver as found:
             explicit = {
                 "mmap_mode": mmap_mode,
                 "navigation_shape": navigation_shape,

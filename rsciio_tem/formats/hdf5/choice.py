@@ -7,10 +7,10 @@ import importlib
 import os
 from typing import Any, NamedTuple
 
-from rsciio_tem.errors import Elsewhere, FormatError, Problem, Unsupported
+from rsciio_tem.errors import FormatError, OtherFormat, Problem, Unsupported
 from rsciio_tem.parsing import hdf5
-from rsciio_tem.parsing.hdf5 import DAMAGE, Tour, address, dectris_links, groups_with, text
-from rsciio_tem.parsing.hdf5_layouts import Meaning, elsewhere, meaning_of, nexus_default
+from rsciio_tem.parsing.hdf5 import DAMAGE, Walk, address, dectris_links, groups_with, text
+from rsciio_tem.parsing.hdf5_layouts import Meaning, meaning_of, nexus_default, rosettasciio_reader
 
 
 class Candidate(NamedTuple):
@@ -41,14 +41,14 @@ class Candidate(NamedTuple):
         return f"{self.path} ({shape}, {self.dataset.dtype})"
 
 
-class _Elsewhere(Unsupported):
+class _HandedOver(Unsupported):
     """A file that a reader of RosettaSciIO is for."""
 
     what = reader = ""
 
 
-def _elsewhere(path: str, what: str, reader: str) -> _Elsewhere:
-    error = _Elsewhere(
+def _handed_over(path: str, what: str, reader: str) -> _HandedOver:
+    error = _HandedOver(
         path,
         f"is {what}, which RosettaSciIO's reader {reader} is for.",
         "rsciio_tem.load hands it over. dataset= reads any one array in it.",
@@ -57,7 +57,7 @@ def _elsewhere(path: str, what: str, reader: str) -> _Elsewhere:
     return error
 
 
-def _delegated(found: _Elsewhere, lazy: bool, options: dict[str, Any]) -> list[dict[str, Any]]:
+def _delegated(found: _HandedOver, lazy: bool, options: dict[str, Any]) -> list[dict[str, Any]]:
     """Let RosettaSciIO read a file."""
     try:
         module = importlib.import_module(found.reader)
@@ -90,18 +90,18 @@ def _is_array(dataset: Any) -> bool:
         return False
 
 
-def _candidates(file: Any, start: Any) -> tuple[list[Candidate], Tour]:
+def _candidates(file: Any, start: Any) -> tuple[list[Candidate], Walk]:
     """List the arrays below a group, best first, each by its best path."""
-    tour = hdf5.tour(start)
+    walk = hdf5.walk(start)
     best: dict[Any, Candidate] = {}
-    for path, dataset in tour.datasets:
+    for path, dataset in walk.datasets:
         if not _is_array(dataset) or not dataset.size:
             continue
         candidate = Candidate(path, dataset, meaning_of(path, dataset, file))
         key = address(dataset)
         if key not in best or candidate.rank() > best[key].rank():
             best[key] = candidate
-    return sorted(best.values(), key=lambda c: c.rank(), reverse=True), tour
+    return sorted(best.values(), key=lambda c: c.rank(), reverse=True), walk
 
 
 def _asked(file: Any, name: str, path: str) -> Candidate:
@@ -111,7 +111,7 @@ def _asked(file: Any, name: str, path: str) -> Candidate:
         thing = file[wanted] if wanted else file
     except DAMAGE:
         link = None
-        with_link = [p for p in hdf5.tour(file).broken if p[0] == wanted]
+        with_link = [p for p in hdf5.walk(file).broken if p[0] == wanted]
         if with_link:
             link = with_link[0][1]
         raise FormatError(
@@ -148,37 +148,37 @@ def _offer(found: list[Candidate]) -> str:
 
 def _best(file: Any, path: str, problems: list[Problem]) -> tuple[Candidate, list[Candidate]]:
     """Choose a data set, and tell about the others."""
-    if found_elsewhere := elsewhere(file):
-        raise _elsewhere(path, *found_elsewhere)
+    if found_elsewhere := rosettasciio_reader(file):
+        raise _handed_over(path, *found_elsewhere)
     group, names = dectris_links(file)
     if names:
-        raise Elsewhere(
+        raise OtherFormat(
             path,
             f"is the master of a Dectris recording with {len(names)} data sets in {group}.",
             'Pass format="dectris". dataset= reads one array of it.',
             "dectris",
         )
     if groups_with(file, "HEXRD_FRAMECACHE_VERSION"):
-        raise Elsewhere(
+        raise OtherFormat(
             path,
             "is a frame cache of hexrd, which stores frames as lists of pixels.",
             'Pass format="framecache". dataset= reads any one array in it.',
             "framecache",
         )
     if str(text(file.attrs.get("version"))).startswith("CHESS_EIGER_STREAM"):
-        raise Elsewhere(
+        raise OtherFormat(
             path,
             "is a capture of an Eiger's data stream.",
             'Pass format="eigerstream". dataset= reads any one array in it.',
             "eigerstream",
         )
-    found, tour = _candidates(file, file)
+    found, walk = _candidates(file, file)
     best_dims = 0 if not found or found[0].meaning.spectra else found[0].dataset.ndim
     if not best_dims or (best_dims < 3 and any(c.meaning.spectra for c in found)):
-        if any("emd_group_type" in d.parent.attrs for _, d in tour.datasets):
-            raise _elsewhere(path, "an EMD file without frames", "rsciio.emd")
+        if any("emd_group_type" in d.parent.attrs for _, d in walk.datasets):
+            raise _handed_over(path, "an EMD file without frames", "rsciio.emd")
         if any(c.meaning.layout == "NXdata" for c in found) or nexus_default(file):
-            raise _elsewhere(path, "a NeXus file without frames", "rsciio.nexus")
+            raise _handed_over(path, "a NeXus file without frames", "rsciio.nexus")
     if not found and "STEM Metadata" in file:
         base = os.path.splitext(os.path.basename(path))[0]
         raise FormatError(
@@ -187,8 +187,8 @@ def _best(file: Any, path: str, problems: list[Problem]) -> tuple[Candidate, lis
             f"Open {base}_master.h5.",
         )
     if not found:
-        held = [f"{p} {d.shape}" for p, d in tour.datasets[:8]]
-        missing = [f"{p} -> {where}" for p, where in tour.broken[:8]]
+        held = [f"{p} {d.shape}" for p, d in walk.datasets[:8]]
+        missing = [f"{p} -> {where}" for p, where in walk.broken[:8]]
         raise FormatError(
             path,
             "holds no array of numbers with two or more dimensions"
@@ -211,7 +211,7 @@ def _best(file: Any, path: str, problems: list[Problem]) -> tuple[Candidate, lis
     elif others:
         listed = ", ".join(map(str, others[:5]))
         problems.append(Problem("info", f"{best} is read, not {listed}.", "dataset= chooses."))
-    lost = [p for p in tour.broken if p[1]]
+    lost = [p for p in walk.broken if p[1]]
     if lost:
         problems.append(
             Problem(
@@ -219,7 +219,7 @@ def _best(file: Any, path: str, problems: list[Problem]) -> tuple[Candidate, lis
                 f"{len(lost)} links lead nowhere, the first of them {lost[0][0]} to {lost[0][1]}.",
             )
         )
-    if not tour.complete:
+    if not walk.complete:
         message = "has so many groups that only the first 20000 entries were looked at."
         problems.append(Problem("warning", message, "Pass dataset= if it is not the one wanted."))
     return best, others

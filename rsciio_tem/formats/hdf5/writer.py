@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rsciio_tem.writing.hdf5 import Compression
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.target import Target
 
 __all__ = ["file_writer", "target"]
@@ -108,7 +108,7 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem.writing.signals import SignalFrames
+    from rsciio_tem.writing.signal_frames import SignalFrames
     from rsciio_tem.writing.stream import write
 
     frames = SignalFrames.of(signal, "hdf5")

@@ -14,7 +14,7 @@ from rsciio_tem.errors import Problem
 from rsciio_tem.formats.k2is.blocks import HEADER
 from rsciio_tem.frames.blocks import BlockTable
 from rsciio_tem.frames.combined import Mosaic
-from rsciio_tem.parsing.checks import listed
+from rsciio_tem.parsing.checks import number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
 from rsciio_tem.storage import backends
@@ -44,14 +44,14 @@ def _every_block(recording: Recording, seen: FrameTimes | None) -> Iterator[Prob
             yield Problem(
                 "error",
                 f"{name}: the headers of {len(lost)} blocks are damaged or of other blocks, in "
-                f"frames {listed(np.unique(lost))}. Their pixels are filled.",
+                f"frames {number_ranges(np.unique(lost))}. Their pixels are filled.",
                 "Copy the file again.",
             )
         if (both := np.concatenate([np.zeros(0, np.int64), *mixed])).size:
             yield Problem(
                 "warning",
                 f"{name}: blocks of different frame numbers are in the frames "
-                f"{listed(np.unique(both))}.",
+                f"{number_ranges(np.unique(both))}.",
                 "They show more than one moment.",
             )
     most, least = ids.max(axis=0), np.where(ids < 0, 1 << 40, ids).min(axis=0)
@@ -59,7 +59,7 @@ def _every_block(recording: Recording, seen: FrameTimes | None) -> Iterator[Prob
         yield Problem(
             "warning",
             f"the sectors have different frame numbers in {len(apart)} of {len(most)} frames: "
-            f"{listed(apart)}.",
+            f"{number_ranges(apart)}.",
             "Parts of these frames may not belong to the same moment.",
         )
 

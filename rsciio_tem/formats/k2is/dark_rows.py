@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.pixels import Region, full_region
-from rsciio_tem.frames.protocol import FrameIndex, Frames
-from rsciio_tem.storage.backends import Backend
+from rsciio_tem.frames.protocol import ReadAs
+from rsciio_tem.frames.wrapped import Wrapped
 
 # ---------------------------------------------------------------- pixels
 
@@ -53,7 +53,7 @@ class DarkRowsSubtracted(Wrapped):
         return np.dtype(np.int16)
 
     def _read_as(self, how: ReadAs) -> Self:
-        if how.flip_y is not None or (how.frame_shape is not None and how.frame_shape != self.shape):
+        if how.flip_y is not None or how.frame_shape not in (None, self.shape):
             raise Unsupported(
                 "", "frames are neither flipped (flip_y) nor reshaped (sig_shape) with dark_rows."
             )

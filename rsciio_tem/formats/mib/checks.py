@@ -12,8 +12,8 @@ import numpy.typing as npt
 from rsciio_tem.errors import Problem
 from rsciio_tem.formats.mib.header import MerlinTimes
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.parsing.checks import listed, numbering
-from rsciio_tem.parsing.text import number, value_of
+from rsciio_tem.parsing.checks import number_ranges, numbering
+from rsciio_tem.parsing.text import to_number, value_of
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan import times
 from rsciio_tem.scan.frame_headers import read_headers
@@ -66,7 +66,7 @@ def _every_header(recording: Recording, seen: times.FrameTimes | None) -> Iterat
     if len(lost):
         yield Problem(
             "error",
-            f"{len(lost)} of {count} frames do not begin with a header: {listed(lost)}. "
+            f"{len(lost)} of {count} frames do not begin with a header: {number_ranges(lost)}. "
             + _displaced(frames, reader.size, int(lost[0]), kind),
             "Pixels of these frames are no measurement. Copy the recording again; last_frame= "
             "leaves out what follows the damage.",
@@ -80,7 +80,7 @@ def _every_header(recording: Recording, seen: times.FrameTimes | None) -> Iterat
         yield Problem(
             "error",
             f"{len(wrong)} of {count} frames have another {_CONSTANT[i]} in their headers than the "
-            f"first one, {found} instead of {usual}: {listed(wrong)}.",
+            f"first one, {found} instead of {usual}: {number_ranges(wrong)}.",
             "They cannot be read like the others: are these several recordings in one file?",
         )
 
@@ -143,7 +143,7 @@ def _against_hdr(recording: Recording, seen: times.FrameTimes | None) -> Iterato
         )
         return
     header, count = recording.original_metadata["mib_header"], recording.count
-    asked = number(value_of(hdr, "Frames in Acquisition")) or 0
+    asked = to_number(value_of(hdr, "Frames in Acquisition")) or 0
     if asked and asked not in (count, count // recording.layers):
         yield Problem(
             "warning" if count < asked else "info",
@@ -152,7 +152,7 @@ def _against_hdr(recording: Recording, seen: times.FrameTimes | None) -> Iterato
             if count < asked
             else "",
         )
-    depth = number(value_of(hdr, "Counter Depth"))
+    depth = to_number(value_of(hdr, "Counter Depth"))
     if depth and header["counter_depth"] and depth != header["counter_depth"]:
         yield Problem(
             "warning",

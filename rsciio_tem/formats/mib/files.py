@@ -48,7 +48,7 @@ def _hdr_hints(hdr: dict[str, str], count: int, layers: int = 1) -> list[ScanHin
     """Read the shape of a scan of `count` positions from what the .hdr says about triggers."""
 
     def whole(name: str) -> int:
-        value = text_module.number(value_of(hdr, name))
+        value = text_module.to_number(value_of(hdr, name))
         return int(value) if value is not None else 0
 
     hints = []

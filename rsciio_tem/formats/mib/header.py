@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import NotThisFormat
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.parsing.text import comma_fields, number
+from rsciio_tem.parsing.text import comma_fields, to_number
 from rsciio_tem.scan import times
 from rsciio_tem.scan.frame_headers import decimals, integers, moments, read_headers
 
@@ -136,7 +136,7 @@ def parse_header(head: bytes, path: str) -> Header:
     dacs: list[dict[str, int]] = []
     if field(14) and field(14) != "MQ1A":
         # each keeps its place; some versions write malformed ones (0.000000+0)
-        found = [number(field(i)) for i in THRESHOLDS]
+        found = [to_number(field(i)) for i in THRESHOLDS]
         thresholds = tuple(math.nan if t is None else t for t in found)
         # Lancelot cameras put a block OPT1, ..., END1 ahead of the DACs
         chips_at = fields.index("END1") + 1 if "END1" in fields else 22
@@ -146,7 +146,7 @@ def parse_header(head: bytes, path: str) -> Header:
                 break
             values = [_int(field(at + 1 + i)) for i in range(27)]
             dacs.append(dict(zip(DACS, values, strict=True)))
-    exposure = number(field(EXPOSURE))
+    exposure = to_number(field(EXPOSURE))
     exposure_ns = -1 if exposure is None or exposure < 0 else round(min(exposure, 1e9) * 1e9)
     utc, depth = "", 0
     if "MQ1A" in fields:
@@ -178,7 +178,7 @@ def parse_header(head: bytes, path: str) -> Header:
 def _parse_legacy(head: bytes) -> Header:
     """Decode a header of 2015: 12B or 24B, number, 0, date, exposure in ms, thresholds, DACs."""
     fields = [*comma_fields(head[:256]), *[""] * 7]
-    exposure = number(fields[4])
+    exposure = to_number(fields[4])
     twelve = fields[0] == "12B"
     return Header(
         size=256,
@@ -190,7 +190,7 @@ def _parse_legacy(head: bytes) -> Header:
         sequence=_int(fields[1]),
         local_time=fields[3],
         exposure_ns=-1 if exposure is None or exposure < 0 else round(min(exposure, 1e9) * 1e6),
-        thresholds=tuple(t for f in fields[5:7] if (t := number(f)) is not None),
+        thresholds=tuple(t for f in fields[5:7] if (t := to_number(f)) is not None),
         depth=12 if twelve else 24,
     )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import warn
 from rsciio_tem.formats.mrc.header import HEADER
-from rsciio_tem.writing import signals
+from rsciio_tem.writing import signal_frames
 
 __all__ = ["file_writer"]
 
@@ -32,7 +32,9 @@ _STORED = {
 }
 
 
-def _written_header(frames: signals.SignalFrames, mode: int, path: str) -> npt.NDArray[np.void]:
+def _written_header(
+    frames: signal_frames.SignalFrames, mode: int, path: str
+) -> npt.NDArray[np.void]:
     """Return the header for a signal."""
     header: npt.NDArray[np.void] = np.zeros(1, HEADER)
     shape = (*(1, 1), *frames.nav_shape)[-2:]
@@ -49,10 +51,10 @@ def _written_header(frames: signals.SignalFrames, mode: int, path: str) -> npt.N
         axes.append(("Z", int(header["MZ"][0]), frames.nav_axes[-1]))
     for letter, points, axis in axes:
         scale, units = float(axis.get("scale", 1.0)), axis.get("units")
-        step = signals.converted(scale, units, "nm")
+        step = signal_frames.converted(scale, units, "nm")
         if step is not None and step > 0:
             header[f"{letter}len"] = step * points * 10
-            origin = signals.converted(float(axis.get("offset", 0.0)), units, "nm")
+            origin = signal_frames.converted(float(axis.get("offset", 0.0)), units, "nm")
             header[f"{letter}ORIGIN"] = (origin or 0.0) * 10
         elif isinstance(units, str) and units not in ("", "<undefined>"):
             warn(
@@ -102,7 +104,7 @@ def file_writer(
         There is such a file.
     """
     name = os.fspath(filename)
-    frames = signals.SignalFrames.of(signal, "MRC")
+    frames = signal_frames.SignalFrames.of(signal, "MRC")
     if len(frames.nav_shape) > 2:
         raise ValueError(f"MRC files hold up to two scan axes, not {len(frames.nav_shape)}")
     if frames.dtype.name not in _STORED:
@@ -116,11 +118,11 @@ def file_writer(
     nbytes = math.prod(frames.frame_shape) * stored.itemsize
     low, high, total, squares, pixels = math.inf, -math.inf, 0.0, 0.0, 0
     size = HEADER.itemsize + len(frames) * nbytes
-    with signals.creating({name: size}, frames, overwrite=overwrite) as (file,):
+    with signal_frames.creating({name: size}, frames, overwrite=overwrite) as (file,):
         file.write(header.tobytes())
         for index, block in frames.slabs(show_progressbar):
             values = block.astype(stored)
-            for a, b in signals.seek_runs(index):
+            for a, b in signal_frames.seek_runs(index):
                 file.seek(HEADER.itemsize + int(index[a]) * nbytes)
                 file.write(values[a:b].tobytes())
             if stored.kind != "c":

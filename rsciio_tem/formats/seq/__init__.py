@@ -88,7 +88,7 @@ def _metadata(
     if kind := _value(tree, "CameraType"):
         camera["name"] = kind
     tem: dict[str, Any] = {"Detector": {"Camera": camera}} if camera else {}
-    voltage = text.number(_value(tree, "HT"))
+    voltage = text.to_number(_value(tree, "HT"))
     if voltage and voltage > 0:
         tem["beam_energy"] = voltage
     if rate := _frame_rate(tree, settings):
@@ -102,7 +102,7 @@ def _metadata(
 def _frame_rate(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> float | None:
     """Return the camera's frames per second; the header of the sequence tells another number."""
     for value in (_value(tree, "FrameRate"), settings.get("frame_rate")):
-        number = text.number(value)
+        number = text.to_number(value)
         if number is not None and number > 0:
             return number
     return None
@@ -112,19 +112,19 @@ def _signal_axes(
     tree: Mapping[str, Any], settings: Mapping[str, Any], problems: _Problems
 ) -> tuple[Axis, Axis]:
     """Calibrate the frames, if anything does."""
-    diffraction = text.number(settings.get("diffraction_pixel_size"))
-    length = text.number(settings.get("camera_length"))
-    direct = text.number(_value(tree, "PixelSize")) or text.number(settings.get("pixel_size"))
+    diffraction = text.to_number(settings.get("diffraction_pixel_size"))
+    length = text.to_number(settings.get("camera_length"))
+    direct = text.to_number(_value(tree, "PixelSize")) or text.to_number(settings.get("pixel_size"))
     scale, units = 1.0, ""
     if diffraction and diffraction > 0 and length and length > 0:
         scale, units = diffraction, "1/nm"
     elif direct and direct > 0:
         scale, units = direct, "nm"
     else:
-        magnification = text.number(_value(tree, "Mag"))
+        magnification = text.to_number(_value(tree, "Mag"))
         for entry in _elements(tree.get("PixelSize"), "Property"):
-            value = text.number(entry.get("Value"))
-            if magnification and text.number(entry.get("Mag")) == magnification and value:
+            value = text.to_number(entry.get("Value"))
+            if magnification and text.to_number(entry.get("Mag")) == magnification and value:
                 scale, units = value, "nm"
     if units:
         problems.warn(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rsciio_tem.formats.seq.layout import Defects, _Problems
 from rsciio_tem.formats.seq.sides import _either, _elements, _value, _whole
-from rsciio_tem.parsing.text import number
+from rsciio_tem.parsing.text import to_number
 
 # ---------------------------------------------------------------- defective pixels
 
@@ -58,7 +58,7 @@ def _excluded(
             f"frames were binned by software too (SWBinning {software}); that defective pixels "
             "are binned likewise is a guess.",
         )
-    listed = {int(number(m.get("Binning")) or 1): m for m in reversed(maps)}
+    listed = {int(to_number(m.get("Binning")) or 1): m for m in reversed(maps)}
     chosen, factor = listed.get(hardware), software
     if chosen is None:
         chosen, factor = listed.get(1), binning
@@ -77,7 +77,7 @@ def _excluded(
         _either(tree, f"ImageOffset{axis}", settings, f"offset_{axis.lower()}") // binning
         for axis in "YX"
     )
-    sensor = tuple(int(number(chosen.get(name)) or 0) for name in ("Rows", "Columns"))
+    sensor = tuple(int(to_number(chosen.get(name)) or 0) for name in ("Rows", "Columns"))
     for name, at, n, full in zip(("rows", "columns"), offset, window, sensor, strict=True):
         if full and (at + n) * factor > full:
             problems.warn(

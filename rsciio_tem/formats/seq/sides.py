@@ -138,7 +138,7 @@ def _value(tree: Mapping[str, Any], name: str) -> str | None:
 
 def _whole(tree: Mapping[str, Any], name: str) -> int | None:
     """Return a whole number of the XML's FileInfo that is not negative."""
-    number = text_module.number(_value(tree, name))
+    number = text_module.to_number(_value(tree, name))
     return int(number) if number is not None and 0 <= number < 1 << 31 else None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from rsciio_tem.errors import Problem
 from rsciio_tem.formats.ser.elements import _ALL, _records, _table
 from rsciio_tem.formats.ser.layout import Ints, _header
-from rsciio_tem.parsing.checks import listed
+from rsciio_tem.parsing.checks import number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
 from rsciio_tem.storage.backends import DataFile
@@ -37,7 +37,7 @@ def _every_element(recording: Recording, seen: FrameTimes | None) -> Iterator[Pr
             yield Problem(
                 "error",
                 f"{len(others)} of {len(offsets)} elements have another size or type in their "
-                f"headers than the first one: {listed(others)}.",
+                f"headers than the first one: {number_ranges(others)}.",
                 "They are damaged, or cannot be read like the others.",
             )
     if recording.times is None:
@@ -56,7 +56,7 @@ def _every_element(recording: Recording, seen: FrameTimes | None) -> Iterator[Pr
         yield Problem(
             "warning",
             f"{len(wrong_tags)} of {len(tags)} elements have no tag where the table says: "
-            f"{listed(wrong_tags)}. Their times and positions are not known.",
+            f"{number_ranges(wrong_tags)}. Their times and positions are not known.",
         )
 
 

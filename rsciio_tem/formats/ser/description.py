@@ -83,7 +83,7 @@ def _object(text: bytes, path: str) -> dict[str, Any]:
         with contextlib.suppress(FormatError):  # then it stays text
             found = xml_content(inner.encode(), path) if inner else {}
             tree["TrueImageHeaderInfo"] = {
-                str(e.get("Index")): text_module.number(e.get("Value")) for e in _entries(found)
+                str(e.get("Index")): text_module.to_number(e.get("Value")) for e in _entries(found)
             }
     return tree
 
@@ -179,7 +179,7 @@ def _metadata(path: str, description: Description | None, time: int) -> dict[str
         if value is None:
             continue
         if factor is not None:
-            number = text_module.number(value)
+            number = text_module.to_number(value)
             if number is None:
                 continue
             value = number * factor

@@ -10,7 +10,7 @@ import numpy as np
 
 from rsciio_tem.errors import Problem
 from rsciio_tem.formats.tvips.header import _headers
-from rsciio_tem.parsing.checks import listed
+from rsciio_tem.parsing.checks import number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
 
@@ -37,28 +37,28 @@ def _every_counter(recording: Recording, seen: FrameTimes | None) -> Iterator[Pr
         yield Problem(
             "warning",
             f"{lost} frames are missing by the counter in the frame headers, before frame "
-            f"{listed(at)} (as stored, from 0).",
+            f"{number_ranges(at)} (as stored, from 0).",
             "The camera was faster than the disk, or a file was cut.",
         )
     if regular and (same := steps == 0).any():
         yield Problem(
             "warning",
             f"{int(same.sum())} of {count} frames have the same counter as the frame before: "
-            f"{listed(np.flatnonzero(same) + 1)} (as stored, from 0).",
+            f"{number_ranges(np.flatnonzero(same) + 1)} (as stored, from 0).",
             "They may have been stored twice.",
         )
     if regular and (back := steps < 0).any():
         yield Problem(
             "info",
             f"the counter in the frame headers starts over at frame "
-            f"{listed(np.flatnonzero(back) + 1)}: another recording was appended, or the camera "
-            "was started again.",
+            f"{number_ranges(np.flatnonzero(back) + 1)}: another recording was appended, or the "
+            "camera was started again.",
         )
     if before >= 28 and (modes != modes[0]).any():
         yield Problem(
             "warning",
             f"the microscope changed between imaging and diffraction at frame "
-            f"{listed(np.flatnonzero(np.diff(modes)) + 1)}, by the frame headers.",
+            f"{number_ranges(np.flatnonzero(np.diff(modes)) + 1)}, by the frame headers.",
             "The calibration of the first frame is used for all.",
         )
 

@@ -13,19 +13,19 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import warn
 from rsciio_tem.formats.tvips.header import _MAX_SIDE, _WRITTEN, FRAME, FRAME_V1, HEADER, Ints
-from rsciio_tem.writing import signals
+from rsciio_tem.writing import signal_frames
 
 __all__ = ["file_writer"]
 
 # ---------------------------------------------------------------- writer
 
 
-def _mode(frames: signals.SignalFrames) -> int | None:
+def _mode(frames: signal_frames.SignalFrames) -> int | None:
     """Tell images (1) from diffraction (2) by the units, else by the type of the signal."""
     units = frames.sig_axes[0].get("units")
-    if signals.converted(1.0, units, "nm") is not None:
+    if signal_frames.converted(1.0, units, "nm") is not None:
         return 1
-    if signals.converted(1.0, units, "1/nm") is not None:
+    if signal_frames.converted(1.0, units, "1/nm") is not None:
         return 2
     kind = str(frames.find("Signal.signal_type", ""))
     return 2 if "diffraction" in kind else None
@@ -40,7 +40,7 @@ def _stored_number(value: float, what: str, path: str) -> int:
 
 
 def _series_record(
-    frames: signals.SignalFrames, version: int, before: int, mode: int | None, path: str
+    frames: signal_frames.SignalFrames, version: int, before: int, mode: int | None, path: str
 ) -> npt.NDArray[np.void]:
     """Return the series header for a signal."""
     unit = {1: "nm", 2: "1/nm"}.get(_mode(frames) or 0, "")
@@ -48,7 +48,7 @@ def _series_record(
 
     def calibrated(value: Any) -> float:
         number = float(value) if value is not None else 0.0
-        result = signals.converted(number, columns.get("units"), unit) if unit else None
+        result = signal_frames.converted(number, columns.get("units"), unit) if unit else None
         return number if result is None else result
 
     if not unit:
@@ -112,7 +112,7 @@ def file_writer(
         There are such files, or further files that would become part of the series.
     """
     name = os.fspath(filename)
-    frames = signals.SignalFrames.of(signal, "TVIPS")
+    frames = signal_frames.SignalFrames.of(signal, "TVIPS")
     if version not in (1, 2):
         raise ValueError(f"version={version!r} is neither 1 nor 2")
     if mode not in (None, 1, 2):
@@ -139,7 +139,7 @@ def file_writer(
     targets = _targets(name, len(frames), per_file, record.itemsize)
     fields = _frame_fields(frames, mode, name)
 
-    with signals.creating(targets, frames, overwrite=overwrite) as opened:
+    with signal_frames.creating(targets, frames, overwrite=overwrite) as opened:
         opened[0].write(header.tobytes())
         for index, block in frames.slabs(show_progressbar):
             records = np.zeros(len(index), record)
@@ -148,7 +148,7 @@ def file_writer(
             records["header"][:, :size] = headers.view(np.uint8).reshape(len(index), -1)[:, :size]
             records["pixels"] = block
             number = index // per_file
-            for a, b in signals.seek_runs(index):
+            for a, b in signal_frames.seek_runs(index):
                 while a < b:
                     file = int(number[a])
                     stop = min(b, a + (file + 1) * per_file - int(index[a]))
@@ -185,14 +185,14 @@ def _targets(name: str, count: int, per_file: int, stride: int) -> dict[str, int
     return dict(zip(paths, sizes, strict=True))
 
 
-def _frame_fields(frames: signals.SignalFrames, mode: int, path: str) -> dict[str, Any]:
+def _frame_fields(frames: signal_frames.SignalFrames, mode: int, path: str) -> dict[str, Any]:
     """Return what all frame headers share, and the time of the first and of a step."""
     tem = "Acquisition_instrument.TEM."
-    begin = signals.start_ns(frames.metadata, path)
+    begin = signal_frames.start_ns(frames.metadata, path)
     step = None
     if frames.nav_axes:
         fast = frames.nav_axes[-1]
-        step = signals.converted(float(fast.get("scale", 1.0)), fast.get("units"), "ms")
+        step = signal_frames.converted(float(fast.get("scale", 1.0)), fast.get("units"), "ms")
     return {
         "begin_ms": max(0, begin // 1_000_000) if begin is not None else 0,
         "step_ms": step if step is not None and step > 0 else 1.0,

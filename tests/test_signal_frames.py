@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rsciio_tem.errors import RecordingWarning
 from rsciio_tem.formats import blo, tvips
-from rsciio_tem.writing import signals
+from rsciio_tem.writing import signal_frames
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ from rsciio_tem.writing import signals
     ],
 )
 def test_units(value: float, units: Any, target: str, expected: float | None) -> None:
-    result = signals.converted(value, units, target)
+    result = signal_frames.converted(value, units, target)
     assert result == (expected if expected is None else pytest.approx(expected))
 
 
@@ -62,7 +62,7 @@ def test_units(value: float, units: Any, target: str, expected: float | None) ->
     ],
 )
 def test_start(general: dict[str, str], expected: float | None) -> None:
-    result = signals.start_ns({"General": general}, "a")
+    result = signal_frames.start_ns({"General": general}, "a")
     assert result == (None if expected is None else round(expected * 10**9))
 
 
@@ -70,7 +70,7 @@ def test_start(general: dict[str, str], expected: float | None) -> None:
 def test_time_zone_that_is_not_unique(name: str) -> None:
     general = {"date": "1970-01-01", "time": "00:00:01", "time_zone": name}
     with pytest.warns(RecordingWarning, match="is not unique"):
-        assert signals.start_ns({"General": general}, "a") == 10**9
+        assert signal_frames.start_ns({"General": general}, "a") == 10**9
 
 
 @given(st.data())
@@ -82,15 +82,15 @@ def test_pieces_cover_a_scan_once(data: st.DataObject) -> None:
     shape = tuple(sum(c) for c in chunks)
     seen = np.zeros(shape, int)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signals, "SLAB", limit)
-        for key in signals._pieces(chunks, frame_bytes):
+        patch.setattr(signal_frames, "SLAB", limit)
+        for key in signal_frames._pieces(chunks, frame_bytes):
             seen[key] += 1
             assert seen[key].size * frame_bytes <= max(limit, frame_bytes)
     assert (seen == 1).all()
 
 
 def test_many_frames_are_divided_at_once() -> None:
-    pieces = list(signals._pieces(((1,) * 300_000,), 1 << 20))
+    pieces = list(signal_frames._pieces(((1,) * 300_000,), 1 << 20))
     assert len(pieces) == math.ceil(300_000 / 64)
 
 
@@ -100,7 +100,7 @@ def test_memory_of_writing_lazy_data(
 ) -> None:
     import dask.array as da
 
-    monkeypatch.setattr(signals, "SLAB", 1 << 20)
+    monkeypatch.setattr(signal_frames, "SLAB", 1 << 20)
     data = da.zeros((20, 20, 256, 256), chunks=(2, 2, 256, 256), dtype="u1")  # 26 MB
     axes = [
         {"name": "", "units": "nm" if i < 2 else "cm", "navigate": i < 2, "size": n, "scale": 1.0}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Shipment"]
+__all__ = ["TaskPayload"]
 
 #: Bytes of an array, and entries of a collection, from which on they are worth a reference.
 _LARGE, _MANY = 1 << 12, 64
@@ -23,7 +23,7 @@ def _is_large(value: Any) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Shipment:
+class TaskPayload:
     """What frames have in common: dark frames, tables of files, and so on.
 
     Parameters
@@ -35,7 +35,7 @@ class Shipment:
     common: tuple[Any, ...] = ()
 
     @classmethod
-    def of(cls, *parts: Any) -> Shipment:
+    def of(cls, *parts: Any) -> TaskPayload:
         """Find the large objects that all of the parts hold."""
         found = []
         for part in parts:

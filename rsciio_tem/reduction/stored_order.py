@@ -22,14 +22,14 @@ from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable
 
-__all__ = ["Folded", "folded"]
+__all__ = ["StoredOrder", "in_stored_order"]
 
 #: Frames of more pixels are not worth a table of their places.
 _MOST_PLACES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
-class Folded:
+class StoredOrder:
     """Frames in stored order.
 
     Parameters
@@ -81,7 +81,7 @@ class Folded:
         return stored
 
 
-def folded(frames: Frames) -> Folded | None:
+def in_stored_order(frames: Frames) -> StoredOrder | None:
     """Return frames in stored order, None where that has no meaning."""
     if type(frames) is not FrameTable or sys.byteorder != "little":
         return None
@@ -103,7 +103,7 @@ def folded(frames: Frames) -> Folded | None:
         return None
     if pixels.in_rows:
         plain = replace(pixels, flip_y=False, native=False)
-        return Folded(_as(frames, plain), pixels.shape, frames.dtype, flipped=pixels.flip_y)
+        return StoredOrder(_as(frames, plain), pixels.shape, frames.dtype, flipped=pixels.flip_y)
     if pixels.stored_pixels > _MOST_PLACES:
         return None
     places = _places(pixels)
@@ -112,7 +112,7 @@ def folded(frames: Frames) -> Folded | None:
     count = pixels.nbytes // stored.itemsize
     plain = Pixels((count,), stored, native=False)
     bits = pixels.packing == "medipix1"
-    return Folded(_as(frames, plain), pixels.shape, frames.dtype, places=places, bits=bits)
+    return StoredOrder(_as(frames, plain), pixels.shape, frames.dtype, places=places, bits=bits)
 
 
 def _as(frames: FrameTable, pixels: Pixels) -> FrameTable:

@@ -17,8 +17,8 @@ from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.pixels import Pixels, quad_tiles
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
-from rsciio_tem.reduction.folding import folded
 from rsciio_tem.reduction.single_pass import What, one_pass
+from rsciio_tem.reduction.stored_order import in_stored_order
 from rsciio_tem.storage.backends import DataFile
 
 EVERYTHING: tuple[What, ...] = ("navigator", "sum", "mean", "max", "variance", "com")
@@ -104,7 +104,7 @@ def check(frames: Frames, masks: Any = None, what: tuple[What, ...] = EVERYTHING
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_as_decoded(kind: str, tmp_path: Path) -> None:
     frames = recorded(tmp_path, KINDS[kind])
-    assert folded(frames) is not None
+    assert in_stored_order(frames) is not None
     rng = np.random.default_rng(1)
     shape = (3, *frames.frame_shape)
     check(frames, rng.integers(0, 2, shape).astype(bool))
@@ -118,7 +118,7 @@ def test_the_same_as_decoded(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", DECODED)
 def test_what_is_decoded(kind: str, tmp_path: Path) -> None:
     frames = recorded(tmp_path, DECODED[kind])
-    assert folded(frames) is None
+    assert in_stored_order(frames) is None
     check(frames, np.ones((1, *frames.frame_shape)))
 
 
