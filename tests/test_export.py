@@ -475,9 +475,10 @@ SCRIPT = """
 import signal, sys, time, warnings
 warnings.simplefilter("ignore")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
-from rsciio_tem import export
-export.BLOCK, export._SYNC_BYTES = 1600, 1
-write = export.write
+from rsciio_tem.tools import convert
+from rsciio_tem.writing import stream
+stream.BLOCK, stream._SYNC_BYTES = 1600, 1
+write = stream.write
 def slowly(target, *rest, **options):
     put = target.put
     def slow(folder, first, frames):
@@ -485,10 +486,10 @@ def slowly(target, *rest, **options):
         return put(folder, first, frames)
     target.put = slow
     return write(target, *rest, **options)
-export.write = slowly
+convert.write = slowly
 print("begins", flush=True)
 try:
-    export.convert(sys.argv[1], sys.argv[2], nav_shape=(6, 7), verify=True)
+    convert.convert(sys.argv[1], sys.argv[2], nav_shape=(6, 7), verify=True)
 except KeyboardInterrupt as stop:
     print(stop.__notes__[0])
     sys.exit(130)

@@ -51,7 +51,7 @@ def structure(file: Any) -> Any:
 def fill(made: ChunkedFile) -> None:
     data = structure(made.file)
     for corner, content, mask in chunks(np.random.default_rng(2)):
-        made.place(data, corner, len(content), mask)
+        made.reserve(data, corner, len(content), mask)
 
 
 def by_library(path: Path, libver: Any) -> None:
@@ -69,7 +69,7 @@ def test_same_bytes(tmp_path: Path, libver: Any) -> None:
     with ChunkedFile(str(path), libver) as made:
         data = structure(made.file)
         for corner, content, mask in chunks(np.random.default_rng(2)):
-            parts.append((made.place(data, corner, len(content), mask), content))
+            parts.append((made.reserve(data, corner, len(content), mask), content))
         write_at(str(path), parts[::-1])
     assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
     with h5py.File(path) as file:
@@ -86,7 +86,7 @@ def test_taken_up(tmp_path: Path, libver: Any, known: int) -> None:
     every = list(chunks(np.random.default_rng(2)))
     first = ChunkedFile(str(path), libver)
     data = structure(first.file)
-    places = [first.place(data, corner, len(c), mask) for corner, c, mask in every[: known + 200]]
+    places = [first.reserve(data, corner, len(c), mask) for corner, c, mask in every[: known + 200]]
     written = [(at, c) for at, (_, c, _) in zip(places, every, strict=False)]
     write_at(str(path), written[:known])
     write_at(str(path), [(at, b"\xee" * len(c)) for at, c in written[known:]])
@@ -94,9 +94,9 @@ def test_taken_up(tmp_path: Path, libver: Any, known: int) -> None:
     with ChunkedFile(str(path), libver) as again:
         data = structure(again.file)
         for (corner, content, mask), (at, _) in zip(every[:known], written, strict=False):
-            assert again.place(data, corner, len(content), mask) == at
+            assert again.reserve(data, corner, len(content), mask) == at
         for corner, content, mask in every[known:]:
-            at = again.place(data, corner, len(content), mask)
+            at = again.reserve(data, corner, len(content), mask)
             write_at(str(path), [(at, content)])
     assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
 
@@ -142,4 +142,4 @@ def test_a_library_that_writes_later(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pytest.raises(RuntimeError, match="did not write a chunk at once"),
         ChunkedFile(str(tmp_path / "a.h5")) as made,
     ):
-        made.place(structure(made.file), (0, 0, 0, 0), 100)
+        made.reserve(structure(made.file), (0, 0, 0, 0), 100)

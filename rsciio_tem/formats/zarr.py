@@ -98,12 +98,13 @@ def parse(path: str | os.PathLike[str], *, dataset: str | None = None) -> Record
     if not isinstance(axes, list) or len(axes) != array.ndim:
         axes = []
     known = [_axis(axis) for axis in axes]
-    scanned = [bool(isinstance(axis, Mapping) and axis.get("navigate")) for axis in axes]
-    count = sum(scanned)
-    if not (count < len(known) and all(scanned[:count])):  # not told, or not as frames are
-        count = max(0, array.ndim - 2)
-    title = os.path.splitext(os.path.basename(name.rstrip("/\\")))[0]
-    recording = recording_of(array, sig_dims=array.ndim - count, title=title)
+    count = max(0, array.ndim - 2)
+    if any(isinstance(axis, Mapping) and "navigate" in axis for axis in axes):
+        scanned = [bool(isinstance(axis, Mapping) and axis.get("navigate")) for axis in axes]
+        if not all(scanned) and scanned == sorted(scanned, reverse=True):  # as frames are
+            count = sum(scanned)
+    base = os.path.basename(name.rstrip("/\\"))
+    recording = recording_of(array, sig_dims=array.ndim - count)
     return replace(
         recording,
         format="zarr",
@@ -111,6 +112,10 @@ def parse(path: str | os.PathLike[str], *, dataset: str | None = None) -> Record
         files=(name,),
         signal_axes=tuple(known[count:]) or recording.signal_axes,
         scan_axes=tuple(known[:count]),
+        metadata={
+            "General": {"title": os.path.splitext(base)[0], "original_filename": base},
+            "Signal": {"signal_type": ""},
+        },
         original_metadata={"attributes": attributes},
     )
 

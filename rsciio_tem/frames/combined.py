@@ -37,7 +37,7 @@ class Mosaic(FramesBase):
     ----------
     parts : tuple of Frames
         All with the same number of frames and the same pixel type.
-    places : tuple of Region
+    regions : tuple of Region
         Where the frames of each part belong in the whole.
     frame_shape : tuple of int
         Shape of the whole.
@@ -48,17 +48,19 @@ class Mosaic(FramesBase):
     """
 
     parts: tuple[Frames, ...]
-    places: tuple[Region, ...]
+    regions: tuple[Region, ...]
     frame_shape: tuple[int, ...]
     fill: float = 0
     flip_y: bool | None = None
 
     def __post_init__(self) -> None:
-        if len({len(part) for part in self.parts}) != 1 or len(self.parts) != len(self.places):
+        if len({len(part) for part in self.parts}) != 1 or len(self.parts) != len(self.regions):
             raise ValueError("a mosaic needs equally many frames in each part, and a place for it")
-        for part, place in zip(self.parts, self.places, strict=True):
-            if part.frame_shape != tuple(s.stop - s.start for s in place):
-                raise ValueError(f"a part of {part.frame_shape} pixels does not fit into {place}")
+        for part, part_region in zip(self.parts, self.regions, strict=True):
+            if part.frame_shape != tuple(s.stop - s.start for s in part_region):
+                raise ValueError(
+                    f"a part of {part.frame_shape} pixels does not fit into {part_region}"
+                )
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -123,9 +125,9 @@ class Mosaic(FramesBase):
                 frame[...] = frame[::-1].copy()
             return
         pieces = []
-        for part, place in zip(self.parts, self.places, strict=True):
+        for part, part_region in zip(self.parts, self.regions, strict=True):
             target, source = [], []
-            for p, r in zip(place, region, strict=True):
+            for p, r in zip(part_region, region, strict=True):
                 a, b = max(p.start, r.start), min(p.stop, r.stop)
                 target.append(slice(a - r.start, b - r.start))
                 source.append(slice(a - p.start, b - p.start))

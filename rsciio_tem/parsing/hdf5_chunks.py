@@ -456,7 +456,7 @@ class _Reading:
             if swap:
                 values = values.byteswap(inplace=True).view(out.dtype)
             if place is not None:
-                place(target, batch)
+                copy_in(target, batch)
                 continue
             for job, chunk in zip(batch.tolist(), values.reshape(len(batch), -1), strict=True):
                 put(chunk, job)
@@ -502,7 +502,7 @@ class _Reading:
         length = int(sum((n - 1) * k for n, k in zip(frames.shape, frames.strides, strict=True)))
         memory = np.lib.stride_tricks.as_strided(frames.view(np.uint8), (length + item,), (1,))
 
-        def place(chunks: Bytes, jobs: Ints) -> None:
+        def copy_in(chunks: Bytes, jobs: Ints) -> None:
             from rsciio_tem.kernels.unpack import place_tiles
 
             group, tile = np.divmod(jobs, len(tiles))

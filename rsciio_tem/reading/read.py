@@ -127,13 +127,13 @@ def _guard(source: LazyFrames, recording: Recording) -> None:
 
 def read(
     recording: Recording,
-    *,
     lazy: bool = False,
     chunks: Any = "auto",
     mmap_mode: str | None = None,
     navigation_shape: Any = None,
     first_frame: int | None = None,
     last_frame: int | None = None,
+    *,
     options: Mapping[str, Any] | None = None,
     sparse: SparseKind = False,
 ) -> list[dict[str, Any]]:
@@ -224,7 +224,42 @@ def read(
     }
     if lazy:  # HyperSpy computes that of data in memory
         navigator.attach(signal, source, options.get("navigator"))
+    if recording.images:
+        _keep_images(signal, recording, arranged, options.get("navigator"))
     return [signal]
+
+
+def _keep_images(
+    signal: dict[str, Any], recording: Recording, arranged: Arranged, navigator_kind: Any
+) -> None:
+    """Give a signal the images of the scan that are stored with its recording.
+
+    One of frames that are arranged as they were scanned becomes the navigator; complete lines may
+    be missing at the end. All others are kept in ``metadata._HyperSpy.navigators``, unless they fit
+    the recording only as it was scanned.
+    """
+    shape, counts = arranged.source.nav_shape, arranged.scan.counts or {}
+    shifted = any(counts.get(n) for n in ("first", "skipped_start", "inserted_start"))
+    whole = not shifted and arranged.roi_index is None
+    for image in recording.images:
+        as_scanned = whole and bool(shape) and shape[1:] == image.shape[1:]
+        as_scanned = as_scanned and shape[0] <= image.shape[0]
+        if not (as_scanned or image.always):
+            continue
+        values = image.read()
+        if values is None:
+            continue
+        axes = recording.scan_axes[-values.ndim :] if as_scanned else ()
+        entry = {
+            "data": values[: shape[0]] if as_scanned else values,
+            "axes": [
+                (axes[i] if i < len(axes) else Axis()).to_dict(i, n, False)
+                for i, n in enumerate((shape[0], *values.shape[1:]) if as_scanned else values.shape)
+            ],
+            "metadata": {"General": {"title": image.title}, "Signal": {"signal_type": ""}},
+            "original_metadata": dict(image.original_metadata),
+        }
+        navigator.keep_stored(signal, entry, navigator_kind if as_scanned else False)
 
 
 def _angles(recording: Recording, arranged: Arranged) -> npt.NDArray[np.float64] | None:

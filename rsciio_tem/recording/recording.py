@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,32 @@ from rsciio_tem.scan.decision import decimated, propose, resolve_scan
 from rsciio_tem.scan.scan import Scan, ScanHint, ScanRequest
 from rsciio_tem.scan.times import Times
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "StoredImage"]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """An image of the scan that is stored with a recording.
+
+    Parameters
+    ----------
+    title : str
+        What it shows.
+    shape : tuple of int
+        Its shape: that of the whole scan, if it shows all of it.
+    read : callable
+        Returns its values; None if they were never filled in.
+    always : bool
+        Whether it is kept beside frames that are not arranged as they were scanned.
+    original_metadata : dict
+        What its file says of it.
+    """
+
+    title: str
+    shape: tuple[int, ...]
+    read: Callable[[], npt.NDArray[Any] | None]
+    always: bool = False
+    original_metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +76,11 @@ class Recording:
     omega : ndarray of float64, shape (frames, 2), optional
         Angles in degrees between which each stored frame was exposed while the sample turned; see
         `rsciio_tem.recording.rotation`. Takes precedence over `stack_axis`.
-    begin : (int, int)
-        Stored frame with which a stack, and a scan, begin unless the caller gives ``sync_offset``
+    first_of_stack, first_of_scan : int
+        Stored frame with which a stack, or a scan, begins unless the caller gives ``sync_offset``
         or ``first_frame``; for example the one in which the shutter opened.
+    images : tuple of StoredImage
+        Images of the scan that are stored with the frames; the first that fits is the navigator.
     layers : int
         Frames recorded at each scan position (energy thresholds, counters).
     layer_axis : Axis
@@ -76,7 +104,9 @@ class Recording:
     corrections: Corrections | None = None
     stack_axis: Axis | None = None
     omega: npt.NDArray[np.float64] | None = None
-    begin: tuple[int, int] = (0, 0)
+    first_of_stack: int = 0
+    first_of_scan: int = 0
+    images: tuple[StoredImage, ...] = ()
     layers: int = 1
     layer_axis: Axis = field(default_factory=lambda: Axis("layer"))
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -97,7 +127,8 @@ class Recording:
             self.hints,
             self.times,
             layers=self.layers,
-            begin=self.begin,
+            first_of_stack=self.first_of_stack,
+            first_of_scan=self.first_of_scan,
             path=self.path,
         )
 

@@ -286,7 +286,7 @@ def _plan_parts(frames: Mosaic, what: frozenset[str], weights: _Weights) -> _Pla
     shape, flip = frames.frame_shape, slice(None, None, -1 if frames.flip_y else 1)
     plans = [
         _plan(part, what, {name: w[:, flip][(slice(None), *place)] for name, w in weights.items()})
-        for part, place in zip(frames.parts, frames.places, strict=True)
+        for part, place in zip(frames.parts, frames.regions, strict=True)
     ]
     jobs = [replace(job, share=job.share / len(plans)) for plan in plans for job in plan.jobs]
 
@@ -294,7 +294,7 @@ def _plan_parts(frames: Mosaic, what: frozenset[str], weights: _Weights) -> _Pla
         rest = iter(found)
         parts = [plan.finish([next(rest) for _ in plan.jobs]) for plan in plans]
         result: _Results = {}
-        for part, place in zip(parts, frames.places, strict=True) if "com" in what else ():
+        for part, place in zip(parts, frames.regions, strict=True) if "com" in what else ():
             for axis, corner in enumerate(place):
                 part["com"][1 + axis] += part["com"][0] * corner.start
         for name in parts[0]:
@@ -304,7 +304,7 @@ def _plan_parts(frames: Mosaic, what: frozenset[str], weights: _Weights) -> _Pla
                 continue
             kind = accumulator(frames.dtype) if name == "sum" else arrays[0].dtype
             pattern = np.empty(shape, kind)
-            for array, place in zip(arrays, frames.places, strict=True):
+            for array, place in zip(arrays, frames.regions, strict=True):
                 pattern[place] = array
             result[name] = pattern[flip]
         if frames.flip_y and "com" in what:

@@ -112,13 +112,14 @@ def resolve_scan(
     times: Times | None = None,
     *,
     layers: int = 1,
-    begin: tuple[int, int] = (0, 0),
+    first_of_stack: int = 0,
+    first_of_scan: int = 0,
     path: str | os.PathLike[str] = "<array>",
 ) -> Scan:
     """Decide how `count` stored frames are arranged.
 
-    `begin` is the frame with which a stack, and a scan, begin if the caller gives neither
-    ``sync_offset`` nor ``first_frame``.
+    A stack begins with frame `first_of_stack`, a scan with `first_of_scan`, if the caller gives
+    neither ``sync_offset`` nor ``first_frame``.
 
     Order of trust: the caller's shape; the header; flyback exposures; line ends in the
     timestamps; otherwise a flat stack. A perfect square is only proposed, never taken, unless
@@ -136,7 +137,8 @@ def resolve_scan(
     if request.flyback not in get_args(Flyback):
         raise ValueError(f"flyback={request.flyback!r} is none of {', '.join(get_args(Flyback))}")
     first, last, _ = slice(request.first_frame, request.last_frame).indices(count)
-    of_stack, of_scan = begin if request.first_frame is None else (0, 0)
+    if request.first_frame is not None:
+        first_of_stack = first_of_scan = 0
     if layers > 1:
         times = decimated(times, layers)
     if request.shape is not None:
@@ -153,7 +155,7 @@ def resolve_scan(
             request,
             hint=hint,
             layers=layers,
-            begin=of_scan if len(request.shape) > 1 else of_stack,
+            start=first_of_scan if len(request.shape) > 1 else first_of_stack,
             path=path,
         )
         return Scan(shape, index, asked, (), counts)
@@ -206,7 +208,7 @@ def resolve_scan(
         replace(request, line_skip=0),
         hint=hint,
         layers=layers,
-        begin=of_stack if hint is None else of_scan,
+        start=first_of_stack if hint is None else first_of_scan,
         path=path,
     )
     if hint is None and shape == (1,) and layers == 1:

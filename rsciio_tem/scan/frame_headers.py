@@ -10,7 +10,7 @@ from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.scan.times import Bytes, Ints
 from rsciio_tem.storage import backends
 
-__all__ = ["decimals", "integers", "moments", "read_headers", "read_headers_at"]
+__all__ = ["decimals", "integers", "moments", "read_headers", "read_headers_at", "sampled"]
 
 # ---------------------------------------------------------------- text in headers, vectorised
 
@@ -87,6 +87,11 @@ def moments(text: Bytes) -> Ints:
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
     value = seconds * 1_000_000_000 + fraction * 10 ** (29 - end if end > 20 else 0)
     return np.where(good, value, nothing)
+
+
+def sampled(count: int, most: int) -> Ints:
+    """Return numbers of at most `most` frames, evenly spread from the first to the last."""
+    return np.unique(np.linspace(0, max(0, count - 1), most).astype(np.int64))[:count]
 
 
 def read_headers(frames: FrameTable, first: int, last: int, before: int, size: int) -> Bytes:

@@ -25,7 +25,7 @@ def map_frames(
     *,
     hint: ScanHint | None = None,
     layers: int = 1,
-    begin: int = 0,
+    start: int = 0,
     path: str | os.PathLike[str] = "<array>",
 ) -> tuple[tuple[int, ...], FrameIndex, dict[str, Any]]:
     """Map scan positions to stored frames.
@@ -44,7 +44,7 @@ def map_frames(
         The shape to use when the caller gave none; None means a flat stack.
     layers : int
         Frames recorded one after the other at each position (energy thresholds, counters).
-    begin : int
+    start : int
         The sync_offset if the caller gave none.
     path : path
         For messages.
@@ -68,7 +68,7 @@ def map_frames(
             f"first_frame={request.first_frame}, last_frame={request.last_frame} select nothing "
             f"from {stored} stored frames.",
         )
-    offset = begin if request.sync_offset is None else request.sync_offset
+    offset = start if request.sync_offset is None else request.sync_offset
     explicit = request.shape is not None
     shape = request.shape
     line = column = 0
@@ -166,7 +166,7 @@ def _wound(index: npt.NDArray[np.int64], request: ScanRequest) -> npt.NDArray[np
     return index
 
 
-def place(
+def frames_at_positions(
     positions: npt.NDArray[np.int64],
     stored: npt.NDArray[np.int64],
     size: int,

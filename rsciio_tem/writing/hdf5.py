@@ -163,7 +163,7 @@ class Hdf5(Target):
                 self._corners(first), np.frombuffer(content, _PLACED).tolist(), strict=False
             ):
                 offset, size, mask = chunk
-                if self.chunked.place(self.data, corner, size, mask) != offset:
+                if self.chunked.reserve(self.data, corner, size, mask) != offset:
                     raise FormatError(
                         folder,
                         "holds an unfinished HDF5 file that was laid out in another way.",
@@ -177,7 +177,7 @@ class Hdf5(Target):
             return None
         return list(self._compressed(np.ascontiguousarray(frames, self.dtype)))
 
-    def place(
+    def commit(
         self, folder: str, first: int, payload: Any
     ) -> tuple[bytes, Callable[[], None] | None]:
         """Find places for compressed chunks."""
@@ -186,7 +186,7 @@ class Hdf5(Target):
         for i, (corner, (packed, mask)) in enumerate(
             zip(self._corners(first), payload, strict=False)
         ):
-            offset = self.chunked.place(self.data, corner, len(packed), mask)
+            offset = self.chunked.reserve(self.data, corner, len(packed), mask)
             chunks[i] = offset, len(packed), mask
         parts = [
             (at, packed) for at, (packed, _) in zip(chunks["offset"].tolist(), payload, strict=True)

@@ -148,7 +148,7 @@ class ChunkedFile:
         else:
             self.abandon()
 
-    def place(self, data: Any, corner: tuple[int, ...], size: int, mask: int = 0) -> int:
+    def reserve(self, data: Any, corner: tuple[int, ...], size: int, mask: int = 0) -> int:
         """Add a chunk to the index of a data set.
 
         Parameters

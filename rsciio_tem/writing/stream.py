@@ -423,7 +423,7 @@ def _stream(
                 block, payload = waiting.popleft().result()
                 rest = None
                 if payload is not None:
-                    kept, write = target.place(work.folder, block.first, payload)
+                    kept, write = target.commit(work.folder, block.first, payload)
                     block = work.keep(block, kept)
                     if write is not None:
                         writing.append(rest := pool.submit(write))

@@ -52,9 +52,9 @@ class Target(ABC):
 
     @abstractmethod
     def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> Any:
-        """Write a block of frames in place, or return what `place` makes bytes of."""
+        """Write a block of frames in place, or return what `commit` makes bytes of."""
 
-    def place(
+    def commit(
         self, folder: str, first: int, payload: Any
     ) -> tuple[bytes, Callable[[], None] | None]:
         """Get what `put` returned, in the order of the frames and in one thread.
@@ -163,7 +163,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class Payloads:
-    """The bytes that `Target.place` returned, in the order of the frames."""
+    """The bytes that `Target.commit` returned, in the order of the frames."""
 
     path: str
     blocks: Sequence[_Block]

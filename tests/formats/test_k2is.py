@@ -280,7 +280,8 @@ def test_scan_without_known_beginning(tmp_path: Path, shutter: int | None, found
 @pytest.mark.parametrize("first", [1, 2, 3, 7, 63, 64, 65, 255, 399])
 def test_shutter_is_found_wherever_it_opens(tmp_path: Path, first: int) -> None:
     path = writer.write_k2is(tmp_path, numbered(400), shutter_from=first, **SMALL)
-    assert k2is.parse(path).begin == (first, first - 1)
+    assert (described := k2is.parse(path)).first_of_stack == first
+    assert described.first_of_scan == first - 1
 
 
 def test_shutter_that_sectors_disagree_on(tmp_path: Path) -> None:

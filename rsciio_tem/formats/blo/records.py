@@ -14,7 +14,7 @@ from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.parsing.checks import number_ranges, numbering, trailing_bytes
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.frame_headers import read_headers, read_headers_at
-from rsciio_tem.scan.mapping import place
+from rsciio_tem.scan.mapping import frames_at_positions
 from rsciio_tem.scan.times import FrameTimes
 
 #: Frames up to which every record is checked; beyond, so many of them.
@@ -104,7 +104,7 @@ def _placed(
             )
             ids = ids - ids.min()
     # what is missing behind the last one is for the scan shape to decide
-    order = place(ids, stored, int(ids.max()) + 1, "first")
+    order = frames_at_positions(ids, stored, int(ids.max()) + 1, "first")
     blanks = int((order < 0).sum())
     repeated = len(stored) - (len(order) - blanks)
     parts = [f"{blanks} of {len(order)} scan positions have none and are filled"] if blanks else []

@@ -178,7 +178,7 @@ def parse(
         frames = DarkRowsSubtracted(frames, USABLE if crop else shape, USABLE[0])
 
     flagged = _shutter(found.sectors, found.base, count, per_frame, problems)
-    begin = (0, 0)
+    first_of_stack = first_of_scan = 0
     if flagged is None:
         problems.append(
             Problem(
@@ -199,7 +199,10 @@ def parse(
                 )
             )
     else:
-        begin = (flagged, flagged - 1)  # during a scan, the flag comes one frame late
+        first_of_stack, first_of_scan = (
+            flagged,
+            flagged - 1,
+        )  # during a scan, the flag comes one frame late
         problems.append(
             Problem(
                 "info",
@@ -225,7 +228,8 @@ def parse(
         signal_axes=(Axis("height"), Axis("width")),
         scan_axes=(Axis("scan_y"), Axis("scan_x")) if hints else (),
         hints=hints,
-        begin=begin,
+        first_of_stack=first_of_stack,
+        first_of_scan=first_of_scan,
         metadata=_metadata(asked, tags, bool(hints)),
         original_metadata=original,
         files=(*(s.file.path for s in found.sectors), *((found.gtg,) if found.gtg else ())),

@@ -22,7 +22,7 @@ from rsciio_tem.formats.tvips.header import (
     _headers_at,
 )
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.scan.mapping import place
+from rsciio_tem.scan.mapping import frames_at_positions
 
 # ---------------------------------------------------------------- where frames belong
 
@@ -97,7 +97,10 @@ def _by_coordinates(
     alike = [p for p, e in zip(parts, extents, strict=True) if e == (covered, y0, x0, y1, x1)]
     chosen = alike if covered == ny * nx else alike[:1]
     index = np.concatenate(
-        [place((y[a:b] - y0) * nx + x[a:b] - x0, stored[a:b], ny * nx, keep) for a, b in chosen]
+        [
+            frames_at_positions((y[a:b] - y0) * nx + x[a:b] - x0, stored[a:b], ny * nx, keep)
+            for a, b in chosen
+        ]
     )
     if len(chosen) == 1:  # what is missing at the end is for the scan shape to decide
         index = index[: int(np.flatnonzero(index >= 0)[-1]) + 1]
@@ -323,7 +326,7 @@ def _placed_by_rotator(
             path, f"the rotator index counts to {total}, beyond the scan shape {shape}."
         )
     # what is missing at the end is for the scan shape to decide
-    index = place(positions, stored, int(positions.max()) + 1, keep)
+    index = frames_at_positions(positions, stored, int(positions.max()) + 1, keep)
     blanks = int((index < 0).sum())
     repeated = len(stored) - (len(index) - blanks)
     if blanks and previous:
