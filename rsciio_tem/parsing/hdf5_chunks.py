@@ -406,7 +406,7 @@ class _Reading:
         frame_bytes = math.prod(tile_shape) * stored.itemsize
         swap = out.dtype != stored and out.dtype == stored.newbyteorder("=")
 
-        place = self._place_tiles(runs, bounds, tiles)
+        copy_in = self._tile_copier(runs, bounds, tiles)
 
         def put(values: npt.NDArray[Any], job: int) -> None:
             """Copy the wanted part of a decoded chunk to its frames."""
@@ -455,13 +455,13 @@ class _Reading:
             values = target.view(stored)
             if swap:
                 values = values.byteswap(inplace=True).view(out.dtype)
-            if place is not None:
+            if copy_in is not None:
                 copy_in(target, batch)
                 continue
             for job, chunk in zip(batch.tolist(), values.reshape(len(batch), -1), strict=True):
                 put(chunk, job)
 
-    def _place_tiles(
+    def _tile_copier(
         self, runs: _Runs, bounds: Ints, tiles: Ints
     ) -> Callable[[Bytes, Ints], None] | None:
         """Return a compiled loop that copies decoded chunks to their frames, None if there is none.
@@ -518,7 +518,7 @@ class _Reading:
                 (runs.local, runs.at, runs.count),
             )
 
-        return place
+        return copy_in
 
     def _numbers(self, boxes: Ints, tiles: Ints) -> Ints:
         """Return the numbers of the chunks that hold the tiles of boxes of the scan."""

@@ -33,13 +33,6 @@ __all__ = [
     "nexus_default",
     "rosettasciio_reader",
 ]
-    "Meaning",
-    "emd_version",
-    "is_velox",
-    "meaning_of",
-    "nexus_default",
-    "rosettasciio_reader",
-]
 
 
 @dataclass(frozen=True)

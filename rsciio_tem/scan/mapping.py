@@ -14,7 +14,7 @@ from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.frames.protocol import FrameIndex
 from rsciio_tem.scan.scan import ScanHint, ScanRequest, _logger
 
-__all__ = ["map_frames", "place"]
+__all__ = ["frames_at_positions", "map_frames"]
 
 # ---------------------------------------------------------------- frame mapping
 
