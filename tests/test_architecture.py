@@ -276,3 +276,17 @@ def test_public_names() -> None:
         assert name in dir(rsciio_tem)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         rsciio_tem.nothing  # noqa: B018
+
+
+def test_public_paths() -> None:
+    """What docs/api.md names can be imported from where it says."""
+    import importlib
+    import re
+
+    text = (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"auto(?:class|function):: (rsciio_tem[\w.]*)", text))
+    paths |= {f"{m}.{n}" for m, n in re.findall(r"from (rsciio_tem[\w.]*) import (\w+)", text)}
+    assert len(paths) > 12
+    for path in paths:
+        module, _, name = path.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name)), path

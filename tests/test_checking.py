@@ -33,14 +33,15 @@ from writers import raw_csr as raw_csr_writer
 from writers import seq as seq_writer
 from writers import ser as ser_writer
 from writers import tvips as tvips_writer
+from writers import zarr as zarr_writer
 
 import rsciio_tem
 from rsciio_tem import cli
 from rsciio_tem.errors import FormatError, Problem
+from rsciio_tem.formats.ser import checks as ser_checks
 from rsciio_tem.formats.ser import elements
 from rsciio_tem.formats.ser.elements import _table
 from rsciio_tem.formats.ser.layout import _header
-from rsciio_tem.parsing import hdf5_index
 from rsciio_tem.parsing.checks import chunk_tables, number_ranges, numbering
 from rsciio_tem.parsing.hdf5_index import _index
 from rsciio_tem.readers import detect
@@ -624,7 +625,8 @@ def test_ser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ser_writer.write_ser(tmp_path / "scan_1.ser", frames, [ser_writer.place(20)])
     assert found(path, pixels=True) == []
     assert "there is no .emi" in infos(path)
-    monkeypatch.setattr(elements, "_ALL", 10)
+    for module in (elements, ser_checks):
+        monkeypatch.setattr(module, "_ALL", 10)
     monkeypatch.setattr(elements, "_SAMPLES", 3)
     offsets = _table(str(path), backends.DataFile.of(path), _header(str(path), []))[0]
     content = bytearray(path.read_bytes())
@@ -663,7 +665,7 @@ def test_hdf5_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (dataset,) = recording.frames.datasets  # type: ignore[attr-defined]
     table = _index(dataset)
     last = int(np.argmax(table.starts))
-    monkeypatch.setattr(hdf5_index, "_index", lambda _: table)
+    monkeypatch.setattr("rsciio_tem.parsing.hdf5_chunks._index", lambda _: table)
     small = dataset.__class__(
         **{
             **{n: getattr(dataset, n) for n in dataset.__dataclass_fields__},
@@ -945,10 +947,10 @@ def test_command_finds_side_files_first(tmp_path: Path) -> None:
 
 def test_command_on_what_is_not_ours(tmp_path: Path) -> None:
     seq(tmp_path, compression=1)
-    (tmp_path / "store.zarr").mkdir()
-    (tmp_path / "store.zarr" / ".zarray").write_text("{}")
+    zarr_writer.write_zarr(tmp_path / "store.zarr", np.ones((3, 4, 5), "u2"))
     out = run(tmp_path, code=0)
-    assert out.count("not checked: ") == 2
+    assert out.count("not checked: ") == 1
+    assert "store.zarr: ok (zarr, 3 frames of 5 × 4 px" in out
 
 
 def test_command_json(tmp_path: Path) -> None:

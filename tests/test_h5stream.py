@@ -13,7 +13,6 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from rsciio_tem.storage import files
 from rsciio_tem.storage.files import write_whole
 from rsciio_tem.writing.hdf5_stream import ChunkedFile, _Layout, write_at
 
@@ -126,7 +125,7 @@ def test_errors_get_through_the_library(
         whole(*arguments)
 
     whole = write_whole
-    monkeypatch.setattr(files, "write_whole", failing)
+    monkeypatch.setattr("rsciio_tem.writing.hdf5_stream.write_whole", failing)
     with pytest.raises(type(error)) as caught, ChunkedFile(str(tmp_path / "a.h5")) as made:
         fill(made)
     assert caught.value is error
