@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numba as nb
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba.extending import intrinsic
 
 from rsciio_tem.kernels.common import (
     _BYTES16,
@@ -22,6 +22,7 @@ from rsciio_tem.kernels.common import (
     _pointer,
     _put_big,
     _store8,
+    intrinsic,
 )
 
 __all__ = ["pack_bitshuffle", "unpack_bitshuffle", "unpack_lz4", "unshuffle"]
@@ -33,7 +34,7 @@ __all__ = ["pack_bitshuffle", "unpack_bitshuffle", "unpack_lz4", "unshuffle"]
 _SWAPS = ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F))
 
 
-@intrinsic(prefer_literal=True)
+@partial(intrinsic, literal=True)
 def _untranspose(typing, source, s, target, t, row, itemsize):
     """Turn 16 bytes from each row of bits into 128 elements.
 
@@ -264,7 +265,7 @@ def _bitshuffle_kernel(itemsize: int) -> Any:
 _BITSHUFFLE = {itemsize: _bitshuffle_kernel(itemsize) for itemsize in (1, 2, 4, 8)}
 
 
-@intrinsic(prefer_literal=True)
+@partial(intrinsic, literal=True)
 def _transpose(typing, source, s, target, t, row, itemsize):
     """Put 128 elements into 16 bytes of each row of bits: `_untranspose` backwards."""
     size, words, counts = itemsize.literal_value, ir.VectorType(_WORD, 2), ir.IntType(32)

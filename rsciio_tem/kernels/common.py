@@ -3,15 +3,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba as nb
+import numba.extending
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 _jit = nb.njit(nogil=True, cache=True, boundscheck=False)
+
+
+def intrinsic(function: Callable[..., Any], *, literal: bool = False) -> Callable[..., Any]:
+    """Make code of LLVM a function for compiled code; `literal` asks for values of literals.
+
+    Called, it takes one argument less than `function`, which gets the typing context first.
+    """
+    made: Callable[..., Any] = numba.extending.intrinsic(prefer_literal=literal)(function)
+    return made
 
 
 # ---------------------------------------------------------------- memory

@@ -12,9 +12,8 @@ from typing import Any
 import numba as nb
 import numpy as np
 import numpy.typing as npt
-from numba.extending import intrinsic
 
-from rsciio_tem.kernels.common import _jit
+from rsciio_tem.kernels.common import _jit, intrinsic
 
 __all__ = [
     "add_frames",

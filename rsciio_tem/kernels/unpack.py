@@ -9,9 +9,16 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba.extending import intrinsic
 
-from rsciio_tem.kernels.common import _big, _copy_short, _jit, _pointer, _swap16x4, _swap64
+from rsciio_tem.kernels.common import (
+    _big,
+    _copy_short,
+    _jit,
+    _pointer,
+    _swap16x4,
+    _swap64,
+    intrinsic,
+)
 
 __all__ = [
     "find_blocks",
