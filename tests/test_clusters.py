@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.frames.arrays import ArrayFrames, InMemory
 from rsciio_tem.frames.combined import Chain
 from rsciio_tem.frames.corrections import Corrected
-from rsciio_tem.frames.protocol import OrderedFrames
+from rsciio_tem.frames.protocol import FramesBase, OrderedFrames, ReadAs
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.reading.arrange import arrange
 from rsciio_tem.reduction import plan as plan_module
@@ -194,7 +194,7 @@ def test_relative_path(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPa
         rsciio_tem.reduce(recording, client=client)
 
 
-class Deadly:
+class Deadly(FramesBase):
     """Frames full of their number; whoever loads the one that is deadly dies, once."""
 
     frame_shape = (8, 8)
@@ -209,6 +209,9 @@ class Deadly:
 
     def __getitem__(self, index: Any, /) -> Deadly:
         return Deadly(self.index[index], self.flag)
+
+    def _read_as(self, how: ReadAs) -> Self:
+        raise NotImplementedError
 
     def load(self, out: np.ndarray, region: Any = None) -> None:
         if 60 in self.index and os.path.exists(self.flag):

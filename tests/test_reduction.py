@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ import rsciio_tem
 from rsciio_tem import Annulus, Disk
 from rsciio_tem.errors import FormatError
 from rsciio_tem.frames.arrays import ArrayFrames
-from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.protocol import Frames, FramesBase, ReadAs
 from rsciio_tem.frames.sparse import SparseFrames
 from rsciio_tem.reduction import plan
 from rsciio_tem.reduction.quantities import accumulator
@@ -105,7 +105,7 @@ def test_only_what_is_asked() -> None:
     assert set(one_pass(frames_of(data), what=(), masks=np.ones((2, 8, 8)))) == {"masks"}
 
 
-class Generated:
+class Generated(FramesBase):
     """Frames that exist nowhere: frame i is full of i."""
 
     frame_shape = (256, 128)
@@ -122,6 +122,9 @@ class Generated:
         part = Generated(self.index[index], self.broken)
         part.loads = self.loads
         return part
+
+    def _read_as(self, how: ReadAs) -> Self:
+        raise NotImplementedError
 
     def load(self, out: np.ndarray, region: Any = None) -> None:
         self.loads += [*self.index]

@@ -140,11 +140,11 @@ def check_command(
 
     The exit status is 0 if nothing but information was found, 1 for warnings, 2 for errors.
     """
-    own = assignments(others)
+    format_options = assignments(others)
     results = []
     for path in paths:
         for name, skipped in _in_folder(path) if os.path.isdir(path) else [(path, "")]:
-            result = _checked(name, format_name, own, pixels, skipped)
+            result = _checked(name, format_name, format_options, pixels, skipped)
             results.append(result)
             if not as_json:
                 _print_checked(result)
@@ -219,8 +219,8 @@ def convert_command(
     """
     from rsciio_tem.tools.convert import convert
 
-    given = {name: value for name, value in options.items() if value is not None}
-    name = given.pop("format_name", "auto")
+    set_options = {name: value for name, value in options.items() if value is not None}
+    name = set_options.pop("format_name", "auto")
     began = time.perf_counter()
     try:
         path = convert(
@@ -232,7 +232,7 @@ def convert_command(
             progress=not quiet,
             resume=resume,
             verify=verify,
-            **given,
+            **set_options,
         )
     except KeyboardInterrupt as stop:
         click.echo(err=True)

@@ -21,7 +21,7 @@ _VERDICTS = {"ok": 0, "not checked": 0, "with warnings": 1, "with errors": 2}
 
 
 def _checked(
-    path: str, format: str, own: Mapping[str, Any], pixels: bool, skipped: str
+    path: str, format: str, format_options: Mapping[str, Any], pixels: bool, skipped: str
 ) -> dict[str, Any]:
     """Check one recording; what ``check --json`` prints of it."""
     from tqdm import tqdm
@@ -31,12 +31,12 @@ def _checked(
     if skipped:
         return {"path": path, "verdict": "not checked", "reason": skipped, "problems": []}
     source: Any = path
-    known: dict[str, Any] = {}
+    description: dict[str, Any] = {}
     with contextlib.suppress(FormatError):  # which `check` tells
-        if format == "auto" and {"dtype", "sig_shape"} <= set(own):
+        if format == "auto" and {"dtype", "sig_shape"} <= set(format_options):
             format, _ = chosen(path, raw=True)
-        source = open(path, format, **own)
-        known = {
+        source = open(path, format, **format_options)
+        description = {
             "format": source.format,
             "frames": {
                 "stored": source.count,
@@ -45,21 +45,21 @@ def _checked(
             },
             "headers": source.times is not None,
         }
-    given = {} if known else own
+    passed = {} if description else format_options
     with tqdm(
-        total=known["frames"]["stored"] if known else 0,
+        total=description["frames"]["stored"] if description else 0,
         unit=" frames",
         leave=False,
         disable=None if pixels else True,
     ) as bar:
-        problems = check(source, format, pixels=pixels, progress=bar.update, **given)
+        problems = check(source, format, pixels=pixels, progress=bar.update, **passed)
     worst = problems[0].severity if problems else "info"
     verdict = {"error": "with errors", "warning": "with warnings"}.get(worst, "ok")
     return {
         "path": path,
         "verdict": verdict,
-        **known,
-        "pixels": pixels and bool(known),
+        **description,
+        "pixels": pixels and bool(description),
         "problems": [_plain(problem) for problem in problems],
     }
 
@@ -76,9 +76,9 @@ def _print_checked(result: Mapping[str, Any]) -> None:
     if result["verdict"] == "not checked":
         click.echo(f"{path}: not checked: {result['reason']}")
         return
-    found = [f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in colours if s in counts]
-    colour = "red" if "error" in counts else "yellow" if found else "green"
-    verdict = click.style(", ".join(found) or "ok", fg=colour, bold=True)
+    summary = [f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in colours if s in counts]
+    colour = "red" if "error" in counts else "yellow" if summary else "green"
+    verdict = click.style(", ".join(summary) or "ok", fg=colour, bold=True)
     if "frames" not in result:
         click.echo(f"{path}: {verdict}")
         return
@@ -106,8 +106,8 @@ def _in_folder(folder: str) -> Iterator[tuple[str, str]]:
             if os.path.abspath(path) in seen:
                 continue
             try:
-                found = detect(path)
-                if not found or found[0].confidence < 0.5 or found[0].format not in FORMATS:
+                formats = detect(path)
+                if not formats or formats[0].confidence < 0.5 or formats[0].format not in FORMATS:
                     continue
                 recording = open(path)
                 path, files = recording.path, {os.path.abspath(f) for f in recording.files}
@@ -120,8 +120,8 @@ def _in_folder(folder: str) -> Iterator[tuple[str, str]]:
             seen |= files
     # a dark image or a description may have been met before the recording it belongs to
     for path, files in opened.items():
-        own = os.path.abspath(path)
-        if not any(own in other and len(other) > len(files) for other in opened.values()):
+        absolute = os.path.abspath(path)
+        if not any(absolute in other and len(other) > len(files) for other in opened.values()):
             yield path, ""
     yield from skipped.items()
     if not opened and not skipped:

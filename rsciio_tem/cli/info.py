@@ -76,11 +76,11 @@ def describe(
         source.frames.chunk_hint,
     )
     axes = [*recording.scan_axes[-len(scan.shape) :]] if scan.shape else []
-    known: list[Any] = [None] * (len(scan.shape) - len(axes)) + axes
-    known += list(recording.signal_axes)[-(len(source.shape) - len(scan.shape)) :]
+    nav_axes: list[Any] = [None] * (len(scan.shape) - len(axes)) + axes
+    nav_axes += list(recording.signal_axes)[-(len(source.shape) - len(scan.shape)) :]
     if recording.omega is not None and len(scan.shape) == 1:
         turned, _ = axis_of(recording.omega)
-        known[0] = turned if turned.values is None else None
+        nav_axes[0] = turned if turned.values is None else None
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -123,7 +123,7 @@ def describe(
                 "size": size,
                 "navigate": i < len(scan.shape),
             }
-            for i, (axis, size) in enumerate(zip(known, source.shape, strict=True))
+            for i, (axis, size) in enumerate(zip(nav_axes, source.shape, strict=True))
         ],
         "problems": [_plain(problem) for problem in recording.problems],
     }
@@ -131,7 +131,7 @@ def describe(
 
 def _alternatives(recording: Recording, scan: Scan) -> list[dict[str, Any]]:
     """List other shapes the recording may have, each with the keywords that choose it."""
-    found = recording.candidates()
+    hints = recording.candidates()
     result: dict[tuple[int, ...], dict[str, Any]] = {}
 
     def add(shape: tuple[int, ...], hint: ScanHint, reason: str, **options: Any) -> None:
@@ -147,7 +147,7 @@ def _alternatives(recording: Recording, scan: Scan) -> list[dict[str, Any]]:
     layers = (recording.layers,) if recording.layers > 1 else ()
     per_layer = recording.count // recording.layers
     ruled: set[str] = set()  # a rule chooses the most credible shape it finds
-    for hint in found:
+    for hint in hints:
         if hint.rule == "stack" and per_layer == 1:
             continue
         shape = (*layers, *(hint.shape or (per_layer,)))
@@ -255,8 +255,8 @@ def _print_info(info: Mapping[str, Any], scan: Scan) -> None:
         length = f", {_seconds(times['duration'])} long" if times["duration"] else ""
         table.row("Acquired", start + length)
     table.row("Data", f"{tuple(data['shape'])} {data['dtype']}, {_bytes(data['nbytes'])}")
-    pieces = f"{data['chunk_count']} of {_bytes(data['chunk_nbytes'])}"
-    table.row("Lazy chunks", f"{tuple(data['chunks'])}, {pieces}")
+    chunks = f"{data['chunk_count']} of {_bytes(data['chunk_nbytes'])}"
+    table.row("Lazy chunks", f"{tuple(data['chunks'])}, {chunks}")
     calibrated = [a for a in info["axes"] if a["units"] or a["scale"] != 1]
     if calibrated:
         table.row(

@@ -33,7 +33,7 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
     """Read NAME=VALUE; values are numbers, true, false, null, [lists] or text, as in YAML."""
     import yaml
 
-    found = {}
+    values = {}
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
@@ -43,8 +43,8 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
             read = yaml.safe_load(value)
         except yaml.YAMLError:
             read = value
-        found[name] = tuple(read) if isinstance(read, list) and "shape" in name else read
-    return found
+        values[name] = tuple(read) if isinstance(read, list) and "shape" in name else read
+    return values
 
 
 _READER_OPTIONS = (
@@ -114,10 +114,10 @@ def _reader_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of readers; it gets them as one dict ``options``."""
 
     @functools.wraps(function)
-    def collected(*args: Any, **given: Any) -> Any:
-        options = {name: given.pop(name) for name in _READER_NAMES}
-        options |= assignments(given.pop("others"))
-        return function(*args, **given, options=options)
+    def collected(*args: Any, **values: Any) -> Any:
+        options = {name: values.pop(name) for name in _READER_NAMES}
+        options |= assignments(values.pop("others"))
+        return function(*args, **values, options=options)
 
     for option in reversed(_READER_OPTIONS):
         collected = option(collected)
@@ -129,26 +129,30 @@ def _reader_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, list[Candidate], Arranged]:
     """Open a recording as the options say, and arrange its frames."""
-    given = {name: value for name, value in options.items() if value is not None}
-    name = given.pop("format_name", "auto")
-    found = detect(path)
-    own: dict[str, Any] = {}
+    set_options = {name: value for name, value in options.items() if value is not None}
+    name = set_options.pop("format_name", "auto")
+    candidates = detect(path)
+    format_options: dict[str, Any] = {}
     if name == "auto":
-        name, own = chosen(path, raw="dtype" in given and "sig_shape" in given)
+        name, format_options = chosen(
+            path, raw="dtype" in set_options and "sig_shape" in set_options
+        )
     module = own_module(path, name)
     for parameter in inspect.signature(module.parse).parameters:
-        if parameter in given:
-            own[parameter] = given.pop(parameter)
-    shared = {n: given.pop(n) for n in ReadOptions.__annotations__ if n in given}
+        if parameter in set_options:
+            format_options[parameter] = set_options.pop(parameter)
+    shared = {n: set_options.pop(n) for n in ReadOptions.__annotations__ if n in set_options}
     named = {
-        n: given.pop(n) for n in ("navigation_shape", "first_frame", "last_frame") if n in given
+        n: set_options.pop(n)
+        for n in ("navigation_shape", "first_frame", "last_frame")
+        if n in set_options
     }
-    if given:
-        raise _meaningless(given, name)
+    if set_options:
+        raise _meaningless(set_options, name)
     if name != "raw" and shared.get("dtype"):
         shared["dtype"] = np.dtype(shared["dtype"])
-    recording = module.parse(path, **own)
-    return recording, found, arrange(recording, **named, options=shared)
+    recording = module.parse(path, **format_options)
+    return recording, candidates, arrange(recording, **named, options=shared)
 
 
 def _meaningless(names: Iterable[str], format: str) -> click.UsageError:

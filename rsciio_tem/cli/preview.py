@@ -47,17 +47,17 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
     with tqdm(
         total=len(frames), unit=" frames", leave=False, disable=True if quiet else None
     ) as bar:
-        found = one_pass(
+        results = one_pass(
             frames,
             what=("navigator", "sum", "max"),
             masks=None if virtual is None else virtual.masks,
             progress=bar.update,
         )
-    navigator = found["navigator"]
+    navigator = results["navigator"]
     total = float(_finite(navigator).sum())
-    values = _finite(found["max"])
+    values = _finite(results["max"])
     largest = float(values.max()) if values.size else math.nan
-    maps = [m.reshape(shape) for m in found.get("masks", ())]
+    maps = [m.reshape(shape) for m in results.get("masks", ())]
     rows, size = len(frames), _times(frames.frame_shape[::-1])
     words, why = _scan_words(shape), _why(scan.evidence, shape)
     lines = [
@@ -71,7 +71,7 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
     return preview.sheet(
         title=os.path.basename(path),
         lines=lines,
-        pattern=found["sum"],
+        pattern=results["sum"],
         navigator=navigator.reshape(shape),
         virtual=virtual,
         bright_field=maps[0] if maps else None,

@@ -24,10 +24,10 @@ def _reported(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
-    def run(*args: Any, debug: bool, **given: Any) -> Any:
+    def run(*args: Any, debug: bool, **values: Any) -> Any:
         try:
             with _warnings_shown():
-                return function(*args, **given)
+                return function(*args, **values)
         except (FormatError, OSError, TypeError, ValueError) as error:
             if isinstance(error, BrokenPipeError):
                 raise  # click ends quietly

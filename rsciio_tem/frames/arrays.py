@@ -108,25 +108,25 @@ class ArrayFrames(OrderedFrames):
         positions = self.index
         blank = positions < 0
         out[blank] = self.fill
-        wanted = np.flatnonzero(~blank)
-        if not len(wanted):
+        filled = np.flatnonzero(~blank)
+        if not len(filled):
             return
         source = self.open()
         if self.detector_major:
-            self._load_detector_major(source, out, positions, wanted, region)
+            self._load_detector_major(source, out, positions, filled, region)
             return
         if not self.nav_shape:
-            out[wanted] = source[region]
+            out[filled] = source[region]
             return
         # runs of neighbouring positions within one fast-scan line
         fast = self.nav_shape[-1]
-        p = positions[wanted]
-        joins = (np.diff(p) == 1) & (p[1:] % fast != 0) & (np.diff(wanted) == 1)
+        p = positions[filled]
+        joins = (np.diff(p) == 1) & (p[1:] % fast != 0) & (np.diff(filled) == 1)
         bounds = [0, *(np.flatnonzero(~joins) + 1).tolist(), len(p)]
         for a, b in pairwise(bounds):
             *slow, column = np.unravel_index(int(p[a]), self.nav_shape)
             key = (*(int(i) for i in slow), slice(int(column), int(column) + b - a), *region)
-            first = int(wanted[a])
+            first = int(filled[a])
             out[first : first + b - a] = source[key]
 
     def _load_detector_major(
@@ -134,14 +134,14 @@ class ArrayFrames(OrderedFrames):
         source: npt.NDArray[Any],
         out: npt.NDArray[Any],
         positions: npt.NDArray[np.int64],
-        wanted: npt.NDArray[np.int64],
+        filled: npt.NDArray[np.int64],
         region: Region,
     ) -> None:
         """Gather from an array in Fortran order, one slab of memory after the other."""
         n_sig = len(self.frame_shape)
         stored = source.T  # C order: detector axes reversed, then scan axes reversed
         flat = stored.reshape(*self.frame_shape[::-1], -1)
-        where = positions[wanted]
+        where = positions[filled]
         if self.nav_shape:
             grid = np.unravel_index(where, self.nav_shape)
             where = np.ravel_multi_index(grid[::-1], self.nav_shape[::-1])
@@ -149,10 +149,10 @@ class ArrayFrames(OrderedFrames):
         last = region[-1]
         rest: tuple[Any, ...] = (slice(None),) * (n_sig - 1)
         for i, k in enumerate(range(last.start, last.stop)):
-            here: tuple[Any, ...] = (k, *inner)
-            slab = flat[here][..., where]
-            there: tuple[Any, ...] = (wanted, *rest, i)
-            out[there] = slab.T
+            source_key: tuple[Any, ...] = (k, *inner)
+            slab = flat[source_key][..., where]
+            target_key: tuple[Any, ...] = (filled, *rest, i)
+            out[target_key] = slab.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,17 +227,17 @@ class PixelMajor(OrderedFrames):
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         region = region or full_region(self.frame_shape)
         low, high = 0, self.count
-        wanted: npt.NDArray[np.int64] | None = None  # None: all of low..high, in order
+        filled: npt.NDArray[np.int64] | None = None  # None: all of low..high, in order
         if self.order is not None:
             blank = self.order < 0
             out[blank] = self.fill
-            wanted = np.flatnonzero(~blank)
-            if not len(wanted):
+            filled = np.flatnonzero(~blank)
+            if not len(filled):
                 return
-            chosen = self.order[wanted]
+            chosen = self.order[filled]
             low, high = int(chosen.min()), int(chosen.max()) + 1
-            if len(wanted) == len(out) and (np.diff(chosen) == 1).all():
-                wanted = None
+            if len(filled) == len(out) and (np.diff(chosen) == 1).all():
+                filled = None
         rows, *others = region
         inner = self.frame_shape[1:]
         pixels = math.prod(inner)
@@ -255,10 +255,10 @@ class PixelMajor(OrderedFrames):
             for i in range(first, first + n, step):
                 k = min(step, first + n - i)
                 block = self._block(i, k, low, high)
-                if wanted is None:
+                if filled is None:
                     target[:, at : at + k] = block.T
                 else:
-                    target[wanted, at : at + k] = block.T[chosen - low]
+                    target[filled, at : at + k] = block.T[chosen - low]
                 at += k
         if not np.may_share_memory(target, out):  # a region of a larger array, out of order
             out[...] = target.reshape(out.shape)

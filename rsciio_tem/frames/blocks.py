@@ -72,7 +72,7 @@ class BlockLayout:
         return self.frame_shape[0] // self.shape[0], self.frame_shape[1] // self.shape[1]
 
     @cached_property
-    def known(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    def expected(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         """The bytes of a header that are always the same: where they are, and what they are."""
         header, places = np.zeros((), self.header), np.zeros(self.header.itemsize, bool)
         assert self.header.fields is not None
@@ -87,9 +87,9 @@ class BlockLayout:
     def numbers(self) -> npt.NDArray[np.int64]:
         """Offset and bytes of the fields that say which block it is, and where it belongs."""
         assert self.header.fields is not None
-        found = [self.header.fields[name][:2] for name in _NUMBERS]
-        assert all(kind.str[0] == ">" for kind, _ in found)
-        return np.array([(offset, kind.itemsize) for kind, offset in found])
+        fields = [self.header.fields[name][:2] for name in _NUMBERS]
+        assert all(kind.str[0] == ">" for kind, _ in fields)
+        return np.array([(offset, kind.itemsize) for kind, offset in fields])
 
     def cells_of(self, headers: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
         """Return the cell of each block, -1 where the header makes no sense."""
@@ -189,12 +189,12 @@ class BlockTable(OrderedFrames):
     def stored(self, frame: int) -> npt.NDArray[np.bool_]:
         """Return which blocks of a frame are in the file, in the order of their numbers."""
         n = len(self.layout.cells)
-        there = np.zeros(n, bool)
-        for number, _, count in self._pieces(frame * n, (frame + 1) * n):
-            there[number - frame * n : number - frame * n + count] = True
-        return there
+        stored = np.zeros(n, bool)
+        for number, _, count in self._stored_blocks(frame * n, (frame + 1) * n):
+            stored[number - frame * n : number - frame * n + count] = True
+        return stored
 
-    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    def _stored_blocks(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """Yield (number, byte, count) of what is stored of the blocks start..stop."""
         numbers = self.segments["number"]
         i = max(0, int(np.searchsorted(numbers, start, "right")) - 1)
@@ -218,8 +218,8 @@ class BlockTable(OrderedFrames):
             raise ValueError(f"out has shape {out.shape}, needed is {expected}")
         if not math.prod(out.shape):
             return
-        wanted = _Wanted.of(self.layout, *((s.start, s.stop) for s in region))
-        apart = (len(self.layout.cells) - wanted.count) * self.layout.nbytes > 64 << 10
+        cells = _Cells.of(self.layout, *((s.start, s.stop) for s in region))
+        apart = (len(self.layout.cells) - cells.count) * self.layout.nbytes > 64 << 10
         frame_bytes = len(self.layout.cells) * self.layout.nbytes
         per_read = 1 if apart else max(1, backends.BLOCK // frame_bytes)
         runs = [(0, 1, 0, self.count)] if self.order is None else runs_in(self.order)
@@ -233,59 +233,59 @@ class BlockTable(OrderedFrames):
                 target = (
                     out[begin : begin + n] if step > 0 else out[begin - n + 1 : begin + 1][::-1]
                 )
-                self._decode(self.first + low + i, target, wanted)
+                self._decode(self.first + low + i, target, cells)
 
-    def _decode(self, frame: int, out: npt.NDArray[Any], wanted: _Wanted) -> None:
+    def _decode(self, frame: int, out: npt.NDArray[Any], cells: _Cells) -> None:
         """Load consecutive frames that are read at once."""
         from rsciio_tem.kernels.unpack import find_blocks, unpack_u12_tiles
 
         layout, n = self.layout, len(out)
         per_frame = len(layout.cells)
-        direct = wanted.whole and out.dtype == self.dtype and out.strides[-1] == 2
+        direct = cells.whole and out.dtype == self.dtype and out.strides[-1] == 2
         direct = direct and out.strides[1] > 0
-        values = out if direct else np.empty((n, out.shape[1], wanted.width), np.uint16)
-        there = np.zeros((n, *layout.grid), bool)
-        start = frame * per_frame + wanted.first
-        stop = (frame + n - 1) * per_frame + wanted.first + wanted.count
+        values = out if direct else np.empty((n, out.shape[1], cells.width), np.uint16)
+        decoded = np.zeros((n, *layout.grid), bool)
+        start = frame * per_frame + cells.first
+        stop = (frame + n - 1) * per_frame + cells.first + cells.count
         size = (layout.nbytes, layout.header.itemsize)
-        for _, byte, count in self._pieces(start, stop):
+        for _, byte, count in self._stored_blocks(start, stop):
             raw = backends.read(self.file, byte, count * layout.nbytes, self.backend)
-            places = np.full(there.shape, -1, np.int64)
+            places = np.full(decoded.shape, -1, np.int64)
             which = (self.base, frame, per_frame)
-            find_blocks(raw, size, layout.known, layout.numbers, which, layout.shape, places)
-            there |= places >= 0
+            find_blocks(raw, size, layout.expected, layout.numbers, which, layout.shape, places)
+            decoded |= places >= 0
             unpack_u12_tiles(
                 raw,
-                places[:, wanted.bands, wanted.columns],
+                places[:, cells.bands, cells.columns],
                 values,
                 height=layout.shape[0],
                 width=layout.shape[1],
-                rows=wanted.rows,
+                rows=cells.rows,
             )
-        if not there[:, wanted.bands, wanted.columns].all():
-            self._fill(frame, values, there, wanted)
+        if not decoded[:, cells.bands, cells.columns].all():
+            self._fill(frame, values, decoded, cells)
         if not direct:
-            np.copyto(out, values[:, :, wanted.cut], casting="unsafe")
+            np.copyto(out, values[:, :, cells.cut], casting="unsafe")
 
     def _fill(
         self,
         frame: int,
         values: npt.NDArray[np.uint16],
-        there: npt.NDArray[np.bool_],
-        wanted: _Wanted,
+        decoded: npt.NDArray[np.bool_],
+        cells: _Cells,
     ) -> None:
         """Fill the places of blocks that are not there; tell of those that should be."""
         height, width = self.layout.shape
         columns = self.layout.grid[1]
         damaged = []
-        for f in range(len(there)):
+        for f in range(len(decoded)):
             stored = None
-            for band, column in np.argwhere(~there[f, wanted.bands, wanted.columns]).tolist():
-                y = max(0, band * height - wanted.rows[0])
-                y_end = (band + 1) * height - wanted.rows[0]
+            for band, column in np.argwhere(~decoded[f, cells.bands, cells.columns]).tolist():
+                y = max(0, band * height - cells.rows[0])
+                y_end = (band + 1) * height - cells.rows[0]
                 values[f, y:y_end, column * width : (column + 1) * width] = self.fill
                 stored = self.stored(frame + f) if stored is None else stored
-                cell = (band + wanted.bands.start) * columns + column + wanted.columns.start
+                cell = (band + cells.bands.start) * columns + column + cells.columns.start
                 if stored[self.layout.cells.index(cell)]:
                     damaged.append(frame + f)
         if damaged:
@@ -297,7 +297,7 @@ class BlockTable(OrderedFrames):
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Cells:
     """The blocks that a region needs."""
 
     first: int  # number within the frame of the first block that is needed
@@ -311,7 +311,7 @@ class _Wanted:
 
     @classmethod
     @lru_cache(maxsize=64)
-    def of(cls, layout: BlockLayout, y: tuple[int, int], x: tuple[int, int]) -> _Wanted:
+    def of(cls, layout: BlockLayout, y: tuple[int, int], x: tuple[int, int]) -> _Cells:
         rows, columns = slice(*y), slice(*x)
         height, width = layout.shape
         bands = slice(rows.start // height, -(-rows.stop // height))

@@ -124,7 +124,7 @@ class Mosaic(FramesBase):
             for frame in out:
                 frame[...] = frame[::-1].copy()
             return
-        pieces = []
+        overlaps = []
         for part, part_region in zip(self.parts, self.regions, strict=True):
             target, source = [], []
             for p, r in zip(part_region, region, strict=True):
@@ -132,12 +132,12 @@ class Mosaic(FramesBase):
                 target.append(slice(a - r.start, b - r.start))
                 source.append(slice(a - p.start, b - p.start))
             if all(s.start < s.stop for s in source):
-                pieces.append((part, tuple(target), tuple(source)))
-        covered = sum(math.prod(s.stop - s.start for s in source) for _, _, source in pieces)
+                overlaps.append((part, tuple(target), tuple(source)))
+        covered = sum(math.prod(s.stop - s.start for s in source) for _, _, source in overlaps)
         if covered < math.prod(r.stop - r.start for r in region):
             out[...] = self.fill
-        for part, there, source_region in pieces:
-            part.load(out[(slice(None), *there)], source_region)
+        for part, target_region, source_region in overlaps:
+            part.load(out[(slice(None), *target_region)], source_region)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,8 +228,8 @@ def chained(parts: Sequence[Frames], dtype: np.dtype[Any] | None = None) -> Fram
         runs = []
         for part in tables:
             moved = part.runs.copy()
-            own = [numbers.setdefault(file, len(numbers)) for file in part.files]
-            moved["file"] = np.array(own, np.int64)[part.runs["file"]]
+            file_numbers = [numbers.setdefault(file, len(numbers)) for file in part.files]
+            moved["file"] = np.array(file_numbers, np.int64)[part.runs["file"]]
             runs.append(moved)
         return FrameTable(tuple(numbers), np.concatenate(runs), tables[0].pixels)
     return Chain(tuple(parts), dtype or first.dtype)

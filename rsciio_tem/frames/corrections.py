@@ -109,25 +109,25 @@ def _patches(
     shape = excluded.shape
     pixels, bounds, sources, reach, helpless = [], [0], [], 1, []
     for position in np.argwhere(excluded):
-        found: list[int] = []
+        neighbours: list[int] = []
         for radius in range(1, max(shape) if repair == "fill" else 2):
             around = [
                 range(max(0, p - radius), min(n, p + radius + 1))
                 for p, n in zip(position.tolist(), shape, strict=True)
             ]
-            found = [
+            neighbours = [
                 int(np.ravel_multi_index(place, shape))
                 for place in product(*around)
                 if not excluded[place]
             ]
-            if found:
+            if neighbours:
                 reach = max(reach, radius)
                 break
-        if not found:
+        if not neighbours:
             helpless.append(tuple(position.tolist()))
             continue
         pixels.append(int(np.ravel_multi_index(tuple(position), shape)))
-        sources.extend(found)
+        sources.extend(neighbours)
         bounds.append(len(sources))
     if helpless and not allow_empty:
         raise FormatError(
@@ -168,8 +168,8 @@ class Corrected(Wrapped):
 
     @property
     def _only_zeroed(self) -> bool:
-        given = self.corrections
-        return given.repair == "zero" and given.dark is None and given.gain is None
+        applied = self.corrections
+        return applied.repair == "zero" and applied.dark is None and applied.gain is None
 
     def _read_as(self, how: ReadAs) -> Self:
         keywords = how.keywords()
@@ -179,10 +179,10 @@ class Corrected(Wrapped):
 
     @cached_property
     def _plan(self) -> _Patches | None:
-        given = self.corrections
-        if given.excluded is None or not given.excluded.any() or given.repair == "zero":
+        applied = self.corrections
+        if applied.excluded is None or not applied.excluded.any() or applied.repair == "zero":
             return None
-        return _patches(given.excluded, given.repair, given.allow_empty, self.path)
+        return _patches(applied.excluded, applied.repair, applied.allow_empty, self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -267,7 +267,7 @@ def _local(
     places = np.array(np.unravel_index(plan.pixels, shape)).reshape(len(shape), -1)
     starts = np.array([s.start for s in region])[:, np.newaxis]
     stops = np.array([s.stop for s in region])[:, np.newaxis]
-    wanted = ((places >= starts) & (places < stops)).all(axis=0)
+    inside = ((places >= starts) & (places < stops)).all(axis=0)
     sizes = tuple(s.stop - s.start for s in wide)
     origin = [s.start for s in wide]
 
@@ -277,9 +277,9 @@ def _local(
         return np.asarray(np.ravel_multi_index(shifted, sizes), np.int64)
 
     lengths = np.diff(plan.bounds)
-    keep = np.repeat(wanted, lengths)
-    bounds = np.concatenate([[0], np.cumsum(lengths[wanted])]).astype(np.int64)
-    return moved(plan.pixels[wanted]), bounds, moved(plan.sources[keep])
+    keep = np.repeat(inside, lengths)
+    bounds = np.concatenate([[0], np.cumsum(lengths[inside])]).astype(np.int64)
+    return moved(plan.pixels[inside]), bounds, moved(plan.sources[keep])
 
 
 # ---------------------------------------------------------------- a series of dark frames
@@ -365,15 +365,15 @@ def _of_matlab(name: str, variable: str) -> Any:
             name, problem, "Install it (pip install scipy), or pass an array."
         ) from None
     try:
-        found = {k: v for k, v in loadmat(name).items() if not k.startswith("__")}
+        variables = {k: v for k, v in loadmat(name).items() if not k.startswith("__")}
     except NotImplementedError:
         hint = "Save it with -v7, or as .csv."
         raise Unsupported(name, "is a MATLAB file of version 7.3.", hint) from None
     except Exception as error:  # SciPy lets many kinds through
         raise FormatError(name, f"is no sound MATLAB file: {error}.") from error
-    if not variable and len(found) == 1:
-        variable = next(iter(found))
-    if variable not in found:
-        wanted = f"variable {variable}" if variable else "single variable"
-        raise FormatError(name, f"has no {wanted}; there are {', '.join(found) or 'none'}.")
-    return found[variable]
+    if not variable and len(variables) == 1:
+        variable = next(iter(variables))
+    if variable not in variables:
+        asked = f"variable {variable}" if variable else "single variable"
+        raise FormatError(name, f"has no {asked}; there are {', '.join(variables) or 'none'}.")
+    return variables[variable]

@@ -60,10 +60,10 @@ class Decoded(OrderedFrames):
         region = region or full_region(self.frame_shape)
         order = picked(self.order, self.count, slice(None))
         out[order < 0] = self.fill
-        wanted = np.flatnonzero(order >= 0)
-        if not len(wanted) or not math.prod(out.shape[1:]):
+        filled = np.flatnonzero(order >= 0)
+        if not len(filled) or not math.prod(out.shape[1:]):
             return
-        numbers, counts = np.unique(order[wanted], return_counts=True)
-        targets = np.split(wanted[np.argsort(order[wanted], kind="stable")], np.cumsum(counts)[:-1])
+        numbers, counts = np.unique(order[filled], return_counts=True)
+        targets = np.split(filled[np.argsort(order[filled], kind="stable")], np.cumsum(counts)[:-1])
         for target, frame in zip(targets, self.decode(numbers.tolist()), strict=True):
             out[target] = frame.reshape(self.frame_shape)[region]

@@ -328,8 +328,8 @@ class Pixels:
             out[...] = values[..., columns]
         else:
             parts = stored.view(np.dtype(np.int16).newbyteorder(self.stored.byteorder))
-            wanted = parts[..., 2 * columns.start : 2 * columns.stop]
-            out[...] = wanted.astype(np.float32, "C").view(np.complex64)
+            packed = parts[..., 2 * columns.start : 2 * columns.stop]
+            out[...] = packed.astype(np.float32, "C").view(np.complex64)
 
     def _decode_repeated(
         self, raw: npt.NDArray[np.uint8], out: npt.NDArray[Any], region: Region

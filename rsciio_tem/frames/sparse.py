@@ -171,8 +171,8 @@ class _Matrix:
 
     def entries(self, first: int, last: int) -> Triplets:
         bounds = self.bounds[first : last + 1]
-        there = slice(int(bounds[0]), int(bounds[-1]))
-        return Triplets(bounds - bounds[0], self.pixels[there], self.values[there])
+        stored = slice(int(bounds[0]), int(bounds[-1]))
+        return Triplets(bounds - bounds[0], self.pixels[stored], self.values[stored])
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,13 +224,13 @@ class SparseFrames(OrderedFrames):
         """Return frames that add up values in `dtype`, if that holds all values of their own."""
         if dtype is None or (isinstance(dtype, str) and dtype == "stored"):
             return self
-        wanted: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
-        safe = np.can_cast(self.dtype, wanted, "safe")
-        return replace(self, sums=wanted) if safe and wanted != self.dtype else self
+        wide: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
+        safe = np.can_cast(self.dtype, wide, "safe")
+        return replace(self, sums=wide) if safe and wide != self.dtype else self
 
     # ------------------------------------------------------------------ entries
 
-    def _stretches(self) -> Iterator[tuple[int, int, int, int]]:
+    def _runs(self) -> Iterator[tuple[int, int, int, int]]:
         if self.order is None:
             yield 0, 1, 0, len(self.source)
         else:
@@ -238,7 +238,7 @@ class SparseFrames(OrderedFrames):
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """Give begin and end of pieces of stored frames that belong to these."""
-        for _, _, low, count in self._stretches():
+        for _, _, low, count in self._runs():
             for first in range(low, low + count, _FRAMES) if low >= 0 else ():
                 yield first, min(first + _FRAMES, low + count)
 
@@ -254,9 +254,9 @@ class SparseFrames(OrderedFrames):
     def sizes(self) -> npt.NDArray[np.int64]:
         """Return about how many entries each of these frames has."""
         size, order = math.prod(self.frame_shape), self.order
-        there = np.arange(0) if order is None else order[order >= 0]
-        low = int(there.min()) if len(there) else 0
-        high = len(self.source) if order is None else int(there.max(initial=-1)) + 1
+        numbers = np.arange(0) if order is None else order[order >= 0]
+        low = int(numbers.min()) if len(numbers) else 0
+        high = len(self.source) if order is None else int(numbers.max(initial=-1)) + 1
         parts = [
             self.source.sizes(first, min(first + _FRAMES, high))
             for first in range(low, high, _FRAMES)
@@ -283,25 +283,25 @@ class SparseFrames(OrderedFrames):
         """
         places: list[npt.NDArray[np.int64]] = []
         parts: list[Triplets] = []
-        held = 0
+        pending = 0
         for where, part in self._parts():
             size = len(where) + len(part.pixels)
-            if not held and size >= _ENTRIES // 8:  # enough, and nothing has to be copied
+            if not pending and size >= _ENTRIES // 8:  # enough, and nothing has to be copied
                 yield where, part
                 continue
             places.append(where)
             parts.append(part.copy())
-            held += size
-            if held >= _ENTRIES // 8:
+            pending += size
+            if pending >= _ENTRIES // 8:
                 yield np.concatenate(places), Triplets.joined(parts)
-                places, parts, held = [], [], 0
-        if held:
+                places, parts, pending = [], [], 0
+        if pending:
             yield np.concatenate(places), Triplets.joined(parts)
 
     def _parts(self) -> Iterator[tuple[npt.NDArray[np.int64], Triplets]]:
         """Give what `once` gives, in pieces as they are stored."""
         size = math.prod(self.frame_shape)
-        for at, step, low, count in self._stretches():
+        for at, step, low, count in self._runs():
             if low >= 0:
                 for first, last in self._blocks(low, count):
                     yield at + step * np.arange(first - low, last - low), self._checked(first, last)
@@ -330,10 +330,10 @@ class SparseFrames(OrderedFrames):
         size = math.prod(self.frame_shape)
         if ascending(bounds, pixels, size):
             return Triplets(bounds, pixels, values)
-        found = sparse.once(bounds, pixels, values, size)
-        if len(found) == 3:
-            return Triplets(*found)
-        frame, too_large = found
+        repeated = sparse.once(bounds, pixels, values, size)
+        if len(repeated) == 3:
+            return Triplets(*repeated)
+        frame, too_large = repeated
         raise self._bad(first + frame, too_large, self.dtype)
 
     def _bad(self, frame: int, too_large: bool, dtype: np.dtype[Any]) -> FormatError:
@@ -355,7 +355,7 @@ class SparseFrames(OrderedFrames):
             An entry lies outside of its frame.
         """
         parts, size = [], math.prod(self.frame_shape)
-        for _, step, low, count in self._stretches():
+        for _, step, low, count in self._runs():
             if low < 0:
                 parts.append(Triplets.none(count, self.dtype))
                 continue
@@ -398,7 +398,7 @@ class SparseFrames(OrderedFrames):
     def _fill(self, out: npt.NDArray[Any], shape: tuple[int, int], corner: tuple[int, int]) -> None:
         from rsciio_tem.kernels.sparse import scatter
 
-        for at, step, low, count in self._stretches():
+        for at, step, low, count in self._runs():
             if low < 0:
                 out[at : at + count] = self.fill
                 continue

@@ -70,9 +70,9 @@ def _copy16(typing, source, s, target, t):
 def _copy(typing, source, s, target, t, count):
     def codegen(context, builder, sig, args):
         kind = ir.IntType(8)
-        there = _pointer(context, builder, sig, args, 2, kind)
+        target_pointer = _pointer(context, builder, sig, args, 2, kind)
         cgutils.raw_memcpy(
-            builder, there, _pointer(context, builder, sig, args, 0, kind), args[4], 1
+            builder, target_pointer, _pointer(context, builder, sig, args, 0, kind), args[4], 1
         )
         return context.get_dummy_value()
 

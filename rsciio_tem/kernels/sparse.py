@@ -186,8 +186,8 @@ def once(
     if len(pixels) != len(values):
         raise ValueError("pixels and values contradict each other")
     if values.dtype == np.float16:  # unknown to numba
-        found = once(bounds, pixels, values.astype(np.float32), size)
-        return found if len(found) == 2 else (*found[:2], found[2].astype(np.float16))
+        summed = once(bounds, pixels, values.astype(np.float32), size)
+        return summed if len(summed) == 2 else (*summed[:2], summed[2].astype(np.float16))
     kept = np.empty_like(bounds), np.empty_like(pixels), np.empty_like(values)
     slots = np.empty(size, np.int64)
     code = _once(bounds, pixels, values, slots, size, *kept, _limits(values.dtype))

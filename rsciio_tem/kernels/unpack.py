@@ -312,12 +312,12 @@ def unpack_u12_tiles(
 
 
 @_jit
-def _find_blocks(raw, nbytes, header, at, known, numbers, base, frame, per_frame, size, places):
+def _find_blocks(raw, nbytes, header, at, expected, numbers, base, frame, per_frame, size, places):
     height, width = size
     for i in range(len(raw) // nbytes):
         begin, same = i * nbytes, True
         for k in range(len(at)):
-            same &= raw[begin + at[k]] == known[k]
+            same &= raw[begin + at[k]] == expected[k]
         f = (_big(raw, begin + numbers[0, 0], numbers[0, 1]) - base) & np.int64(0xFFFFFFFF)
         f = f // per_frame - frame
         x = _big(raw, begin + numbers[1, 0], numbers[1, 1])
@@ -333,7 +333,7 @@ def _find_blocks(raw, nbytes, header, at, known, numbers, base, frame, per_frame
 def find_blocks(
     raw: npt.NDArray[np.uint8],
     size: tuple[int, int],
-    known: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]],
+    expected: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]],
     numbers: npt.NDArray[np.int64],
     which: tuple[int, int, int],
     shape: tuple[int, int],
@@ -360,7 +360,7 @@ def find_blocks(
     places : ndarray of int64, shape (frames, rows, columns)
         Gets the offset of the pixels of each block; blocks with damaged headers are left out.
     """
-    _find_blocks(raw, *size, *known, numbers, *which, shape, places)
+    _find_blocks(raw, *size, *expected, numbers, *which, shape, places)
 
 
 # ---------------------------------------------------------------- byte order

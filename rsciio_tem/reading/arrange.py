@@ -95,25 +95,25 @@ def _corrections(
     recording: Recording, frames: Frames, flip_y: bool | None, options: Mapping[str, Any]
 ) -> Corrections:
     """Collect what the caller gives and, unless switched off, what comes with the recording."""
-    path, wanted = recording.path, options.get("corrections", "auto")
-    if wanted not in ("auto", True, False, None):
-        raise ValueError(f'corrections={wanted!r} is neither "auto" nor False')
-    own = recording.corrections if wanted in ("auto", True) else None
-    if own is not None and flip_y is not None and recording.frames.upside_down != flip_y:
-        own = own.flipped()
-    own = own or Corrections()
-    given = Corrections(
+    path, setting = recording.path, options.get("corrections", "auto")
+    if setting not in ("auto", True, False, None):
+        raise ValueError(f'corrections={setting!r} is neither "auto" nor False')
+    stored = recording.corrections if setting in ("auto", True) else None
+    if stored is not None and flip_y is not None and recording.frames.upside_down != flip_y:
+        stored = stored.flipped()
+    stored = stored or Corrections()
+    passed = Corrections(
         dark=as_frame(options.get("dark"), "dark", path),
         gain=as_frame(options.get("gain"), "gain", path),
         excluded=as_mask(options.get("excluded_pixels"), frames.frame_shape, path),
     )
-    dark = own.dark if given.dark is None else given.dark
+    dark = stored.dark if passed.dark is None else passed.dark
     return Corrections(
         dark=None if dark is None else np.asarray(dark),  # perhaps only now computed
-        gain=own.gain if given.gain is None else given.gain,
-        excluded=own.excluded if given.excluded is None else given.excluded,
-        repair=options.get("repair", own.repair),
-        allow_empty=bool(options.get("allow_empty", own.allow_empty)),
+        gain=stored.gain if passed.gain is None else passed.gain,
+        excluded=stored.excluded if passed.excluded is None else passed.excluded,
+        repair=options.get("repair", stored.repair),
+        allow_empty=bool(options.get("allow_empty", stored.allow_empty)),
     ).checked(frames.frame_shape, path)
 
 

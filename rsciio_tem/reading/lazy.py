@@ -19,11 +19,11 @@ from rsciio_tem.storage import machine
 __all__ = ["LazyFrames", "default_chunks", "lazy_source", "picked"]
 
 
-def _cast(source: np.dtype[Any], wanted: Any) -> np.dtype[Any] | None:
+def _cast(source: np.dtype[Any], asked: Any) -> np.dtype[Any] | None:
     """Return the dtype to cast to, None for no cast."""
-    if wanted is None or (isinstance(wanted, str) and wanted == "stored"):
+    if asked is None or (isinstance(asked, str) and asked == "stored"):
         return None
-    target = np.dtype(wanted)
+    target = np.dtype(asked)
     if source.kind in "fc" and target.kind in "iub":
         raise TypeError(f"dtype={target} would cut off the fractions of {source} pixels")
     if source.kind == "c" and target.kind != "c":

@@ -66,7 +66,7 @@ _PIECE = 2 * machine.MiB
 # ---------------------------------------------------------------- into the signal
 
 
-def attach(signal: dict[str, Any], source: LazyFrames, wanted: Any) -> None:
+def attach(signal: dict[str, Any], source: LazyFrames, kind_asked: Any) -> None:
     """Give a lazy signal, as a reader returns it, a navigator made from its frames.
 
     Parameters
@@ -79,7 +79,7 @@ def attach(signal: dict[str, Any], source: LazyFrames, wanted: Any) -> None:
     wanted : {None, False, "fast", "full"}
         See `NavigatorKind`; nothing is done for None and False.
     """
-    kind = checked_navigator(wanted)
+    kind = checked_navigator(kind_asked)
     n_nav = len(source.nav_shape)
     if not kind or not n_nav or source.dtype.kind not in "buifc":  # colours have no sum
         return
@@ -96,13 +96,13 @@ def attach(signal: dict[str, Any], source: LazyFrames, wanted: Any) -> None:
     _set(signal, image, how)
 
 
-def keep_stored(signal: dict[str, Any], image: dict[str, Any], wanted: Any) -> None:
+def keep_stored(signal: dict[str, Any], image: dict[str, Any], kind_asked: Any) -> None:
     """Make an image of the scan that is stored with a recording the navigator of its signal.
 
     If another navigator is wanted, or none, it is kept in ``metadata._HyperSpy.navigators``.
     """
     title = image["metadata"]["General"]["title"]
-    if checked_navigator(wanted) is None:
+    if checked_navigator(kind_asked) is None:
         _set(signal, image, {"kind": "stored", "title": title})
         return
     tree = dict(signal["metadata"].get("_HyperSpy", {}))
@@ -198,9 +198,9 @@ def _sums(source: LazyFrames, frames: Frames, progress: Any = None) -> npt.NDArr
     """Sum each frame in one pass; those that are not finite once more, by their finite pixels."""
     from rsciio_tem.reduction.single_pass import one_pass
 
-    given = frames if source.dtype == frames.dtype else _Finite(frames, source)
+    summands = frames if source.dtype == frames.dtype else _Finite(frames, source)
     try:
-        values = one_pass(given, what=["navigator"], progress=progress)["navigator"]
+        values = one_pass(summands, what=["navigator"], progress=progress)["navigator"]
     except OverflowError:
         values = one_pass(_Finite(frames, source), what=["navigator"])["navigator"]
     if len(bad := np.flatnonzero(~np.isfinite(values))):
@@ -377,16 +377,16 @@ def _refined(
     read, pace, began = 0, 0.0, time.perf_counter()
     for finer in _refinements(shape):
         grid = np.ix_(*(np.arange(0, n, k) for n, k in zip(shape, finer, strict=True)))
-        known = np.asarray(all(steps))
+        loaded = np.asarray(all(steps))
         for index, k in zip(grid, steps, strict=True):
-            known = known & (index % max(1, k) == 0)
-        todo = np.ravel_multi_index(np.broadcast_arrays(*grid), shape)[~known]
+            loaded = loaded & (index % max(1, k) == 0)
+        todo = np.ravel_multi_index(np.broadcast_arrays(*grid), shape)[~loaded]
         now = time.perf_counter()
         if read and (read + len(todo) > most or now - began + len(todo) * pace > _TIME):
             break
         sums = _region_sums(frames[todo], region)
-        refined = np.empty(known.shape, sums.dtype)
-        refined[known], refined[~known] = values.reshape(-1), sums
+        refined = np.empty(loaded.shape, sums.dtype)
+        refined[loaded], refined[~loaded] = values.reshape(-1), sums
         values, steps, read = refined, finer, read + len(todo)
         pace = (time.perf_counter() - now) / max(1, len(todo))
     for axis, (n, k) in enumerate(zip(shape, steps, strict=True)):

@@ -21,11 +21,11 @@ __all__ = ["CommonOptions", "NavigatorKind", "ReadOptions", "SparseKind", "check
 NavigatorKind = Literal["fast", "full", False] | None
 
 
-def checked_navigator(wanted: Any) -> NavigatorKind:
+def checked_navigator(kind: Any) -> NavigatorKind:
     """Return what ``navigator=`` asks for; a ValueError says what it can be."""
-    if wanted is None or wanted is False or (isinstance(wanted, str) and wanted in _KINDS):
-        return wanted  # type: ignore[return-value]
-    raise ValueError(f'navigator={wanted!r} is none of None, False, "fast", "full"')
+    if kind is None or kind is False or (isinstance(kind, str) and kind in _KINDS):
+        return kind  # type: ignore[return-value]
+    raise ValueError(f'navigator={kind!r} is none of None, False, "fast", "full"')
 
 
 _KINDS = ("fast", "full")
@@ -92,16 +92,16 @@ _FOREIGN = {
 
 def _checked(options: Mapping[str, Any], path: str) -> None:
     # the signature's own keywords come last: they never arrive here, but may be what was meant
-    known = list(dict.fromkeys((*ReadOptions.__annotations__, *_EXPLICIT)))
+    keywords = list(dict.fromkeys((*ReadOptions.__annotations__, *_EXPLICIT)))
     for name in options:
-        if name in known:
+        if name in keywords:
             continue
         if name in _FOREIGN:
             hint = f"here it is called {_FOREIGN[name]}"
-        elif close := difflib.get_close_matches(name, known, n=1):
+        elif close := difflib.get_close_matches(name, keywords, n=1):
             hint = f"did you mean {close[0]!r}?"
         else:
-            hint = f"known are {', '.join(known)}"
+            hint = f"known are {', '.join(keywords)}"
         raise TypeError(f"unexpected keyword {name!r} for {os.path.basename(path)}: {hint}")
     checked_navigator(options.get("navigator"))
 

@@ -286,24 +286,24 @@ def _axes(
     angles: npt.NDArray[np.float64] | None = None,
 ) -> list[dict[str, Any]]:
     n_nav = len(source.nav_shape)
-    known = [Axis()] * n_nav
+    nav_axes = [Axis()] * n_nav
     if not flat:
-        given = recording.scan_axes[-n_nav:] if n_nav else ()
-        for i, axis in enumerate(reversed(given)):
-            known[n_nav - 1 - i] = axis
+        scan_axes = recording.scan_axes[-n_nav:] if n_nav else ()
+        for i, axis in enumerate(reversed(scan_axes)):
+            nav_axes[n_nav - 1 - i] = axis
         if recording.layers > 1 and n_nav > 1:
-            known[0] = recording.layer_axis
+            nav_axes[0] = recording.layer_axis
         if n_nav == 1 and scan.evidence.rule == "stack" and recording.stack_axis is not None:
             counts, axis = scan.counts or {}, recording.stack_axis
             first = counts["first"] + counts["skipped_start"] - counts["inserted_start"]
-            known[0] = replace(axis, offset=axis.offset + first * axis.scale)
+            nav_axes[0] = replace(axis, offset=axis.offset + first * axis.scale)
     if angles is not None and n_nav == 1:
-        known[0], warning = axis_of(angles)
+        nav_axes[0], warning = axis_of(angles)
         if warning and not flat:
             warn(recording.path, warning)
-    axes = [*known, *recording.signal_axes]
+    axes = [*nav_axes, *recording.signal_axes]
     if len(axes) != source.ndim:  # sig_shape changed the number of frame axes
-        axes = [*known, *([Axis()] * (source.ndim - n_nav))]
+        axes = [*nav_axes, *([Axis()] * (source.ndim - n_nav))]
     return [
         axis.to_dict(i, size, i < n_nav)
         for i, (axis, size) in enumerate(zip(axes, source.shape, strict=True))
@@ -332,10 +332,10 @@ def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
     if (mask := scan.missing_mask) is not None:
         result["missing_mask"] = mask
     if isinstance(frames, Corrected):
-        given = frames.corrections
+        applied = frames.corrections
         result["corrections"] = {
-            "dark": given.dark is not None,
-            "gain": given.gain is not None,
-            "excluded_pixels": 0 if given.excluded is None else int(given.excluded.sum()),
+            "dark": applied.dark is not None,
+            "gain": applied.gain is not None,
+            "excluded_pixels": 0 if applied.excluded is None else int(applied.excluded.sum()),
         }
     return result

@@ -123,5 +123,5 @@ class LazyCoo:
         kept = [
             c for k, c in zip(key, chosen, strict=False) if not isinstance(k, (int, np.integer))
         ]
-        found = _coo(self.source, frames, tuple(map(len, kept)))
-        return found[(*(slice(None),) * len(kept), *key[n_nav:])]
+        array = _coo(self.source, frames, tuple(map(len, kept)))
+        return array[(*(slice(None),) * len(kept), *key[n_nav:])]

@@ -92,8 +92,8 @@ def side_metadata(
         if isinstance(value, str) and (match := _TRIGGER.fullmatch(value)):
             name = match[1].strip("\"'")
             places = [os.path.join(folder, os.path.expanduser(name)) for folder in folders]
-            there = [place for place in places if os.path.isfile(place)]
-            meta[key] = load_npy((there or places)[0])
+            existing = [place for place in places if os.path.isfile(place)]
+            meta[key] = load_npy((existing or places)[0])
             continue
         if isinstance(value, str) and value.split()[:1] == ["!"]:
             problems.append(
@@ -220,37 +220,37 @@ def axis_of(rows: Table) -> tuple[Axis, str]:
         Why that is so; empty otherwise.
     """
     middle = rows.mean(axis=1)
-    known = np.flatnonzero(np.isfinite(middle))
-    if len(known) < 2:
-        if not len(known):
+    finite = np.flatnonzero(np.isfinite(middle))
+    if len(finite) < 2:
+        if not len(finite):
             return Axis(), ""
-        width = float(rows[known[0], 1] - rows[known[0], 0]) or 1.0
-        return Axis(NAME, UNITS, width, float(middle[known[0]]) - int(known[0]) * width), ""
-    for angles in (middle, _unwrapped(middle, known)):
-        found = angles[known]
-        scale = (found[-1] - found[0]) / (known[-1] - known[0])
-        ideal = found[0] + (known - known[0]) * scale
-        if np.abs(found - ideal).max() <= TOLERANCE and abs(scale) > TOLERANCE:
-            return Axis(NAME, UNITS, float(scale), float(found[0] - known[0] * scale)), ""
-        steps = np.diff(found)
-        if len(known) == len(rows) and ((steps > 0).all() or (steps < 0).all()):
+        width = float(rows[finite[0], 1] - rows[finite[0], 0]) or 1.0
+        return Axis(NAME, UNITS, width, float(middle[finite[0]]) - int(finite[0]) * width), ""
+    for angles in (middle, _unwrapped(middle, finite)):
+        values = angles[finite]
+        scale = (values[-1] - values[0]) / (finite[-1] - finite[0])
+        ideal = values[0] + (finite - finite[0]) * scale
+        if np.abs(values - ideal).max() <= TOLERANCE and abs(scale) > TOLERANCE:
+            return Axis(NAME, UNITS, float(scale), float(values[0] - finite[0] * scale)), ""
+        steps = np.diff(values)
+        if len(finite) == len(rows) and ((steps > 0).all() or (steps < 0).all()):
             return Axis(NAME, UNITS, values=angles), ""
-    why = "frames without angle" if len(known) < len(rows) else "angles that go back and forth"
+    why = "frames without angle" if len(finite) < len(rows) else "angles that go back and forth"
     return Axis(), (
         f"the rotation series has {why}, so there is no omega axis; see omega and omega_wedges in "
         "original_metadata."
     )
 
 
-def _unwrapped(middle: Table, known: npt.NDArray[np.int64]) -> Table:
+def _unwrapped(middle: Table, finite: npt.NDArray[np.int64]) -> Table:
     """Go on beyond a full turn: 359 is followed by 360, not by 0; a step back stays one."""
-    steps = np.diff(middle[known])
+    steps = np.diff(middle[finite])
     rising = bool(np.median(steps) >= 0)
     back = steps < -180 if rising else steps > 180
-    turns = np.zeros(len(known))
+    turns = np.zeros(len(finite))
     turns[1:] = np.cumsum(np.where(back, 360.0 if rising else -360.0, 0.0))
     angles = middle.copy()
-    angles[known] += turns
+    angles[finite] += turns
     return angles
 
 

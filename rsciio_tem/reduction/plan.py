@@ -75,26 +75,26 @@ class _Task:
 
     def quantities(self, count: int) -> dict[str, Quantity]:
         """Make the share of a stripe of that many frames."""
-        pixels, found = math.prod(self.frame_shape), dict[str, Quantity]()
+        pixels, made = math.prod(self.frame_shape), dict[str, Quantity]()
         if self.bits:
             for name, bit_weights in self.weights.items():
-                found[name] = BitMasks(count, bit_weights)
+                made[name] = BitMasks(count, bit_weights)
             if self.what:
-                found["sum"] = BitSum(count, pixels)
-            return found
+                made["sum"] = BitSum(count, pixels)
+            return made
         if "navigator" in self.what:
-            found["navigator"] = Navigator(count, self.dtype)
+            made["navigator"] = Navigator(count, self.dtype)
         if "sum" in self.what:
-            found["sum"] = Sum(pixels, self.dtype)
+            made["sum"] = Sum(pixels, self.dtype)
         if "max" in self.what:
-            found["max"] = Max(pixels, self.dtype)
+            made["max"] = Max(pixels, self.dtype)
         if "variance" in self.what:
-            found["variance"] = Variance(pixels, self.dtype)
+            made["variance"] = Variance(pixels, self.dtype)
         if "com" in self.what:
-            found["com"] = Moments(count, self.dtype, self.frame_shape)
+            made["com"] = Moments(count, self.dtype, self.frame_shape)
         for name, weights in self.weights.items():
-            found[name] = Masks(count, self.dtype, weights)
-        return found
+            made[name] = Masks(count, self.dtype, weights)
+        return made
 
     def stripe(
         self,
@@ -104,21 +104,21 @@ class _Task:
         stop: threading.Event | None = None,
     ) -> dict[str, Quantity]:
         """Go through the frames of a stripe."""
-        found = self.quantities(len(frames))
+        share = self.quantities(len(frames))
         if isinstance(frames, SparseFrames):
-            taken = self._take_entries(frames, found.values())
+            taken = self._take_entries(frames, share.values())
         else:
-            taken = self._take(frames, step, found.values())
+            taken = self._take(frames, step, share.values())
         for count in taken:
             if done is not None:
                 done(count)
             if stop is not None and stop.is_set():
                 break
-        for quantity in found.values():
+        for quantity in share.values():
             quantity.close()
-        return found
+        return share
 
-    def _take(self, frames: Frames, step: int, found: Collection[Quantity]) -> Iterator[int]:
+    def _take(self, frames: Frames, step: int, takers: Collection[Quantity]) -> Iterator[int]:
         # kernels know neither half precision nor, in most cases, the other byte order
         kind = np.dtype("f4" if self.dtype.char == "e" else self.dtype.newbyteorder("="))
         kind = self.dtype if self.dtype == ">u2" else kind
@@ -130,13 +130,13 @@ class _Task:
             pixels = block.reshape(len(block), -1)
             if pixels.dtype != kind:
                 pixels = pixels.astype(kind)
-            for quantity in found:
+            for quantity in takers:
                 quantity.take(first, pixels)
             yield len(block)
 
-    def _take_entries(self, frames: SparseFrames, found: Collection[Quantity]) -> Iterator[int]:
+    def _take_entries(self, frames: SparseFrames, takers: Collection[Quantity]) -> Iterator[int]:
         for places, entries in frames.once():
-            for quantity in found:
+            for quantity in takers:
                 quantity.take_entries(places, entries)
             yield len(places)
 
@@ -154,16 +154,20 @@ def _frames_per_block(frames: Frames) -> int:
 
 def _stripes(count: int, step: int, frame_bytes: int, most: int) -> list[tuple[int, int]]:
     """Divide frames into stripes of no more than about `most` bytes."""
-    wanted = min(max(-(-count // _STRIPES), _STRIPE // frame_bytes), max(1, most // frame_bytes))
-    size = -(-wanted // step) * step
+    per_stripe = min(
+        max(-(-count // _STRIPES), _STRIPE // frame_bytes), max(1, most // frame_bytes)
+    )
+    size = -(-per_stripe // step) * step
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def _stripes_of_entries(frames: SparseFrames) -> list[tuple[int, int]]:
     """Divide sparse frames so that stripes have about equally many entries."""
     sizes = np.cumsum(frames.sizes() + 1)  # a frame costs something, too
-    wanted = max(_STRIPE_ENTRIES, math.prod(frames.frame_shape), int(sizes[-1]) // _MOST_STRIPES)
-    bounds = np.flatnonzero(np.diff(sizes // wanted)) + 1
+    per_stripe = max(
+        _STRIPE_ENTRIES, math.prod(frames.frame_shape), int(sizes[-1]) // _MOST_STRIPES
+    )
+    bounds = np.flatnonzero(np.diff(sizes // per_stripe)) + 1
     return list(zip([0, *bounds.tolist()], [*bounds.tolist(), len(frames)], strict=True))
 
 
@@ -228,8 +232,8 @@ def _plan_decoded(frames: Frames, what: frozenset[str], weights: _Weights) -> _P
         kind = np.result_type(w, frames.dtype, np.float64)
         flat[name] = np.ascontiguousarray(w.reshape(len(w), -1), kind)
 
-    def finish(found: list[_Results]) -> _Results:
-        return {n: a.reshape(shape) if n in _PATTERNS else a for n, a in found[0].items()}
+    def finish(results: list[_Results]) -> _Results:
+        return {n: a.reshape(shape) if n in _PATTERNS else a for n, a in results[0].items()}
 
     return _Plan([_Job(_Task(what, shape, frames.dtype, flat), frames)], finish)
 
@@ -242,8 +246,8 @@ def _plan_stored(fold: StoredOrder, what: frozenset[str], weights: _Weights) -> 
         frames, flat = _cropped(frames, flat)
     task = _Task(what, tuple(frames.frame_shape), frames.dtype, flat)
 
-    def finish(found: list[_Results]) -> _Results:
-        result = {n: fold.unfold(a) if n in _PATTERNS else a for n, a in found[0].items()}
+    def finish(results: list[_Results]) -> _Results:
+        result = {n: fold.unfold(a) if n in _PATTERNS else a for n, a in results[0].items()}
         if fold.flipped and "com" in result:
             result["com"] = _turned_over(result["com"], fold.frame_shape)
         return result
@@ -263,12 +267,12 @@ def _plan_bits(fold: StoredOrder, what: frozenset[str], weights: _Weights) -> _P
     patterns, count = what & _PATTERNS, len(fold.frames)
     task = _Task(patterns, tuple(fold.frames.frame_shape), fold.frames.dtype, bit_weights, True)
 
-    def finish(found: list[_Results]) -> _Results:
-        result = {name: sums.astype(np.float64) for name, sums in found[0].items()}
+    def finish(results: list[_Results]) -> _Results:
+        result = {name: sums.astype(np.float64) for name, sums in results[0].items()}
         if "navigator" in result:
-            result["navigator"] = found[0]["navigator"][0].view(np.uint64)
+            result["navigator"] = results[0]["navigator"][0].view(np.uint64)
         if patterns:
-            sums = found[0]["sum"]
+            sums = results[0]["sum"]
             spread = (sums * (np.uint64(count) - sums)).astype(np.float64)
             every = {
                 "sum": sums,
@@ -290,8 +294,8 @@ def _plan_parts(frames: Mosaic, what: frozenset[str], weights: _Weights) -> _Pla
     ]
     jobs = [replace(job, share=job.share / len(plans)) for plan in plans for job in plan.jobs]
 
-    def finish(found: list[_Results]) -> _Results:
-        rest = iter(found)
+    def finish(results: list[_Results]) -> _Results:
+        rest = iter(results)
         parts = [plan.finish([next(rest) for _ in plan.jobs]) for plan in plans]
         result: _Results = {}
         for part, place in zip(parts, frames.regions, strict=True) if "com" in what else ():

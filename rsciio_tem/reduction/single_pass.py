@@ -20,7 +20,7 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.reduction.detectors import _masks
 from rsciio_tem.reduction.plan import _plan
 from rsciio_tem.reduction.quantities import accumulator
-from rsciio_tem.reduction.workers import _in_threads, _on_cluster, _Told
+from rsciio_tem.reduction.workers import _in_threads, _on_cluster, _Report
 from rsciio_tem.storage import machine
 
 __all__ = ["What", "one_pass"]
@@ -79,20 +79,22 @@ def one_pass(
     plan = _plan(
         frames, frozenset(what) - {"mean"} | ({"sum"} if "mean" in what else set()), weights
     )
-    told = _Told(progress)
+    report = _Report(progress)
     if client is not None and not frames.in_memory:
-        merged = [_on_cluster(job, client, told) for job in plan.jobs]
+        merged = [_on_cluster(job, client, report) for job in plan.jobs]
     else:
-        merged = _in_threads(plan.jobs, threads or machine.threads(), told)
-    found = plan.finish([{name: q.result() for name, q in job.items()} for job in merged])
+        merged = _in_threads(plan.jobs, threads or machine.threads(), report)
+    results = plan.finish([{name: q.result() for name, q in job.items()} for job in merged])
     if "mean" in what:
-        found["mean"] = found["sum"] / count
+        results["mean"] = results["sum"] / count
     if "max" in what:
-        found["max"] = found["max"].astype(dtype.newbyteorder("="), copy=False)
+        results["max"] = results["max"].astype(dtype.newbyteorder("="), copy=False)
     if "sum" in what:
-        found["sum"] = found["sum"].astype(accumulator(dtype), copy=False)
+        results["sum"] = results["sum"].astype(accumulator(dtype), copy=False)
     if "com" in what:
-        mass, *moments = found["com"]
+        mass, *moments = results["com"]
         with np.errstate(invalid="ignore", divide="ignore"):
-            found["com"] = np.where(mass != 0, np.stack(moments) / mass, np.nan)
-    return {name: found[name] for name in (*get_args(What), *weights) if name in {*what, *weights}}
+            results["com"] = np.where(mass != 0, np.stack(moments) / mass, np.nan)
+    return {
+        name: results[name] for name in (*get_args(What), *weights) if name in {*what, *weights}
+    }

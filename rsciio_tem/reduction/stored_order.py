@@ -76,8 +76,8 @@ class StoredOrder:
             return weights.reshape(len(weights), -1)
         count = math.prod(self.frames.frame_shape) * (64 if self.bits else 1)
         stored = np.zeros((len(weights), count), weights.dtype)
-        there = self.places >= 0
-        stored[:, self.places[there]] = weights.reshape(len(weights), -1)[:, there]
+        used = self.places >= 0
+        stored[:, self.places[used]] = weights.reshape(len(weights), -1)[:, used]
         return stored
 
 

@@ -37,13 +37,13 @@ class TaskPayload:
     @classmethod
     def of(cls, *parts: Any) -> TaskPayload:
         """Find the large objects that all of the parts hold."""
-        found = []
+        common = []
         for part in parts:
             seen: dict[int, Any] = {}
             _Packer(io.BytesIO(), {}, seen).dump(part)
-            found.append(seen)
-        shared = set.intersection(*(set(seen) for seen in found))
-        return cls(tuple(value for key, value in found[0].items() if key in shared))
+            common.append(seen)
+        shared = set.intersection(*(set(seen) for seen in common))
+        return cls(tuple(value for key, value in common[0].items() if key in shared))
 
     def pack(self, part: Any) -> bytes:
         """Pickle a part without what is common."""

@@ -28,7 +28,7 @@ _TOGETHER = 8
 # ---------------------------------------------------------------- threads
 
 
-class _Told:
+class _Report:
     """Tells of frames that are done, of which only whole ones count."""
 
     def __init__(self, progress: Callable[[int], object] | None) -> None:
@@ -70,7 +70,7 @@ def _in_groups(shares: Iterable[_T], count: int, join: Callable[[Iterator[_T]], 
     return result
 
 
-def _in_threads(jobs: Sequence[_Job], workers: int, told: _Told) -> list[_Share]:
+def _in_threads(jobs: Sequence[_Job], workers: int, report: _Report) -> list[_Share]:
     """Go through stripes in order, no more than a few ahead of those that are merged."""
     stop = threading.Event()
     stripes = [(job, first, last) for job in jobs for first, last in job.stripes]
@@ -78,7 +78,7 @@ def _in_threads(jobs: Sequence[_Job], workers: int, told: _Told) -> list[_Share]
 
     def one(job: _Job, first: int, last: int) -> _Share:
         try:
-            done = partial(told, job.share)
+            done = partial(report, job.share)
             return job.task.stripe(job.frames[first:last], job.step, done, stop)
         except BaseException:
             stop.set()  # no need for the others to go on
@@ -98,9 +98,9 @@ def _in_threads(jobs: Sequence[_Job], workers: int, told: _Told) -> list[_Share]
     with ThreadPoolExecutor(workers) as pool:
         ahead = deque(pool.submit(one, *stripe) for stripe in islice(todo, workers + 1))
         try:
-            found = shares()
+            total = shares()
             counts = [len(job.stripes) for job in jobs]
-            return [_in_groups(islice(found, count), count, join) for count in counts]
+            return [_in_groups(islice(total, count), count, join) for count in counts]
         finally:
             stop.set()  # on Ctrl-C, do not wait for the rest of the file
             for future in ahead:
@@ -115,8 +115,8 @@ def _stripe_on_worker(common: Any, stripe: Any, step: int) -> _Share:
     """Find the share of a stripe, inside a task."""
     task, payload = common
     if isinstance(stripe, np.ndarray):
-        held = ArrayFrames(InMemory(stripe), stripe.shape[:1], stripe.shape[1:], stripe.dtype)
-        return task.stripe(held, step)  # type: ignore[no-any-return]
+        frames = ArrayFrames(InMemory(stripe), stripe.shape[:1], stripe.shape[1:], stripe.dtype)
+        return task.stripe(frames, step)  # type: ignore[no-any-return]
     return task.stripe(payload.unpack(stripe), step)  # type: ignore[no-any-return]
 
 
@@ -125,7 +125,7 @@ def _merged_on_worker(shares: Sequence[_Share]) -> _Share:
     return functools.reduce(_merged, shares[1:], copy.deepcopy(shares[0]))
 
 
-def _on_cluster(job: _Job, client: Any, told: _Told) -> _Share:
+def _on_cluster(job: _Job, client: Any, report: _Report) -> _Share:
     """Let workers take stripes and merge their shares; only the last one comes here.
 
     A task is sent where its stripe is and nothing that it has in common with the others. There are
@@ -154,7 +154,7 @@ def _on_cluster(job: _Job, client: Any, told: _Told) -> _Share:
             future, count = ahead.popleft()
             if future.exception() is not None:  # waits; does not fetch the share
                 future.result()
-            told(job.share, count)
+            report(job.share, count)
 
         for i, (first, last) in enumerate(job.stripes):
             if i % 64 == 0:  # workers may have come or gone

@@ -55,14 +55,16 @@ def propose(
     """
     last = count if last is None else last
     n = last - first
-    found = list(hints) if rule in ("auto", "header") else []
+    hypotheses = list(hints) if rule in ("auto", "header") else []
     if times is not None and n > 1:
-        if rule in ("exposures", "timestamps") or (rule == "auto" and (search_times or not found)):
+        if rule in ("exposures", "timestamps") or (
+            rule == "auto" and (search_times or not hypotheses)
+        ):
             guess = guess_lines(times, first, last, rule)
             if guess is not None:
                 lines = -(-(n - guess.start) // guess.length)
                 shape = (lines, guess.length)
-                found.append(
+                hypotheses.append(
                     ScanHint(
                         guess.rule,
                         shape,
@@ -72,17 +74,17 @@ def propose(
                     )
                 )
         elif rule == "rosettasciio":
-            found = _rosettasciio(n, hints, times, first, last)
+            hypotheses = _rosettasciio(n, hints, times, first, last)
     side = math.isqrt(max(n, 0))
     if side * side == n and side > 1 and rule in ("auto", "square"):
-        found.append(
+        hypotheses.append(
             ScanHint("square", (side, side), 0.05, f"{n} frames are a perfect square ({side}²)")
         )
     if rule in ("auto", "stack", "rosettasciio"):
         reason = "as asked" if rule == "stack" else "nothing tells a scan shape"
-        sure = n == 1 and not any(math.prod(h.shape) == 1 for h in found)
-        found.append(ScanHint("stack", (), 1.0 if sure else 0.5, reason))
-    return sorted(found, key=lambda h: -h.confidence)
+        sure = n == 1 and not any(math.prod(h.shape) == 1 for h in hypotheses)
+        hypotheses.append(ScanHint("stack", (), 1.0 if sure else 0.5, reason))
+    return sorted(hypotheses, key=lambda h: -h.confidence)
 
 
 def _rosettasciio(
@@ -160,7 +162,7 @@ def resolve_scan(
         )
         return Scan(shape, index, asked, (), counts)
 
-    found = propose(
+    hypotheses = propose(
         count // layers,
         hints,
         times,
@@ -169,9 +171,9 @@ def resolve_scan(
         rule=request.rule,
         search_times=request.flyback == "drop",
     )
-    chosen: ScanHint | None = next((h for h in found if h.rule != "square"), None)
+    chosen: ScanHint | None = next((h for h in hypotheses if h.rule != "square"), None)
     if request.rule == "square":
-        chosen = next((h for h in found if h.rule == "square"), None)
+        chosen = next((h for h in hypotheses if h.rule == "square"), None)
         if chosen is not None:
             warn(path, f"the scan is taken to be {chosen.shape} only because {chosen.reason}.")
     if chosen is None:
@@ -183,7 +185,7 @@ def resolve_scan(
         )
     if chosen.confidence >= 0.5 and chosen.shape:
         if request.flyback == "drop":
-            chosen = _flyback_columns([chosen, *found], path, columns=None)
+            chosen = _flyback_columns([chosen, *hypotheses], path, columns=None)
         elif request.line_skip:
             columns = chosen.line_length - request.line_skip
             if columns < 1:
@@ -214,7 +216,7 @@ def resolve_scan(
     if hint is None and shape == (1,) and layers == 1:
         shape = ()
     others = tuple(
-        h for h in found if h is not chosen and h.shape != (chosen.shape if chosen else 0)
+        h for h in hypotheses if h is not chosen and h.shape != (chosen.shape if chosen else 0)
     )
     assert chosen is not None
     return Scan(shape, index, chosen, others, counts)
@@ -235,17 +237,17 @@ def _aligned(hint: ScanHint, times: Times | None, first: int, last: int) -> Scan
 
 
 def _flyback_columns(
-    found: Sequence[ScanHint], path: str | os.PathLike[str], columns: int | None
+    hypotheses: Sequence[ScanHint], path: str | os.PathLike[str], columns: int | None
 ) -> ScanHint:
     """Leave out the frames recorded while the beam flew back.
 
     A header that names a narrower scan than the stored lines decides; otherwise it is the
     over-exposed first frame of each line.
     """
-    for hint in found:
+    for hint in hypotheses:
         if hint.shape and hint.line_length > hint.shape[-1]:
             return hint
-    for hint in found:
+    for hint in hypotheses:
         if hint.rule == "exposures":
             width = hint.line_length - 1 if columns is None else columns
             if width < hint.line_length:

@@ -217,25 +217,25 @@ def _resolve_unknown(
         )
     if -1 not in shape:
         return shape
-    known = math.prod(n for n in shape if n != -1)
+    other_axes = math.prod(n for n in shape if n != -1)
     if shape[-1] != -1:
         # a line's frames beyond its columns need not exist for the last line
         columns = shape[-1]
-        found = max(0, (available - columns) // (columns + extra) + 1) * columns // known
+        size = max(0, (available - columns) // (columns + extra) + 1) * columns // other_axes
     else:
-        found = (available + extra) // known - extra
-    if found <= 0:
+        size = (available + extra) // other_axes - extra
+    if size <= 0:
         raise FormatError(
             path, f"{available} frames do not fill a single line of the scan shape {shape}."
         )
-    used = found * known
+    used = size * other_axes
     if explicit and used < available and not extra:
         warn(
             path,
             f"{available - used} of {available} frames dropped: the scan shape "
-            f"{tuple(found if n == -1 else n for n in shape)} holds complete lines only.",
+            f"{tuple(size if n == -1 else n for n in shape)} holds complete lines only.",
         )
-    return tuple(found if n == -1 else n for n in shape)
+    return tuple(size if n == -1 else n for n in shape)
 
 
 def _treat_missing(

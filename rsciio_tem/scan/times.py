@@ -185,28 +185,28 @@ def guess_lines(times: Times, first: int, last: int, rule: str = "auto") -> Line
     )
 
     def look(part: FrameTimes) -> LineGuess | None:
-        found = exposure_lines(part.exposure_ns) if rule != "timestamps" else None
-        if found is None and use_timestamps:
-            found = timestamp_lines(part.time_ns, total, times.resolution_ns)
-        return found
+        guess = exposure_lines(part.exposure_ns) if rule != "timestamps" else None
+        if guess is None and use_timestamps:
+            guess = timestamp_lines(part.time_ns, total, times.resolution_ns)
+        return guess
 
     size = min(_SAMPLE, total)
     while True:
         part = times.read(first, first + size)
-        found = look(part)
+        guess = look(part)
         if not use_timestamps and (part.exposure_ns < 0).all():
             return None  # there are no exposures to look at
-        if size == total or (found is None and part.time_ns[-1] < 0 and part.exposure_ns[-1] < 0):
-            return found  # everything was seen, or headers end here
+        if size == total or (guess is None and part.time_ns[-1] < 0 and part.exposure_ns[-1] < 0):
+            return guess  # everything was seen, or headers end here
         if (
-            found
-            and (size - found.start) // found.length >= 4
-            and _holds(times, first, total, found)
+            guess
+            and (size - guess.start) // guess.length >= 4
+            and _holds(times, first, total, guess)
         ):
-            return found
+            return guess
         if size >= _SAMPLE_MAX:
             # no line is longer than this; a pattern that breaks later needs everything
-            return look(times.read(first, last)) if found else None
+            return look(times.read(first, last)) if guess else None
         size = min(size * 8, total)
 
 

@@ -318,9 +318,9 @@ def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8
     for first in range(0, count, _ROWS):
         rows = out[first : first + _ROWS]
         buffers = [part for row in rows for part in (row.data, between)][:-1]
-        wanted = (len(rows) - 1) * stride + nbytes
+        length = (len(rows) - 1) * stride + nbytes
         offset = start + first * stride
-        if os.preadv(fd, buffers, offset) == wanted:
+        if os.preadv(fd, buffers, offset) == length:
             continue
         for i, row in enumerate(rows):  # in pieces, as some systems do
             if handle.read_into(offset + i * stride, row.data) < nbytes:

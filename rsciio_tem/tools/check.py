@@ -58,7 +58,7 @@ def check(
     *,
     pixels: bool = False,
     progress: Callable[[int], object] | None = None,
-    **own: Any,
+    **format_options: Any,
 ) -> list[Problem]:
     """Say what is missing, damaged or contradictory in a recording.
 
@@ -88,57 +88,59 @@ def check(
     from rsciio_tem.readers import own_module
     from rsciio_tem.tools import open as open_module
 
-    found: list[Problem] = []
+    problems: list[Problem] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecordingWarning)
         try:
             recording = (
-                source if isinstance(source, Recording) else open_module.open(source, format, **own)
+                source
+                if isinstance(source, Recording)
+                else open_module.open(source, format, **format_options)
             )
         except FormatError as error:
             where = "" if error.path == os.fspath(source) else f"{error.path}: "  # type: ignore[arg-type]
             return [Problem("error", where + error.problem, error.hint)]
-        found += recording.problems
+        problems += recording.problems
         module = own_module(recording.path, recording.format)
         seen: FrameTimes | None = None
-        with _stumbling(found):
-            found += _holes(recording)
-        with _stumbling(found):
+        with _stumbling(problems):
+            problems += _holes(recording)
+        with _stumbling(problems):
             times = recording.stored_times or recording.times
             if times is not None:
                 seen = _all_times(times)
-                found += _clock(seen, times, recording)
+                problems += _clock(seen, times, recording)
         for deeper in module.CHECKS:
-            with _stumbling(found):
-                found += deeper(recording, seen)
-        with _stumbling(found):
-            found += _scan(recording)
+            with _stumbling(problems):
+                problems += deeper(recording, seen)
+        with _stumbling(problems):
+            problems += _scan(recording)
         if pixels:
-            with _stumbling(found):
-                found += _decoded(recording, progress)
+            with _stumbling(problems):
+                problems += _decoded(recording, progress)
     prefix = f"{recording.path}: "
-    told = []
+    warned = []
     for w in caught:
         if issubclass(w.category, RecordingWarning):
-            told.append(str(w.message).removeprefix(prefix))
+            warned.append(str(w.message).removeprefix(prefix))
         else:
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
-    found += [Problem("warning", message) for message in dict.fromkeys(told)]
-    replaced = {p.about for p in found if p.about.startswith("every ")}
-    found = [p for p in found if "every " + p.about not in replaced]
-    return sorted(dict.fromkeys(found), key=lambda p: _ORDER[p.severity])
+    problems += [Problem("warning", message) for message in dict.fromkeys(warned)]
+    replaced = {p.about for p in problems if p.about.startswith("every ")}
+    problems = [p for p in problems if "every " + p.about not in replaced]
+    return sorted(dict.fromkeys(problems), key=lambda p: _ORDER[p.severity])
 
 
 @contextmanager
-def _stumbling(found: list[Problem]) -> Iterator[None]:
+def _stumbling(problems: list[Problem]) -> Iterator[None]:
     """Add what a check stumbles over to the problems."""
     try:
         yield
     except FormatError as error:
-        found.append(Problem("error", f"{error.path}: {error.problem}", error.hint))
+        problems.append(Problem("error", f"{error.path}: {error.problem}", error.hint))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        found.append(
+        problems.append(
             Problem(
                 "error",
                 f"{where}cannot be read: {error.strerror or error}.",
@@ -158,8 +160,8 @@ def _holes(recording: Recording) -> Iterator[Problem]:
     for i, file in enumerate(frames.files):
         lost = 0
         for begin, end in _unwritten(file.path):
-            own = frames.runs[frames.runs["file"] == i]
-            start, stride, count = own["start"], np.maximum(own["stride"], 1), own["count"]
+            runs = frames.runs[frames.runs["file"] == i]
+            start, stride, count = runs["start"], np.maximum(runs["stride"], 1), runs["count"]
             low = np.maximum(0, -((start - begin) // stride))
             high = np.minimum(count, (end - frames.pixels.nbytes - start) // stride + 1)
             lost += int(np.maximum(0, high - low).sum())
@@ -206,26 +208,26 @@ def _scan(recording: Recording) -> Iterator[Problem]:
 
 def _all_times(times: Times) -> FrameTimes:
     """Read the numbers in all frame headers, some thousand at a time."""
-    found: dict[str, Ints] = {}
+    arrays: dict[str, Ints] = {}
     for first in range(0, times.count, _HEADERS):
         part = times.read(first, min(first + _HEADERS, times.count))
         for name, values in vars(part).items():
             if len(values):
-                whole = found.setdefault(name, np.full(times.count, -1, np.int64))
+                whole = arrays.setdefault(name, np.full(times.count, -1, np.int64))
                 whole[first : first + len(values)] = values
     nothing = np.full(times.count, -1, np.int64)
     names = ("time_ns", "exposure_ns", "sequence", "counter")
-    return FrameTimes(*(found.get(name, nothing) for name in names))
+    return FrameTimes(*(arrays.get(name, nothing) for name in names))
 
 
 def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Problem]:
     """Tell times that are missing, run backwards, repeat, or are followed by a long pause."""
     blanks = recording.frames.blanks if times is recording.times else None
-    there = np.ones(len(seen), bool) if blanks is None else ~blanks
+    recorded = np.ones(len(seen), bool) if blanks is None else ~blanks
     stamped = seen.time_ns >= 0
     if not stamped.any():
         return
-    if (lacking := np.flatnonzero(there & ~stamped)).size:
+    if (lacking := np.flatnonzero(recorded & ~stamped)).size:
         yield Problem(
             "warning",
             f"{len(lacking)} of {len(seen)} frames have no time, though others have: "
@@ -366,15 +368,15 @@ class _Pixels:
         """Return the frames that are equal to the one before, pixel for pixel."""
         alike = (self.sums[1:] == self.sums[:-1]) & (self.filled[1:] >= _FEW)
         alike &= (self.filled[1:] == self.filled[:-1]) & ~self.lost[1:] & ~self.lost[:-1]
-        found = np.flatnonzero(alike) + 1
-        good = np.ones(len(found), bool)
+        again = np.flatnonzero(alike) + 1
+        good = np.ones(len(again), bool)
         pair = np.empty((2, *self.frames.frame_shape), self.frames.dtype)
-        for n, i in enumerate(found[:_VERIFIED].tolist()):
+        for n, i in enumerate(again[:_VERIFIED].tolist()):
             self.frames[i - 1 : i + 1].load(pair)
             values = pair[0].reshape(-1)
             flat = bool((values == values[0]).all())  # saturated, or no measurement
             good[n] = not flat and pair[0].tobytes() == pair[1].tobytes()
-        return found[good]
+        return again[good]
 
 
 def _decoded(recording: Recording, progress: Callable[[int], object] | None) -> Iterator[Problem]:
@@ -385,17 +387,17 @@ def _decoded(recording: Recording, progress: Callable[[int], object] | None) -> 
     frames, count = recording.frames, recording.count
     state = _Pixels(frames)
     size = math.prod(frames.frame_shape)
-    done = told = 0.0
+    done = reported = 0.0
     waiting: deque[tuple[Future[None], float]] = deque()
 
     def finish() -> None:
-        nonlocal done, told
+        nonlocal done, reported
         future, part = waiting.popleft()
         future.result()
         done += part
-        if progress is not None and round(done) > told:
-            progress(round(done) - int(told))
-            told = round(done)
+        if progress is not None and round(done) > reported:
+            progress(round(done) - int(reported))
+            reported = round(done)
 
     with ThreadPoolExecutor(machine.threads()) as pool:
         try:
@@ -411,10 +413,10 @@ def _decoded(recording: Recording, progress: Callable[[int], object] | None) -> 
         finally:
             for future, _ in waiting:
                 future.cancel()
-    yield from _told(state, count, frames)
+    yield from _findings(state, count, frames)
 
 
-def _told(state: _Pixels, count: int, frames: Frames) -> Iterator[Problem]:
+def _findings(state: _Pixels, count: int, frames: Frames) -> Iterator[Problem]:
     blanks = frames.blanks
     stored = np.ones(count, bool) if blanks is None else ~blanks
     if state.lost.any():

@@ -82,15 +82,15 @@ def convert(
     if suffix in HYPERSPY and format in ("auto", suffix):
         return _by_hyperspy(source, path, source_format, overwrite, verify, options)
     module = _writer(path, format)
-    own = set(inspect.signature(module.target).parameters) - {"frames", "path"}
-    told = {name: options.pop(name) for name in list(options) if name in own}
+    writer_names = set(inspect.signature(module.target).parameters) - {"frames", "path"}
+    writer_options = {name: options.pop(name) for name in list(options) if name in writer_names}
     identity: dict[str, Any] | None = None
     if isinstance(source, (str, os.PathLike)):
         signal = load(source, source_format, lazy=True, **options)[0]
     elif options:
         raise TypeError(
             f"{', '.join(sorted(options))}: no keyword of the writer of {module.__name__}; "
-            f"it has {', '.join(sorted(own)) or 'none'}"
+            f"it has {', '.join(sorted(writer_names)) or 'none'}"
         )
     else:
         signal = dict(source if isinstance(source, Mapping) else source._to_dictionary())
@@ -100,12 +100,12 @@ def convert(
             "source": [[name, *_state(name)] for name in sorted(frames.sources)],
             "options": {name: _identified(value) for name, value in sorted(options.items())},
             "format": module.__name__,
-            "writer": {name: _identified(value) for name, value in sorted(told.items())},
+            "writer": {name: _identified(value) for name, value in sorted(writer_options.items())},
             "shape": list(signal["data"].shape),
             "dtype": str(frames.dtype),
         }
     return write(
-        module.target(frames, path, **told),
+        module.target(frames, path, **writer_options),
         frames,
         path,
         identity=identity,
@@ -175,12 +175,14 @@ def writers() -> dict[str, tuple[str, ...]]:
 
 def _writer(path: str, format: str) -> ModuleType:
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
-    known = writers()
+    suffixes_of = writers()
     if format == "auto":
-        format = next((name for name, suffixes in known.items() if suffix in suffixes), format)
-    if format not in known:
-        known |= {name: (name,) for name in HYPERSPY}
-        listed = ", ".join(f"{name} (.{', .'.join(known[name])})" for name in known)
+        format = next(
+            (name for name, suffixes in suffixes_of.items() if suffix in suffixes), format
+        )
+    if format not in suffixes_of:
+        suffixes_of |= {name: (name,) for name in HYPERSPY}
+        listed = ", ".join(f"{name} (.{', .'.join(suffixes_of[name])})" for name in suffixes_of)
         raise ValueError(
             f"nothing writes {os.path.basename(path)!r} with format={format!r}; there are {listed}"
         )

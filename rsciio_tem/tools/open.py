@@ -13,7 +13,7 @@ from rsciio_tem.recording.recording import Recording
 __all__ = ["open"]
 
 
-def open(path: str | os.PathLike[str], format: str = "auto", **own: Any) -> Recording:
+def open(path: str | os.PathLike[str], format: str = "auto", **format_options: Any) -> Recording:
     """Describe a recording without reading pixels.
 
     Parameters
@@ -28,11 +28,11 @@ def open(path: str | os.PathLike[str], format: str = "auto", **own: Any) -> Reco
     Recording
         A value to look at: files, frames, scan candidates, problems, metadata.
     """
-    name, found = chosen(path, format)
+    name, hints = chosen(path, format)
     try:
-        recording = own_module(path, name).parse(path, **{**found, **own})
+        recording = own_module(path, name).parse(path, **{**hints, **format_options})
     except OtherFormat as other:
         if format != "auto":
             raise
-        recording = own_module(path, other.format).parse(path, **own)
+        recording = own_module(path, other.format).parse(path, **format_options)
     return recording  # type: ignore[no-any-return]

@@ -135,18 +135,18 @@ def _neighbours(image: Floats) -> Floats:
 
 def _region(bright: npt.NDArray[np.bool_], seed: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Return the connected part of `bright` that holds `seed`."""
-    found = np.zeros_like(bright)
-    found[seed] = True
+    region = np.zeros_like(bright)
+    region[seed] = True
     size = 0
-    while size != (size := int(np.count_nonzero(found))):
+    while size != (size := int(np.count_nonzero(region))):
         for _ in range(8):
-            grown = found.copy()
-            grown[1:] |= found[:-1]
-            grown[:-1] |= found[1:]
-            grown[:, 1:] |= found[:, :-1]
-            grown[:, :-1] |= found[:, 1:]
-            found = grown & bright
-    return found
+            grown = region.copy()
+            grown[1:] |= region[:-1]
+            grown[:-1] |= region[1:]
+            grown[:, 1:] |= region[:, :-1]
+            grown[:, :-1] |= region[:, 1:]
+            region = grown & bright
+    return region
 
 
 def detectors(disk: Disk, shape: tuple[int, ...]) -> Detectors:

@@ -83,7 +83,7 @@ def reduce(
     if unfit := set(names) & set(get_args(What)):
         raise ValueError(f"no detector can be called {', '.join(sorted(unfit))}")
     with progress_bar(len(frames), None if callable(progress) else progress, "reducing") as bar:
-        found = one_pass(
+        results = one_pass(
             frames,
             what=tuple(what),
             masks=masks,
@@ -93,7 +93,7 @@ def reduce(
         )
     values: dict[str, npt.NDArray[Any]] = {}
     axes: dict[str, list[dict[str, Any]]] = {}
-    for name, array in found.items():
+    for name, array in results.items():
         if name in ("navigator", "com", "masks"):
             values[name] = array.reshape((*array.shape[:-1], *nav_shape))
             axes[name] = nav_axes
@@ -109,12 +109,12 @@ def reduce(
 
 def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]:
     if isinstance(source, Recording):
-        known = {
+        bounds = {
             name: options.pop(name)
             for name in ("navigation_shape", "first_frame", "last_frame")
             if name in options
         }
-        return read.read(source, lazy=True, options=options, **known)[0]
+        return read.read(source, lazy=True, options=options, **bounds)[0]
     if isinstance(source, Mapping):
         if options:
             raise TypeError(f"{', '.join(options)}: signals are reduced as they are")
@@ -140,5 +140,5 @@ def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     if hasattr(data, "dask"):
         return DaskFrames(data.reshape(-1, *frame_shape)), nav, sig
     array = np.asarray(data)
-    held = ArrayFrames(InMemory(array), tuple(array.shape[:n]), frame_shape, array.dtype)
-    return held, nav, sig
+    in_memory = ArrayFrames(InMemory(array), tuple(array.shape[:n]), frame_shape, array.dtype)
+    return in_memory, nav, sig

@@ -71,9 +71,9 @@ def filters(compression: Compression | Mapping[str, Any], gzip: int, shuffle: bo
 
 def _frames_per_chunk(frames: SignalFrames) -> int:
     """Return the largest divisor of the fast scan axis whose frames fit into a chunk."""
-    wanted = max(1, _CHUNK // max(1, frames.frame_bytes))
+    per_chunk = max(1, _CHUNK // max(1, frames.frame_bytes))
     columns = frames.nav_shape[-1] if frames.nav_shape else 1
-    return next(n for n in range(min(wanted, columns), 0, -1) if columns % n == 0)
+    return next(n for n in range(min(per_chunk, columns), 0, -1) if columns % n == 0)
 
 
 class Hdf5(Target):
@@ -131,7 +131,7 @@ class Hdf5(Target):
         self.dtype = frames.dtype.newbyteorder("<")
         self.layout, self.group, self.dataname = layout, group.strip("/"), dataname
         self.frames, self.attributes = frames, dict(attributes or {})
-        self.placed: Placed | None = None
+        self.uncompressed: Placed | None = None
         self.chunked: ChunkedFile | None = None
         self.data: Any = None  # the data set of the file with chunks
         if self.filters:
@@ -244,14 +244,14 @@ class Hdf5(Target):
     def _in_place(self, folder: str) -> Placed:
         import h5py
 
-        if self.placed is None:
+        if self.uncompressed is None:
             with h5py.File(os.path.join(folder, self.names[0]), "r") as file:
                 offset = file[self._name].id.get_offset()
             stored = np.dtype((self.dtype, self.shape[-2:]))
-            placed = Placed(self.names[0], b"", stored, math.prod(self.nav_shape))
-            placed.offset = offset
-            self.placed = placed
-        return self.placed
+            target = Placed(self.names[0], b"", stored, math.prod(self.nav_shape))
+            target.offset = offset
+            self.uncompressed = target
+        return self.uncompressed
 
     def _compressed(self, frames: npt.NDArray[Any]) -> Iterator[tuple[bytes | memoryview, int]]:
         """Yield compressed chunks, and which filters were left out."""
@@ -328,7 +328,7 @@ class Hdf5(Target):
             version_minor=0,
             authoring_program=f"rsciio-tem {__version__}",
             authoring_user="",
-            UUID=str(uuid.uuid5(uuid.NAMESPACE_URL, self._told())),
+            UUID=str(uuid.uuid5(uuid.NAMESPACE_URL, self._identity())),
         )
         root = file.create_group(f"{self.group}_root")
         root.attrs.update(emd_group_type="root", python_class="Root")
@@ -378,7 +378,7 @@ class Hdf5(Target):
             )
         return self._data(group, keywords)
 
-    def _told(self) -> str:
+    def _identity(self) -> str:
         """Describe the data, for an identifier that is the same each time."""
         return f"{self.shape}{self.dtype.str}{sorted(self.frames.sources)}"
 
@@ -405,5 +405,5 @@ def _units(axis: Mapping[str, Any]) -> str:
     units = axis.get("units")
     if not isinstance(units, str) or not units or units == "<undefined>":
         return "pixels"
-    known = {"1/Å": "A^-1", "Å^-1": "A^-1", "1/nm": "nm^-1", "Å": "A"}
-    return known.get(units, units)
+    spellings = {"1/Å": "A^-1", "Å^-1": "A^-1", "1/nm": "nm^-1", "Å": "A"}
+    return spellings.get(units, units)

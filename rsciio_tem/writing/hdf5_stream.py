@@ -89,8 +89,8 @@ class _Layout(io.RawIOBase):
         """Whether these are, by their address, the bytes that stand in for a chunk."""
         if self._stand_in is None or len(view) != len(self._stand_in):
             return False
-        given = np.frombuffer(view, np.uint8)
-        return bool(given.ctypes.data == self._stand_in.ctypes.data)
+        content = np.frombuffer(view, np.uint8)
+        return bool(content.ctypes.data == self._stand_in.ctypes.data)
 
     @contextlib.contextmanager
     def _kept_errors(self) -> Any:

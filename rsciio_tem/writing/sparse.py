@@ -238,8 +238,8 @@ def metadata(
     frames: SignalFrames, omega: npt.NDArray[np.float64] | None
 ) -> dict[str, npt.NDArray[Any] | dict[str, Any]]:
     """Return the metadata to store."""
-    own = ("rsciio_tem", "omega", "omega_wedges", "navigation_shape")
-    kept = {k: v for k, v in frames.original_metadata.items() if k not in own}
+    ours = ("rsciio_tem", "omega", "omega_wedges", "navigation_shape")
+    kept = {k: v for k, v in frames.original_metadata.items() if k not in ours}
     entries = _entry(kept)
     assert isinstance(entries, dict)
     if len(frames.nav_shape) != 1:
@@ -302,23 +302,23 @@ class _Zip:
 
     def add(self, name: str, crc: int, size: int, packed: memoryview | bytes) -> int:
         """Append a member; return where it begins."""
-        here, text, told = self.at, name.encode(), (crc, len(packed), size)
-        if max(told) >> 32:
+        offset, text, sizes = self.at, name.encode(), (crc, len(packed), size)
+        if max(sizes) >> 32:
             raise ValueError(f"{name} has {size} bytes, members have up to 4 GiB")
-        large = here >= 0xFFFFFFFF
-        extra = struct.pack("<2HQ", 1, 8, here) if large else b""
+        large = offset >= 0xFFFFFFFF
+        extra = struct.pack("<2HQ", 1, 8, offset) if large else b""
         flags = 0 if text.isascii() else 0x800
-        common = (45 if large else 20, flags, self.method, 0, _1980, *told, len(text))
+        common = (45 if large else 20, flags, self.method, 0, _1980, *sizes, len(text))
         self.file.write(_LOCAL.pack(b"PK\3\4", *common, 0) + text)
         self.file.write(packed)
-        where = 0xFFFFFFFF if large else here
+        where = 0xFFFFFFFF if large else offset
         self.central.write(
             _CENTRAL.pack(b"PK\1\2", 45, *common, len(extra), 0, 0, 0, 0o600 << 16, where)
         )
         self.central.write(text + extra)
         self.at += _LOCAL.size + len(text) + len(packed)
         self.count += 1
-        return here
+        return offset
 
     def close(self) -> None:
         """Write the directory."""
