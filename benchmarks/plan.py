@@ -23,7 +23,7 @@ import numpy as np
 
 import rsciio_tem
 from rsciio_tem.reduction import plan as plan_module
-from rsciio_tem.reduction.plan import _plan
+from rsciio_tem.reduction.plan import plan_of
 from rsciio_tem.reduction.single_pass import What, one_pass
 from rsciio_tem.reduction.task_payload import TaskPayload
 from rsciio_tem.reduction.workers import _TOGETHER
@@ -80,7 +80,7 @@ def plan(folder: Path, terabytes: float, side: int, snake: bool = False) -> Plan
         snake=snake,
     )
     frames, _, _ = _frames(signal)
-    (job,) = _plan(frames, frozenset(WHAT), {}).jobs
+    (job,) = plan_of(frames, frozenset(WHAT), {}).jobs
     stripes = job.stripes
     payload = TaskPayload.of(frames[:0], frames[:1])
     sent = max(len(payload.pack(frames[first:last])) for first, last in stripes)

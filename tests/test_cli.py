@@ -22,8 +22,8 @@ from writers import raw as raw_writer
 import rsciio_tem
 from rsciio_tem import cli
 from rsciio_tem.cli.info import SCHEMA as INFO_SCHEMA
-from rsciio_tem.cli.options import _opened
-from rsciio_tem.cli.preview import _sheet
+from rsciio_tem.cli.options import opened
+from rsciio_tem.cli.preview import sheet_of as sheet_of_recording
 from rsciio_tem.registry import FORMATS
 from rsciio_tem.storage import files
 from rsciio_tem.tools import demo, preview
@@ -377,8 +377,8 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def sheet_of(path: Path, **options: Any) -> preview.Sheet:
-    recording, _, arranged = _opened(str(path), options)
-    return _sheet(str(path), recording, arranged, quiet=True)
+    recording, _, arranged = opened(str(path), options)
+    return sheet_of_recording(str(path), recording, arranged, quiet=True)
 
 
 def test_preview(folder: Path, truth: np.ndarray, here: Path) -> None:

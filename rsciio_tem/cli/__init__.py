@@ -15,11 +15,19 @@ from typing import Any
 import click
 
 from rsciio_tem._version import __version__
-from rsciio_tem.cli.check import _VERDICTS, _checked, _in_folder, _print_checked
-from rsciio_tem.cli.info import _print_info, describe
-from rsciio_tem.cli.options import _opened, _reader_options, assignments, sizes
-from rsciio_tem.cli.preview import _sheet
-from rsciio_tem.cli.words import _bytes, _plain, _reported, _say, _scan_words, _times, _why
+from rsciio_tem.cli.check import EXIT_STATUS, checked, print_checked, recordings_below
+from rsciio_tem.cli.info import describe, print_info
+from rsciio_tem.cli.options import assignments, opened, reader_options, sizes
+from rsciio_tem.cli.preview import sheet_of
+from rsciio_tem.cli.words import (
+    evidence_in_words,
+    problem_as_json,
+    product_in_words,
+    reporting,
+    say,
+    scan_in_words,
+    size_in_words,
+)
 from rsciio_tem.errors import FormatError, Problem, RecordingWarning
 from rsciio_tem.readers import load
 from rsciio_tem.registry import FORMATS
@@ -43,7 +51,7 @@ def main(ctx: click.Context) -> None:
 
 @main.command("formats")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@_reported
+@reporting
 def formats_command(as_json: bool) -> None:
     """List the formats, and whether hs.load opens them with our reader."""
     rows: list[dict[str, Any]] = [
@@ -95,24 +103,24 @@ def _opens(suffix: str) -> str:
 @main.command("info", short_help="Say what a file holds, and how its scan was found.")
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_reader_options
-@_reported
+@reader_options
+@reporting
 def info_command(path: str, as_json: bool, options: dict[str, Any]) -> None:
     """Say what PATH holds, and how the scan shape was found. Reads no pixels."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecordingWarning)
-        recording, candidates, arranged = _opened(path, options)
+        recording, candidates, arranged = opened(path, options)
     info = describe(path, recording, candidates, arranged)
     prefix = f"{recording.path}: "
     info["problems"] += [
-        _plain(Problem("warning", str(w.message).removeprefix(prefix)))
+        problem_as_json(Problem("warning", str(w.message).removeprefix(prefix)))
         for w in caught
         if issubclass(w.category, RecordingWarning)
     ]
     if as_json:
         click.echo(json.dumps(info, indent=2, ensure_ascii=False))
     else:
-        _print_info(info, arranged.scan)
+        print_info(info, arranged.scan)
 
 
 # ---------------------------------------------------------------- check
@@ -132,7 +140,7 @@ def info_command(path: str, as_json: bool, options: dict[str, Any]) -> None:
 @click.option(
     "-O", "--option", "others", multiple=True, metavar="NAME=VALUE", help="Keyword of the format."
 )
-@_reported
+@reporting
 def check_command(
     paths: tuple[str, ...], pixels: bool, as_json: bool, format_name: str, others: tuple[str, ...]
 ) -> None:
@@ -143,18 +151,18 @@ def check_command(
     format_options = assignments(others)
     results = []
     for path in paths:
-        for name, skipped in _in_folder(path) if os.path.isdir(path) else [(path, "")]:
-            result = _checked(name, format_name, format_options, pixels, skipped)
+        for name, skipped in recordings_below(path) if os.path.isdir(path) else [(path, "")]:
+            result = checked(name, format_name, format_options, pixels, skipped)
             results.append(result)
             if not as_json:
-                _print_checked(result)
+                print_checked(result)
     if as_json:
         click.echo(json.dumps(results, indent=2, ensure_ascii=False))
     elif len(results) > 1:
         verdicts = [result["verdict"] for result in results]
-        words = [f"{verdicts.count(v)} {v}" for v in _VERDICTS if v in verdicts]
+        words = [f"{verdicts.count(v)} {v}" for v in EXIT_STATUS if v in verdicts]
         click.echo(f"{len(results)} recordings: {', '.join(words)}")
-    worst = max(_VERDICTS[result["verdict"]] for result in results)
+    worst = max(EXIT_STATUS[result["verdict"]] for result in results)
     if worst:
         raise click.exceptions.Exit(worst)
 
@@ -165,8 +173,8 @@ def check_command(
     "-o", "--output", metavar="FILE.png", help="By default NAME_preview.png in this folder."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the picture if there is one.")
-@_reader_options
-@_reported
+@reader_options
+@reporting
 def preview_command(
     path: str, output: str | None, overwrite: bool, options: dict[str, Any]
 ) -> None:
@@ -175,11 +183,11 @@ def preview_command(
 
     target = output or os.path.splitext(os.path.basename(path))[0] + "_preview.png"
     _must_be_new(target, overwrite)
-    recording, _, arranged = _opened(path, options)
+    recording, _, arranged = opened(path, options)
     for problem in recording.problems:
         if problem.severity != "info":
-            _say("warning", f"{recording.path}: {problem}", "yellow")
-    preview.save(_sheet(path, recording, arranged), target, overwrite=overwrite)
+            say("warning", f"{recording.path}: {problem}", "yellow")
+    preview.save(sheet_of(path, recording, arranged), target, overwrite=overwrite)
     click.echo(target)
 
 
@@ -201,8 +209,8 @@ def _must_be_new(path: str, overwrite: bool) -> None:
 @click.option("--resume/--no-resume", default=True, help="Go on with an unfinished conversion.")
 @click.option("--verify", is_flag=True, help="Read TARGET back and compare checksums.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-@_reader_options
-@_reported
+@reader_options
+@reporting
 def convert_command(
     source: str,
     target: str,
@@ -236,9 +244,9 @@ def convert_command(
         )
     except KeyboardInterrupt as stop:
         click.echo(err=True)
-        _say("stopped", "\n".join(getattr(stop, "__notes__", ["nothing is written."])), "yellow")
+        say("stopped", "\n".join(getattr(stop, "__notes__", ["nothing is written."])), "yellow")
         raise click.exceptions.Exit(130) from stop
-    size = _bytes(sum(f.stat().st_size for f in _all_files(path)))
+    size = size_in_words(sum(f.stat().st_size for f in _all_files(path)))
     click.echo(f"{path}  {size} in {time.perf_counter() - began:.1f} s" + ", verified" * verify)
 
 
@@ -252,7 +260,7 @@ def _all_files(path: str) -> list[Path]:
     "--size", type=sizes, default="48,40", metavar="X,Y", help="Scan shape; 48,40 by default."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the demo's files if there are any.")
-@_reported
+@reporting
 def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
     """Simulate a 4D-STEM recording in FOLDER, and load it."""
     from rsciio_tem.tools import demo, preview
@@ -263,18 +271,18 @@ def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
     for name in (path, os.path.splitext(path)[0] + ".hdr", picture):
         _must_be_new(name, overwrite)
     os.makedirs(folder, exist_ok=True)
-    click.echo(f"Simulating a Merlin camera and a scan of {_times(size)} positions …")
+    click.echo(f"Simulating a Merlin camera and a scan of {product_in_words(size)} positions …")
     began = time.perf_counter()
     hdr = demo.write(path, (size[1], size[0]), overwrite=overwrite)
     for name in (path, hdr):
-        click.echo(f"  {name}  {_bytes(os.path.getsize(name))}")
+        click.echo(f"  {name}  {size_in_words(os.path.getsize(name))}")
     click.echo(f"  in {time.perf_counter() - began:.1f} s\n")
 
-    recording, _, arranged = _opened(path, {})
+    recording, _, arranged = opened(path, {})
     scan = arranged.scan
     click.echo("Neither file says how long a scan line is. Found from the times of the frames:")
-    click.echo(click.style(f"  {_scan_words(scan.shape)}", fg="green", bold=True))
-    click.echo(f"  {_why(scan.evidence, scan.shape)}\n")
+    click.echo(click.style(f"  {scan_in_words(scan.shape)}", fg="green", bold=True))
+    click.echo(f"  {evidence_in_words(scan.evidence, scan.shape)}\n")
     if find_spec("hyperspy"):
         import hyperspy.api as hs
 
@@ -289,7 +297,7 @@ def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
     click.echo(f"{shown!r}\n")
 
     began = time.perf_counter()
-    preview.save(_sheet(path, recording, arranged), picture, overwrite=overwrite)
+    preview.save(sheet_of(path, recording, arranged), picture, overwrite=overwrite)
     click.echo(f"Preview, from one pass in {time.perf_counter() - began:.1f} s:\n  {picture}\n")
     quoted = shlex.quote(path)
     click.echo("Next:")

@@ -10,17 +10,17 @@ from typing import Any
 
 import click
 
-from rsciio_tem.cli.words import _plain, _times
+from rsciio_tem.cli.words import problem_as_json, product_in_words
 from rsciio_tem.errors import FormatError, NotThisFormat, Unsupported
 from rsciio_tem.readers import chosen, detect
 from rsciio_tem.registry import FORMATS, candidates
 from rsciio_tem.tools.open import open
 
 #: What is said of a recording in the end, and the exit status.
-_VERDICTS = {"ok": 0, "not checked": 0, "with warnings": 1, "with errors": 2}
+EXIT_STATUS = {"ok": 0, "not checked": 0, "with warnings": 1, "with errors": 2}
 
 
-def _checked(
+def checked(
     path: str, format: str, format_options: Mapping[str, Any], pixels: bool, skipped: str
 ) -> dict[str, Any]:
     """Check one recording; what ``check --json`` prints of it."""
@@ -60,11 +60,11 @@ def _checked(
         "verdict": verdict,
         **description,
         "pixels": pixels and bool(description),
-        "problems": [_plain(problem) for problem in problems],
+        "problems": [problem_as_json(problem) for problem in problems],
     }
 
 
-def _print_checked(result: Mapping[str, Any]) -> None:
+def print_checked(result: Mapping[str, Any]) -> None:
     """Print a line for each problem, and one with the verdict."""
     path, colours = result["path"], {"error": "red", "warning": "yellow"}
     counts: dict[str, int] = {}
@@ -84,13 +84,14 @@ def _print_checked(result: Mapping[str, Any]) -> None:
         return
     frames = result["frames"]
     read = "all pixels were decoded" if result["pixels"] else "pixels were not read (--pixels does)"
+    size = product_in_words(frames["shape"][::-1])
     click.echo(
         f"{path}: {verdict} ({result['format']}, {frames['stored']} "
-        f"frame{'s' * (frames['stored'] != 1)} of {_times(frames['shape'][::-1])} px; {read})"
+        f"frame{'s' * (frames['stored'] != 1)} of {size} px; {read})"
     )
 
 
-def _in_folder(folder: str) -> Iterator[tuple[str, str]]:
+def recordings_below(folder: str) -> Iterator[tuple[str, str]]:
     """Give the recordings below a folder, each once, and why one is not checked."""
     opened: dict[str, set[str]] = {}
     skipped: dict[str, str] = {}

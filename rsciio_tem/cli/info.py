@@ -14,15 +14,15 @@ import numpy as np
 
 from rsciio_tem._version import __version__
 from rsciio_tem.cli.words import (
-    _bytes,
-    _factors,
-    _flags,
-    _plain,
-    _scan_words,
-    _seconds,
-    _Table,
-    _times,
-    _why,
+    Table,
+    duration_in_words,
+    evidence_in_words,
+    factor_pairs,
+    options_in_words,
+    problem_as_json,
+    product_in_words,
+    scan_in_words,
+    size_in_words,
 )
 from rsciio_tem.reading.arrange import Arranged
 from rsciio_tem.reading.lazy import default_chunks
@@ -125,7 +125,7 @@ def describe(
             }
             for i, (axis, size) in enumerate(zip(nav_axes, source.shape, strict=True))
         ],
-        "problems": [_plain(problem) for problem in recording.problems],
+        "problems": [problem_as_json(problem) for problem in recording.problems],
     }
 
 
@@ -192,9 +192,9 @@ def _times_of(recording: Recording) -> dict[str, Any]:
     return result
 
 
-def _print_info(info: Mapping[str, Any], scan: Scan) -> None:
+def print_info(info: Mapping[str, Any], scan: Scan) -> None:
     frames, data, times = info["frames"], info["data"], info["times"]
-    table = _Table()
+    table = Table()
     click.echo(click.style(os.path.basename(info["path"]), bold=True))
     same = [c for c in info["candidates"] if c["format"] == info["format"]]
     reason = f"; it {same[0]['reason']}" if same else "; as asked"
@@ -202,19 +202,19 @@ def _print_info(info: Mapping[str, Any], scan: Scan) -> None:
     for other in info["candidates"]:
         if other["format"] != info["format"]:
             table.row("", f"or {other['format']}, {other['confidence']:.0%}: {other['reason']}")
-    files = [f"{os.path.basename(f['path'])}, {_bytes(f['size'])}" for f in info["files"]]
+    files = [f"{os.path.basename(f['path'])}, {size_in_words(f['size'])}" for f in info["files"]]
     if len(files) > 6:
         total = sum(f["size"] for f in info["files"])
         files = [*files[:2], f"… {len(files) - 4} more", *files[-2:]]
-        files.append(f"{len(info['files'])} files, {_bytes(total)}")
+        files.append(f"{len(info['files'])} files, {size_in_words(total)}")
     table.row("Files", *files)
-    kind = f"{frames['stored']} of {_times(frames['shape'][::-1])} px, {frames['dtype']}"
-    table.row("Frames", f"{kind}, {_bytes(frames['nbytes'])}")
+    kind = f"{frames['stored']} of {product_in_words(frames['shape'][::-1])} px, {frames['dtype']}"
+    table.row("Frames", f"{kind}, {size_in_words(frames['nbytes'])}")
     if info["layers"] > 1:
         table.row("Layers", f"{info['layers']} frames at each position")
 
-    table.row("Scan", _scan_words(scan.shape), colour="green", bold=True)
-    table.row("", _why(scan.evidence, scan.shape))
+    table.row("Scan", scan_in_words(scan.shape), colour="green", bold=True)
+    table.row("", evidence_in_words(scan.evidence, scan.shape))
     counts = info["scan"]["frames"]
     notes = [
         f"{counts[name]} frames {words}"
@@ -230,12 +230,12 @@ def _print_info(info: Mapping[str, Any], scan: Scan) -> None:
     if notes:
         table.row("", "; ".join(notes))
     others = [
-        f"{_flags(other['options'])}: {_scan_words(other['shape'])}; {other['reason']}"
+        f"{options_in_words(other['options'])}: {scan_in_words(other['shape'])}; {other['reason']}"
         for other in info["scan"]["alternatives"]
     ]
     if math.prod(scan.shape) > 1:
         count = scan.shape[0] if len(scan.shape) == 1 else 0
-        fitting = ", ".join(f"{x},{y}" for y, x in _factors(count))
+        fitting = ", ".join(f"{x},{y}" for y, x in factor_pairs(count))
         others.append(
             "--navigation-shape X,Y" + (f": {count} frames would fill {fitting}" if fitting else "")
         )
@@ -245,17 +245,17 @@ def _print_info(info: Mapping[str, Any], scan: Scan) -> None:
     if times["trigger"]:
         table.row("Trigger", times["trigger"])
     if times["exposure"] is not None:
-        text = _seconds(times["exposure"])
+        text = duration_in_words(times["exposure"])
         if times["period"]:
-            text += f", a frame every {_seconds(times['period'])}"
+            text += f", a frame every {duration_in_words(times['period'])}"
         table.row("Exposure", text)
     if times["start"] or times["duration"]:
         start = re.sub(r"(\.\d{3})\d+", r"\1", times["start"] or "at an unknown time")
         start = start.replace("T", " ").replace("Z", " UTC")
-        length = f", {_seconds(times['duration'])} long" if times["duration"] else ""
+        length = f", {duration_in_words(times['duration'])} long" if times["duration"] else ""
         table.row("Acquired", start + length)
-    table.row("Data", f"{tuple(data['shape'])} {data['dtype']}, {_bytes(data['nbytes'])}")
-    chunks = f"{data['chunk_count']} of {_bytes(data['chunk_nbytes'])}"
+    table.row("Data", f"{tuple(data['shape'])} {data['dtype']}, {size_in_words(data['nbytes'])}")
+    chunks = f"{data['chunk_count']} of {size_in_words(data['chunk_nbytes'])}"
     table.row("Lazy chunks", f"{tuple(data['chunks'])}, {chunks}")
     calibrated = [a for a in info["axes"] if a["units"] or a["scale"] != 1]
     if calibrated:

@@ -110,7 +110,7 @@ _READER_NAMES = (
 )
 
 
-def _reader_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def reader_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of readers; it gets them as one dict ``options``."""
 
     @functools.wraps(function)
@@ -127,7 +127,7 @@ def _reader_options(function: Callable[..., Any]) -> Callable[..., Any]:
 # ---------------------------------------------------------------- opening
 
 
-def _opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, list[Candidate], Arranged]:
+def opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, list[Candidate], Arranged]:
     """Open a recording as the options say, and arrange its frames."""
     set_options = {name: value for name, value in options.items() if value is not None}
     name = set_options.pop("format_name", "auto")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem._version import __version__
-from rsciio_tem.cli.words import _bytes, _scan_words, _times, _why
+from rsciio_tem.cli.words import evidence_in_words, product_in_words, scan_in_words, size_in_words
 from rsciio_tem.frames.wrapped import Floats, Grey, long_integers
 from rsciio_tem.reading.arrange import Arranged
 from rsciio_tem.recording.recording import Recording
@@ -26,7 +26,7 @@ def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.asarray(real[np.isfinite(real)])
 
 
-def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = False) -> Any:
+def sheet_of(path: str, recording: Recording, arranged: Arranged, quiet: bool = False) -> Any:
     """Reduce a recording to a sheet: a sample finds the disk, one pass makes everything else."""
     from tqdm import tqdm
 
@@ -58,13 +58,13 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
     values = _finite(results["max"])
     largest = float(values.max()) if values.size else math.nan
     maps = [m.reshape(shape) for m in results.get("masks", ())]
-    rows, size = len(frames), _times(frames.frame_shape[::-1])
-    words, why = _scan_words(shape), _why(scan.evidence, shape)
+    rows, size = len(frames), product_in_words(frames.frame_shape[::-1])
+    words, why = scan_in_words(shape), evidence_in_words(scan.evidence, shape)
     lines = [
         f"Scan {words}, {why}" if len(shape) > 1 else f"{words[0].upper()}{words[1:]}: {why}",
         f"{recording.format}: {FORMATS[recording.format].description} | "
         f"{rows} frame{'s' * (rows != 1)} of {size} px, {pixels}, "
-        f"{_bytes(rows * frame_bytes)}",
+        f"{size_in_words(rows * frame_bytes)}",
         f"Sum of all pixels {preview.compact(total)}, per frame "
         f"{preview.compact(total / rows)}; largest pixel {preview.compact(largest)}",
     ]

@@ -19,7 +19,7 @@ from rsciio_tem.errors import FormatError, Problem, RecordingWarning
 from rsciio_tem.scan.scan import ScanHint
 
 
-def _reported(function: Callable[..., Any]) -> Callable[..., Any]:
+def reporting(function: Callable[..., Any]) -> Callable[..., Any]:
     """Show warnings and errors as lines for people; ``--debug`` shows where they come from."""
 
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -33,7 +33,7 @@ def _reported(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise  # click ends quietly
             if debug:
                 traceback.print_exc()
-            _say("error", _message(error), "red")
+            say("error", _message(error), "red")
             raise click.exceptions.Exit(2) from error
 
     return run
@@ -48,7 +48,7 @@ def _message(error: Exception) -> str:
     return "\n".join([*lines, *getattr(error, "__notes__", [])])
 
 
-def _say(kind: str, message: str, colour: str) -> None:
+def say(kind: str, message: str, colour: str) -> None:
     """Write a message to stderr; further lines stand below the first."""
     first, *rest = message.splitlines() or [""]
     click.echo(f"{click.style(kind + ':', fg=colour, bold=True)} {first}", err=True)
@@ -64,7 +64,7 @@ def _warnings_shown() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, RecordingWarning):
-                _say("warning", str(message), "yellow")
+                say("warning", str(message), "yellow")
             else:
                 others(message, category, *where, **more)
 
@@ -76,7 +76,8 @@ def _warnings_shown() -> Iterator[None]:
 # ---------------------------------------------------------------- numbers and words
 
 
-def _bytes(n: float) -> str:
+def size_in_words(n: float) -> str:
+    """Say a number of bytes in the unit that suits it."""
     if n < 1000:
         return f"{n:.0f} B"
     power = min(4, int(math.log10(n) / 3))
@@ -85,7 +86,8 @@ def _bytes(n: float) -> str:
     return f"{value:.3g} {unit}" if value < 100 else f"{value:.0f} {unit}"
 
 
-def _seconds(s: float) -> str:
+def duration_in_words(s: float) -> str:
+    """Say a number of seconds in the unit that suits it."""
     for limit, unit in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if s >= limit:
             if unit == "s" and s >= 120:
@@ -94,17 +96,18 @@ def _seconds(s: float) -> str:
     return f"{s * 1e9:.4g} ns"
 
 
-def _times(shape: Sequence[int]) -> str:
+def product_in_words(shape: Sequence[int]) -> str:
+    """Say a shape: ``256 × 256``."""
     return " × ".join(str(n) for n in shape)
 
 
-def _scan_words(shape: Sequence[int]) -> str:
+def scan_in_words(shape: Sequence[int]) -> str:
     """Name a scan shape given in array order."""
     if not shape:
         return "a single frame"
     if len(shape) == 1:
         return f"stack of {shape[0]} frames"
-    return f"{_times(shape[::-1])} ({'x, y' if len(shape) == 2 else 'x, y, then slower'})"
+    return f"{product_in_words(shape[::-1])} ({'x, y' if len(shape) == 2 else 'x, y, then slower'})"
 
 
 _SOURCES = {
@@ -117,7 +120,7 @@ _SOURCES = {
 }
 
 
-def _why(hint: ScanHint, shape: Sequence[int]) -> str:
+def evidence_in_words(hint: ScanHint, shape: Sequence[int]) -> str:
     """Say how the scan shape was found."""
     if hint.rule == "argument":
         return "as asked"
@@ -126,17 +129,18 @@ def _why(hint: ScanHint, shape: Sequence[int]) -> str:
     return f"{_SOURCES.get(hint.rule, hint.rule)} ({hint.confidence:.0%}): {hint.reason}"
 
 
-def _factors(n: int) -> list[tuple[int, int]]:
+def factor_pairs(n: int) -> list[tuple[int, int]]:
     """List shapes (y, x) that n frames would fill, none much longer than wide."""
     pairs = [(n // k, k) for k in range(2, n // 2 + 1) if n % k == 0 and n <= 4 * k * k <= 16 * n]
     return sorted(pairs, key=lambda p: abs(math.log(p[0] / p[1])))[:6]
 
 
-def _plain(problem: Problem) -> dict[str, str]:
+def problem_as_json(problem: Problem) -> dict[str, str]:
+    """Return a problem as its entries in ``--json``."""
     return {"severity": problem.severity, "message": problem.message, "hint": problem.hint}
 
 
-class _Table:
+class Table:
     """Prints rows of a label and text that is broken to the width of the terminal."""
 
     def __init__(self, labels: int = 12) -> None:
@@ -153,7 +157,7 @@ class _Table:
                 label, bold = " " * self.indent, False
 
 
-def _flags(options: Mapping[str, Any]) -> str:
+def options_in_words(options: Mapping[str, Any]) -> str:
     """Write keywords as options of this command."""
     words = []
     for name, value in options.items():

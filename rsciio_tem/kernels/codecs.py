@@ -12,17 +12,17 @@ import numpy.typing as npt
 from llvmlite import ir
 
 from rsciio_tem.kernels.common import (
-    _BYTES16,
-    _WORD,
-    _big_endian,
-    _copy,
-    _copy16,
-    _jit,
-    _load8,
-    _pointer,
-    _put_big,
-    _store8,
+    BYTES16,
+    WORD,
+    big_endian,
+    copy16,
+    copy_bytes,
+    element_pointer,
     intrinsic,
+    jit,
+    load8,
+    put_big,
+    store8,
 )
 
 __all__ = ["pack_bitshuffle", "unpack_bitshuffle", "unpack_lz4", "unshuffle"]
@@ -43,7 +43,7 @@ def _untranspose(typing, source, s, target, t, row, itemsize):
     byte b of element 8 * m + j. Then halves of the rows are interleaved until the order is
     (m, j, b): each round moves the uppermost bit of the row number to the end.
     """
-    size, words, counts = itemsize.literal_value, ir.VectorType(_WORD, 2), ir.IntType(32)
+    size, words, counts = itemsize.literal_value, ir.VectorType(WORD, 2), ir.IntType(32)
     halves = [
         ir.Constant(ir.VectorType(counts, 16), [start + k // 2 + 16 * (k % 2) for k in range(16)])
         for start in (0, 8)
@@ -53,7 +53,7 @@ def _untranspose(typing, source, s, target, t, row, itemsize):
         def pointer(i, count, step, kind):
             offset = builder.mul(step, ir.Constant(step.type, count))
             moved = [*args[: i + 1], builder.add(args[i + 1], offset), *args[i + 2 :]]
-            return _pointer(context, builder, sig, moved, i, kind)
+            return element_pointer(context, builder, sig, moved, i, kind)
 
         def both(value):
             return ir.Constant(words, [value, value])
@@ -69,7 +69,7 @@ def _untranspose(typing, source, s, target, t, row, itemsize):
                     bits[j] = builder.xor(low, builder.shl(differ, both(n)))
                     bits[j + n] = builder.xor(high, differ)
             for j in range(8):
-                table[j * size + b] = builder.bitcast(bits[j], _BYTES16)
+                table[j * size + b] = builder.bitcast(bits[j], BYTES16)
         middle = len(table) // 2
         for _ in range(middle.bit_length()):
             table = [
@@ -79,7 +79,7 @@ def _untranspose(typing, source, s, target, t, row, itemsize):
             ]
         sixteen = ir.Constant(args[3].type, 16)
         for i, value in enumerate(table):
-            builder.store(value, pointer(2, i, sixteen, _BYTES16), align=1)
+            builder.store(value, pointer(2, i, sixteen, BYTES16), align=1)
         return context.get_dummy_value()
 
     return nb.void(source, nb.intp, target, nb.intp, nb.intp, itemsize), codegen
@@ -103,7 +103,7 @@ _REPEAT = _REPEAT.astype(np.uint64)
 _WHOLE = np.array([0, *(8 // n * n for n in range(1, 9))], np.int64)
 
 
-@_jit
+@jit
 def _lz4_block(source, s, s_end, target, t, t_end, room):
     """Decode one LZ4 block that must fill target[t:t_end]; bytes up to `room` may be spoilt."""
     begin = t
@@ -126,10 +126,10 @@ def _lz4_block(source, s, s_end, target, t, t_end, room):
         if n > s_end - s or n > t_end - t:
             return False
         if s + n <= s_near and t + n <= t_near:
-            _copy16(source, s, target, t)
+            copy16(source, s, target, t)
             i = 16
             while i < n:
-                _copy16(source, s + i, target, t + i)
+                copy16(source, s + i, target, t + i)
                 i += 16
         else:
             for i in range(n):
@@ -159,34 +159,34 @@ def _lz4_block(source, s, s_end, target, t, t_end, room):
             for i in range(n):
                 target[np.uintp(t + i)] = target[np.uintp(t + i - back)]
         elif back >= 8:
-            _store8(target, t, _load8(target, t - back))
-            _store8(target, t + 8, _load8(target, t - back + 8))
+            store8(target, t, load8(target, t - back))
+            store8(target, t + 8, load8(target, t - back + 8))
             if n > 16:
                 # from 16 bytes on, what is copied has been written before
                 far, i = back if back >= 16 else 2 * back, 16
                 while i < n:
-                    _copy16(target, t - far + i, target, t + i)
+                    copy16(target, t - far + i, target, t + i)
                     i += 16
         else:
-            word = _load8(target, t - back) & _MASK[np.uintp(back)]
+            word = load8(target, t - back) & _MASK[np.uintp(back)]
             word *= _REPEAT[np.uintp(back)]
             whole = _WHOLE[np.uintp(back)]
             i = 0
             while i < n:
-                _store8(target, t + i, word)
-                _store8(target, t + i + whole, word)
+                store8(target, t + i, word)
+                store8(target, t + i + whole, word)
                 i += 2 * whole
         t += n
 
 
-@_jit
+@jit
 def _lz4(raw, starts, lengths, out, places, nbytes):
     for c in range(len(starts)):
         s, end = starts[c], starts[c] + lengths[c]
         t, t_end = places[c], places[c] + nbytes
-        if lengths[c] < 12 or _big_endian(raw, s, 8) != np.uint64(nbytes):
+        if lengths[c] < 12 or big_endian(raw, s, 8) != np.uint64(nbytes):
             return c
-        block = np.intp(_big_endian(raw, s + 8, 4))
+        block = np.intp(big_endian(raw, s + 8, 4))
         if block == 0:
             return c
         s += 12
@@ -194,12 +194,12 @@ def _lz4(raw, starts, lengths, out, places, nbytes):
             n = min(block, t_end - t)
             if end - s < 4:
                 return c
-            length = np.intp(_big_endian(raw, s, 4))
+            length = np.intp(big_endian(raw, s, 4))
             s += 4
             if length > end - s:
                 return c
             if length == n:  # stored as it is
-                _copy(raw, s, out, t, n)
+                copy_bytes(raw, s, out, t, n)
             elif not _lz4_block(raw, s, s + length, out, t, t + n, t_end):
                 return c
             s += length
@@ -212,7 +212,7 @@ def _lz4(raw, starts, lengths, out, places, nbytes):
 def _bitshuffle_kernel(itemsize: int) -> Any:
     # a constant is all that may come from outside: the cache on disk knows no others
 
-    @_jit
+    @jit
     def kernel(raw, starts, lengths, out, places, nbytes, block, lz4, bits, spare):
         group = 8 * itemsize
         shuffled = nbytes // group * group
@@ -220,9 +220,9 @@ def _bitshuffle_kernel(itemsize: int) -> Any:
             s, end, t = starts[c], starts[c] + lengths[c], places[c]
             size = block
             if lz4:
-                if lengths[c] < 12 or _big_endian(raw, s, 8) != np.uint64(nbytes):
+                if lengths[c] < 12 or big_endian(raw, s, 8) != np.uint64(nbytes):
                     return c
-                size = np.intp(_big_endian(raw, s + 8, 4))
+                size = np.intp(big_endian(raw, s + 8, 4))
                 s += 12
             if size == 0 or size % group:
                 return c
@@ -232,7 +232,7 @@ def _bitshuffle_kernel(itemsize: int) -> Any:
                 if lz4:
                     if end - s < 4:
                         return c
-                    length = np.intp(_big_endian(raw, s, 4))
+                    length = np.intp(big_endian(raw, s, 4))
                     s += 4
                     if length > end - s:
                         return c
@@ -242,7 +242,7 @@ def _bitshuffle_kernel(itemsize: int) -> Any:
                     length = n
                     if length > end - s:
                         return c
-                    _copy(raw, s, bits, 0, n)
+                    copy_bytes(raw, s, bits, 0, n)
                 s += length
                 row = n // group
                 for k in range(0, row - 15, 16):
@@ -250,13 +250,13 @@ def _bitshuffle_kernel(itemsize: int) -> Any:
                 if row % 16:
                     k = row // 16 * 16
                     _untranspose(bits, k, spare, 0, row, itemsize)
-                    _copy(spare, 0, out, t + k * group, n - k * group)
+                    copy_bytes(spare, 0, out, t + k * group, n - k * group)
                 t += n
                 done += n
             rest = nbytes - shuffled  # up to seven elements
             if rest != end - s:
                 return c
-            _copy(raw, s, out, t, rest)
+            copy_bytes(raw, s, out, t, rest)
         return -1
 
     return kernel
@@ -268,7 +268,7 @@ _BITSHUFFLE = {itemsize: _bitshuffle_kernel(itemsize) for itemsize in (1, 2, 4, 
 @partial(intrinsic, literal=True)
 def _transpose(typing, source, s, target, t, row, itemsize):
     """Put 128 elements into 16 bytes of each row of bits: `_untranspose` backwards."""
-    size, words, counts = itemsize.literal_value, ir.VectorType(_WORD, 2), ir.IntType(32)
+    size, words, counts = itemsize.literal_value, ir.VectorType(WORD, 2), ir.IntType(32)
     every = [
         ir.Constant(ir.VectorType(counts, 16), [2 * k + start for k in range(16)])
         for start in (0, 1)
@@ -278,13 +278,13 @@ def _transpose(typing, source, s, target, t, row, itemsize):
         def pointer(i, count, step, kind):
             offset = builder.mul(step, ir.Constant(step.type, count))
             moved = [*args[: i + 1], builder.add(args[i + 1], offset), *args[i + 2 :]]
-            return _pointer(context, builder, sig, moved, i, kind)
+            return element_pointer(context, builder, sig, moved, i, kind)
 
         def both(value):
             return ir.Constant(words, [value, value])
 
         sixteen = ir.Constant(args[1].type, 16)
-        table = [builder.load(pointer(0, i, sixteen, _BYTES16), align=1) for i in range(8 * size)]
+        table = [builder.load(pointer(0, i, sixteen, BYTES16), align=1) for i in range(8 * size)]
         for _ in range((len(table) // 2).bit_length()):
             pairs = list(zip(table[::2], table[1::2], strict=True))
             table = [builder.shuffle_vector(a, b, which) for which in every for a, b in pairs]
@@ -312,7 +312,7 @@ def _trailing_zeros(typing, x):
     return nb.uint64(nb.uint64), generate
 
 
-@_jit
+@jit
 def _lz4_length(target, t, n):
     """Write what of a length does not fit into the token."""
     n -= 15
@@ -323,7 +323,7 @@ def _lz4_length(target, t, n):
     return t + 1
 
 
-@_jit
+@jit
 def _lz4_pack(source, n, target, t, table):
     """Encode source[:n], of less than 64 KiB, as an LZ4 block; return its end.
 
@@ -332,12 +332,12 @@ def _lz4_pack(source, n, target, t, table):
     anchor, i, misses = 0, 1, 64
     table[:] = 0
     while i <= n - 12:  # where a match may begin; the last 5 bytes stand for themselves
-        word = _load8(source, i)
+        word = load8(source, i)
         key = ((word & np.uint64(0xFFFFFFFF)) * np.uint64(2654435761)) >> np.uint64(20)
         key &= np.uint64(4095)
         other = np.intp(table[key])
         table[key] = i
-        if (word ^ _load8(source, other)) & np.uint64(0xFFFFFFFF) or other >= i:
+        if (word ^ load8(source, other)) & np.uint64(0xFFFFFFFF) or other >= i:
             i += misses >> 6  # what does not repeat is gone through faster and faster
             misses += 1
             continue
@@ -345,7 +345,7 @@ def _lz4_pack(source, n, target, t, table):
             i, other = i - 1, other - 1
         length: Any = 4
         while i + length < n - 5:
-            differ = _load8(source, i + length) ^ _load8(source, other + length)
+            differ = load8(source, i + length) ^ load8(source, other + length)
             if differ:
                 length += np.intp(_trailing_zeros(differ)) >> 3
                 break
@@ -356,7 +356,7 @@ def _lz4_pack(source, n, target, t, table):
         t += 1
         if literals >= 15:
             t = _lz4_length(target, t, literals)
-        _copy(source, anchor, target, t, literals)
+        copy_bytes(source, anchor, target, t, literals)
         t += literals
         target[np.uintp(t)] = (i - other) & 255
         target[np.uintp(t + 1)] = (i - other) >> 8
@@ -370,19 +370,19 @@ def _lz4_pack(source, n, target, t, table):
     t += 1
     if literals >= 15:
         t = _lz4_length(target, t, literals)
-    _copy(source, anchor, target, t, literals)
+    copy_bytes(source, anchor, target, t, literals)
     return t + literals
 
 
 def _pack_kernel(itemsize: int) -> Any:
-    @_jit
+    @jit
     def kernel(raw, nbytes, block, out, room, sizes, bits, spare, table):
         group = 8 * itemsize
         shuffled = nbytes // group * group
         for c in range(len(sizes)):
             s, t = c * nbytes, c * room
-            _put_big(out, t, nbytes, 8)
-            _put_big(out, t + 8, block, 4)
+            put_big(out, t, nbytes, 8)
+            put_big(out, t + 8, block, 4)
             t, done = t + 12, 0
             while done < shuffled:
                 n = min(block, shuffled - done)
@@ -391,14 +391,14 @@ def _pack_kernel(itemsize: int) -> Any:
                     _transpose(raw, s + k * group, bits, k, row, itemsize)
                 if row % 16:
                     k = row // 16 * 16
-                    _copy(raw, s + k * group, spare, 0, n - k * group)
+                    copy_bytes(raw, s + k * group, spare, 0, n - k * group)
                     _transpose(spare, 0, spare, 16 * group, 16, itemsize)
                     for j in range(group):
-                        _copy(spare, 16 * (group + j), bits, j * row + k, row - k)
+                        copy_bytes(spare, 16 * (group + j), bits, j * row + k, row - k)
                 end = _lz4_pack(bits, n, out, t + 4, table)
-                _put_big(out, t, end - t - 4, 4)
+                put_big(out, t, end - t - 4, 4)
                 s, t, done = s + n, end, done + n
-            _copy(raw, s, out, t, nbytes - shuffled)
+            copy_bytes(raw, s, out, t, nbytes - shuffled)
             sizes[c] = t + nbytes - shuffled - c * room
 
     return kernel
@@ -512,7 +512,7 @@ def _check_places(
         raise ValueError("chunks lie outside of the arrays")
 
 
-@_jit
+@jit
 def _unshuffle2(raw, out):
     n = len(out)
     first, second = raw[:n], raw[n : 2 * n]
@@ -520,7 +520,7 @@ def _unshuffle2(raw, out):
         out[i] = np.uint16(first[i]) | np.uint16(second[i]) << np.uint16(8)
 
 
-@_jit
+@jit
 def _unshuffle4(raw, out):
     n = len(out)
     b0, b1, b2, b3 = raw[:n], raw[n : 2 * n], raw[2 * n : 3 * n], raw[3 * n : 4 * n]

@@ -12,7 +12,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-_jit = nb.njit(nogil=True, cache=True, boundscheck=False)
+jit = nb.njit(nogil=True, cache=True, boundscheck=False)
 
 
 def intrinsic(function: Callable[..., Any], *, literal: bool = False) -> Callable[..., Any]:
@@ -30,49 +30,61 @@ def intrinsic(function: Callable[..., Any], *, literal: bool = False) -> Callabl
 # say; these intrinsics are plain loads and stores. They check nothing: callers have to.
 
 
-def _pointer(context, builder, sig, args, i, kind):
+def element_pointer(context, builder, sig, args, i, kind):
     """Return the address of ``args[i][args[i + 1]]``."""
     data = context.make_array(sig.args[i])(context, builder, args[i]).data
     return builder.bitcast(builder.gep(data, [args[i + 1]]), kind.as_pointer())
 
 
-_WORD, _BYTES16 = ir.IntType(64), ir.VectorType(ir.IntType(8), 16)
+WORD, BYTES16 = ir.IntType(64), ir.VectorType(ir.IntType(8), 16)
 
 
 @intrinsic
-def _load8(typing, source, s):
+def load8(typing, source, s):
+    """Load 8 bytes from ``source[s]`` on."""
+
     def codegen(context, builder, sig, args):
-        return builder.load(_pointer(context, builder, sig, args, 0, _WORD), align=1)
+        return builder.load(element_pointer(context, builder, sig, args, 0, WORD), align=1)
 
     return nb.uint64(source, nb.intp), codegen
 
 
 @intrinsic
-def _store8(typing, target, t, value):
+def store8(typing, target, t, value):
+    """Store 8 bytes from ``target[t]`` on."""
+
     def codegen(context, builder, sig, args):
-        builder.store(args[2], _pointer(context, builder, sig, args, 0, _WORD), align=1)
+        builder.store(args[2], element_pointer(context, builder, sig, args, 0, WORD), align=1)
         return context.get_dummy_value()
 
     return nb.void(target, nb.intp, nb.uint64), codegen
 
 
 @intrinsic
-def _copy16(typing, source, s, target, t):
+def copy16(typing, source, s, target, t):
+    """Copy 16 bytes."""
+
     def codegen(context, builder, sig, args):
-        value = builder.load(_pointer(context, builder, sig, args, 0, _BYTES16), align=1)
-        builder.store(value, _pointer(context, builder, sig, args, 2, _BYTES16), align=1)
+        value = builder.load(element_pointer(context, builder, sig, args, 0, BYTES16), align=1)
+        builder.store(value, element_pointer(context, builder, sig, args, 2, BYTES16), align=1)
         return context.get_dummy_value()
 
     return nb.void(source, nb.intp, target, nb.intp), codegen
 
 
 @intrinsic
-def _copy(typing, source, s, target, t, count):
+def copy_bytes(typing, source, s, target, t, count):
+    """Copy `count` bytes, as memcpy does."""
+
     def codegen(context, builder, sig, args):
         kind = ir.IntType(8)
-        target_pointer = _pointer(context, builder, sig, args, 2, kind)
+        target_pointer = element_pointer(context, builder, sig, args, 2, kind)
         cgutils.raw_memcpy(
-            builder, target_pointer, _pointer(context, builder, sig, args, 0, kind), args[4], 1
+            builder,
+            target_pointer,
+            element_pointer(context, builder, sig, args, 0, kind),
+            args[4],
+            1,
         )
         return context.get_dummy_value()
 
@@ -87,8 +99,9 @@ def _copy(typing, source, s, target, t, count):
 # order with only the bytes inside one pixel swapped.
 
 
-@_jit
-def _swap64(x: np.uint64) -> np.uint64:
+@jit
+def swap64(x: np.uint64) -> np.uint64:
+    """Turn the bytes of a word around."""
     x = ((x & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8)) | (
         (x >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)
     )
@@ -98,31 +111,35 @@ def _swap64(x: np.uint64) -> np.uint64:
     return (x << np.uint64(32)) | (x >> np.uint64(32))
 
 
-@_jit
-def _swap16x4(x: np.uint64) -> np.uint64:
+@jit
+def swap16x4(x: np.uint64) -> np.uint64:
+    """Swap the bytes of four 16-bit values in a word."""
     return ((x & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8)) | (
         (x >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)
     )
 
 
-@_jit
-def _big(raw, at, n):
+@jit
+def signed_big_endian(raw, at, n):
+    """Signed value of `n` bytes, big-endian."""
     value = np.int64(0)
     for i in range(n):
         value = value << 8 | np.int64(raw[at + i])
     return value
 
 
-@_jit
-def _big_endian(raw, at, count):
+@jit
+def big_endian(raw, at, count):
+    """Unsigned value of `count` bytes, big-endian."""
     value = np.uint64(0)
     for i in range(count):
         value = value << np.uint64(8) | np.uint64(raw[at + i])
     return value
 
 
-@_jit
-def _put_big(target, t, value, n):
+@jit
+def put_big(target, t, value, n):
+    """Write a value into `n` bytes, big-endian."""
     for i in range(n):
         target[np.uintp(t + n - 1 - i)] = value & 255
         value >>= 8
@@ -131,8 +148,9 @@ def _put_big(target, t, value, n):
 # ---------------------------------------------------------------- the directory of a zip archive
 
 
-@_jit
-def _little(raw, at, n):
+@jit
+def little(raw, at, n):
+    """Value of `n` bytes, little-endian."""
     value: Any = 0
     for i in range(n):
         value |= np.int64(raw[at + i]) << (8 * i)
@@ -142,15 +160,16 @@ def _little(raw, at, n):
 # ---------------------------------------------------------------- chunks into frames
 
 
-@_jit
-def _copy_short(source, s, target, t, count):
+@jit
+def copy_short(source, s, target, t, count):
+    """Copy some bytes, mostly few."""
     # a call of memcpy takes longer than a row of a few pixels
     if count > 64:
-        _copy(source, s, target, t, count)
+        copy_bytes(source, s, target, t, count)
         return
     i = 0
     while i + 8 <= count:
-        _store8(target, t + i, _load8(source, s + i))
+        store8(target, t + i, load8(source, s + i))
         i += 8
     while i < count:
         target[np.uintp(t + i)] = source[np.uintp(s + i)]

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.kernels.common import _jit
+from rsciio_tem.kernels.common import jit
 
 __all__ = ["correct", "patch"]
 
 # ---------------------------------------------------------------- corrections
 
 
-@_jit
+@jit
 def _correct(raw, dark, gain, out):
     for f in range(len(raw)):
         source, target = raw[f], out[f]
@@ -23,7 +23,7 @@ def _correct(raw, dark, gain, out):
             target[i] = (source[i] - dark[i]) * gain[i]
 
 
-@_jit
+@jit
 def _patch(values, pixels, bounds, sources):
     for f in range(len(values)):
         frame = values[f]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.kernels.common import _jit
-from rsciio_tem.kernels.sums import _jit_sums, _numbers
+from rsciio_tem.kernels.common import jit
+from rsciio_tem.kernels.sums import as_numbers, jit_sums
 
 __all__ = [
     "add_entries",
@@ -34,14 +34,14 @@ def _limits(dtype: np.dtype[Any]) -> npt.NDArray[Any] | None:
     return np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
 
 
-@_jit
+@jit
 def _fits(total, value, limits):
     if value < 0:
         return total >= limits[0] - value
     return total <= limits[1] - value
 
 
-@_jit
+@jit
 def _scatter(bounds, pixels, values, places, out, width, size, row, column, limits):
     rows, columns = out.shape[1], out.shape[2]
     for f in range(len(places)):
@@ -117,7 +117,7 @@ def scatter(
 # good, and no pixel of a frame has two of them.
 
 
-@_jit
+@jit
 def _ascending(bounds, pixels, size):
     good = True
     for f in range(len(bounds) - 1):
@@ -143,7 +143,7 @@ def ascending(bounds: npt.NDArray[np.int64], pixels: npt.NDArray[Any], size: int
     return bool(code)
 
 
-@_jit
+@jit
 def _once(bounds, pixels, values, slots, size, out_bounds, out_pixels, out_values, limits):
     n = 0
     out_bounds[0] = 0
@@ -197,7 +197,7 @@ def once(
     return kept[0], kept[1][:count], kept[2][:count]
 
 
-@_jit_sums
+@jit_sums
 def _entry_sums(bounds, values, out):
     for f in range(len(out)):
         out[f] = 0  # NaN times 0 is not 0
@@ -212,10 +212,10 @@ def entry_sums(
     bounds: npt.NDArray[np.int64], values: npt.NDArray[Any], out: npt.NDArray[Any]
 ) -> None:
     """Sum the entries of each frame, in the type of `out`; exact for integers."""
-    _entry_sums(bounds, _numbers(values), out)
+    _entry_sums(bounds, as_numbers(values), out)
 
 
-@_jit
+@jit
 def _add_entries(pixels, values, totals):
     for k in range(len(pixels)):
         totals[pixels[k]] += values[k]
@@ -225,10 +225,10 @@ def add_entries(
     pixels: npt.NDArray[Any], values: npt.NDArray[Any], totals: npt.NDArray[Any]
 ) -> None:
     """Add entries to `totals`, which must have room for the sum."""
-    _add_entries(pixels, _numbers(values), totals)
+    _add_entries(pixels, as_numbers(values), totals)
 
 
-@_jit
+@jit
 def _add_entry_squares(pixels, values, totals):
     for k in range(len(pixels)):
         x = np.uint64(values[k])
@@ -239,10 +239,10 @@ def add_entry_squares(
     pixels: npt.NDArray[Any], values: npt.NDArray[Any], totals: npt.NDArray[np.uint64]
 ) -> None:
     """Add the squares of unsigned entries of up to 2 bytes to `totals`."""
-    _add_entry_squares(pixels, _numbers(values), totals)
+    _add_entry_squares(pixels, as_numbers(values), totals)
 
 
-@_jit
+@jit
 def _largest_entries(pixels, values, most, seen):
     for k in range(len(pixels)):
         p, x = pixels[k], values[k]
@@ -265,10 +265,10 @@ def largest_entries(
         if seen is not None:
             np.add.at(seen, pixels, 1)
     else:
-        _largest_entries(pixels, _numbers(values), _numbers(most), seen)
+        _largest_entries(pixels, as_numbers(values), as_numbers(most), seen)
 
 
-@_jit
+@jit
 def _entry_deviations(pixels, values, counts, means, deviations):
     for k in range(len(pixels)):
         p, x = pixels[k], np.float64(values[k])
@@ -286,10 +286,10 @@ def entry_deviations(
     deviations: npt.NDArray[np.float64],
 ) -> None:
     """Add real entries to count, mean, and sum of squared deviations from it of each pixel."""
-    _entry_deviations(pixels, _numbers(values), counts, means, deviations)
+    _entry_deviations(pixels, as_numbers(values), counts, means, deviations)
 
 
-@_jit_sums
+@jit_sums
 def _entry_moments(bounds, pixels, values, width, out):
     # (p + 0.5) / width is far enough from whole numbers for an inverse: p has less than 31 bits
     inverse = 1.0 / width
@@ -316,10 +316,10 @@ def entry_moments(
 
     `out` has shape (2, frames). Exact where the sums are whole numbers of less than 53 bits.
     """
-    _entry_moments(bounds, pixels, _numbers(values), width, out)
+    _entry_moments(bounds, pixels, as_numbers(values), width, out)
 
 
-@_jit_sums
+@jit_sums
 def _masked_entries(bounds, pixels, values, weights, out):
     for f in range(out.shape[1]):
         places, part = pixels[bounds[f] : bounds[f + 1]], values[bounds[f] : bounds[f + 1]]
@@ -342,4 +342,4 @@ def masked_entries(
 
     `out` has shape (masks, frames); it and the weights are float64, or complex128.
     """
-    _masked_entries(bounds, pixels, _numbers(values), weights, out)
+    _masked_entries(bounds, pixels, as_numbers(values), weights, out)

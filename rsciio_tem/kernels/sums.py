@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.kernels.common import _jit, intrinsic
+from rsciio_tem.kernels.common import intrinsic, jit
 
 __all__ = [
     "add_frames",
@@ -34,10 +34,10 @@ __all__ = [
 _NUMBERS = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}
 
 
-_jit_sums = nb.njit(nogil=True, cache=True, boundscheck=False, fastmath={"reassoc", "contract"})
+jit_sums = nb.njit(nogil=True, cache=True, boundscheck=False, fastmath={"reassoc", "contract"})
 
 
-def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return values as something numba can calculate with."""
     if values.dtype == bool:
         return values.view(np.uint8)
@@ -47,7 +47,7 @@ def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _stored(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bool]:
     """Return pixels as something numba knows, and whether their bytes have to be swapped."""
     if block.dtype == bool or block.dtype == np.float16:
-        return _numbers(block), False
+        return as_numbers(block), False
     if block.dtype.isnative:
         return block, False
     if block.dtype.kind != "u" or block.dtype.itemsize != 2:
@@ -55,12 +55,12 @@ def _stored(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bool]:
     return block.view(np.uint16), True
 
 
-@_jit
+@jit
 def _swap2(x):
     return np.uint16((x << np.uint16(8)) | (x >> np.uint16(8)))
 
 
-@_jit_sums
+@jit_sums
 def _frame_sums(block, out):
     # in pieces, so that rounding errors do not grow with the size of a frame
     pixels = block.shape[1]
@@ -74,7 +74,7 @@ def _frame_sums(block, out):
             out[f] += total
 
 
-@_jit
+@jit
 def _frame_sums_swapped(block, out):
     for f in range(len(block)):
         frame, total = block[f], np.uint64(0)
@@ -95,7 +95,7 @@ def frame_sums(block: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         np.sum(block, axis=1, dtype=out.dtype, out=out)
 
 
-@_jit
+@jit
 def _add_frames(block, totals):
     # several frames at a time: the totals are fetched and stored less often
     whole = len(block) // 4 * 4
@@ -114,7 +114,7 @@ def _add_frames(block, totals):
             totals[i] += frame[i]
 
 
-@_jit
+@jit
 def _add_frames_swapped(block, totals):
     whole = len(block) // 4 * 4
     for f in range(0, whole, 4):
@@ -132,7 +132,7 @@ def _add_frames_swapped(block, totals):
             totals[i] += _swap2(frame[i])
 
 
-@_jit
+@jit
 def _add_squares(block, totals):
     for f in range(len(block)):
         frame = block[f]
@@ -141,7 +141,7 @@ def _add_squares(block, totals):
             totals[i] += x * x
 
 
-@_jit
+@jit
 def _add_squares_swapped(block, totals):
     for f in range(len(block)):
         frame = block[f]
@@ -165,7 +165,7 @@ def add_squares(block: npt.NDArray[Any], totals: npt.NDArray[np.uint64]) -> None
     (_add_squares_swapped if swapped else _add_squares)(pixels, totals)
 
 
-@_jit
+@jit
 def _column_sums(frames, out):
     for f in range(len(frames)):
         for r in range(frames.shape[1]):
@@ -174,7 +174,7 @@ def _column_sums(frames, out):
                 totals[i] += row[i]
 
 
-@_jit
+@jit
 def _column_sums_swapped(frames, out):
     for f in range(len(frames)):
         for r in range(frames.shape[1]):
@@ -192,7 +192,7 @@ def column_sums(frames: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
     (_column_sums_swapped if swapped else _column_sums)(pixels, out)
 
 
-@_jit
+@jit
 def _largest(block, most):
     for f in range(len(block)):
         frame = block[f]
@@ -200,7 +200,7 @@ def _largest(block, most):
             most[i] = max(most[i], frame[i])
 
 
-@_jit
+@jit
 def _largest_swapped(block, most):
     for f in range(len(block)):
         frame = block[f]
@@ -217,7 +217,7 @@ def largest(block: npt.NDArray[Any], most: npt.NDArray[Any]) -> None:
         np.maximum(most, block.max(axis=0), out=most)
 
 
-@_jit_sums
+@jit_sums
 def _masked_sums(block, weights, used, out):
     # A piece of the masks stays in the nearest cache while all frames of the block pass by.
     pixels = block.shape[1]
@@ -234,7 +234,7 @@ def _masked_sums(block, weights, used, out):
                 out[k, f] += total
 
 
-@_jit_sums
+@jit_sums
 def _masked_sums_swapped(block, weights, used, out):
     # A piece of the masks stays in the nearest cache while all frames of the block pass by.
     pixels = block.shape[1]
@@ -286,7 +286,7 @@ def _popcount(typing, x):
     return nb.uint64(nb.uint64), generate
 
 
-@_jit
+@jit
 def _bit_totals(words, planes, carry):
     n = planes.shape[1]
     ones, twos, fours = planes[0], planes[1], planes[2]
@@ -325,7 +325,7 @@ def _bit_totals(words, planes, carry):
         _carry_on(planes, carry, 0)
 
 
-@_jit
+@jit
 def _carry_on(planes, carry, first):
     for k in range(first, len(planes)):
         plane, left = planes[k], np.uint64(0)
@@ -352,7 +352,7 @@ def bit_totals(words: npt.NDArray[np.uint64], planes: npt.NDArray[np.uint64]) ->
     _bit_totals(words, planes, np.empty(words.shape[1], np.uint64))
 
 
-@_jit
+@jit
 def _bit_sums(words, base, planes, counts, out):
     flat = np.empty(len(base), np.bool_)
     for k in range(len(base)):

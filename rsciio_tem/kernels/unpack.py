@@ -11,13 +11,13 @@ import numpy.typing as npt
 from llvmlite import ir
 
 from rsciio_tem.kernels.common import (
-    _big,
-    _copy_short,
-    _jit,
-    _pointer,
-    _swap16x4,
-    _swap64,
+    copy_short,
+    element_pointer,
     intrinsic,
+    jit,
+    signed_big_endian,
+    swap16x4,
+    swap64,
 )
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-@_jit
+@jit
 def _medipix6(words, out, row_words, first_word, out_row, out_first, rows, n, up, mirrored):
     for f in range(len(out)):
         for r in range(rows):
@@ -43,10 +43,10 @@ def _medipix6(words, out, row_words, first_word, out_row, out_first, rows, n, up
                     target[n - 1 - g] = source[g]
             else:
                 for g in range(n):
-                    target[g] = _swap64(source[g])
+                    target[g] = swap64(source[g])
 
 
-@_jit
+@jit
 def _medipix12(words, out, row_words, first_word, out_row, out_first, rows, n, up, mirrored):
     for f in range(len(out)):
         for r in range(rows):
@@ -56,13 +56,13 @@ def _medipix12(words, out, row_words, first_word, out_row, out_first, rows, n, u
             target = out[f, begin : begin + n]
             if mirrored:
                 for g in range(n):
-                    target[n - 1 - g] = _swap16x4(source[g])
+                    target[n - 1 - g] = swap16x4(source[g])
             else:
                 for g in range(n):
-                    target[g] = _swap64(source[g])
+                    target[g] = swap64(source[g])
 
 
-@_jit
+@jit
 def _medipix24(
     words, out, row_words, first_word, plane_words, out_row, out_first, rows, n, up, mirrored
 ):
@@ -77,7 +77,7 @@ def _medipix24(
             begin = out_first + (rows - 1 - r if up else r) * out_row
             target = out[f, begin : begin + 2 * n]
             for g in range(n):
-                h, w = _swap64(high[g]), _swap64(low[g])
+                h, w = swap64(high[g]), swap64(low[g])
                 p0 = ((h & half) << np.uint64(12)) + (w & half)
                 p1 = (((h >> np.uint64(16)) & half) << np.uint64(12)) + (
                     (w >> np.uint64(16)) & half
@@ -94,7 +94,7 @@ def _medipix24(
                     target[2 * g + 1] = p2 | (p3 << np.uint64(32))
 
 
-@_jit
+@jit
 def _medipix1(words, out, row_words, first_word, out_row, out_first, rows, n, up, mirrored):
     # Spread 8 bits over 8 bytes: replicate the byte, keep bit k in byte k, make non-zero one.
     bits = np.uint64(0x0102040810204080) if mirrored else np.uint64(0x8040201008040201)
@@ -105,7 +105,7 @@ def _medipix1(words, out, row_words, first_word, out_row, out_first, rows, n, up
             begin = out_first + (rows - 1 - r if up else r) * out_row
             target = out[f, begin : begin + 8 * n]
             for w in range(n):
-                word = _swap64(source[w])
+                word = swap64(source[w])
                 for k in range(8):
                     byte = (word >> np.uint64(8 * k)) & np.uint64(0xFF)
                     spread = (byte * np.uint64(0x0101010101010101)) & bits
@@ -195,7 +195,7 @@ def unpack_medipix(
 # ---------------------------------------------------------------- 12-bit packed streams
 
 
-@_jit
+@jit
 def _unpack_u12(raw, out, big):
     frames, pixels = out.shape
     for f in range(frames):
@@ -231,19 +231,19 @@ def _unpack_16(typing, source, s, target, t):
 
     def codegen(context, builder, sig, args):
         bytes24 = ir.VectorType(ir.IntType(8), 24)
-        stored = builder.load(_pointer(context, builder, sig, args, 0, bytes24), align=1)
+        stored = builder.load(element_pointer(context, builder, sig, args, 0, bytes24), align=1)
         pairs = builder.shuffle_vector(stored, ir.Constant(bytes24, ir.Undefined), order)
         pairs = builder.bitcast(pairs, vector)
         high = builder.lshr(pairs, constants(16, [4] * 16))
         low = builder.and_(pairs, constants(16, [0xFFF] * 16))
         pixels = builder.select(odd, high, low)
-        builder.store(pixels, _pointer(context, builder, sig, args, 2, vector), align=2)
+        builder.store(pixels, element_pointer(context, builder, sig, args, 2, vector), align=2)
         return context.get_dummy_value()
 
     return nb.void(source, nb.intp, target, nb.intp), codegen
 
 
-@_jit
+@jit
 def _unpack_u12_tiles(raw, places, out, starts, row_step, first, last, to, width):
     # Rows outside, tiles inside: the target is written in whole rows, one page after the other;
     # the few streams that are read at the same time are contiguous.
@@ -311,19 +311,21 @@ def unpack_u12_tiles(
     _unpack_u12_tiles(raw, places, flat, starts, row_step, first, last, to, width)
 
 
-@_jit
+@jit
 def _find_blocks(raw, nbytes, header, at, expected, numbers, base, frame, per_frame, size, places):
     height, width = size
     for i in range(len(raw) // nbytes):
         begin, same = i * nbytes, True
         for k in range(len(at)):
             same &= raw[begin + at[k]] == expected[k]
-        f = (_big(raw, begin + numbers[0, 0], numbers[0, 1]) - base) & np.int64(0xFFFFFFFF)
+        f = (signed_big_endian(raw, begin + numbers[0, 0], numbers[0, 1]) - base) & np.int64(
+            0xFFFFFFFF
+        )
         f = f // per_frame - frame
-        x = _big(raw, begin + numbers[1, 0], numbers[1, 1])
-        y = _big(raw, begin + numbers[2, 0], numbers[2, 1])
-        same &= _big(raw, begin + numbers[3, 0], numbers[3, 1]) - x == width - 1
-        same &= _big(raw, begin + numbers[4, 0], numbers[4, 1]) - y == height - 1
+        x = signed_big_endian(raw, begin + numbers[1, 0], numbers[1, 1])
+        y = signed_big_endian(raw, begin + numbers[2, 0], numbers[2, 1])
+        same &= signed_big_endian(raw, begin + numbers[3, 0], numbers[3, 1]) - x == width - 1
+        same &= signed_big_endian(raw, begin + numbers[4, 0], numbers[4, 1]) - y == height - 1
         row, column = y // height, x // width
         same &= row * height == y and column * width == x
         if same and 0 <= f < len(places) and row < places.shape[1] and column < places.shape[2]:
@@ -366,7 +368,7 @@ def find_blocks(
 # ---------------------------------------------------------------- byte order
 
 
-@_jit
+@jit
 def _swap_rows2(raw, stride, out, row, flip):
     rows = out.shape[1] // row
     for f in range(len(out)):
@@ -381,7 +383,7 @@ def _swap_rows2(raw, stride, out, row, flip):
                 target[i] = (x << np.uint16(8)) | (x >> np.uint16(8))
 
 
-@_jit
+@jit
 def _swap_rows4(raw, stride, out, row, flip):
     rows = out.shape[1] // row
     low = np.uint32(0x00FF00FF)
@@ -418,7 +420,7 @@ def swap_rows(raw: npt.NDArray[np.uint8], out: npt.NDArray[Any], row: int, flip:
     (_swap_rows2 if out.itemsize == 2 else _swap_rows4)(flat, stride, target, row, flip)
 
 
-@_jit
+@jit
 def _place_tiles(source, steps, out, strides, tiles, boxes, local, at, count):
     # all tiles of a frame before the next one: they complete each other's cache lines
     start = 0
@@ -433,7 +435,7 @@ def _place_tiles(source, steps, out, strides, tiles, boxes, local, at, count):
                     s = c * steps[0] + (local[r] + f) * steps[1] + tiles[c, 0]
                     t = (at[r] + f) * strides[0] + tiles[c, 1]
                     for _ in range(tiles[c, 2]):
-                        _copy_short(source, s, out, t, tiles[c, 3])
+                        copy_short(source, s, out, t, tiles[c, 3])
                         s += steps[2]
                         t += strides[1]
         start = stop

@@ -8,39 +8,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.kernels.common import _jit, _little, _load8
+from rsciio_tem.kernels.common import jit, little, load8
 
 __all__ = ["zip_ends", "zip_members", "zip_table"]
 
 
-@_jit
+@jit
 def _zip_members(raw, words, starts, lengths, table):
     at: Any = 0
     half = np.uint64(0xFFFF)
     for i in range(table.shape[1]):
-        if at + 46 > len(raw) or _load8(raw, at) & np.uint64(0xFFFFFFFF) != np.uint64(0x02014B50):
+        if at + 46 > len(raw) or load8(raw, at) & np.uint64(0xFFFFFFFF) != np.uint64(0x02014B50):
             return i
-        kind, sums, sizes = _load8(raw, at + 8), _load8(raw, at + 16), _load8(raw, at + 24)
+        kind, sums, sizes = load8(raw, at + 8), load8(raw, at + 16), load8(raw, at + 24)
         name_at = at + 46
         n, extra = np.int64((sizes >> np.uint64(32)) & half), np.int64(sizes >> np.uint64(48))
-        end = name_at + n + extra + np.int64(_load8(raw, at + 32) & half)
+        end = name_at + n + extra + np.int64(load8(raw, at + 32) & half)
         if end > len(raw):
             return i
         row = table[:, i]
         row[0], row[1] = name_at, n
         row[4], row[5] = kind & half, (kind >> np.uint64(16)) & half
         row[6], row[7] = sums & np.uint64(0xFFFFFFFF), sums >> np.uint64(32)
-        row[8], row[9] = sizes & np.uint64(0xFFFFFFFF), _load8(raw, at + 38) >> np.uint64(32)
+        row[8], row[9] = sizes & np.uint64(0xFFFFFFFF), load8(raw, at + 38) >> np.uint64(32)
         # what does not fit into 32 bits is in the extra field 1, in this order
         here, stop = name_at + n, name_at + n + extra
         while here + 4 <= stop:
-            code, left = _little(raw, here, 2), min(_little(raw, here + 2, 2), stop - here - 4)
+            code, left = little(raw, here, 2), min(little(raw, here + 2, 2), stop - here - 4)
             here += 4
             if code == 1:
                 part = here
                 for field in (8, 7, 9):
                     if row[field] == 0xFFFFFFFF and part + 8 <= here + left:
-                        row[field] = _little(raw, part, 8)
+                        row[field] = little(raw, part, 8)
                         part += 8
             here += left
         # a number without leading zeros, and one of the words
@@ -52,7 +52,7 @@ def _zip_members(raw, words, starts, lengths, table):
         row[2] = row[3] = -1
         if digits and not (raw[name_at] == 48 and digits > 1):
             for w in range(len(words)):
-                if n != digits + lengths[w] or _load8(raw, name_at + digits) != starts[w]:
+                if n != digits + lengths[w] or load8(raw, name_at + digits) != starts[w]:
                     continue
                 same = True
                 for j in range(8, lengths[w]):
@@ -90,7 +90,7 @@ def zip_members(
     return int(_zip_members(raw, letters, starts, lengths, table))
 
 
-@_jit
+@jit
 def _zip_ends(table, first, longest, ends):
     count = len(ends)
     for i in range(count):
@@ -129,7 +129,7 @@ def zip_ends(
     return bool(_zip_ends(table, first, longest, ends))
 
 
-@_jit
+@jit
 def _zip_table(parts, numbers, table):
     for i in range(len(parts)):
         if 0 <= parts[i] < table.shape[0] and 0 <= numbers[i] < table.shape[1]:

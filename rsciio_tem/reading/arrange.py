@@ -14,8 +14,8 @@ import numpy.typing as npt
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.corrections import Corrected, Corrections
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.reading.lazy import LazyFrames, _cast
-from rsciio_tem.reading.options import _checked, _scan_request
+from rsciio_tem.reading.lazy import LazyFrames, cast_to
+from rsciio_tem.reading.options import check_options, scan_request
 from rsciio_tem.reading.references import as_frame, as_mask
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import Scan
@@ -49,8 +49,8 @@ def arrange(
     No pixel is read.
     """
     options = dict(options or {})
-    _checked(options, recording.path)
-    request = _scan_request(navigation_shape, first_frame, last_frame, options)
+    check_options(options, recording.path)
+    request = scan_request(navigation_shape, first_frame, last_frame, options)
     scan = recording.scan(request)
     frames, flip_y = _configured(recording, options)
     index, nav_shape, roi_index = scan.index, scan.shape, None
@@ -58,7 +58,7 @@ def arrange(
         index, roi_index = _selected(scan, options["roi"], recording.path)
         nav_shape = (len(roi_index),)
     frames = frames[index]
-    dtype = _cast(frames.dtype, options.get("dtype")) or frames.dtype
+    dtype = cast_to(frames.dtype, options.get("dtype")) or frames.dtype
     source = LazyFrames(frames, nav_shape, dtype, recording.path, options.get("fill_value", 0))
     if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
         raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
@@ -85,7 +85,7 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
     if corrections:
         frames = Corrected(frames, corrections, recording.path)
     fill = _fill(frames.dtype, options)
-    if _cast(frames.dtype, options.get("dtype")) is not None:
+    if cast_to(frames.dtype, options.get("dtype")) is not None:
         # a value that marks what is lost within frames until they are cast
         fill = fill if frames.lost_value is None else frames.lost_value
     return frames.read_as(backend=backend, fill=fill), flip_y
@@ -120,7 +120,7 @@ def _corrections(
 def _fill(stored: np.dtype[Any], options: Mapping[str, Any]) -> float:
     """Return the value that blanks get when frames are loaded; checks that it fits."""
     fill: float = options.get("fill_value", 0)
-    cast = _cast(stored, options.get("dtype"))
+    cast = cast_to(stored, options.get("dtype"))
     dtype = stored if cast is None else cast
     if fill != fill and dtype.kind not in "fc":
         raise TypeError(f"fill_value=nan needs a floating dtype=, pixels are {dtype}")

@@ -19,7 +19,7 @@ from rsciio_tem.storage import machine
 __all__ = ["LazyFrames", "default_chunks", "lazy_source", "picked"]
 
 
-def _cast(source: np.dtype[Any], asked: Any) -> np.dtype[Any] | None:
+def cast_to(source: np.dtype[Any], asked: Any) -> np.dtype[Any] | None:
     """Return the dtype to cast to, None for no cast."""
     if asked is None or (isinstance(asked, str) and asked == "stored"):
         return None
@@ -31,7 +31,7 @@ def _cast(source: np.dtype[Any], asked: Any) -> np.dtype[Any] | None:
     return None if target == source else target
 
 
-def _checked_cast(values: npt.NDArray[Any], target: np.dtype[Any], path: str) -> npt.NDArray[Any]:
+def cast_values(values: npt.NDArray[Any], target: np.dtype[Any], path: str) -> npt.NDArray[Any]:
     """Cast; a value that the target cannot hold is an error, never a wrapped number."""
     if not np.can_cast(values.dtype, target, "safe") and values.size:
         if target.kind in "iub":
@@ -131,7 +131,7 @@ class LazyFrames:
         lost = None if lost_value is None else values == lost_value
         if lost is not None:
             values[lost] = 0
-        values = _checked_cast(values, self.dtype, self.path)
+        values = cast_values(values, self.dtype, self.path)
         if lost is not None:
             values[lost] = self.fill
         elif self.fill != 0 and (blanks := frames.blanks) is not None:

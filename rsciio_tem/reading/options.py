@@ -90,7 +90,7 @@ _FOREIGN = {
 # ---------------------------------------------------------------- options
 
 
-def _checked(options: Mapping[str, Any], path: str) -> None:
+def check_options(options: Mapping[str, Any], path: str) -> None:
     # the signature's own keywords come last: they never arrive here, but may be what was meant
     keywords = list(dict.fromkeys((*ReadOptions.__annotations__, *_EXPLICIT)))
     for name in options:
@@ -106,7 +106,7 @@ def _checked(options: Mapping[str, Any], path: str) -> None:
     checked_navigator(options.get("navigator"))
 
 
-def _scan_request(
+def scan_request(
     navigation_shape: Any,
     first_frame: int | None,
     last_frame: int | None,

@@ -26,8 +26,8 @@ from rsciio_tem.frames.protocol import tiles
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.arrange import Arranged, arrange
-from rsciio_tem.reading.lazy import LazyFrames, _checked_cast, default_chunks
-from rsciio_tem.reading.options import SparseKind, _checked
+from rsciio_tem.reading.lazy import LazyFrames, cast_values, default_chunks
+from rsciio_tem.reading.options import SparseKind, check_options
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of, described
@@ -63,7 +63,7 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
     if isinstance(frames, DaskFrames):  # a dask array already: no task may compute another graph
         if frames.dtype != source.dtype:
             cast = frames.array.map_blocks(
-                _checked_cast, source.dtype, source.path, dtype=source.dtype
+                cast_values, source.dtype, source.path, dtype=source.dtype
             )
             frames = replace(frames, array=cast, fill=source.fill)
         data = frames.lazy().reshape(source.shape)
@@ -172,7 +172,7 @@ def read(
         A keyword is unknown or has an impossible value.
     """
     options = dict(options or {})
-    _checked(options, recording.path)
+    check_options(options, recording.path)
     if mmap_mode not in (None, "r", "c"):
         raise ValueError(f"mmap_mode={mmap_mode!r}: files are never written; pass 'r' or 'c'")
     if sparse not in get_args(SparseKind):

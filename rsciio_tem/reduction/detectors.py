@@ -57,7 +57,7 @@ class Disk(Annulus):
 Mask = npt.ArrayLike | Callable[[tuple[int, ...]], npt.ArrayLike]
 
 
-def _masks(masks: Any, frame_shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def mask_stack(masks: Any, frame_shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Return the weights of virtual detectors, shape (masks, *frame_shape)."""
     if isinstance(masks, Mapping):
         masks = list(masks.values())

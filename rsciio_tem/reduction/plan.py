@@ -180,7 +180,7 @@ _Weights = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """Frames to go through for a task, in stripes."""
 
     task: _Task
@@ -209,11 +209,11 @@ class _Plan(NamedTuple):
     What is found for "com" are sum, row moment and column moment, shape (3, frames).
     """
 
-    jobs: list[_Job]
+    jobs: list[Job]
     finish: Callable[[list[_Results]], _Results]
 
 
-def _plan(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
+def plan_of(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
     """Plan to go through frames part by part, as they are stored, or decoded."""
     if isinstance(frames, Mosaic) and frames.complete:
         return _plan_parts(frames, what, weights)
@@ -235,7 +235,7 @@ def _plan_decoded(frames: Frames, what: frozenset[str], weights: _Weights) -> _P
     def finish(results: list[_Results]) -> _Results:
         return {n: a.reshape(shape) if n in _PATTERNS else a for n, a in results[0].items()}
 
-    return _Plan([_Job(_Task(what, shape, frames.dtype, flat), frames)], finish)
+    return _Plan([Job(_Task(what, shape, frames.dtype, flat), frames)], finish)
 
 
 def _plan_stored(fold: StoredOrder, what: frozenset[str], weights: _Weights) -> _Plan:
@@ -252,7 +252,7 @@ def _plan_stored(fold: StoredOrder, what: frozenset[str], weights: _Weights) -> 
             result["com"] = _turned_over(result["com"], fold.frame_shape)
         return result
 
-    return _Plan([_Job(task, frames)], finish)
+    return _Plan([Job(task, frames)], finish)
 
 
 def _plan_bits(fold: StoredOrder, what: frozenset[str], weights: _Weights) -> _Plan | None:
@@ -282,14 +282,16 @@ def _plan_bits(fold: StoredOrder, what: frozenset[str], weights: _Weights) -> _P
             result |= {name: fold.unfold(every[name]) for name in patterns}
         return result
 
-    return _Plan([_Job(task, fold.frames)], finish)
+    return _Plan([Job(task, fold.frames)], finish)
 
 
 def _plan_parts(frames: Mosaic, what: frozenset[str], weights: _Weights) -> _Plan:
     """Plan for frames that are put together: the parts fit better into a cache."""
     shape, flip = frames.frame_shape, slice(None, None, -1 if frames.flip_y else 1)
     plans = [
-        _plan(part, what, {name: w[:, flip][(slice(None), *place)] for name, w in weights.items()})
+        plan_of(
+            part, what, {name: w[:, flip][(slice(None), *place)] for name, w in weights.items()}
+        )
         for part, place in zip(frames.parts, frames.regions, strict=True)
     ]
     jobs = [replace(job, share=job.share / len(plans)) for plan in plans for job in plan.jobs]

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.reduction.detectors import _masks
-from rsciio_tem.reduction.plan import _plan
+from rsciio_tem.reduction.detectors import mask_stack
+from rsciio_tem.reduction.plan import plan_of
 from rsciio_tem.reduction.quantities import accumulator
-from rsciio_tem.reduction.workers import _in_threads, _on_cluster, _Report
+from rsciio_tem.reduction.workers import Report, in_threads, on_cluster
 from rsciio_tem.storage import machine
 
 __all__ = ["What", "one_pass"]
@@ -71,19 +71,19 @@ def one_pass(
     count, shape, dtype = len(frames), tuple(frames.frame_shape), frames.dtype
     if not count:
         raise ValueError("there are no frames to reduce")
-    weights = {} if masks is None else {"masks": _masks(masks, shape)}
+    weights = {} if masks is None else {"masks": mask_stack(masks, shape)}
     if "com" in what and (len(shape) != 2 or dtype.kind == "c"):
         raise ValueError("centres of mass are for two-dimensional frames of real pixels")
     if "variance" in what and dtype.kind == "c":
         raise ValueError("the variance is for real pixels")
-    plan = _plan(
+    plan = plan_of(
         frames, frozenset(what) - {"mean"} | ({"sum"} if "mean" in what else set()), weights
     )
-    report = _Report(progress)
+    report = Report(progress)
     if client is not None and not frames.in_memory:
-        merged = [_on_cluster(job, client, report) for job in plan.jobs]
+        merged = [on_cluster(job, client, report) for job in plan.jobs]
     else:
-        merged = _in_threads(plan.jobs, threads or machine.threads(), report)
+        merged = in_threads(plan.jobs, threads or machine.threads(), report)
     results = plan.finish([{name: q.result() for name, q in job.items()} for job in merged])
     if "mean" in what:
         results["mean"] = results["sum"] / count

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, InMemory
-from rsciio_tem.reduction.plan import _Job
+from rsciio_tem.reduction.plan import Job
 from rsciio_tem.reduction.quantities import Quantity
 from rsciio_tem.reduction.task_payload import TaskPayload
 
@@ -28,13 +28,14 @@ _TOGETHER = 8
 # ---------------------------------------------------------------- threads
 
 
-class _Report:
+class Report:
     """Tells of frames that are done, of which only whole ones count."""
 
     def __init__(self, progress: Callable[[int], object] | None) -> None:
         self.progress, self.lock, self.left = progress, threading.Lock(), 0.0
 
     def __call__(self, share: float, frames: int) -> None:
+        """Say that some frames of a job with this share of the work are done."""
         if self.progress is not None:
             with self.lock:
                 self.left += share * frames
@@ -70,13 +71,13 @@ def _in_groups(shares: Iterable[_T], count: int, join: Callable[[Iterator[_T]], 
     return result
 
 
-def _in_threads(jobs: Sequence[_Job], workers: int, report: _Report) -> list[_Share]:
+def in_threads(jobs: Sequence[Job], workers: int, report: Report) -> list[_Share]:
     """Go through stripes in order, no more than a few ahead of those that are merged."""
     stop = threading.Event()
     stripes = [(job, first, last) for job in jobs for first, last in job.stripes]
     workers = max(1, min(workers, len(stripes)))
 
-    def one(job: _Job, first: int, last: int) -> _Share:
+    def one(job: Job, first: int, last: int) -> _Share:
         try:
             done = partial(report, job.share)
             return job.task.stripe(job.frames[first:last], job.step, done, stop)
@@ -125,7 +126,7 @@ def _merged_on_worker(shares: Sequence[_Share]) -> _Share:
     return functools.reduce(_merged, shares[1:], copy.deepcopy(shares[0]))
 
 
-def _on_cluster(job: _Job, client: Any, report: _Report) -> _Share:
+def on_cluster(job: Job, client: Any, report: Report) -> _Share:
     """Let workers take stripes and merge their shares; only the last one comes here.
 
     A task is sent where its stripe is and nothing that it has in common with the others. There are

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from typing import Any, Literal
@@ -12,9 +13,11 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.frames.protocol import FrameIndex
-from rsciio_tem.scan.scan import ScanHint, ScanRequest, _logger
+from rsciio_tem.scan.scan import ScanHint, ScanRequest
 
 __all__ = ["frames_at_positions", "map_frames"]
+
+_logger = logging.getLogger(__name__)
 
 # ---------------------------------------------------------------- frame mapping
 
