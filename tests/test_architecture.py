@@ -290,3 +290,38 @@ def test_public_paths() -> None:
     for path in paths:
         module, _, name = path.rpartition(".")
         assert callable(getattr(importlib.import_module(module), name)), path
+
+
+#: Names that say nothing about the thing. Participles of what happened to it, or where it is, do
+#: not tell a reader of the code what it is.
+VAGUE = frozenset({"found", "known", "wanted", "own", "given", "told", "placed", "held"})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_say_what_a_thing_is(name: str) -> None:
+    vague: set[tuple[str, int]] = set()
+    for node in ast.walk(ast.parse(NAMES[name].read_text(encoding="utf-8"))):
+        match node:
+            case ast.Name(id=variable, ctx=ast.Store()) if variable in VAGUE:
+                vague.add((variable, node.lineno))
+            case ast.arg(arg=variable) if variable in VAGUE:
+                vague.add((variable, node.lineno))
+            case ast.FunctionDef(name=variable) | ast.ClassDef(name=variable):
+                if variable.strip("_").lower() in VAGUE:
+                    vague.add((variable, node.lineno))
+    assert not vague
+
+
+def test_no_file_uses_the_private_names_of_another() -> None:
+    private: set[str] = set()
+    for name, path in NAMES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rsciio_tem"):
+                private |= {
+                    f"{name}: {node.module}.{alias.name}"
+                    for alias in node.names
+                    if alias.name.startswith("_")
+                    and not alias.name.startswith("__")
+                    and f"{node.module}.{alias.name}".removeprefix("rsciio_tem.") not in NAMES
+                }
+    assert not private
