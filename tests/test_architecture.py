@@ -52,6 +52,7 @@ HEAVY = [
     "scipy",
     "pandas",
     "matplotlib",
+    "psutil",
 ]
 
 
