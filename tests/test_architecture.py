@@ -53,6 +53,8 @@ HEAVY = [
     "pandas",
     "matplotlib",
     "psutil",
+    "filelock",
+    "pint",
 ]
 
 
