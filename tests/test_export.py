@@ -226,10 +226,10 @@ def test_the_recording_is_never_replaced(recording: Path, tmp_path: Path) -> Non
 def test_unknown_names(recording: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing writes 'a\.xyz'.*npy \(\.npy\)"):
         rsciio_tem.convert(recording, recording.with_name("a.xyz"))
-    with pytest.raises(TypeError, match="treshold"):
-        rsciio_tem.convert(signal_of(FRAMES), recording.with_name("a.npy"), treshold=3)
-    with pytest.raises(TypeError, match="treshold"):
-        rsciio_tem.convert(recording, recording.with_name("a.npy"), treshold=3)
+    with pytest.raises(TypeError, match="thresholds"):
+        rsciio_tem.convert(signal_of(FRAMES), recording.with_name("a.npy"), thresholds=3)
+    with pytest.raises(TypeError, match="thresholds"):
+        rsciio_tem.convert(recording, recording.with_name("a.npy"), thresholds=3)
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
         rsciio_tem.convert(recording, recording.with_name("none") / "a.npy")
 
