@@ -15,7 +15,7 @@ project_copyright = author
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
-exclude_patterns = ["_build", "changes/*.*.md"]
+exclude_patterns = ["_build", "changes/*.*.md", "changes/released.md"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 

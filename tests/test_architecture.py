@@ -52,6 +52,9 @@ HEAVY = [
     "scipy",
     "pandas",
     "matplotlib",
+    "psutil",
+    "filelock",
+    "pint",
 ]
 
 

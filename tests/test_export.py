@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.array as da
+import filelock
 import h5py
 import numpy as np
 import pytest
@@ -225,10 +226,10 @@ def test_the_recording_is_never_replaced(recording: Path, tmp_path: Path) -> Non
 def test_unknown_names(recording: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing writes 'a\.xyz'.*npy \(\.npy\)"):
         rsciio_tem.convert(recording, recording.with_name("a.xyz"))
-    with pytest.raises(TypeError, match="treshold"):
-        rsciio_tem.convert(signal_of(FRAMES), recording.with_name("a.npy"), treshold=3)
-    with pytest.raises(TypeError, match="treshold"):
-        rsciio_tem.convert(recording, recording.with_name("a.npy"), treshold=3)
+    with pytest.raises(TypeError, match="thresholds"):
+        rsciio_tem.convert(signal_of(FRAMES), recording.with_name("a.npy"), thresholds=3)
+    with pytest.raises(TypeError, match="thresholds"):
+        rsciio_tem.convert(recording, recording.with_name("a.npy"), thresholds=3)
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
         rsciio_tem.convert(recording, recording.with_name("none") / "a.npy")
 
@@ -462,23 +463,64 @@ def test_two_at_once(recording: Path) -> None:
     work.open(npy.target(frames, str(target)), True)
     try:
         for resume in (True, False):
-            with pytest.raises(FormatError, match=r"is in use|holds an unfinished"):
+            with pytest.raises(FormatError, match="is in use by another process"):
                 rsciio_tem.convert(recording, target, resume=resume)
         other = _Work(folder, {"files": ["a.npy"]})
         with pytest.raises(FormatError, match="is in use by another process"):
             other.open(npy.target(frames, str(target)), True)
     finally:
         work.close()
+    with pytest.raises(FormatError, match="holds an unfinished conversion"):
+        rsciio_tem.convert(recording, target)
+    rsciio_tem.convert(recording, target, resume=False)
+
+
+def test_two_processes_at_once(recording: Path) -> None:
+    target = recording.with_name("a.npy")
+    process = begin(recording, target, pause=1)
+    try:
+        limit = time.monotonic() + 30
+        while blocks_done(target) < 1:
+            assert time.monotonic() < limit
+            time.sleep(0.002)
+        for resume in (True, False):
+            with pytest.raises(FormatError, match=r"a\.npy\.partial: is in use by another process"):
+                rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=resume)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    assert sorted(path.name for path in recording.parent.glob("a.npy*")) == ["a.npy"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_disk_that_cannot_lock(
+    recording: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    """Some network file systems: this is noted, and no reason not to write."""
+
+    def fails(*_: object, **__: object) -> bool:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(filelock, "lock_descriptor", fails)
+    target = recording.with_name("a.npy")
+    with caplog.at_level("INFO", "rsciio_tem"):
+        rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    assert "a.npy.partial cannot be locked" in caplog.text
+    assert rsciio_tem.load(target)[0]["data"].shape == (6, 7, 16, 24)
+    assert not Path(f"{target}.partial").exists()
 
 
 SCRIPT = """
 import signal, sys, time, warnings
 warnings.simplefilter("ignore")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
+import rsciio_tem
 from rsciio_tem.tools import convert
 from rsciio_tem.writing import stream
 stream.BLOCK, stream._SYNC_BYTES = 1600, 1
-write = stream.write
+write = convert.write
 def slowly(target, *rest, **options):
     put = target.put
     def slow(folder, first, frames):
@@ -514,6 +556,8 @@ def blocks_done(target: Path) -> int:
     if not journal.exists():
         return -1
     head, _, entries = journal.read_bytes().partition(b"\n")
+    if not head:  # it is just being made
+        return -1
     assert json.loads(head)["version"] == 2
     return len(entries) // _ENTRY.size
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import builtins
-import io
 import math
 import pickle
 from typing import Any
@@ -23,7 +21,7 @@ from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import machine
-from rsciio_tem.storage.machine import MiB, free_memory, threads
+from rsciio_tem.storage.machine import MiB
 
 
 def lazy_frames(array: np.ndarray, nav: int, dtype: Any = None) -> LazyFrames:
@@ -202,38 +200,6 @@ def test_error_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     array[450] = 300
     with pytest.raises(FormatError, match="do not fit"):
         _load(lazy_frames(array, 1, "u1"))
-
-
-def test_threads() -> None:
-    assert 1 <= threads() <= 4096
-
-
-def test_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = free_memory()
-    assert free is None or 0 <= free < 2**50
-
-    files = {
-        "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 5000 kB\n",
-        "/sys/fs/cgroup/memory.max": "4000000\n",
-        "/sys/fs/cgroup/memory.current": "1000000\n",
-    }
-
-    def fake(path: Any, *_args: Any, **_options: Any) -> io.StringIO:
-        if path not in files:
-            raise FileNotFoundError(path)
-        return io.StringIO(files[path])
-
-    monkeypatch.setattr(builtins, "open", fake)
-    assert free_memory() == 3_000_000
-    files["/sys/fs/cgroup/memory.max"] = "max\n"
-    assert free_memory() == 5_120_000
-    files["/sys/fs/cgroup/memory.max"] = "10\n"
-    assert free_memory() == 0
-    del files["/sys/fs/cgroup/memory.max"]
-    assert free_memory() == 5_120_000
-    files.clear()
-    total = free_memory()
-    assert total is None or total > 2**20
 
 
 def test_memory_guard(monkeypatch: pytest.MonkeyPatch) -> None:

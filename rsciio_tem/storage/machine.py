@@ -6,8 +6,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
+from rsciio_tem.storage import cgroups
 from rsciio_tem.storage.backends import in_task
 
 __all__ = ["MiB", "free_memory", "progress_bar", "threads"]
@@ -32,55 +34,60 @@ def progress_bar(total: int, progress: bool | None, title: str) -> Any:
 def threads() -> int:
     """Return the number of threads among which work is divided.
 
-    As many as there are processors that this process may use; but one inside a task of a dask
-    worker, whose other threads have other tasks.
+    As many as there are processors that this process may use: its affinity, limits of its groups
+    (containers) and what Slurm gives a task are respected. But one inside a task of a dask worker,
+    whose other threads have other tasks.
     """
     if in_task():
         return 1
+    return max(1, min(_processors()))
+
+
+def _processors() -> Iterator[int]:
+    """List every limit of the number of processors."""
+    yield os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+        yield len(os.sched_getaffinity(0))
+    elif os.name == "nt":
+        import psutil
+
+        yield len(psutil.Process().cpu_affinity())
+    yield from cgroups.processors()
+    task = os.environ.get("SLURM_CPUS_PER_TASK", "")  # clusters that do not bind tasks
+    if task.isdecimal():
+        yield int(task)
 
 
 def free_memory() -> int | None:
-    """Return the bytes this process can still get, None if the system does not tell."""
+    """Return the bytes this process can still get, None if the system does not tell.
+
+    What only caches files counts as free. The memory of the machine, the limits of the groups of
+    this process (containers, steps of Slurm) and its own (``ulimit``) are looked at.
+    """
     free: list[int] = []
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    free.append(int(line.split()[1]) * 1024)
-        with (
-            open("/sys/fs/cgroup/memory.max", encoding="ascii") as limit,
-            open("/sys/fs/cgroup/memory.current", encoding="ascii") as used,
-        ):
-            if (text := limit.read().strip()) != "max":
-                free.append(int(text) - int(used.read()))
-    except (OSError, ValueError):
-        _logger.debug("free memory is only partly known", exc_info=True)
-    if free:
-        return max(0, min(free))
-    if os.name == "nt":
-        return _free_memory_windows()
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
+    for source in (_memory_of_machine, cgroups.memory, _memory_by_ulimit):
+        try:
+            free += source()
+        except (OSError, ValueError):
+            _logger.debug("free memory is only partly known", exc_info=True)
+    return max(0, min(free)) if free else None
 
 
-def _free_memory_windows() -> int | None:
-    import ctypes
+def _memory_of_machine() -> list[int]:
+    import psutil
 
-    class Status(ctypes.Structure):
-        _fields_ = (
-            ("length", ctypes.c_ulong),
-            ("load", ctypes.c_ulong),
-            *((name, ctypes.c_ulonglong) for name in ("total", "free", "a", "b", "c", "d", "e")),
-        )
+    return [psutil.virtual_memory().available]
 
-    status = Status()
-    status.length = ctypes.sizeof(Status)
-    windll = getattr(ctypes, "windll", None)
-    if windll is None or not windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
-        return None
-    return int(status.free)
+
+def _memory_by_ulimit() -> list[int]:
+    """Return what the limits of addresses (``ulimit -v``) and of data (``-d``) leave, on Linux."""
+    import psutil
+
+    if not psutil.LINUX:
+        return []
+    import resource
+
+    used = psutil.Process().memory_info()
+    limits = ((resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, used.data))
+    soft = [(resource.getrlimit(kind)[0], size) for kind, size in limits]
+    return [limit - size for limit, size in soft if limit != resource.RLIM_INFINITY]

@@ -399,14 +399,15 @@ def _decoded(recording: Recording, progress: Callable[[int], object] | None) -> 
             progress(round(done) - int(reported))
             reported = round(done)
 
-    with ThreadPoolExecutor(machine.threads()) as pool:
+    workers = machine.threads()
+    with ThreadPoolExecutor(workers) as pool:
         try:
             for piece, region in tiles(frames, _PIXELS):
                 shape = [s.stop - s.start for s in region or full_region(frames.frame_shape)]
                 part = (piece.stop - piece.start) * math.prod(shape) / size
                 future = pool.submit(state.take, piece.start, piece.stop, region)
                 waiting.append((future, part))
-                if len(waiting) > machine.threads() + 1:
+                if len(waiting) > workers + 1:
                     finish()
             while waiting:
                 finish()

@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import threading
 import time
 import zlib
@@ -76,6 +75,7 @@ class _Work:
 
     JOURNAL: ClassVar = "journal"
     PAYLOADS: ClassVar = "payloads"
+    LOCK: ClassVar = "lock"
 
     def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
@@ -90,54 +90,81 @@ class _Work:
     def open(self, target: Target, resume: bool) -> None:
         """Take up the folder if it belongs to this conversion, or make a new one."""
         if os.path.isdir(self.folder):
-            if not resume:
-                self._claimed()
-                shutil.rmtree(self.folder)
-            elif not self._belongs():
+            header = self._header()
+            if resume and header not in (None, self._own_header()):
                 raise FormatError(
                     self.folder,
                     "holds an unfinished conversion of another source, or with other options.",
                     "Finish that one first, or pass resume=False to begin anew.",
                 )
+            if header is None or not resume:
+                shutil.rmtree(self.folder)
         if not os.path.isdir(self.folder):
             os.mkdir(self.folder)
             try:
                 target.create(self.folder)
                 Path(self.path(self.PAYLOADS)).touch()
                 # the journal comes last: without it, a folder is begun anew
-                header = json.dumps({"version": _VERSION, **self.identity}).encode() + b"\n"
+                header = json.dumps(self._own_header()).encode() + b"\n"
                 Path(self.path(self.JOURNAL)).write_bytes(header)
             except BaseException:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 raise
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._locked())
             self._journal = stack.enter_context(open(self.path(self.JOURNAL), "rb+"))
-            stack.enter_context(_locked(self._journal, self.folder))
             self._read_journal()
             self._payloads = stack.enter_context(open(self.path(self.PAYLOADS), "rb+"))
             self._payloads.seek(self._payload_end)
             self._payloads.truncate()
             self._stack = stack.pop_all()
 
-    def _claimed(self) -> None:
-        """Raise if another process is at work in the folder."""
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open(self.path(self.JOURNAL), "rb+") as file,
-            _locked(file, self.folder),
-        ):
-            return
+    def _own_header(self) -> dict[str, Any]:
+        return {"version": _VERSION, **self.identity}
 
-    def _belongs(self) -> bool:
-        try:
-            with open(self.path(self.JOURNAL), "rb") as file:
-                head = json.loads(file.readline())
-        except FileNotFoundError:  # stopped before it had begun
-            shutil.rmtree(self.folder)
-            return True
-        except ValueError:
-            return False
-        return bool(head == {"version": _VERSION, **self.identity})
+    def _header(self) -> Any:
+        """Return the first entry of the journal, None if the conversion had not begun.
+
+        Raises
+        ------
+        FormatError
+            Another process is at work in the folder.
+        """
+        with self._locked():
+            try:
+                with open(self.path(self.JOURNAL), "rb") as journal:
+                    return json.loads(journal.readline())
+            except FileNotFoundError:
+                return None
+            except ValueError:
+                return {}  # damaged
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold a lock that ends with this process, so that nobody else works in the folder.
+
+        It has a file of its own, because on Windows nobody else can read what is locked.
+        """
+        import filelock
+
+        with open(self.path(self.LOCK), "ab") as file:
+            try:
+                locked = filelock.lock_descriptor(file.fileno(), blocking=False)
+            except OSError as error:  # some network file systems
+                _logger.info("%s cannot be locked: %s", self.folder, error)
+                yield
+                return
+            if not locked:
+                raise FormatError(
+                    self.folder,
+                    "is in use by another process that writes the same target.",
+                    "Wait for it.",
+                )
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # closing the file unlocks it too
+                    filelock.unlock_descriptor(file.fileno())
 
     def _read_journal(self) -> None:
         """Read the entries; one that is torn, and what follows it, does not count."""
@@ -197,30 +224,6 @@ def _sync(path: str) -> None:
             os.fsync(file.fileno())
     elif os.path.isdir(path) and hasattr(os, "sync"):
         os.sync()
-
-
-@contextlib.contextmanager
-def _locked(file: IO[bytes], folder: str) -> Iterator[None]:
-    """Hold a lock that ends with this process, so that nobody else works in the folder."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-            _logger.info("%s cannot be locked: %s", folder, error)  # some network file systems
-            yield
-            return
-        raise FormatError(
-            folder, "is in use by another process that writes the same target.", "Wait for it."
-        ) from error
-    yield
 
 
 # ---------------------------------------------------------------- the conversion
