@@ -15,7 +15,7 @@ from rsciio_tem.cli.words import _bytes, _scan_words, _times, _why
 from rsciio_tem.frames.wrapped import Floats, Grey, long_integers
 from rsciio_tem.reading.arrange import Arranged
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.registry import FORMATS
+from rsciio_tem.registry import every_format
 
 # ---------------------------------------------------------------- preview
 
@@ -62,7 +62,7 @@ def _sheet(path: str, recording: Recording, arranged: Arranged, quiet: bool = Fa
     words, why = _scan_words(shape), _why(scan.evidence, shape)
     lines = [
         f"Scan {words}, {why}" if len(shape) > 1 else f"{words[0].upper()}{words[1:]}: {why}",
-        f"{recording.format}: {FORMATS[recording.format].description} | "
+        f"{recording.format}: {every_format()[recording.format].description} | "
         f"{rows} frame{'s' * (rows != 1)} of {size} px, {pixels}, "
         f"{_bytes(rows * frame_bytes)}",
         f"Sum of all pixels {preview.compact(total)}, per frame "
