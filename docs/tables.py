@@ -25,7 +25,7 @@ FORMATS = list(REGISTRY["FORMATS"].values())
 ARRAYS = "arrays in memory, h5py, zarr and dask arrays"
 
 #: Kinds of changes, in their order, and their headings.
-CHANGES = {"feature": "New", "change": "Different", "fix": "Repaired", "remove": "Removed"}
+CHANGES = {"feature": "New", "change": "Changed", "fix": "Fixed", "remove": "Removed"}
 
 
 def table(*rows: Iterable[str]) -> str:
@@ -107,9 +107,9 @@ def title(specification: Path) -> str:
 
 def changes() -> str:
     """List the changes that are not yet released, from one file each."""
-    parts = []
+    parts = ["## Not yet released"]
     for kind in sorted({file.suffixes[-2][1:] for file in fragments()}, key=_order):
-        parts.append(f"## {CHANGES.get(kind, kind.capitalize())}")
+        parts.append(f"### {CHANGES.get(kind, kind.capitalize())}")
         texts = (f.read_text(encoding="utf-8") for f in fragments() if f.suffixes[-2] == f".{kind}")
         parts += ["- " + text.strip().replace("\n", "\n  ") for text in texts]
     return "\n\n".join(parts)

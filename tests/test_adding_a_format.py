@@ -139,7 +139,7 @@ def test_nothing_is_missing(project: Path) -> None:
     """The tests that ask for the parts of a format are content."""
     printed = python(
         *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
-        *("tests/test_architecture.py", "tests/test_readme.py"),
+        *("tests/test_architecture.py", "tests/test_readme.py", "tests/test_generated.py"),
         *("-k", "lumen or complete or table or entry_points or lists or specification or links"),
         path=[project],
         cwd=project,
