@@ -25,7 +25,6 @@ from rsciio_tem.registry import Format
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage.backends import DataFile
 from rsciio_tem.storage.files import existing, read_start
-from rsciio_tem.writing.signals import SignalFrames
 from rsciio_tem.writing.target import Placed
 
 FORMAT = Format(
@@ -132,7 +131,7 @@ class _Target(Placed):
         return records
 
 
-def target(frames: SignalFrames, path: str) -> Placed:
+def target(frames: Any, path: str) -> Placed:
     """Return what `rsciio_tem.convert` streams frames into."""
     if frames.dtype != np.uint16:
         raise ValueError(f"pixels are {frames.dtype}; this format has uint16")
