@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
 from rsciio_tem import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))  # tables.py
 
 project = "rsciio-tem"
 author = "The rsciio-tem developers"
 project_copyright = author
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "tables"]
 exclude_patterns = ["_build", "changes/*.*.md", "changes/released.md"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]

@@ -65,15 +65,16 @@ def __getattr__(name: str) -> Any:
     if name == "formats":  # the package, which can be called
         return importlib.import_module("rsciio_tem.formats")
     registry = importlib.import_module("rsciio_tem.registry")
-    if name in registry.FORMATS:
-        return importlib.import_module(registry.FORMATS[name].module)
+    row = None if name.startswith("_") else registry.row_of(name)
+    if row is not None:
+        return importlib.import_module(row.module)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    from rsciio_tem.registry import FORMATS
+    from rsciio_tem.registry import every_format
 
-    return sorted({*__all__, *FORMATS})
+    return sorted({*__all__, *every_format()})
 
 
 from rsciio_tem._hyperspy.registration import autoregister as _autoregister  # noqa: E402

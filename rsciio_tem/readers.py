@@ -42,12 +42,14 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
 
 
 def module_for(format: str) -> ModuleType:
-    """Return the module of a format, ours or ``rsciio.<name>``; a ValueError lists the names."""
+    """Return the module of a format, or of ``rsciio.<name>``; a ValueError lists the names."""
     if format.startswith("rsciio."):
         return importlib.import_module(format)
-    if format not in registry.FORMATS:
-        raise ValueError(f"unknown format {format!r}; there are {', '.join(registry.FORMATS)}")
-    return importlib.import_module(registry.FORMATS[format].module)
+    row = registry.row_of(format)
+    if row is None:
+        names = ", ".join(registry.every_format())
+        raise ValueError(f"unknown format {format!r}; there are {names}")
+    return importlib.import_module(row.module)
 
 
 def chosen(
@@ -116,7 +118,7 @@ def load(
 
 
 def own_module(path: str | os.PathLike[str], format: str) -> ModuleType:
-    """Return the module of one of our formats."""
+    """Return the module of a format that is described as a `Recording`, unlike RosettaSciIO's."""
     if format.startswith("rsciio."):
         raise NotThisFormat(
             path,
@@ -142,7 +144,7 @@ def _unknown(path: str, found: list[Candidate]) -> NotThisFormat:
     return NotThisFormat(
         path,
         f"is no recording we know. {seen} Looked at were its first 4 KiB and the names beside it, "
-        f"for {', '.join(registry.FORMATS)}" + (f" ({looked})" if looked else "") + ".",
+        f"for {', '.join(registry.every_format())}" + (f" ({looked})" if looked else "") + ".",
         'Name the format, for example format="raw", dtype="uint16", sig_shape=(256, 256).',
     )
 

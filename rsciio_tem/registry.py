@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The formats, and how files are recognised.
 
-`FORMATS` has one row per format; its order is the order in which contents are tried.
+`FORMATS` has one row per format of ours; its order is the order in which contents are tried. Tables
+in the documentation and the entry points of the package are made from the rows, by programs that
+load this file alone: it imports nothing but the standard library.
+
+`every_format` adds the formats that other packages bring, as entry points of the group `GROUP`.
 """
 
 from __future__ import annotations
@@ -9,22 +13,32 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from dataclasses import dataclass, field
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 __all__ = [
     "CONTESTED",
     "FORMATS",
+    "GROUP",
     "SHARED",
     "Candidate",
     "Format",
     "candidates",
+    "every_format",
     "formats",
+    "listed_by_us",
+    "row_of",
+    "third_party",
 ]
 
 _logger = logging.getLogger(__name__)
 
-_PREFIX = "rsciio_tem."
+#: Entry points of other packages; each stands for a `Format`, or a function that returns one.
+GROUP = "rsciio_tem.formats"
 
 
 @dataclass(frozen=True)
@@ -39,10 +53,15 @@ class Format:
         One line for people.
     suffixes : tuple of str
         Of its files, lower case, without dot.
+    module : str
+        Module that holds the reader; by default ``rsciio_tem.formats.<name>``.
+    files : str
+        What files it reads: a line of Markdown for the tables of the documentation.
     owned_by : str
-        RosettaSciIO's module that also claims the suffixes, if there is one.
+        RosettaSciIO's module that also claims the suffixes, if there is one. Of our formats only.
     takeover : bool
-        Whether ``hs.load`` uses this reader instead of RosettaSciIO's unless told otherwise.
+        Whether ``hs.load`` uses this reader instead of RosettaSciIO's unless told otherwise. Of our
+        formats only.
     writes : tuple of str
         Suffixes of the files that ``convert`` makes in this format.
     folder : bool
@@ -52,15 +71,16 @@ class Format:
     name: str
     description: str
     suffixes: tuple[str, ...]
+    module: str = ""
+    files: str = ""
     owned_by: str = ""
     takeover: bool = False
     writes: tuple[str, ...] = ()
     folder: bool = False
 
-    @property
-    def module(self) -> str:
-        """Module that holds the reader."""
-        return f"rsciio_tem.formats.{self.name}"
+    def __post_init__(self) -> None:
+        if not self.module:
+            object.__setattr__(self, "module", f"rsciio_tem.formats.{self.name}")
 
 
 FORMATS: dict[str, Format] = {
@@ -70,6 +90,10 @@ FORMATS: dict[str, Format] = {
             "mib",
             "Merlin / MerlinEM (Quantum Detectors), processed and RAW",
             ("mib", "hdr"),
+            files=(
+                "Merlin and MerlinEM of Quantum Detectors (Medipix3) `.mib`, `.hdr`: 1, 6, 12 and "
+                "24 bit, processed and RAW, several chips, numbered sets"
+            ),
             owned_by="rsciio.quantumdetector",
             takeover=True,
         ),
@@ -77,6 +101,7 @@ FORMATS: dict[str, Format] = {
             "npy",
             "NumPy arrays (.npy, uncompressed .npz in place)",
             ("npy", "npz"),
+            files="NumPy `.npy`, `.npz`",
             owned_by="rsciio.numpy",
             takeover=True,
             writes=("npy",),
@@ -85,6 +110,7 @@ FORMATS: dict[str, Format] = {
             "empad",
             "EMPAD and EMPAD-G2 (.xml with .raw)",
             ("xml", "raw"),
+            files="EMPAD and EMPAD-G2 detectors `.xml` with `.raw`",
             owned_by="rsciio.empad",
             takeover=True,
         ),
@@ -92,6 +118,10 @@ FORMATS: dict[str, Format] = {
             "tvips",
             "TVIPS movies and 4D-STEM series",
             ("tvips",),
+            files=(
+                "TVIPS `.tvips`, versions 1 and 2, series, scans placed by the counters of "
+                "the camera"
+            ),
             owned_by="rsciio.tvips",
             takeover=True,
         ),
@@ -99,6 +129,7 @@ FORMATS: dict[str, Format] = {
             "blo",
             "NanoMegas ASTAR blockfiles, 8 and 16 bit",
             ("blo",),
+            files="NanoMegas ASTAR and DigiSTAR blockfiles `.blo`, 8 and 16 bit",
             owned_by="rsciio.blockfile",
             takeover=True,
         ),
@@ -106,6 +137,10 @@ FORMATS: dict[str, Format] = {
             "ser",
             "TIA series (.ser) with their descriptions (.emi): images, maps, spectra",
             ("ser", "emi"),
+            files=(
+                "TIA, the software of FEI microscopes, `.ser` with `.emi`: images, maps, spectra, "
+                "all types of pixels, interrupted series"
+            ),
             owned_by="rsciio.tia",
             takeover=True,
         ),
@@ -113,14 +148,30 @@ FORMATS: dict[str, Format] = {
             "dm",
             "Gatan DigitalMicrograph (DM3, DM4): images, stacks, 4D-STEM",
             ("dm3", "dm4", "dm"),
+            files=(
+                "Gatan DigitalMicrograph (GMS) `.dm3`, `.dm4`: images, stacks, series of files, "
+                "4D-STEM in either order; spectra go to RosettaSciIO"
+            ),
             owned_by="rsciio.digitalmicrograph",
             takeover=True,
         ),
-        Format("k2is", "Gatan K2 IS, eight sectors of 12-bit blocks", ("gtg", "bin")),
+        Format(
+            "k2is",
+            "Gatan K2 IS, eight sectors of 12-bit blocks",
+            ("gtg", "bin"),
+            files=(
+                "Gatan K2 IS `.gtg` with `1.bin` … `8.bin`, short and incomplete recordings too"
+            ),
+        ),
         Format(
             "mrc",
             "MRC image stacks and volumes, among them Direct Electron movies",
             ("mrc", "mrcs", "st", "ali", "rec", "map"),
+            files=(
+                "MRC `.mrc`, `.mrcs`, `.st`, `.ali`, `.rec`, `.map` of microscopes, Velox, IMOD, "
+                "SerialEM: all modes, FEI's extended headers, Direct Electron movies with scan "
+                "positions and virtual images"
+            ),
             owned_by="rsciio.mrc",
             takeover=True,
         ),
@@ -128,18 +179,38 @@ FORMATS: dict[str, Format] = {
             "seq",
             "StreamPix sequences (Norpix), among them Direct Electron DE-16 and Celeritas",
             ("seq",),
+            files=(
+                "StreamPix (Norpix) `.seq`, among them Direct Electron DE-16 and Celeritas: "
+                "halves put together, dark, gain and defective pixels applied"
+            ),
         ),
-        Format("frms6", "pnCCD recordings (.frms6 with .hdr)", ("frms6", "hdr")),
+        Format(
+            "frms6",
+            "pnCCD recordings (.frms6 with .hdr)",
+            ("frms6", "hdr"),
+            files=(
+                "pnCCD cameras (PNDetector, pnSensor) `.frms6` with `.hdr`: halves put together, "
+                "binned rows and windows, dark frames and gain map applied"
+            ),
+        ),
         Format(
             "dectris",
             "Dectris recordings (ARINA, EIGER, ...): master with its data files",
             ("h5",),
+            files=(
+                "Dectris ARINA, QUADRO, SINGLA, EIGER: `_master.h5` with its data files, scan "
+                "shape from the file beside it, masked pixels"
+            ),
             owned_by="rsciio.arina",
         ),
         Format(
             "hdf5",
             "HDF5: any data set; EMD, py4DSTEM, Velox series, NeXus, DM5, image series",
             ("h5", "hdf5", "emd", "nxs", "de5", "dm5", "he5"),
+            files=(
+                "HDF5: any data set by its path; EMD, py4DSTEM old and new, Velox series, "
+                "NeXus, DM5, hexrd images"
+            ),
             owned_by="rsciio.emd",
             writes=("h5", "hdf5", "emd"),
         ),
@@ -147,30 +218,49 @@ FORMATS: dict[str, Format] = {
             "eigerstream",
             "Captures of an Eiger's data stream in HDF5 (CHESS, hexrd)",
             ("h5",),
+            files=(
+                "captures of the stream of a Dectris EIGER2 in HDF5 (CHESS, hexrd), versions 1 "
+                "and 2"
+            ),
             owned_by="rsciio.arina",
         ),
         Format(
             "imagefiles",
             "Lists of images in YAML (hexrd): TIFF, and all that other readers know",
             ("yml", "yaml"),
+            files="lists of images in YAML (hexrd): TIFF in place, and every other format",
         ),
-        Format("rawimage", "Raw images described in YAML (hexrd)", ("yml", "yaml")),
+        Format(
+            "rawimage",
+            "Raw images described in YAML (hexrd)",
+            ("yml", "yaml"),
+            files="raw images described in YAML (hexrd)",
+        ),
         Format(
             "framecache",
             "Frame caches of hexrd: .npz, .fch5, .yml",
             ("npz", "fch5", "yml", "yaml"),
+            files=(
+                "frame caches of hexrd `.npz`, `.fch5`, `.yml`: rotation series above a "
+                "threshold, with their angles"
+            ),
             writes=("npz", "fch5", "yml"),
         ),
         Format(
             "raw_csr",
             "Sparse recordings of LiberTEM: TOML and three binary files",
             ("toml",),
+            files=(
+                "LiberTEM's sparse recordings `.toml` with three binary files: counted or "
+                "event-based data, dense or as sparse arrays"
+            ),
             writes=("toml",),
         ),
         Format(
             "zarr",
             "Zarr arrays, versions 2 and 3: folders",
             ("zarr",),
+            files="Zarr arrays, versions 2 and 3: folders with `.zarray` or `zarr.json`",
             writes=("zarr",),
             folder=True,
         ),
@@ -178,6 +268,9 @@ FORMATS: dict[str, Format] = {
             "raw",
             "Raw binary frames, described by keywords or a side file",
             ("raw", "bin"),
+            files=(
+                "raw binary frames in `.raw`, `.bin` or any other file, with or without a side file"
+            ),
             writes=("raw",),
         ),
     )
@@ -195,6 +288,95 @@ CONTESTED = {
     "h5": ("hdf5", ""),
     "hdf5": ("hdf5", ""),
 }
+
+
+# ---------------------------------------------------------------- formats of other packages
+
+_third_party: dict[str, Format] | None = None
+_reading = threading.RLock()
+
+
+def third_party() -> Mapping[str, Format]:
+    """Return the formats of other packages by their names.
+
+    They are looked for on the first call, and their modules imported. What is broken is left out,
+    with a warning in the log.
+    """
+    global _third_party
+    with _reading:
+        if _third_party is None:
+            _third_party = {}  # all that a package sees which asks while it is imported
+            _third_party = _read_third_party()
+        return _third_party
+
+
+def every_format() -> dict[str, Format]:
+    """Return all formats by their names: ours first, then those of other packages."""
+    return {**FORMATS, **third_party()}
+
+
+def row_of(name: str) -> Format | None:
+    """Return a format's row, if there is one; only a name that is none of ours is looked for."""
+    return FORMATS.get(name) or third_party().get(name)
+
+
+def formats() -> list[Format]:
+    """List the formats."""
+    return list(every_format().values())
+
+
+def _read_third_party() -> dict[str, Format]:
+    from importlib.metadata import entry_points
+
+    result: dict[str, Format] = {}
+    try:
+        entries = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value))
+    except Exception as error:  # what some package says of itself is damaged
+        _logger.warning("formats of other packages are left out: %r", error)
+        return result
+    for entry in entries:
+        try:
+            row = _checked(entry.load())
+            if row.name in result:
+                raise ValueError(f"the name {row.name!r} is taken by {result[row.name].module}")
+        except (Exception, SystemExit) as error:  # whatever a package does when it is imported
+            package = entry.dist.name if entry.dist else "another package"
+            _logger.warning(
+                "the format %r of %s is left out: %s = %s: %s: %s",
+                *(entry.name, package, entry.name, entry.value, type(error).__name__, error),
+            )
+        else:
+            result[row.name] = row
+    return result
+
+
+def _checked(row: Any) -> Format:
+    """Return the row that an entry point stands for; an error says what is wrong with it."""
+    from importlib.util import find_spec
+
+    if callable(row):
+        row = row()
+    if not isinstance(row, Format):
+        raise TypeError(f"{row!r:.80} is no {__name__}.Format")
+    if not isinstance(row.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", row.name):
+        raise ValueError(f"the name {row.name!r} is not made of lower-case letters, digits and _")
+    package = __name__.partition(".")[0]  # whose attributes the formats are
+    public = (*FORMATS, "auto", *sys.modules[package].__all__)
+    if row.name in public or find_spec(f"{package}.{row.name}"):
+        raise ValueError(f"the name {row.name!r} is taken by {package}")
+    for texts in (row.suffixes, row.writes):
+        if not isinstance(texts, tuple) or any(
+            not isinstance(text, str) or text != text.lower().strip(". ") for text in texts
+        ):
+            raise TypeError(f"{texts!r} is no tuple of lower-case suffixes without dots")
+    module = importlib.import_module(row.module)
+    functions = ("sniff", "parse", "file_reader", *(("target",) if row.writes else ()))
+    if lacking := [name for name in functions if not callable(getattr(module, name, None))]:
+        raise AttributeError(f"the module {row.module} has no function {', '.join(lacking)}")
+    return row
+
+
+# ---------------------------------------------------------------- recognising files
 
 
 @dataclass(frozen=True)
@@ -226,19 +408,44 @@ def candidates(path: str, head: bytes) -> list[Candidate]:
     """
     found: list[Candidate] = []
     folder = os.path.isdir(path)
-    for row in FORMATS.values():
-        if row.folder != folder:
-            continue
-        try:
-            verdict = importlib.import_module(row.module).sniff(path, head)
-        except (OSError, ValueError):  # FormatError included: this format cannot make sense of it
-            _logger.debug("%s does not recognise %s", row.name, path, exc_info=True)
-            continue
-        if verdict is not None:
-            found.append(Candidate(row.name, *verdict))
+    for row in every_format().values():
+        if row.folder == folder and (candidate := _asked(row, path, head)) is not None:
+            found.append(candidate)
     if not folder and not any(candidate.confidence >= 0.5 for candidate in found):
         found += _upstream(path)
     return sorted(found, key=lambda c: -c.confidence)
+
+
+#: Formats of other packages whose `sniff` fails, of which the log has told.
+_failing: set[str] = set()
+
+
+def _asked(row: Format, path: str, head: bytes) -> Candidate | None:
+    """Ask a format about a file; one of another package never breaks it for the others."""
+    try:
+        verdict = importlib.import_module(row.module).sniff(path, head)
+        if verdict is None:
+            return None
+        candidate = Candidate(row.name, *verdict)
+        if not (0 <= candidate.confidence <= 1 and isinstance(candidate.reason, str)):
+            raise TypeError(f"{verdict!r:.80} is not (confidence, reason, options)")
+        return replace(candidate, options=dict(candidate.options))
+    except (OSError, ValueError):  # FormatError included: this format cannot make sense of it
+        _logger.debug("%s does not recognise %s", row.name, path, exc_info=True)
+    except Exception as error:
+        if row.name in FORMATS:
+            raise
+        if row.name not in _failing:
+            _failing.add(row.name)
+            _logger.warning(
+                "%s.sniff(%r, ...) failed: %s: %s", row.module, path, type(error).__name__, error
+            )
+    return None
+
+
+def listed_by_us(plugin: Mapping[str, Any]) -> bool:
+    """Whether a row of RosettaSciIO's list is one that we added."""
+    return str(plugin.get("name", "")).startswith("TEM-")
 
 
 def _upstream(path: str) -> list[Candidate]:
@@ -248,11 +455,9 @@ def _upstream(path: str) -> list[Candidate]:
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
     preferred = CONTESTED.get(suffix, ("", ""))[1]
     ours = {row.owned_by for row in FORMATS.values()}
-    others = [
-        p for p in IO_PLUGINS if not str(p["api"]).startswith(_PREFIX) and p["api"] not in ours
-    ]
-    named = [p for p in others if suffix in [n.lower() for n in (p["name"], *p["name_aliases"])]]
-    listed = named or [p for p in others if suffix and suffix in p["file_extensions"]]
+    theirs = [p for p in IO_PLUGINS if not listed_by_us(p) and p["api"] not in ours]
+    named = [p for p in theirs if suffix in [n.lower() for n in (p["name"], *p["name_aliases"])]]
+    listed = named or [p for p in theirs if suffix and suffix in p["file_extensions"]]
     return [
         Candidate(
             str(plugin["api"]),
@@ -261,8 +466,3 @@ def _upstream(path: str) -> list[Candidate]:
         )
         for plugin in listed
     ]
-
-
-def formats() -> list[Format]:
-    """List the formats."""
-    return list(FORMATS.values())

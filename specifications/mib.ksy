@@ -26,7 +26,7 @@ doc: |
 
   Not described here: recordings of 2015 with a 256-byte header that does not start with `MQ1`;
   profiles (`PR1`); data sockets dumped to disk, in which `MPX,`, ten digits and a comma precede
-  every message. Keys of the text file that comes with a recording are in hdr.md.
+  every message. Keys of the text file that comes with a recording are in mib_hdr.md.
 
 params:
   - id: counter_depth

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Our readers in RosettaSciIO's list, `rsciio.IO_PLUGINS`, which ``hs.load`` searches."""
+"""Our readers in RosettaSciIO's list, `rsciio.IO_PLUGINS`, which ``hs.load`` searches.
+
+The first row is a dispatcher for suffixes that tell nothing. Formats of other packages get their
+rows when somebody first searches the list, not before: their packages are neither imported when
+HyperSpy starts, nor while one of them is itself being imported.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,19 @@ import importlib
 import logging
 import os
 import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, ModuleType
 from typing import Any
 
-from rsciio_tem.registry import CONTESTED, FORMATS, SHARED
+from rsciio_tem.registry import CONTESTED, FORMATS, SHARED, Format, listed_by_us, third_party
 
 __all__ = ["SuffixAlias", "autoregister", "register", "unregister"]
 
 _logger = logging.getLogger(__name__)
 
-_PREFIX = "rsciio_tem."
+#: Name and module of the dispatcher.
+_DISPATCHER, _DISPATCHER_MODULE = "TEM-auto", "rsciio_tem.readers"
 
 
 class SuffixAlias(str):
@@ -47,6 +55,21 @@ def _searched_by_suffix(frame: FrameType | None) -> bool:
             named = (caller.f_locals.get(name) for name in ("file_format", "reader"))
             return not any(isinstance(value, str) for value in named)
     return False
+
+
+class _Searched(list[str]):
+    """Suffixes or aliases of the dispatcher; whoever looks at them gets to see every format.
+
+    HyperSpy asks each row of the list for its aliases, and finds rows that are added meanwhile.
+    """
+
+    def __iter__(self) -> Iterator[str]:
+        _add_third_party()
+        return super().__iter__()
+
+    def __contains__(self, suffix: object) -> bool:
+        _add_third_party()
+        return super().__contains__(suffix)
 
 
 class _Reader(ModuleType):
@@ -119,23 +142,24 @@ def register(takeover: str = "auto") -> None:
         _logger.warning("this RosettaSciIO is unknown to rsciio-tem: its formats are left to it")
         takeover = "none"
     taken = _taken_over(takeover)
+    contested = [
+        SuffixAlias(suffix)
+        for suffix, (name, upstream) in CONTESTED.items()
+        if name in taken or (not upstream and takeover != "none")
+    ]
     plugins = [
         _plugin(
-            "TEM-auto",
-            "rsciio_tem.readers",
+            _DISPATCHER,
+            _DISPATCHER_MODULE,
             "TEM recordings recognised by their content",
-            list(SHARED),
-            [
-                SuffixAlias(suffix)
-                for suffix, (name, upstream) in CONTESTED.items()
-                if name in taken or (not upstream and takeover != "none")
-            ],
+            _Searched(SHARED),
+            _Searched([_DISPATCHER_MODULE, *contested]),
         )
     ]
     theirs = {
         suffix
         for plugin in IO_PLUGINS
-        if not str(plugin.get("api", "")).startswith(_PREFIX)
+        if not listed_by_us(plugin)
         for suffix in plugin["file_extensions"]
     }
     for row in FORMATS.values():
@@ -144,27 +168,80 @@ def register(takeover: str = "auto") -> None:
         own = [s for s in row.suffixes if s not in SHARED and s not in CONTESTED]
         aliases = [SuffixAlias(s) for s in own if s in theirs] if row.name in taken else []
         listed = [s for s in own if s not in theirs]
-        plugins.append(
-            _plugin(
-                f"TEM-{row.name}",
-                row.module,
-                row.description,
-                [*listed, f"tem-{row.name}"],
-                [row.module, *aliases],
-            )
-        )
+        plugins.append(_row(row, listed, aliases))
     unregister()
     IO_PLUGINS[:0] = plugins
+    _importable(plugins)
+
+
+def _row(row: Format, suffixes: list[str], aliases: list[SuffixAlias]) -> dict[str, Any]:
+    return _plugin(
+        f"TEM-{row.name}",
+        row.module,
+        row.description,
+        [*suffixes, f"tem-{row.name}"],
+        [row.module, *aliases],
+    )
+
+
+def _importable(plugins: Iterable[dict[str, Any]]) -> None:
     for plugin in plugins:
         name = f"rsciio.{plugin['name'].lower()}"
         sys.modules[name] = _Reader(name, plugin["api"])
+
+
+_adding = threading.Lock()
+
+
+def _add_third_party() -> None:
+    """Add the formats of other packages to the end of the list, if they are not there yet.
+
+    Suffixes that RosettaSciIO reads stay with it; those of ours, or of several other packages, go
+    to the dispatcher.
+    """
+    from rsciio import IO_PLUGINS
+
+    formats = third_party()
+    if not formats:
+        return
+    with _adding:
+        listed = {str(plugin["name"]): plugin for plugin in IO_PLUGINS if listed_by_us(plugin)}
+        new = [row for name, row in formats.items() if f"TEM-{name}" not in listed]
+        if not new or _DISPATCHER not in listed:
+            return
+        theirs = {
+            text.lower()
+            for plugin in IO_PLUGINS
+            if not listed_by_us(plugin)
+            for key in ("name_aliases", "file_extensions")
+            for text in (plugin["name"], *(plugin.get(key) or ()))
+        }
+        for row in new:
+            suffixes = dict.fromkeys(row.suffixes)
+            free = [s for s in suffixes if not _shared(s, listed) and s not in theirs]
+            plugin = listed[f"TEM-{row.name}"] = _row(row, free, [])
+            IO_PLUGINS.append(plugin)
+            _importable([plugin])
+
+
+def _shared(suffix: str, listed: Mapping[str, dict[str, Any]]) -> bool:
+    """Whether one of our rows has a suffix; it is the dispatcher's from now on."""
+    for plugin in listed.values():
+        for key in ("file_extensions", "name_aliases"):
+            # the lists proper, which are not being searched
+            if list.__contains__(plugin[key], suffix):
+                if plugin["name"] != _DISPATCHER:
+                    at = plugin[key].index(suffix)
+                    listed[_DISPATCHER][key].append(plugin[key].pop(at))
+                return True
+    return False
 
 
 def unregister() -> None:
     """Remove the readers from the list that ``hs.load`` searches."""
     from rsciio import IO_PLUGINS
 
-    IO_PLUGINS[:] = [p for p in IO_PLUGINS if not str(p.get("api", "")).startswith(_PREFIX)]
+    IO_PLUGINS[:] = [p for p in IO_PLUGINS if not listed_by_us(p)]
     for name in [name for name, module in sys.modules.items() if isinstance(module, _Reader)]:
         del sys.modules[name]
 

@@ -17,7 +17,14 @@ import click
 from rsciio_tem._version import __version__
 from rsciio_tem.cli.check import EXIT_STATUS, checked, print_checked, recordings_below
 from rsciio_tem.cli.info import describe, print_info
-from rsciio_tem.cli.options import assignments, opened, reader_options, sizes
+from rsciio_tem.cli.options import (
+    assignments,
+    format_name,
+    format_names,
+    opened,
+    reader_options,
+    sizes,
+)
 from rsciio_tem.cli.preview import sheet_of
 from rsciio_tem.cli.words import (
     evidence_in_words,
@@ -30,7 +37,7 @@ from rsciio_tem.cli.words import (
 )
 from rsciio_tem.errors import FormatError, Problem, RecordingWarning
 from rsciio_tem.readers import load
-from rsciio_tem.registry import FORMATS
+from rsciio_tem.registry import formats, listed_by_us
 
 __all__ = ["describe", "main"]
 
@@ -58,10 +65,11 @@ def formats_command(as_json: bool) -> None:
         {
             "format": row.name,
             "description": row.description,
+            "module": row.module,
             "suffixes": list(row.suffixes),
             "hs_load": {suffix: _opens(suffix) for suffix in row.suffixes},
         }
-        for row in FORMATS.values()
+        for row in formats()
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -83,7 +91,9 @@ def formats_command(as_json: bool) -> None:
         rest = "  ".join(f"{row[j]:<{widths[j]}}" for j in (1, 2))
         line = f"{name}  {rest}  {row[3]}"
         click.echo(click.style(click.unstyle(line), underline=True) if i == 0 else line)
-    click.echo("\nours: hs.load uses our reader; content: it does if the content is of the format")
+    click.echo(
+        "\nours: hs.load uses the reader listed; content: it does if the content is of the format"
+    )
 
 
 def _opens(suffix: str) -> str:
@@ -95,7 +105,7 @@ def _opens(suffix: str) -> str:
 
     chosen = [p for p in IO_PLUGINS if named(p)]
     chosen = chosen or [p for p in IO_PLUGINS if suffix in p["file_extensions"]]
-    if not chosen or not chosen[0]["api"].startswith("rsciio_tem."):
+    if not chosen or not listed_by_us(chosen[0]):
         return "RosettaSciIO" if chosen else "no"
     return "content" if chosen[0]["api"] == "rsciio_tem.readers" else "ours"
 
@@ -133,9 +143,11 @@ def info_command(path: str, as_json: bool, options: dict[str, Any]) -> None:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["auto", *FORMATS]),
+    type=format_name,
+    shell_complete=format_names,
     default="auto",
-    help="Format of the files; by default their content tells.",
+    metavar="NAME",
+    help="Format of the files, see rsciio-tem formats; by default their content tells.",
 )
 @click.option(
     "-O", "--option", "others", multiple=True, metavar="NAME=VALUE", help="Keyword of the format."

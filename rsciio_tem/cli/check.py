@@ -13,7 +13,7 @@ import click
 from rsciio_tem.cli.words import problem_as_json, product_in_words
 from rsciio_tem.errors import FormatError, NotThisFormat, Unsupported
 from rsciio_tem.readers import chosen, detect
-from rsciio_tem.registry import FORMATS, candidates
+from rsciio_tem.registry import candidates, every_format
 from rsciio_tem.tools.open import open
 
 #: What is said of a recording in the end, and the exit status.
@@ -108,7 +108,11 @@ def recordings_below(folder: str) -> Iterator[tuple[str, str]]:
                 continue
             try:
                 formats = detect(path)
-                if not formats or formats[0].confidence < 0.5 or formats[0].format not in FORMATS:
+                if (
+                    not formats
+                    or formats[0].confidence < 0.5
+                    or formats[0].format not in every_format()
+                ):
                     continue
                 recording = open(path)
                 path, files = recording.path, {os.path.abspath(f) for f in recording.files}

@@ -28,7 +28,7 @@ from rsciio_tem.reading.arrange import Arranged
 from rsciio_tem.reading.lazy import default_chunks
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of
-from rsciio_tem.registry import FORMATS, Candidate
+from rsciio_tem.registry import Candidate, every_format
 from rsciio_tem.scan.scan import RULES, Scan, ScanHint
 
 __all__ = ["describe"]
@@ -86,7 +86,7 @@ def describe(
         "version": __version__,
         "path": path,
         "format": recording.format,
-        "description": FORMATS[recording.format].description,
+        "description": every_format()[recording.format].description,
         "candidates": [
             {"format": c.format, "confidence": c.confidence, "reason": c.reason} for c in candidates
         ],

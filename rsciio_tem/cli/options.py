@@ -15,7 +15,7 @@ from rsciio_tem.readers import chosen, detect, own_module
 from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.registry import FORMATS, Candidate
+from rsciio_tem.registry import Candidate, every_format
 from rsciio_tem.scan.scan import RULES
 
 # ---------------------------------------------------------------- options
@@ -47,13 +47,27 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def format_name(text: str) -> str:
+    """Check the name of a format; other packages are asked for theirs only if one is given."""
+    if text != "auto" and text not in every_format():
+        raise click.BadParameter(f"{text!r} is not one of auto, {', '.join(every_format())}.")
+    return text
+
+
+def format_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a format."""
+    return [name for name in ("auto", *every_format()) if name.startswith(incomplete)]
+
+
 _READER_OPTIONS = (
     click.option(
         "--format",
         "format_name",
-        type=click.Choice(["auto", *FORMATS]),
+        type=format_name,
+        shell_complete=format_names,
         default="auto",
-        help="Format of the file; by default its content tells.",
+        metavar="NAME",
+        help="Format of the file, see rsciio-tem formats; by default its content tells.",
     ),
     click.option(
         "--navigation-shape",

@@ -15,7 +15,7 @@ from rsciio_tem.cli.words import evidence_in_words, product_in_words, scan_in_wo
 from rsciio_tem.frames.wrapped import Floats, Grey, long_integers
 from rsciio_tem.reading.arrange import Arranged
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.registry import FORMATS
+from rsciio_tem.registry import every_format
 
 # ---------------------------------------------------------------- preview
 
@@ -62,7 +62,7 @@ def sheet_of(path: str, recording: Recording, arranged: Arranged, quiet: bool = 
     words, why = scan_in_words(shape), evidence_in_words(scan.evidence, shape)
     lines = [
         f"Scan {words}, {why}" if len(shape) > 1 else f"{words[0].upper()}{words[1:]}: {why}",
-        f"{recording.format}: {FORMATS[recording.format].description} | "
+        f"{recording.format}: {every_format()[recording.format].description} | "
         f"{rows} frame{'s' * (rows != 1)} of {size} px, {pixels}, "
         f"{size_in_words(rows * frame_bytes)}",
         f"Sum of all pixels {preview.compact(total)}, per frame "

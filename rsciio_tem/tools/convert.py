@@ -170,7 +170,7 @@ def _identified(value: Any) -> str:
 
 def writers() -> dict[str, tuple[str, ...]]:
     """Return which suffixes each format is written with, by its name."""
-    return {row.name: row.writes for row in registry.FORMATS.values() if row.writes}
+    return {row.name: row.writes for row in registry.formats() if row.writes}
 
 
 def _writer(path: str, format: str) -> ModuleType:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Written by specifications/compile.py from specifications/mib.ksy, compiler 0.11.0.
-# sha256 of the specification: ab071c61c04c9a4914893a5d4bbabaf30bd34c3b531de7d6121683aae6bf9e73
+# sha256 of the specification: 9c36cb7e6c34ef3b5f18a48efed685e4d9bdfe4da197e3a9616a2b53fbb9c17e
 # This is a generated file! Please edit source .ksy file and use kaitai-struct-compiler to rebuild
 # type: ignore
 
@@ -30,7 +30,7 @@ class Mib(KaitaiStruct):
     
     Not described here: recordings of 2015 with a 256-byte header that does not start with `MQ1`;
     profiles (`PR1`); data sockets dumped to disk, in which `MPX,`, ten digits and a comma precede
-    every message. Keys of the text file that comes with a recording are in hdr.md.
+    every message. Keys of the text file that comes with a recording are in mib_hdr.md.
     """
     def __init__(self, counter_depth, _io, _parent=None, _root=None):
         super(Mib, self).__init__(_io)

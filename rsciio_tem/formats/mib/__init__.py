@@ -3,7 +3,7 @@
 
 Sources: Quantum Detectors' file description (TDI-CTRL-TNO-0041), vendor sample files of software
 0.76 to 0.77, header collections of the fpd and pyxem communities. The byte layout is written down
-in ``specifications/mib.ksy`` and ``specifications/hdr.md``.
+in ``specifications/mib.ksy`` and ``specifications/mib_hdr.md``.
 
 A file is frames back to back: an ASCII header of comma-separated fields, whose third field is its
 own length, then the pixels. Processed pixels (U08 … U64) are big-endian, the first stored row is
