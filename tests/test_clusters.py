@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, Sample, Spec
+from conftest import REPOSITORY
+from samples import Sample, Spec
 from writers import raw as raw_writer
 
 import rsciio_tem
@@ -508,7 +509,7 @@ def test_one_thread_in_a_task(tmp_path: Path, client: Any) -> None:
 
 def test_specs_are_complete(sample_of: Callable[[Spec], Sample]) -> None:
     """A new format is tested here, too: `sample` has one of each."""
-    from conftest import SPECS
+    from samples import SPECS
 
     assert {spec.format for spec in SPECS if spec.has_file} == set(rsciio_tem.registry.FORMATS)
 

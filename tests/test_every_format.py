@@ -20,7 +20,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from conftest import SPECS, TEN, Mapping, Sample, Spec
+from samples import SPECS, TEN, Mapping, Sample, Spec
 from writers import blo as blo_writer
 from writers import mib as mib_writer
 from writers import mrc as mrc_writer

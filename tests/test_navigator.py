@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from conftest import Sample
+from samples import Sample
 from writers import blo as blo_writer
 from writers import mib as mib_writer
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Sample
+from samples import Sample
 
 import rsciio_tem
 from rsciio_tem import Disk
