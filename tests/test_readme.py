@@ -7,11 +7,7 @@ import ast
 import contextlib
 import importlib
 import inspect
-import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -21,6 +17,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 import pytest
+from interpreter import Interpreter
 from writers import mib as mib_writer
 
 import rsciio_tem
@@ -75,97 +72,51 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-#: Answers requests, a line each: the blocks of a page in one namespace, or a command. Pages and
-#: commands share a process, because it takes longer to start than to run most of them.
+#: Runs the blocks of a page one after the other, in one namespace; or a command.
 RUNNER = """
-import contextlib, doctest, io, json, os, sys, traceback, warnings
+import doctest, sys
 import hyperspy.api as hs
 hs.set_log_level("ERROR")
 hs.preferences.General.show_progressbar = False
 flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.FAIL_FAST
 
-def page(name, blocks):
+def run_page(page, blocks):
     names, failed = {}, 0
     for language, code, line in blocks:
         if language == "pycon":
-            test = doctest.DocTestParser().get_doctest(code, names, name, name, line)
+            test = doctest.DocTestParser().get_doctest(code, names, page, page, line)
             runner = doctest.DocTestRunner(verbose=False, optionflags=flags)
             failed += runner.run(test, clear_globs=False).failed
             names = test.globs
         else:
-            exec(compile("\\n" * line + code, name, "exec"), names)
-    return failed
+            exec(compile("\\n" * line + code, page, "exec"), names)
+    sys.exit(failed)
 
-def command(*arguments):
+def run_command(arguments):
     from rsciio_tem.cli import main
-    main(arguments, prog_name="rsciio-tem", standalone_mode=True)
-
-answers = open(os.dup(1), "w", encoding="utf-8")
-os.dup2(2, 1)  # what is printed past sys.stdout
-for request in sys.stdin:
-    what, *arguments = json.loads(request)
-    printed, failed = io.StringIO(), 0
-    with contextlib.redirect_stdout(printed), warnings.catch_warnings():
-        try:
-            failed = {"page": page, "command": command}[what](*arguments)
-        except SystemExit as stop:
-            failed = stop.code
-        except BaseException:
-            failed = 1
-            traceback.print_exc(file=printed)
-    print(json.dumps([failed or 0, printed.getvalue()]), file=answers, flush=True)
+    main(arguments, prog_name="rsciio-tem")
 """
 
 
-class Runner:
-    """A process that runs pages and commands in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.errors = folder / "errors.txt"
-        with self.errors.open("w") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", RUNNER],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                encoding="utf-8",
-                cwd=folder,
-                env={**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1", "COLUMNS": "100"},
-            )
-
-    def run(self, *request: Any) -> str:
-        """Run a page or a command; return what it prints."""
-        process = self.process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        print(json.dumps(request), file=process.stdin, flush=True)
-        answer = process.stdout.readline()
-        assert answer, self.errors.read_text(encoding="utf-8")
-        failed, printed = json.loads(answer)
-        assert failed == 0, printed + self.errors.read_text(encoding="utf-8")
-        return str(printed)
-
-
 @pytest.fixture(scope="module")
-def runner(folder: Path) -> Iterator[Runner]:
-    runner = Runner(folder)
-    yield runner
-    runner.process.communicate(timeout=60)
-    assert runner.process.returncode == 0
+def interpreter(folder: Path) -> Iterator[Interpreter]:
+    interpreter = Interpreter(RUNNER, folder, NO_COLOR="1", COLUMNS="100")
+    yield interpreter
+    interpreter.close()
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "<!-- run -->\n" in TEXT[p]], ids=name_of)
-def test_examples(page: Path, folder: Path, runner: Runner) -> None:
+def test_examples(page: Path, folder: Path, interpreter: Interpreter) -> None:
     found = blocks(page)
     assert {block.language for block in found} <= {"python", "pycon", "console"}
     if python := [block for block in found if block.language != "console"]:
-        runner.run("page", name_of(page), python)
+        interpreter.run("run_page(page, blocks)", page=name_of(page), blocks=python)
     for block in found:
         if block.language == "console":  # may look at files that Python has written
-            check_console(block, folder, page, runner)
+            check_console(block, folder, page, interpreter)
 
 
-def check_console(block: Block, folder: Path, page: Path, runner: Runner) -> None:
+def check_console(block: Block, folder: Path, page: Path, interpreter: Interpreter) -> None:
     """Run the commands; what is shown below one is compared with what it prints."""
     import doctest
     import shlex
@@ -180,7 +131,7 @@ def check_console(block: Block, folder: Path, page: Path, runner: Runner) -> Non
             elif argument == "preview" and "-o" not in arguments:
                 stem = Path(arguments[i + 1]).stem
                 (folder / f"{stem}_preview.png").unlink(missing_ok=True)
-        printed = runner.run("command", *arguments)
+        printed = interpreter.run("run_command(arguments)", arguments=arguments)
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
         same = doctest.OutputChecker().check_output(expected, printed, flags)
         assert not expected or same, f"{page}: $ {command} prints\n{printed}"
