@@ -24,8 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-sample",
         action="store_true",
-        help="also test with every sample what depends on the kind of frames or on the format",
+        help="ignore the marks per_kind and per_format: test everything with every sample",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for what in ("kind of frames", "format"):
+        name = f"per_{what.split()[0]}"
+        config.addinivalue_line("markers", f"{name}: tests one sample of each {what}, not all")
 
 
 @pytest.fixture(scope="session")
@@ -49,15 +55,22 @@ def _one_of_each_format(specs: list[Spec]) -> list[Spec]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give each test the samples that its argument asks for: see the fixtures of these names."""
+    """Choose the samples of the tests that have an argument with the name of a fixture below.
+
+    A test marked with ``per_kind`` or ``per_format`` meets one sample for each kind of frames, or
+    for each format, instead of every sample.
+    """
+    chosen: Callable[[list[Spec]], list[Spec]] = list
+    if not metafunc.config.getoption("every_sample"):
+        marks = {mark.name for mark in metafunc.definition.iter_markers()}
+        if "per_kind" in marks:
+            chosen = one_of_each_kind
+        elif "per_format" in marks:
+            chosen = _one_of_each_format
     files = [spec for spec in SPECS if spec.has_file]
-    fewer = not metafunc.config.getoption("every_sample")
     parameters: dict[str, list[Spec] | list[Mapping]] = {
-        "sample": SPECS,
-        "file_sample": files,
-        "kind_sample": one_of_each_kind(SPECS) if fewer else SPECS,
-        "kind_file_sample": one_of_each_kind(files) if fewer else files,
-        "format_sample": _one_of_each_format(files) if fewer else files,
+        "sample": chosen(SPECS),
+        "file_sample": chosen(files),
         "first_sample": _one_of_each_format(files),
         "ten": [spec for spec in SPECS if spec.variant == TEN],
         "mapping": MAPPINGS,
@@ -83,31 +96,13 @@ def sample_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Spec], Samp
 
 @pytest.fixture
 def sample(request: pytest.FixtureRequest, sample_of: Callable[[Spec], Sample]) -> Sample:
-    """Every sample."""
+    """Every sample, or those that a mark chooses."""
     return sample_of(request.param)
 
 
 @pytest.fixture
 def file_sample(request: pytest.FixtureRequest, sample_of: Callable[[Spec], Sample]) -> Sample:
-    """Every sample that is a file."""
-    return sample_of(request.param)
-
-
-@pytest.fixture
-def kind_sample(request: pytest.FixtureRequest, sample_of: Callable[[Spec], Sample]) -> Sample:
-    """One sample for each kind of frames; with ``--every-sample`` every one."""
-    return sample_of(request.param)
-
-
-@pytest.fixture
-def kind_file_sample(request: pytest.FixtureRequest, sample_of: Callable[[Spec], Sample]) -> Sample:
-    """One sample for each kind of frames in files; with ``--every-sample`` every file."""
-    return sample_of(request.param)
-
-
-@pytest.fixture
-def format_sample(request: pytest.FixtureRequest, sample_of: Callable[[Spec], Sample]) -> Sample:
-    """One sample for each format that has files; with ``--every-sample`` every file."""
+    """Every sample that is a file, or those that a mark chooses."""
     return sample_of(request.param)
 
 

@@ -2,7 +2,8 @@
 """The kind of frames of each sample: where its frames are, and how bytes become numbers.
 
 Chunks, slices, regions, ways of reading bytes, navigators, reductions, pickling and the like depend
-on the kind alone, so that one sample of each is enough (``pytest --every-sample`` takes them all).
+on the kind alone, so that tests of them are marked with ``per_kind`` and meet the first sample of
+each (``pytest --every-sample`` takes them all).
 The kinds are looked up in ``samples/kinds.json`` when tests are collected, because they are only
 seen once a sample is written. A sample that is not listed there is a kind of its own;
 ``test_samples.py`` asks for it to be added, which this does::

@@ -96,6 +96,7 @@ def quantities(sample: Sample) -> tuple[list[Any], list[Any]]:
     return what, [*weights, weights[0] > 0.5]
 
 
+@pytest.mark.per_kind
 @pytest.mark.usefixtures("small_stripes")
 def test_reduce(sample: Sample, client: Any) -> None:
     """The result is that of one thread, to the last bit."""
