@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import SPECS, Sample, Spec
+from samples import SPECS, Sample, Spec
 from writers import blo as blo_writer
 from writers import dectris as dectris_writer
 from writers import dm as dm_writer
@@ -98,11 +98,11 @@ def test_intact(spec: Spec, sample_of: Any) -> None:
         allowed += "|no dark frames"
     if "interrupted" in spec.variant or "short files" in spec.variant:
         allowed += "|scan shape|bytes behind its last frame|blanks are in place|no time"
-    for text in found(sample.path, sample.format, pixels=True, **sample.own_options):
+    for text in found(sample.path, sample.format, pixels=True, **sample.format_options):
         assert re.search(allowed, text), text
     if str(spec) in _TOLD:
         assert re.search(
-            _TOLD[str(spec)], str(found(sample.path, sample.format, **sample.own_options))
+            _TOLD[str(spec)], str(found(sample.path, sample.format, **sample.format_options))
         )
 
 

@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, Sample, Spec
+from conftest import REPOSITORY
+from samples import Sample, Spec
 from writers import raw as raw_writer
 
 import rsciio_tem
@@ -95,6 +96,7 @@ def quantities(sample: Sample) -> tuple[list[Any], list[Any]]:
     return what, [*weights, weights[0] > 0.5]
 
 
+@pytest.mark.per_kind
 @pytest.mark.usefixtures("small_stripes")
 def test_reduce(sample: Sample, client: Any) -> None:
     """The result is that of one thread, to the last bit."""
@@ -508,7 +510,7 @@ def test_one_thread_in_a_task(tmp_path: Path, client: Any) -> None:
 
 def test_specs_are_complete(sample_of: Callable[[Spec], Sample]) -> None:
     """A new format is tested here, too: `sample` has one of each."""
-    from conftest import SPECS
+    from samples import SPECS
 
     assert {spec.format for spec in SPECS if spec.has_file} == set(rsciio_tem.registry.FORMATS)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SPECS, Sample
+from samples import SPECS, Sample
 
 import rsciio_tem
 from rsciio_tem import registry

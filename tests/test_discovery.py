@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rsciio
+from interpreter import Interpreter
 from writers import mib as mib_writer
+from writers import mrc as mrc_writer
 from writers import npy as npy_writer
 from writers import raw as raw_writer
 
@@ -36,16 +39,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+#: HyperSpy finds our package by itself; from then on every warning of ours is an error.
+IMPORT = """
+import sys, warnings
+import hyperspy.api as hs
+hs.load
+assert "rsciio_tem" in sys.modules
+from rsciio_tem.errors import RecordingWarning
+warnings.simplefilter("error", RecordingWarning)
+def plugin(signal):
+    return signal.metadata.General.FileIO.as_dictionary()["0"]["io_plugin"]
+"""
+
+
+@pytest.fixture(scope="module")
+def hyperspy() -> Iterator[Interpreter]:
+    """A process that has imported HyperSpy, which is all that a user does."""
+    interpreter = Interpreter(IMPORT)
+    yield interpreter
+    interpreter.close()
+
+
 def python(code: str, **environment: str) -> str:
-    """Run code in a fresh interpreter, with every warning an error; return what it prints."""
+    """Run code in a fresh interpreter; return what it prints."""
     result = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "error::rsciio_tem.errors.RecordingWarning",
-            "-c",
-            textwrap.dedent(code),
-        ],
+        [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -61,16 +79,8 @@ def without_log(printed: str) -> str:
     return "\n".join(line for line in printed.splitlines() if "WARNING" not in line).strip()
 
 
-LOAD = """
-import hyperspy.api as hs
-signal = hs.load({path!r}, lazy=True)
-print(signal.metadata.General.FileIO.as_dictionary()["0"]["io_plugin"])
-print(signal.data.shape)
-"""
-
-
 @pytest.mark.parametrize(
-    ("name", "plugin", "shape"),
+    ("name", "reader", "shape"),
     [
         ("scan.mib", "rsciio_tem.formats.mib", (3, 4, 64, 256)),
         ("scan.hdr", "rsciio_tem.readers", (3, 4, 64, 256)),
@@ -78,13 +88,15 @@ print(signal.data.shape)
         ("plain.raw", "rsciio_tem.readers", (3, 4, 64, 256)),
     ],
 )
-def test_hs_load_finds_us(folder: Path, name: str, plugin: str, shape: tuple[int, ...]) -> None:
-    printed = python(LOAD.format(path=str(folder / name))).splitlines()
-    assert printed[-2:] == [plugin, str(shape)]
+def test_hs_load_finds_us(
+    hyperspy: Interpreter, folder: Path, name: str, reader: str, shape: tuple[int, ...]
+) -> None:
+    load = "signal = hs.load(path, lazy=True); print(plugin(signal), signal.data.shape)"
+    assert hyperspy.run(load, path=str(folder / name)).splitlines()[-1] == f"{reader} {shape}"
 
 
 @pytest.mark.parametrize(
-    ("environment", "plugin"),
+    ("environment", "reader"),
     [
         ({"RSCIIO_TEM_AUTOREGISTER": "0"}, "rsciio.quantumdetector"),
         ({"RSCIIO_TEM_TAKEOVER": "none"}, "rsciio.quantumdetector"),
@@ -93,101 +105,81 @@ def test_hs_load_finds_us(folder: Path, name: str, plugin: str, shape: tuple[int
         ({"RSCIIO_TEM_TAKEOVER": "all"}, "rsciio_tem.formats.mib"),
     ],
 )
-def test_switches(folder: Path, environment: dict[str, str], plugin: str) -> None:
-    printed = python(LOAD.format(path=str(folder / "scan.mib")), **environment)
-    assert printed.splitlines()[-2] == plugin
+def test_switches(folder: Path, environment: dict[str, str], reader: str) -> None:
+    load = f"{IMPORT}\nprint(plugin(hs.load({str(folder / 'scan.mib')!r}, lazy=True)))"
+    assert python(load, **environment).splitlines()[-1] == reader
 
 
-def test_rosettasciio_stays_reachable_by_name(folder: Path) -> None:
-    printed = python(
-        f"""
-        import hyperspy.api as hs
-        signal = hs.load({str(folder / "scan.mib")!r}, file_format="QuantumDetector")
-        print(signal.metadata.General.FileIO.as_dictionary()["0"]["io_plugin"])
-        signal = hs.load({str(folder / "scan.mib")!r}, file_format="TEM-mib", scan="stack")
-        print(signal.metadata.General.FileIO.as_dictionary()["0"]["io_plugin"], signal.data.shape)
-        """
+def test_rosettasciio_stays_reachable_by_name(hyperspy: Interpreter, folder: Path) -> None:
+    printed = hyperspy.run(
+        "for name, options in (('QuantumDetector', {}), ('TEM-mib', {'scan': 'stack'})):\n"
+        "    signal = hs.load(path, file_format=name, **options)\n"
+        "    print(plugin(signal), signal.data.shape)",
+        path=str(folder / "scan.mib"),
     )
-    assert printed.splitlines()[-2:] == [
-        "rsciio.quantumdetector",
-        "rsciio_tem.formats.mib (12, 64, 256)",
-    ]
+    theirs, ours = printed.splitlines()[-2:]
+    assert theirs.startswith("rsciio.quantumdetector ")
+    assert ours == "rsciio_tem.formats.mib (12, 64, 256)"
 
 
 def test_module_as_file_format(folder: Path) -> None:
-    printed = python(
-        f"""
-        import hyperspy.api as hs, rsciio_tem
-        print(hs.load({str(folder / "scan.mib")!r}, file_format=rsciio_tem.mib).data.shape)
-        """,
-        RSCIIO_TEM_AUTOREGISTER="0",
-    )
-    assert printed.endswith("(3, 4, 64, 256)")
+    """It is taken, though ours is not registered and would not be found."""
+    path = str(folder / "scan.mib")
+    load = f"import rsciio_tem; print(hs.load({path!r}, file_format=rsciio_tem.mib).data.shape)"
+    printed = python(f"{IMPORT}\n{load}", RSCIIO_TEM_AUTOREGISTER="0")
+    assert printed.splitlines()[-1] == "(3, 4, 64, 256)"
 
 
-def test_saving_stays_with_rosettasciio(tmp_path: Path) -> None:
+def test_saving_stays_with_rosettasciio(hyperspy: Interpreter, tmp_path: Path) -> None:
     path = tmp_path / "saved.npy"
-    python(
-        f"""
-        import numpy as np, hyperspy.api as hs
-        hs.signals.Signal2D(np.arange(24.0).reshape(2, 3, 4)).save({str(path)!r})
-        """
+    hyperspy.run(
+        "import numpy as np\nhs.signals.Signal2D(np.arange(24.0).reshape(2, 3, 4)).save(path)",
+        path=str(path),
     )
     np.testing.assert_array_equal(np.load(path), np.arange(24.0).reshape(2, 3, 4))
 
 
 SAVE = """
-import os, numpy as np, hyperspy.api as hs
+import os, numpy as np
 s = hs.signals.Signal2D(np.zeros((3, 4, 16, 16), "u1"))
 for name in ("npy", "numpy", "TVIPS", "tvips", "blo", "Blockfile", "hspy"):
-    folder = os.path.join({folder!r}, name)
-    s.save(os.path.join(folder, "a"), file_format=name)
+    here = os.path.join(folder, name)
+    s.save(os.path.join(here, "a"), file_format=name)
     t = s.deepcopy()
-    t.tmp_parameters.folder, t.tmp_parameters.filename = folder, "b"
+    t.tmp_parameters.folder, t.tmp_parameters.filename = here, "b"
     t.save(file_format=name)
-    print(name, *sorted(os.listdir(folder)))
+    print(name, *sorted(os.listdir(here)))
 """
 
 
-def test_saving_by_name_is_as_without_us(tmp_path: Path) -> None:
-    ours = python(SAVE.format(folder=str(tmp_path / "with")))
-    without = python(SAVE.format(folder=str(tmp_path / "without")), RSCIIO_TEM_AUTOREGISTER="0")
-    assert ours == without
+def test_saving_by_name_is_as_without_us(hyperspy: Interpreter, tmp_path: Path) -> None:
+    ours = hyperspy.run(SAVE, folder=str(tmp_path / "with"))
+    folder = str(tmp_path / "without")
+    without = python(f"{IMPORT}\nfolder = {folder!r}\n{SAVE}", RSCIIO_TEM_AUTOREGISTER="0")
+    assert without_log(ours) == without
     assert "npy a.npy b.npy" in ours
 
 
-def test_names_are_rosettasciios_and_suffixes_ours(folder: Path) -> None:
+NAMES = """
+import rsciio, hyperspy.io
+for row in rsciio.IO_PLUGINS:
+    if row["api"].startswith("rsciio."):
+        for name in (row["name"], *row["name_aliases"]):
+            assert hyperspy.io._infer_file_reader(name)["api"] == row["api"], name
+assert "mrc" in [alias for row in rsciio.IO_PLUGINS for alias in row["name_aliases"]]
+for path in paths:
+    for file_format in (None, "MRC", "mrc"):
+        print(file_format, plugin(hs.load(path, file_format=file_format)))
+"""
+
+
+def test_names_are_rosettasciios_and_suffixes_ours(hyperspy: Interpreter, tmp_path: Path) -> None:
     """MRC, TVIPS, DM3 and DM4 are both, and HyperSpy's search ignores case."""
-    printed = python(
-        f"""
-        import rsciio, hyperspy.io
-        for plugin in rsciio.IO_PLUGINS:
-            if plugin["api"].startswith("rsciio."):
-                for name in (plugin["name"], *plugin["name_aliases"]):
-                    assert hyperspy.io._infer_file_reader(name)["api"] == plugin["api"], name
-        import hyperspy.api as hs
-        assert "mrc" in [alias for p in rsciio.IO_PLUGINS for alias in p["name_aliases"]]
-        from writers import mrc, tvips
-        import numpy as np
-        frames = np.zeros((4, 16, 16), "u2")
-        mrc.write_mrc({str(folder / "a.mrc")!r}, frames)
-        for name in ("a.mrc", "A.MRC"):
-            path = {str(folder)!r} + "/" + name
-            mrc.write_mrc(path, frames)
-            for file_format in (None, "MRC", "mrc"):
-                s = hs.load(path, file_format=file_format)
-                io = s.metadata.General.FileIO.as_dictionary()["0"]
-                print(name, file_format, io["io_plugin"])
-        """,
-        PYTHONPATH=str(Path(__file__).parent),
-    )
-    ours, theirs = "rsciio_tem.formats.mrc", "rsciio.mrc"
-    expected = {None: ours, "MRC": theirs, "mrc": theirs}
-    assert printed.splitlines() == [
-        f"{name} {asked} {reader}"
-        for name in ("a.mrc", "A.MRC")
-        for asked, reader in expected.items()
-    ]
+    paths = [str(tmp_path / name) for name in ("a.mrc", "B.MRC")]
+    for path in paths:
+        mrc_writer.write_mrc(Path(path), np.zeros((4, 16, 16), "u2"))
+    printed = hyperspy.run(NAMES, paths=paths).splitlines()
+    assert printed == ["None rsciio_tem.formats.mrc", "MRC rsciio.mrc", "mrc rsciio.mrc"] * 2
 
 
 def test_rosettasciios_own_test_of_its_list() -> None:

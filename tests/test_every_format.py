@@ -20,7 +20,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from conftest import SPECS, TEN, Mapping, Sample, Spec
+from samples import SPECS, TEN, Mapping, Sample, Spec
 from writers import blo as blo_writer
 from writers import mib as mib_writer
 from writers import mrc as mrc_writer
@@ -88,36 +88,87 @@ def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 # -- values --------------------------------------------------------------------------------------
 
 
-def test_eager(sample: Sample) -> None:
-    data = sample.read(lazy=False)["data"]
-    assert type(data) is np.ndarray
+def keys(tree: Any) -> Iterator[Any]:
+    for key, value in tree.items():
+        yield key
+        if isinstance(value, dict):
+            yield from keys(value)
+
+
+def check_dictionary(sample: Sample, signal: dict[str, Any]) -> None:
+    """Compare all but the values with what readers of RosettaSciIO return."""
+    assert {"data", "axes", "metadata", "original_metadata"} <= set(signal)
+    data, axes = signal["data"], signal["axes"]
+    assert data.shape == sample.expected.shape
     assert data.dtype == sample.expected.dtype
-    np.testing.assert_array_equal(data, sample.expected, strict=True)
+    assert [axis["size"] for axis in axes] == list(data.shape)
+    assert [axis["index_in_array"] for axis in axes] == list(range(data.ndim))
+    assert [axis["navigate"] for axis in axes] == [
+        i < len(sample.nav_shape) for i in range(len(axes))
+    ]
+    for axis in axes:
+        assert set(axis) == AXIS_KEYS
+        assert type(axis["size"]) is int
+        assert type(axis["scale"]) is float
+        assert axis["scale"] != 0
+    for tree in (signal["metadata"], signal["original_metadata"]):
+        assert all(type(key) is str for key in keys(tree))
+    assert {"General", "Signal"} <= set(signal["metadata"])
+    if sample.path is not None:
+        general = signal["metadata"]["General"]
+        assert general["original_filename"].split(".")[0] in general["title"]
+    own = signal["original_metadata"]["rsciio_tem"]
+    assert own["format"] == sample.format
+    assert own["version"] == rsciio_tem.__version__
+    assert own["scan"]["shape"] == list(sample.nav_shape)
+    assert {"stored", "inserted_start", "inserted_end", "ignored_end"} <= set(own["frames"])
+    json.dumps({k: v for k, v in own.items() if k != "missing_mask"})
+    pickle.dumps(signal["metadata"])
+    pickle.dumps(signal["original_metadata"])
+
+
+def test_eager(sample: Sample) -> None:
+    signal = sample.read(lazy=False)
+    check_dictionary(sample, signal)
+    assert type(signal["data"]) is np.ndarray
+    np.testing.assert_array_equal(signal["data"], sample.expected, strict=True)
 
 
 def test_lazy(sample: Sample) -> None:
-    data = sample.read(lazy=True)["data"]
-    assert is_dask(data)
-    assert data.dtype == sample.expected.dtype
-    computed = data.compute(scheduler="threads")
+    signal = sample.read(lazy=True)
+    check_dictionary(sample, signal)
+    assert is_dask(signal["data"])
+    computed = signal["data"].compute(scheduler="threads")
     assert computed.dtype == sample.expected.dtype
     np.testing.assert_array_equal(computed, sample.expected)
 
 
-@pytest.mark.parametrize("mode", ["r", "c"])
-def test_mapped(file_sample: Sample, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = []
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was loaded into memory."""
+    sources = []
 
     def load(source: Any, load: Any = rsciio_tem.reading.read._load) -> Any:
-        loaded.append(source)
+        sources.append(source)
         return load(source)
 
     monkeypatch.setattr("rsciio_tem.reading.read._load", load)
-    data = file_sample.read(mmap_mode=mode)["data"]
+    return sources
+
+
+def test_mapped(file_sample: Sample, loaded: list[Any]) -> None:
+    data = file_sample.read(mmap_mode="r")["data"]
     np.testing.assert_array_equal(data, file_sample.expected)
     assert bool(loaded) != file_sample.plain
-    if file_sample.plain:
-        assert data.flags.writeable == (mode == "c")
+    assert not (file_sample.plain and data.flags.writeable)
+
+
+@pytest.mark.per_kind
+def test_mapped_copy_on_write(file_sample: Sample, loaded: list[Any]) -> None:
+    data = file_sample.read(mmap_mode="c")["data"]
+    np.testing.assert_array_equal(data, file_sample.expected)
+    assert bool(loaded) != file_sample.plain
+    assert data.flags.writeable
 
 
 def test_copy_on_write_leaves_file_alone(first_sample: Sample) -> None:
@@ -135,6 +186,7 @@ def test_mmap_mode_that_writes(first_sample: Sample) -> None:
         first_sample.read_quietly(mmap_mode="r+")
 
 
+@pytest.mark.per_kind
 @pytest.mark.parametrize("backend", ["auto", "mmap", "buffered", "direct"])
 def test_backends(file_sample: Sample, backend: str) -> None:
     frames = frames_of(file_sample)
@@ -170,6 +222,7 @@ def cluster() -> Iterator[Any]:
             yield client
 
 
+@pytest.mark.per_kind
 @pytest.mark.filterwarnings("ignore::UserWarning:distributed")
 def test_distributed(sample: Sample, cluster: Any) -> None:
     data = sample.read(lazy=True)["data"]
@@ -226,8 +279,12 @@ def expected_mapping(sample: Sample, mapping: Mapping, fill: Any = 0) -> np.ndar
     return out.reshape(*mapping.shape, *sample.frame_shape)
 
 
-@pytest.mark.parametrize("lazy", [False, True])
-def test_frame_mapping(ten: Sample, mapping: Mapping, lazy: bool) -> None:
+def test_frame_mapping(ten: Sample, mapping: Mapping) -> None:
+    for lazy in (False, True):
+        check_mapping(ten, mapping, lazy)
+
+
+def check_mapping(ten: Sample, mapping: Mapping, lazy: bool) -> None:
     options = {**mapping.options, "lazy": lazy, "fill_value": 3}
     if mapping.shape is None:
         with pytest.raises(ValueError, match=str(ten.path or "<array>")):
@@ -251,6 +308,7 @@ def test_frame_mapping(ten: Sample, mapping: Mapping, lazy: bool) -> None:
     assert found["frames"]["complete"] == (not missing.any())
 
 
+@pytest.mark.per_format
 def test_both_shapes_given(sample: Sample) -> None:
     with pytest.raises(TypeError, match=r"either navigation_shape .* or nav_shape"):
         sample.read_quietly(navigation_shape=(2, 1), nav_shape=(1, 2))
@@ -269,6 +327,7 @@ def test_square_only_if_asked(tmp_path: Path) -> None:
         assert rsciio_tem.load(path, scan="square")[0]["data"].shape == (3, 3, 4, 16)
 
 
+@pytest.mark.per_kind
 @pytest.mark.parametrize("chunks", [1, 2, -1, "auto", "8 KiB", (2, 2), (1, 3), {0: 1}, {1: 2}])
 def test_chunks(sample: Sample, chunks: Any) -> None:
     if isinstance(chunks, tuple) and len(sample.nav_shape) != 2:
@@ -297,11 +356,13 @@ def _corner(sample: Sample, data: np.ndarray) -> np.ndarray:
     return data[..., :2, :2] if sample.sig_dims == 2 else data[..., :2]
 
 
+@pytest.mark.per_kind
 def test_automatic_chunks_keep_frames_whole(file_sample: Sample) -> None:
     data = file_sample.read(lazy=True)["data"]
     assert data.chunksize[data.ndim - file_sample.sig_dims :] == file_sample.frame_shape
 
 
+@pytest.mark.per_kind
 @pytest.mark.parametrize("lazy", [False, True])
 def test_roi(sample: Sample, lazy: bool) -> None:
     nav = sample.nav_shape
@@ -350,6 +411,7 @@ SLICES = [
 ]
 
 
+@pytest.mark.per_kind
 def test_slices_of_lazy_data(sample: Sample) -> None:
     data = sample.read(lazy=True)["data"]
     for key in SLICES:
@@ -367,6 +429,7 @@ def test_slices_of_lazy_data(sample: Sample) -> None:
             np.testing.assert_array_equal(data[key], sample.expected[key], err_msg=str(key))
 
 
+@pytest.mark.per_kind
 @pytest.mark.parametrize("flip_y", [False, True])
 def test_flip(file_sample: Sample, flip_y: bool) -> None:
     frames = frames_of(file_sample)
@@ -471,49 +534,7 @@ def test_fill_value(ten: Sample, lazy: bool) -> None:
 # -- the dictionary ------------------------------------------------------------------------------
 
 
-def keys(tree: Any) -> Iterator[Any]:
-    for key, value in tree.items():
-        yield key
-        if isinstance(value, dict):
-            yield from keys(value)
-
-
-@pytest.mark.parametrize("lazy", [False, True])
-def test_dictionary(sample: Sample, lazy: bool) -> None:
-    signal = sample.read(lazy=lazy)
-    assert {"data", "axes", "metadata", "original_metadata"} <= set(signal)
-    data, axes = signal["data"], signal["axes"]
-    assert is_dask(data) == lazy
-    assert data.shape == sample.expected.shape
-    assert [axis["size"] for axis in axes] == list(data.shape)
-    assert [axis["index_in_array"] for axis in axes] == list(range(data.ndim))
-    assert [axis["navigate"] for axis in axes] == [
-        i < len(sample.nav_shape) for i in range(len(axes))
-    ]
-    for axis in axes:
-        assert set(axis) == AXIS_KEYS
-        assert type(axis["size"]) is int
-        assert type(axis["scale"]) is float
-        assert axis["scale"] != 0
-    for tree in (signal["metadata"], signal["original_metadata"]):
-        assert all(type(key) is str for key in keys(tree))
-    assert {"General", "Signal"} <= set(signal["metadata"])
-    own = signal["original_metadata"]["rsciio_tem"]
-    assert own["format"] == sample.format
-    assert own["version"] == rsciio_tem.__version__
-    assert own["scan"]["shape"] == list(sample.nav_shape)
-    assert {"stored", "inserted_start", "inserted_end", "ignored_end"} <= set(own["frames"])
-    json.dumps({k: v for k, v in own.items() if k != "missing_mask"})
-    pickle.dumps(signal["metadata"])
-    pickle.dumps(signal["original_metadata"])
-
-
-def test_title(file_sample: Sample) -> None:
-    general = file_sample.read()["metadata"]["General"]
-    assert file_sample.path is not None
-    assert general["original_filename"].split(".")[0] in general["title"]
-
-
+@pytest.mark.per_format
 def test_reads_do_not_share_metadata(sample: Sample) -> None:
     first, second = sample.read(), sample.read()
     first["metadata"]["General"]["title"] = "changed"
@@ -538,6 +559,7 @@ def test_str_and_path(first_sample: Sample) -> None:
             np.testing.assert_array_equal(signal["data"], first_sample.expected)
 
 
+@pytest.mark.per_format
 @pytest.mark.parametrize(
     "folder", ["with spaces [1]", "Proben_μm_ä", unicodedata.normalize("NFD", "é"), "a{0}%s*"]
 )
@@ -610,12 +632,14 @@ def data_file(sample: Sample) -> Path:
         return Path(recording.path)
 
 
+@pytest.mark.per_format
 def test_empty_file(file_sample: Sample, tmp_path: Path) -> None:
     moved = file_sample.moved(tmp_path / "empty")
     data_file(moved).write_bytes(b"")
     refused(moved)
 
 
+@pytest.mark.per_kind
 def test_start_of_a_file(file_sample: Sample, tmp_path: Path) -> None:
     """What is shorter than one frame is an error, wherever it ends."""
     frames = frames_of(file_sample)
@@ -946,6 +970,7 @@ def test_distributed_keyword(first_sample: Sample) -> None:
 # -- pickling, changing files --------------------------------------------------------------------
 
 
+@pytest.mark.per_kind
 def test_pickle(file_sample: Sample) -> None:
     frames = frames_of(file_sample)
     text = pickle.dumps(frames)
@@ -962,6 +987,7 @@ def test_pickle(file_sample: Sample) -> None:
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.per_kind
 def test_pickle_of_graph(sample: Sample) -> None:
     data = sample.read(lazy=True)["data"]
     text = cloudpickle.dumps(data)
@@ -970,6 +996,7 @@ def test_pickle_of_graph(sample: Sample) -> None:
     np.testing.assert_array_equal(pickle.loads(text), sample.expected)
 
 
+@pytest.mark.per_kind
 @pytest.mark.parametrize("computed_before", [False, True])
 def test_file_that_changes(file_sample: Sample, tmp_path: Path, computed_before: bool) -> None:
     moved = file_sample.moved(tmp_path / "changing")
@@ -986,6 +1013,7 @@ def test_file_that_changes(file_sample: Sample, tmp_path: Path, computed_before:
         data.compute()
 
 
+@pytest.mark.per_kind
 def test_file_that_shrinks(file_sample: Sample, tmp_path: Path) -> None:
     moved = file_sample.moved(tmp_path / "shrinking")
     path = data_file(moved)
@@ -995,6 +1023,7 @@ def test_file_that_shrinks(file_sample: Sample, tmp_path: Path) -> None:
         data.compute()
 
 
+@pytest.mark.per_kind
 def test_file_that_vanishes(file_sample: Sample, tmp_path: Path) -> None:
     moved = file_sample.moved(tmp_path / "vanishing")
     data = moved.read(lazy=True)["data"]
@@ -1070,6 +1099,7 @@ def test_file_of_more_than_4_gib(tmp_path: Path, format: str, bytes_read: list[i
     assert sum(bytes_read) < 10 * 256 * 256 * 2
 
 
+@pytest.mark.per_kind
 def test_slicing_reads_only_what_is_needed(file_sample: Sample, bytes_read: list[int]) -> None:
     frames = frames_of(file_sample)
     nbytes = frame_bytes(frames)
@@ -1149,6 +1179,7 @@ def hs() -> Any:
         return pytest.importorskip("hyperspy.api")
 
 
+@pytest.mark.per_kind
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("lazy", [False, True])
 def test_hyperspy(file_sample: Sample, hs: Any, lazy: bool) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import fabio.openimage  # noqa: F401  slow to import, so before the clock runs
 import numpy as np
 import pytest
-from conftest import SPECS, Sample, Spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from samples import SPECS, Sample, Spec
 
 import rsciio_tem
 from rsciio_tem.errors import FormatError

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from conftest import Sample
+from samples import Sample
 from writers import blo as blo_writer
 from writers import mib as mib_writer
 
@@ -56,6 +56,7 @@ def alike(found: Array, expected: Array) -> None:
 # -- every format --------------------------------------------------------------------------------
 
 
+@pytest.mark.per_kind
 @pytest.mark.parametrize("kind", ["full", "fast"])
 def test_sum_of_each_frame(sample: Sample, kind: str) -> None:
     """Recordings that are read in no time are summed in full by "fast", too."""
@@ -84,6 +85,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(navigator, "_TIME", 60)
 
 
+@pytest.mark.per_kind
 @pytest.mark.usefixtures("hurried")
 def test_estimate(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has values of the scan at some positions, and no more is loaded than allowed."""
@@ -365,6 +367,7 @@ def test_huge_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert how["rows"] == [240, 272]
 
 
+@pytest.mark.per_format
 def test_reading_alone_costs_nothing(file_sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_full", "_fast"):
         monkeypatch.setattr(navigator, name, lambda source: pytest.fail("computed"))

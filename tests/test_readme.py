@@ -7,11 +7,7 @@ import ast
 import contextlib
 import importlib
 import inspect
-import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -21,6 +17,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 import pytest
+from interpreter import Interpreter
 from writers import mib as mib_writer
 
 import rsciio_tem
@@ -75,54 +72,51 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-#: Runs the blocks of a page one after the other, in one namespace.
+#: Runs the blocks of a page one after the other, in one namespace; or a command.
 RUNNER = """
-import doctest, json, sys
+import doctest, sys
 import hyperspy.api as hs
 hs.set_log_level("ERROR")
 hs.preferences.General.show_progressbar = False
 flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.FAIL_FAST
-page, blocks = json.load(sys.stdin)
-names, failed = {}, 0
-for language, code, line in blocks:
-    if language == "pycon":
-        test = doctest.DocTestParser().get_doctest(code, names, page, page, line)
-        runner = doctest.DocTestRunner(verbose=False, optionflags=flags)
-        failed += runner.run(test, clear_globs=False).failed
-        names = test.globs
-    else:
-        exec(compile("\\n" * line + code, page, "exec"), names)
-sys.exit(failed)
+
+def run_page(page, blocks):
+    names, failed = {}, 0
+    for language, code, line in blocks:
+        if language == "pycon":
+            test = doctest.DocTestParser().get_doctest(code, names, page, page, line)
+            runner = doctest.DocTestRunner(verbose=False, optionflags=flags)
+            failed += runner.run(test, clear_globs=False).failed
+            names = test.globs
+        else:
+            exec(compile("\\n" * line + code, page, "exec"), names)
+    sys.exit(failed)
+
+def run_command(arguments):
+    from rsciio_tem.cli import main
+    main(arguments, prog_name="rsciio-tem")
 """
 
 
-def run(arguments: list[str], folder: Path, given: str = "") -> str:
-    result = subprocess.run(
-        arguments,
-        input=given,
-        capture_output=True,
-        encoding="utf-8",
-        cwd=folder,
-        env={**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1", "COLUMNS": "100"},
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+@pytest.fixture(scope="module")
+def interpreter(folder: Path) -> Iterator[Interpreter]:
+    interpreter = Interpreter(RUNNER, folder, NO_COLOR="1", COLUMNS="100")
+    yield interpreter
+    interpreter.close()
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "<!-- run -->\n" in TEXT[p]], ids=name_of)
-def test_examples(page: Path, folder: Path) -> None:
+def test_examples(page: Path, folder: Path, interpreter: Interpreter) -> None:
     found = blocks(page)
     assert {block.language for block in found} <= {"python", "pycon", "console"}
     if python := [block for block in found if block.language != "console"]:
-        run([sys.executable, "-c", RUNNER], folder, json.dumps([name_of(page), python]))
+        interpreter.run("run_page(page, blocks)", page=name_of(page), blocks=python)
     for block in found:
         if block.language == "console":  # may look at files that Python has written
-            check_console(block, folder, page)
+            check_console(block, folder, page, interpreter)
 
 
-def check_console(block: Block, folder: Path, page: Path) -> None:
+def check_console(block: Block, folder: Path, page: Path, interpreter: Interpreter) -> None:
     """Run the commands; what is shown below one is compared with what it prints."""
     import doctest
     import shlex
@@ -137,7 +131,7 @@ def check_console(block: Block, folder: Path, page: Path) -> None:
             elif argument == "preview" and "-o" not in arguments:
                 stem = Path(arguments[i + 1]).stem
                 (folder / f"{stem}_preview.png").unlink(missing_ok=True)
-        printed = run([sys.executable, "-m", "rsciio_tem.cli", *arguments], folder)
+        printed = interpreter.run("run_command(arguments)", arguments=arguments)
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
         same = doctest.OutputChecker().check_output(expected, printed, flags)
         assert not expected or same, f"{page}: $ {command} prints\n{printed}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Sample
+from samples import Sample
 
 import rsciio_tem
 from rsciio_tem import Disk
@@ -71,12 +71,14 @@ def check(sample: Sample, **options: Any) -> None:
             np.testing.assert_allclose(ours, values, 1e-6, atol, err_msg=name)
 
 
+@pytest.mark.per_kind
 def test_reduce(sample: Sample) -> None:
     if sample.expected.dtype.kind == "V":
         pytest.skip("colours are not added up")
     check(sample)
 
 
+@pytest.mark.per_kind
 def test_reduce_a_region(sample: Sample) -> None:
     nav = sample.expected.shape[: sample.expected.ndim - sample.sig_dims]
     if sample.expected.dtype.kind == "V" or not nav:

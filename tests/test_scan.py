@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Mapping
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from samples import Mapping
 
 from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.scan.decision import decimated, propose, resolve_scan

@@ -3,12 +3,16 @@
 
 ``sys.modules`` gets a facade for each taken-over module. What the facade has is ours; private names
 that only RosettaSciIO's tests know come from RosettaSciIO's module, loaded under another name.
+
+Every test runs twice in one process: all of them with RosettaSciIO's conventions, then all of them
+with our defaults. What became of each is written to the file that ``RSCIIO_TEM_CONFORMANCE`` names.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import os
 import sys
 import warnings
@@ -16,12 +20,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 import rsciio
 from rsciio.exceptions import VisibleDeprecationWarning
 
 from rsciio_tem.formats import blo, dm, empad, mib, mrc, npy, ser, tvips
 
-CONVENTIONS = os.environ.get("RSCIIO_TEM_CONFORMANCE", "rosettasciio") == "rosettasciio"
+CONVENTIONS = ("rosettasciio", "ours")
 
 #: RosettaSciIO module, our module, names served by us, keywords of RosettaSciIO's conventions
 FORMATS: list[tuple[str, ModuleType, list[str], dict[str, Any]]] = [
@@ -39,9 +44,7 @@ FORMATS: list[tuple[str, ModuleType, list[str], dict[str, Any]]] = [
     ),
     ("numpy", npy, [], {}),
     ("empad", empad, [], {}),
-    # RosettaSciIO's tests write a file whose header announces more positions than it has frames;
-    # our writer refuses that, so their writer makes the files where every test must pass
-    ("blockfile", blo, [] if CONVENTIONS else ["file_writer"], {"missing": "fill"}),
+    ("blockfile", blo, ["file_writer"], {"missing": "fill"}),
     ("tvips", tvips, ["file_writer"], {"missing": "raise"}),
     ("digitalmicrograph", dm, [], {}),
     ("tia", ser, [], {}),
@@ -51,7 +54,12 @@ FORMATS: list[tuple[str, ModuleType, list[str], dict[str, Any]]] = [
 #: Formats that get no title from RosettaSciIO.
 UNTITLED = ("blockfile", "tvips")
 
-calls: dict[str, int] = {}
+#: The conventions of the tests that run now.
+now = ""
+#: Conventions -> module of RosettaSciIO -> how often our reader was called.
+calls: dict[str, dict[str, int]] = {conventions: {} for conventions in CONVENTIONS}
+#: Conventions -> test file -> test -> outcome.
+outcomes: dict[str, dict[str, dict[str, str]]] = {conventions: {} for conventions in CONVENTIONS}
 
 
 def _upstream(name: str) -> ModuleType:
@@ -65,15 +73,17 @@ def _upstream(name: str) -> ModuleType:
     return module
 
 
-def _counted(reader: Any, name: str, conventions: dict[str, Any]) -> Any:
+def _counted(reader: Any, name: str, asked: dict[str, Any]) -> Any:
+    """Make a reader that takes its tests' conventions into account; `asked` gets theirs."""
+
     @functools.wraps(reader)
     def file_reader(*args: Any, **options: Any) -> Any:
-        calls[name] = calls.get(name, 0) + 1
-        if not CONVENTIONS:
+        calls[now][name] = calls[now].get(name, 0) + 1
+        if now == "ours":
             return reader(*args, **options)
         if name == "mrc" and "mmap_mode" in options:
             warnings.warn("deprecated in RosettaSciIO", VisibleDeprecationWarning, stacklevel=2)
-        signals = reader(*args, **conventions, **options)
+        signals = reader(*args, **asked, **options)
         for signal in signals:
             frame = options["chunks"][-2:] if isinstance(options.get("chunks"), tuple) else None
             if name == "mrc" and "scan_file" in options and frame not in (None, (-1, -1)):
@@ -89,8 +99,22 @@ def _counted(reader: Any, name: str, conventions: dict[str, Any]) -> Any:
     return file_reader
 
 
+def _blockfile_writer(theirs: Any) -> Any:
+    """Choose the writer of blockfiles.
+
+    RosettaSciIO's tests write a file whose header announces more positions than it has frames; our
+    writer refuses that, so their writer makes the files where every test must pass.
+    """
+
+    @functools.wraps(blo.file_writer)
+    def file_writer(*args: Any, **options: Any) -> Any:
+        return (blo.file_writer if now == "ours" else theirs)(*args, **options)
+
+    return file_writer
+
+
 def pytest_configure() -> None:
-    for name, ours, served, conventions in FORMATS:
+    for name, ours, served, asked in FORMATS:
         upstream = _upstream(name)
         if hasattr(ours, "_rosettasciio"):  # what is handed over must not come back to us
             ours._rosettasciio = functools.partial(_upstream, name)
@@ -98,7 +122,9 @@ def pytest_configure() -> None:
         facade.__dict__.update({k: v for k, v in vars(upstream).items() if not k.startswith("__")})
         for attribute in served:
             setattr(facade, attribute, getattr(ours, attribute))
-        facade.file_reader = _counted(ours.file_reader, name, conventions)  # type: ignore[attr-defined]
+        if name == "blockfile":
+            facade.file_writer = _blockfile_writer(upstream.file_writer)  # type: ignore[attr-defined]
+        facade.file_reader = _counted(ours.file_reader, name, asked)  # type: ignore[attr-defined]
         facade._api = facade  # type: ignore[attr-defined]
         facade.__path__ = []
         facade.__spec__ = importlib.util.spec_from_loader(facade.__name__, loader=None)
@@ -110,6 +136,31 @@ def pytest_configure() -> None:
                 plugin["api"] = f"rsciio.{name}"
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    for name, count in calls.items():
-        terminalreporter.write_line(f"our reader for rsciio.{name} was called {count} times")
+@pytest.fixture(scope="session", autouse=True)
+def conventions(request: pytest.FixtureRequest) -> None:
+    """Say which conventions hold from now on; tests are sorted by them."""
+    global now
+    now = request.param
+
+
+@pytest.hookimpl(tryfirst=True)  # so that the conventions come first in the names of tests
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize("conventions", CONVENTIONS, indirect=True, scope="session")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    file, _, test = report.nodeid.partition("::")
+    name, _, parameters = test.partition("[")
+    conventions, _, others = parameters.removesuffix("]").partition("-")
+    test = f"{name}[{others}]" if others else name
+    outcome: str = report.outcome
+    if hasattr(report, "wasxfail"):
+        outcome = "xfailed" if report.skipped else "xpassed"
+    of_file = outcomes[conventions].setdefault(file, {})
+    if report.when == "call" or outcome != "passed":
+        of_file[test] = outcome
+
+
+def pytest_sessionfinish() -> None:
+    result = {"calls": calls, "outcomes": outcomes}
+    Path(os.environ["RSCIIO_TEM_CONFORMANCE"]).write_text(json.dumps(result), encoding="utf-8")

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -84,31 +85,19 @@ EXPECTED_FAILURES = {"test_tvips.py": 9}
 SKIPPED_ON_ERROR = {"test_digitalmicrograph.py": 8}
 
 
-def _run(name: str, folder: Path, conventions: str) -> tuple[int, set[str], str]:
-    """Run one upstream test file in a process of its own; -> passed, failed tests, output."""
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", str(folder / name), "-p", "plugin", "--noconftest"),
-            *("-q", "-rf", "-p", "no:cacheprovider", "-c", os.devnull, f"--rootdir={folder}"),
-            *("-p", "no:xdist"),
-            *(f"--deselect={name}::{test}" for test in LACKING_DATA.get(name, ())),
-        ],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(HERE),
-            "RSCIIO_TEM_CONFORMANCE": conventions,
-            "TZ": "UTC",  # RosettaSciIO converts some times to that of the computer
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    output = result.stdout + result.stderr
-    passed = re.search(r"(\d+) passed", output)
-    failed = set(re.findall(r"^FAILED \S*?::(\S+)", output, re.MULTILINE))
-    return int(passed[1]) if passed else 0, failed, output
+class Results(NamedTuple):
+    """What became of the upstream tests; see ``plugin.py``."""
+
+    calls: dict[str, dict[str, int]]
+    outcomes: dict[str, dict[str, dict[str, str]]]
+    output: str
+
+    def of(self, name: str, conventions: str) -> dict[str, set[str]]:
+        """Return the tests of a file by their outcome."""
+        tests: dict[str, set[str]] = {}
+        for test, outcome in self.outcomes[conventions].get(name, {}).items():
+            tests.setdefault(outcome, set()).add(test)
+        return tests
 
 
 def _missing_diffraction_patterns(folder: Path) -> None:
@@ -127,46 +116,82 @@ def _missing_diffraction_patterns(folder: Path) -> None:
     )
 
 
-@pytest.fixture(params=list(FILES))
-def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
-    """Copy an upstream test file with its data to a folder of its own."""
-    name = request.param
+@pytest.fixture(scope="session")
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Run the upstream test files in one process, with their conventions and with our defaults."""
     # the plugin imports every RosettaSciIO module that is replaced
     pytest.importorskip("skimage", reason="RosettaSciIO's blockfile module needs scikit-image")
-    data = FILES[name][0]
+    pytest.importorskip("zarr", reason="RosettaSciIO's test files need zarr")
+    folder = tmp_path_factory.mktemp("upstream")
+    files = [name for name in FILES if (TESTS / name).is_file()]
+    for name in files:
+        shutil.copy(TESTS / name, folder)
+        if data := FILES[name][0]:
+            source = request.getfixturevalue("realdata") / "rosettasciio" / data
+            if source.is_dir():
+                _copy_data(source, folder / "data" / data)
+    written = folder / "outcomes.json"
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", *files, "-p", "plugin", "--noconftest"),
+            *("-q", "-rf", "-p", "no:cacheprovider", "-c", os.devnull, f"--rootdir={folder}"),
+            *("-p", "no:xdist"),
+            *(f"--deselect={name}::{test}" for name, all in LACKING_DATA.items() for test in all),
+        ],
+        cwd=folder,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+            "RSCIIO_TEM_CONFORMANCE": str(written),
+            "TZ": "UTC",  # RosettaSciIO converts some times to that of the computer
+        },
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    output = result.stdout + result.stderr
+    assert written.is_file(), output
+    return Results(**json.loads(written.read_text(encoding="utf-8")), output=output)
+
+
+def _copy_data(source: Path, folder: Path) -> None:
+    shutil.copytree(source, folder, copy_function=shutil.copyfile)
+    for path in (folder.parent, folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    if folder.name == "tia":
+        _missing_diffraction_patterns(folder / "new")
+    if folder.name == "mrc" and not (large := folder / "4DSTEMscan.mrc").exists():
+        # too large for most copies of the data; the tests look at its shape only
+        large.write_bytes(np.array([256, 256, 256, 0], "<i4").tobytes())
+        os.truncate(large, 1024 + 256**3)
+
+
+@pytest.fixture(params=list(FILES))
+def name(request: pytest.FixtureRequest) -> str:
+    """Name of an upstream test file that can be run here."""
+    name: str = request.param
     if not (TESTS / name).is_file():
         pytest.skip(f"this RosettaSciIO was installed without its tests ({name})")
-    shutil.copy(TESTS / name, tmp_path)
-    if data:
-        pytest.importorskip("zarr", reason="RosettaSciIO's test file needs zarr")
+    if data := FILES[name][0]:
         source = request.getfixturevalue("realdata") / "rosettasciio" / data
         if not source.is_dir():
             pytest.skip(f"no test data of RosettaSciIO in {source}")
-        shutil.copytree(source, tmp_path / "data" / data, copy_function=shutil.copyfile)
-        for folder in tmp_path.rglob("*"):
-            folder.chmod(0o755 if folder.is_dir() else 0o644)
-        (tmp_path / "data").chmod(0o755)
-        if data == "tia":
-            _missing_diffraction_patterns(tmp_path / "data" / "tia" / "new")
-        if data == "mrc" and not (large := tmp_path / "data" / "mrc" / "4DSTEMscan.mrc").exists():
-            # too large for most copies of the data; the tests look at its shape only
-            large.write_bytes(np.array([256, 256, 256, 0], "<i4").tobytes())
-            os.truncate(large, 1024 + 256**3)
-    return name, tmp_path
+    return name
 
 
-def test_all_pass_with_their_conventions(upstream: tuple[str, Path]) -> None:
-    name, folder = upstream
-    passed, failed, output = _run(name, folder, "rosettasciio")
-    assert not failed, output
-    assert passed == FILES[name][1], output
-    xfailed = re.search(r"(\d+) xfailed", output)
-    assert int(xfailed[1] if xfailed else 0) == EXPECTED_FAILURES.get(name, 0), output
-    assert "our reader for rsciio." in output, output
+def test_all_pass_with_their_conventions(name: str, results: Results) -> None:
+    tests = results.of(name, "rosettasciio")
+    assert not tests.get("failed"), results.output
+    assert len(tests["passed"]) == FILES[name][1], results.output
+    assert len(tests.get("xfailed", ())) == EXPECTED_FAILURES.get(name, 0), results.output
+    module = name.removeprefix("test_").removesuffix(".py")
+    assert results.calls["rosettasciio"][module] > 0
 
 
-def test_known_differences_with_our_defaults(upstream: tuple[str, Path]) -> None:
-    name, folder = upstream
-    passed, failed, output = _run(name, folder, "ours")
-    assert failed == FILES[name][2], output
-    assert passed == FILES[name][1] - len(failed) + SKIPPED_ON_ERROR.get(name, 0), output
+def test_known_differences_with_our_defaults(name: str, results: Results) -> None:
+    tests = results.of(name, "ours")
+    failed = tests.get("failed", set())
+    assert failed == FILES[name][2], results.output
+    expected = FILES[name][1] - len(failed) + SKIPPED_ON_ERROR.get(name, 0)
+    assert len(tests["passed"]) == expected, results.output
