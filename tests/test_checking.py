@@ -43,7 +43,7 @@ from rsciio_tem.formats.ser import elements
 from rsciio_tem.formats.ser.elements import _table
 from rsciio_tem.formats.ser.layout import _header
 from rsciio_tem.parsing.checks import chunk_tables, number_ranges, numbering
-from rsciio_tem.parsing.hdf5_index import _index
+from rsciio_tem.parsing.hdf5_index import chunk_index
 from rsciio_tem.readers import detect
 from rsciio_tem.registry import FORMATS
 from rsciio_tem.storage import backends, machine
@@ -663,9 +663,9 @@ def test_hdf5_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # what the table says lies beyond the file, which the library itself would refuse to open
     recording = rsciio_tem.open(path)
     (dataset,) = recording.frames.datasets  # type: ignore[attr-defined]
-    table = _index(dataset)
+    table = chunk_index(dataset)
     last = int(np.argmax(table.starts))
-    monkeypatch.setattr("rsciio_tem.parsing.hdf5_chunks._index", lambda _: table)
+    monkeypatch.setattr("rsciio_tem.parsing.hdf5_chunks.chunk_index", lambda _: table)
     small = dataset.__class__(
         **{
             **{n: getattr(dataset, n) for n in dataset.__dataclass_fields__},

@@ -121,7 +121,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def refuse(*_: Any) -> Any:
         raise AssertionError("the library reads pixels")
 
-    return lambda: monkeypatch.setattr(hdf5_index, "_library", refuse)
+    return lambda: monkeypatch.setattr(hdf5_index, "library", refuse)
 
 
 # -- every filter, type and shape of chunk -------------------------------------------------------

@@ -50,10 +50,10 @@ def trailing_bytes(recording: Recording, seen: FrameTimes | None = None) -> Iter
     if not isinstance(frames, FrameTable):
         return
     for i, file in enumerate(frames.files):
-        own = frames.runs[frames.runs["file"] == i]
-        if not len(own):
+        runs = frames.runs[frames.runs["file"] == i]
+        if not len(runs):
             continue
-        last = own["start"] + (own["count"] - 1) * own["stride"]
+        last = runs["start"] + (runs["count"] - 1) * runs["stride"]
         end = int(last.max()) + frames.pixels.nbytes
         if end < file.size:
             yield Problem(
@@ -102,16 +102,16 @@ def numbering(
     what, counter : str
         What is numbered, and by what.
     """
-    known = np.flatnonzero(numbers >= 0)
-    if len(known) < 2:
+    numbered = np.flatnonzero(numbers >= 0)
+    if len(numbered) < 2:
         return
-    steps = np.diff(numbers[known])
+    steps = np.diff(numbers[numbered])
     if modulo:
         steps = np.where((steps < 0) & (steps + modulo <= modulo // 100), steps + modulo, steps)
-    excess = steps - np.diff(known)  # what has no number counts, too
+    excess = steps - np.diff(numbered)  # what has no number counts, too
     ahead, same, back = excess > 0, steps == 0, steps < 0
     if ahead.any():
-        at, counts = known[1:][ahead], excess[ahead]
+        at, counts = numbered[1:][ahead], excess[ahead]
         places = [
             f"{n} before {what} {i}"
             for n, i in zip(counts[:5].tolist(), at[:5].tolist(), strict=True)
@@ -126,7 +126,7 @@ def numbering(
             "every number",
         )
     if same.any():
-        at = known[1:][same]
+        at = numbered[1:][same]
         yield Problem(
             "warning",
             f"{len(at)} of {len(numbers)} {what}s have the same number as the {what} before: "
@@ -134,8 +134,8 @@ def numbering(
             "They may have been stored twice.",
         )
     if back.any():
-        at = known[1:][back]
-        shown = f"{numbers[known[:-1][back][0]]} is followed by {numbers[at[0]]}"
+        at = numbered[1:][back]
+        shown = f"{numbers[numbered[:-1][back][0]]} is followed by {numbers[at[0]]}"
         yield Problem(
             "warning",
             f"{counter} run backwards before {what} {number_ranges(at)}: {shown}.",

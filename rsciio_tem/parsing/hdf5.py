@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
+from rsciio_tem.storage import files
 
 __all__ = [
     "DAMAGE",
@@ -28,6 +29,7 @@ __all__ = [
     "numbers",
     "opened",
     "plain",
+    "require_hdf5",
     "text",
     "tree",
     "walk",
@@ -69,13 +71,20 @@ def is_hdf5(path: str, head: bytes) -> bool:
     with open(path, "rb") as file:
         while at <= 1 << 20:
             file.seek(at)
-            found = file.read(len(SIGNATURE))
-            if found == SIGNATURE:
+            signature = file.read(len(SIGNATURE))
+            if signature == SIGNATURE:
                 return True
-            if len(found) < len(SIGNATURE):
+            if len(signature) < len(SIGNATURE):
                 return False
             at *= 2
     return False
+
+
+def require_hdf5(path: str) -> None:
+    """Raise if a file is no HDF5."""
+    head = files.read_start(path, 4096)
+    if not is_hdf5(path, head):
+        raise NotThisFormat(path, f"is no HDF5 file: it begins with {head[:8]!r}.")
 
 
 @contextlib.contextmanager
@@ -148,12 +157,12 @@ def plain(value: Any) -> Any:
 
 def attributes(thing: Any) -> dict[str, Any]:
     """Return the attributes of a group or data set; those that cannot be read are left out."""
-    found = {}
+    values = {}
     with contextlib.suppress(*DAMAGE):
         for name in thing.attrs:
             with contextlib.suppress(*DAMAGE):
-                found[str(name)] = plain(thing.attrs[name])
-    return found
+                values[str(name)] = plain(thing.attrs[name])
+    return values
 
 
 def numbers(dataset: Any) -> list[float]:
@@ -181,20 +190,20 @@ def tree(group: Any, without: frozenset[str] = frozenset()) -> dict[str, Any]:
 
 
 def _tree(
-    group: Any, without: frozenset[str], left: list[int], depth: int, above: set[Any]
+    group: Any, without: frozenset[str], budget: list[int], depth: int, above: set[Any]
 ) -> dict[str, Any]:
     import h5py
 
-    found: dict[str, Any] = {}
-    if own := attributes(group):
-        found["attributes"] = own
+    entries: dict[str, Any] = {}
+    if described := attributes(group):
+        entries["attributes"] = described
     if depth >= _DEPTH:
-        return found
+        return entries
     above = above | {address(group)}
     for name in group:
-        if left[0] <= 0:
+        if budget[0] <= 0:
             break
-        left[0] -= 1
+        budget[0] -= 1
         with contextlib.suppress(*DAMAGE):
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 continue
@@ -202,10 +211,10 @@ def _tree(
             if thing.name in without or address(thing) in above:
                 continue
             if isinstance(thing, h5py.Group):
-                found[str(name)] = _tree(thing, without, left, depth + 1, above)
+                entries[str(name)] = _tree(thing, without, budget, depth + 1, above)
             elif isinstance(thing, h5py.Dataset):
-                found[str(name)] = _entry(thing)
-    return found
+                entries[str(name)] = _entry(thing)
+    return entries
 
 
 def _entry(dataset: Any) -> Any:
@@ -215,8 +224,8 @@ def _entry(dataset: Any) -> Any:
         value = plain(dataset[()])
     else:
         value = f"{'x'.join(map(str, dataset.shape))} {dataset.dtype}"
-    own = attributes(dataset)
-    return {"value": value, "attributes": own} if own else value
+    described = attributes(dataset)
+    return {"value": value, "attributes": described} if described else value
 
 
 # ---------------------------------------------------------------- walking
@@ -257,16 +266,16 @@ def walk(start: Any) -> Walk:
     """
     import h5py
 
-    found, seen, count = Walk(), {address(start)}, 0
+    tour, entered, count = Walk(), {address(start)}, 0
     base = "" if start.name == "/" else start.name
     direct: deque[tuple[str, Any]] = deque([(base, start)])
     linked: deque[tuple[str, Any, str]] = deque()
 
     def meet(path: str, thing: Any) -> None:
         if isinstance(thing, h5py.Dataset):
-            found.datasets.append((path.lstrip("/"), thing))
-        elif isinstance(thing, h5py.Group) and (at := address(thing)) not in seen:
-            seen.add(at)
+            tour.datasets.append((path.lstrip("/"), thing))
+        elif isinstance(thing, h5py.Group) and (at := address(thing)) not in entered:
+            entered.add(at)
             direct.append((path, thing))
 
     while direct or linked:
@@ -276,17 +285,17 @@ def walk(start: Any) -> Walk:
                 meet(path, parent[name])
             except DAMAGE:
                 link = parent.get(name, getlink=True)
-                where = getattr(link, "filename", "")
-                found.broken.append(
-                    (path.lstrip("/"), f"{where}:{link.path}" if where else link.path)
+                target = getattr(link, "filename", "")
+                tour.broken.append(
+                    (path.lstrip("/"), f"{target}:{link.path}" if target else link.path)
                 )
             continue
         path, group = direct.popleft()
         for name in group:
             count += 1
             if count > _MOST_LINKS:
-                found.complete = False
-                return found
+                tour.complete = False
+                return tour
             below = f"{path}/{name}"
             try:
                 link = group.get(name, getlink=True)
@@ -295,8 +304,8 @@ def walk(start: Any) -> Walk:
                 elif isinstance(link, (h5py.SoftLink, h5py.ExternalLink)):
                     linked.append((below, group, name))
             except DAMAGE as error:
-                found.broken.append((below.lstrip("/"), str(error)))
-    return found
+                tour.broken.append((below.lstrip("/"), str(error)))
+    return tour
 
 
 def groups_with(start: Any, attribute: str) -> list[str]:
@@ -308,9 +317,9 @@ def groups_with(start: Any, attribute: str) -> list[str]:
 
     if attribute in start.attrs:
         return [str(start.name)]
-    found: list[str] = []
-    seen, waiting = {address(start)}, deque([start])
-    while waiting and len(seen) < _MOST_GROUPS:
+    names: list[str] = []
+    entered, waiting = {address(start)}, deque([start])
+    while waiting and len(entered) < _MOST_GROUPS:
         group = waiting.popleft()
         for name in group:
             if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
@@ -318,14 +327,14 @@ def groups_with(start: Any, attribute: str) -> list[str]:
             if group.get(name, getclass=True) is not h5py.Group:
                 continue
             below = group[name]
-            if (at := address(below)) in seen or len(seen) >= _MOST_GROUPS:
+            if (at := address(below)) in entered or len(entered) >= _MOST_GROUPS:
                 continue
-            seen.add(at)
+            entered.add(at)
             if attribute in below.attrs:
-                found.append(str(below.name))
+                names.append(str(below.name))
             else:
                 waiting.append(below)
-    return found
+    return names
 
 
 def dectris_links(file: Any) -> tuple[str, list[str]]:
@@ -338,8 +347,8 @@ def dectris_links(file: Any) -> tuple[str, list[str]]:
     if "entry/instrument/detector/detectorSpecific" not in file:
         return "", []
     for group in ("entry/data", "entry"):
-        there = file.get(group) if group != "entry" else entry
-        names = [n for n in there or () if n[:5] == "data_" and len(n) == 11 and n[5:].isdecimal()]
+        links = file.get(group) if group != "entry" else entry
+        names = [n for n in links or () if n[:5] == "data_" and len(n) == 11 and n[5:].isdecimal()]
         if names:
             return group, sorted(names)
     return "", []

@@ -23,8 +23,14 @@ from rsciio_tem.frames.pixels import Region, full_region
 from rsciio_tem.frames.protocol import ChunkHint, Order, OrderedFrames, ReadAs, picked
 from rsciio_tem.frames.wrapped import Wrapped
 from rsciio_tem.parsing import hdf5_index
-from rsciio_tem.parsing.hdf5_filters import BITSHUFFLE, LZ4, SHUFFLE, Bytes, Ints, _undo, _unpack
-from rsciio_tem.parsing.hdf5_index import DataSet, _damaged, _index, _read_chunk, _read_slices
+from rsciio_tem.parsing.hdf5_filters import BITSHUFFLE, LZ4, SHUFFLE, Bytes, Ints, undo, unpack
+from rsciio_tem.parsing.hdf5_index import (
+    DataSet,
+    chunk_index,
+    damaged_chunk,
+    read_chunk,
+    read_slices,
+)
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend
 
@@ -57,16 +63,16 @@ def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, Ints, Ints]]:
         frames = frames.frames
     if not isinstance(frames, ChunkedFrames):
         return
-    for dataset, begin in zip(frames.datasets, frames.begins, strict=True):
+    for dataset, first in zip(frames.datasets, frames.begins, strict=True):
         if dataset.chunks is None:
             continue
-        index, total = _index(dataset), math.prod(dataset.grid)
+        index, total = chunk_index(dataset), math.prod(dataset.grid)
         lacking = np.zeros(0, np.int64)
         if len(index.numbers) < total:
             lacking = np.setdiff1d(np.arange(total), index.numbers, assume_unique=True)
         outside = index.starts + index.lengths > dataset.file.size
         never, beyond = (
-            frames.touched(dataset, chunks) + begin for chunks in (lacking, index.numbers[outside])
+            frames.touched(dataset, chunks) + first for chunks in (lacking, index.numbers[outside])
         )
         yield dataset, never, beyond
 
@@ -86,15 +92,15 @@ def _decode(
         if not mask >> i & 1 and not (step.number == SHUFFLE and step.data[0] == 1):
             steps.append(step)
     if len(steps) == 1 and steps[0].number in (LZ4, BITSHUFFLE):
-        return _unpack(steps[0], raw, starts, lengths, out, places, nbytes)
+        return unpack(steps[0], raw, starts, lengths, out, places, nbytes)
     steps.reverse()
-    for i, (start, length, place) in enumerate(
+    for i, (start, length, offset) in enumerate(
         zip(starts.tolist(), lengths.tolist(), places.tolist(), strict=True)
     ):
-        chunk, target = raw[start : start + length], out[place : place + nbytes]
+        chunk, target = raw[start : start + length], out[offset : offset + nbytes]
         for n, step in enumerate(steps):
             last = n == len(steps) - 1
-            decoded = _undo(step, chunk, target if last else None, nbytes)
+            decoded = undo(step, chunk, target if last else None, nbytes)
             if decoded is None:
                 return i
             chunk = decoded
@@ -139,8 +145,8 @@ def _runs(
     boxes = places = 1
     for n, b in zip(reversed(shape), reversed(box), strict=True):
         rest, i = np.divmod(rest, n)
-        i, place = np.divmod(i, b)
-        number, local = number + i * boxes, local + place * places
+        i, inside = np.divmod(i, b)
+        number, local = number + i * boxes, local + inside * places
         boxes, places = boxes * -(-n // b), places * b
     if (np.diff(number) < 0).any():
         order = np.argsort(number, kind="stable")
@@ -391,7 +397,7 @@ class _Reading:
         )
         # A job is one chunk: the tile job % len(tiles) of the frames in a box of the scan.
         chunks = self._numbers(runs.box[bounds[:-1]], tiles)
-        starts, lengths, masks = _index(dataset).find(chunks)
+        starts, lengths, masks = chunk_index(dataset).find(chunks)
 
         # which chunks are nothing but whole frames in the order of the output
         whole = np.zeros(len(chunks), bool)
@@ -428,7 +434,7 @@ class _Reading:
         if dataset.filters and unclear.any():
             unclear &= dataset.at_edge(chunks)
             for job in np.flatnonzero(unclear).tolist():
-                put(_read_chunk(dataset, int(chunks[job])), job)
+                put(read_chunk(dataset, int(chunks[job])), job)
             aside |= unclear
 
         jobs = np.flatnonzero(~aside)
@@ -447,7 +453,7 @@ class _Reading:
             local = starts[batch] - first
             bad = _decode(dataset, int(masks[last]), raw, local, lengths[batch], target, places)
             if bad >= 0:
-                raise _damaged(dataset, int(chunks[batch[bad]]), int(starts[batch[bad]]))
+                raise damaged_chunk(dataset, int(chunks[batch[bad]]), int(starts[batch[bad]]))
             if in_place:
                 for i in frames.tolist() if swap else ():
                     out[i : i + math.prod(box)].byteswap(inplace=True)
@@ -506,14 +512,14 @@ class _Reading:
             from rsciio_tem.kernels.unpack import place_tiles
 
             group, tile = np.divmod(jobs, len(tiles))
-            chosen = table[tile]
-            chosen[:, 4] = group
+            rows = table[tile]
+            rows[:, 4] = group
             place_tiles(
                 chunks,
                 (dataset.chunk_bytes, math.prod(shape) * item, row),
                 memory,
                 (frames.strides[0], step),
-                chosen,
+                rows,
                 bounds,
                 (runs.local, runs.at, runs.count),
             )
@@ -545,7 +551,7 @@ class _Reading:
             if box[i] < nav_shape[i]:
                 break
         runs, bounds = _runs(positions, at, nav_shape, tuple(box))
-        with hdf5_index._library(dataset) as source:
+        with hdf5_index.library(dataset) as source:
             for a, b in pairwise(bounds.tolist()):
                 self._box(source, runs[a:b], tuple(box))
 
@@ -556,26 +562,26 @@ class _Reading:
         places, targets = runs.frames()
         # the smallest part of the box that has all the wanted frames
         number = int(runs.box[0])
-        chosen: list[slice] = [slice(0)] * len(dataset.shape)
+        part: list[slice] = [slice(0)] * len(dataset.shape)
         inside, sizes = [], []
         for axis, n, size in zip(axes[: len(box)][::-1], nav_shape[::-1], box[::-1], strict=True):
             number, cell = divmod(number, -(-n // size))
             places, index = np.divmod(places, size)
             low, high = int(index.min()), int(index.max()) + 1
-            chosen[axis] = slice(cell * size + low, cell * size + high)
+            part[axis] = slice(cell * size + low, cell * size + high)
             inside.append(index - low)
             sizes.append(high - low)
         for axis, s in zip(self.frame_axes, self.region, strict=True):
-            chosen[axis] = s
-        shape = [s.stop - s.start for s in chosen]
+            part[axis] = s
+        shape = [s.stop - s.start for s in part]
         count, first = math.prod(sizes), int(targets[0])
         alone = len(runs.at) == 1 and len(targets) == count
         if alone and out.dtype == native and self.in_order(shape):
-            part = out[first : first + count].reshape(shape)
-            _read_slices(source, dataset, tuple(chosen), part)
+            target = out[first : first + count].reshape(shape)
+            read_slices(source, dataset, tuple(part), target)
             return
         values = np.empty(shape, native)
-        _read_slices(source, dataset, tuple(chosen), values)
+        read_slices(source, dataset, tuple(part), values)
         values = values.transpose(axes).reshape(count, *out.shape[1:])
         if alone:
             out[first : first + count] = values
@@ -600,14 +606,14 @@ def _batches(
     """
     if not len(jobs):
         return
-    begin, end = starts[jobs], starts[jobs] + lengths[jobs]
-    gap = begin[1:] - end[:-1]
+    start, stop = starts[jobs], starts[jobs] + lengths[jobs]
+    gap = start[1:] - stop[:-1]
     cut = (gap < 0) | (gap > _GAP) | (np.diff(masks[jobs]) != 0) | (np.diff(whole[jobs]))
     most = max(1, backends.BLOCK // max(1, chunk_bytes))
     bounds = [0, *(np.flatnonzero(cut) + 1).tolist(), len(jobs)]
     for a, b in pairwise(bounds):
         while a < b:
-            fits = int(np.searchsorted(end[a:b], begin[a] + backends.BLOCK, "right"))
+            fits = int(np.searchsorted(stop[a:b], start[a] + backends.BLOCK, "right"))
             n = max(1, min(most, fits))
             yield jobs[a : min(b, a + n)]
             a += n

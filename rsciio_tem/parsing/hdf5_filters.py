@@ -80,7 +80,7 @@ def plugins() -> None:
         return
 
 
-def _undo(step: Filter, chunk: Bytes, target: Bytes | None, nbytes: int) -> Bytes | None:
+def undo(step: Filter, chunk: Bytes, target: Bytes | None, nbytes: int) -> Bytes | None:
     """Undo one filter, into `target` where that can be done; None if the chunk is damaged."""
     if step.number == GZIP:
         # data that are compressed twice may take more bytes in between, but not much more
@@ -114,11 +114,11 @@ def _undo(step: Filter, chunk: Bytes, target: Bytes | None, nbytes: int) -> Byte
             return None
         target = np.empty(total, np.uint8)
     zero, length = np.zeros(1, np.int64), np.array([len(chunk)], np.int64)
-    damaged = _unpack(step, chunk, zero, length, target, zero, total)
+    damaged = unpack(step, chunk, zero, length, target, zero, total)
     return target if damaged < 0 else None
 
 
-def _unpack(
+def unpack(
     step: Filter, raw: Bytes, starts: Ints, lengths: Ints, out: Bytes, places: Ints, nbytes: int
 ) -> int:
     from rsciio_tem.kernels.codecs import unpack_bitshuffle, unpack_lz4

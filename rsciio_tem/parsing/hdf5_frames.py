@@ -186,11 +186,11 @@ def frames_of(
     frames = ChunkedFrames(tuple(part.dataset for part in parts), axes)
     if len(frames) == sum(part.frames for part in parts):
         return frames
-    wanted = [
-        np.arange(part.first, part.first + part.frames) + begin
-        for part, begin in zip(parts, frames.begins, strict=True)
+    indices = [
+        np.arange(part.first, part.first + part.frames) + start
+        for part, start in zip(parts, frames.begins, strict=True)
     ]
-    return frames[np.concatenate(wanted)]
+    return frames[np.concatenate(indices)]
 
 
 def _positive(axes: Sequence[int], ndim: int) -> tuple[int, ...]:
@@ -203,16 +203,16 @@ def _table(parts: list[_Part], frame_shape: tuple[int, ...]) -> FrameTable | Non
     files: dict[DataFile, int] = {}
     tables = []
     for part in parts:
-        if any(piece.size % pixels.nbytes for piece in part.plain):
+        if any(run.size % pixels.nbytes for run in part.plain):
             return None
         rows = [
             (
-                files.setdefault(piece.file, len(files)),
-                piece.start,
+                files.setdefault(run.file, len(files)),
+                run.start,
                 pixels.nbytes,
-                piece.size // pixels.nbytes,
+                run.size // pixels.nbytes,
             )
-            for piece in part.plain
+            for run in part.plain
         ]
         whole = FrameTable((), runs_of(rows), pixels)
         tables.append(whole[part.first : part.first + part.frames].runs)
@@ -223,12 +223,12 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
     """Describe a data set; one that is put together from others frame by frame, as these."""
     with opened(path) as file:
         ds = _dataset(file, name)
-        where = ds.file.filename
-        shape, stored = _numbers(ds, where), np.dtype(ds.dtype)
+        owner = ds.file.filename
+        shape, stored = _numbers(ds, owner), np.dtype(ds.dtype)
         axes = _positive(frame_axes, len(shape))
         if not axes or len(set(axes)) < len(frame_axes) or max(map(abs, frame_axes)) > len(shape):
             raise FormatError(
-                where,
+                owner,
                 f"{name} has {len(shape)} axes, which is not enough for frames along the axes "
                 f"{frame_axes}.",
             )
@@ -236,21 +236,21 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
         layout, filters, usual = _layout(ds), _filters(ds), _is_usual(ds)
         others: tuple[DataFile, ...] = ()
         if layout == "virtual":
-            pieces, others = _virtual(ds, where)
-            if pieces and 0 not in axes and usual and depth < 8:
-                parts = _assembled(pieces, frame_axes, shape, depth)
+            sources, others = _virtual(ds, owner)
+            if sources and 0 not in axes and usual and depth < 8:
+                parts = _assembled(sources, frame_axes, shape, depth)
                 if all(part.dataset.stored == stored for part in parts):
                     return parts
         plain: tuple[_Bytes, ...] = ()
         nbytes = math.prod(shape) * stored.itemsize
         if layout == "external":
-            plain = _external(ds, where, nbytes)
-            others = tuple(piece.file for piece in plain)
+            plain = _external(ds, owner, nbytes)
+            others = tuple(run.file for run in plain)
         elif layout == "contiguous" and usual:
             offset = ds.id.get_offset()
             if offset is not None:
                 start = int(offset) + userblock(ds, chunked=False)
-                plain = (_Bytes(DataFile.of(where), start, nbytes),)
+                plain = (_Bytes(DataFile.of(owner), start, nbytes),)
         direct = (
             layout == "chunked"
             and usual
@@ -259,13 +259,13 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
             and (hasattr(ds.id, "chunk_iter") or ds.id.get_num_chunks() < _FEW_CHUNKS)
         )
         if not direct:
-            _require(filters, where, name)
+            _require(filters, owner, name)
         try:
             unset = np.array(ds.fillvalue, stored).tobytes()
         except (RuntimeError, TypeError, ValueError):
             unset = bytes(stored.itemsize)
         dataset = DataSet(
-            DataFile.of(where), path, name, shape, ds.chunks, stored, filters, unset, direct, others
+            DataFile.of(owner), path, name, shape, ds.chunks, stored, filters, unset, direct, others
         )
     return [_Part(dataset, plain if usual else (), 0, nav)]
 
@@ -276,7 +276,7 @@ def _dataset(file: Any, name: str) -> Any:
 
     path = file.filename
     try:
-        found = file[name]
+        thing = file[name]
     except KeyError:
         try:
             link = file.get(name, getlink=True)
@@ -290,9 +290,9 @@ def _dataset(file: Any, name: str) -> Any:
                 "Put all files of the recording into one folder.",
             ) from None
         raise FormatError(path, f"has no data set {name!r}.") from None
-    if not isinstance(found, h5py.Dataset):
-        raise FormatError(path, f"{name!r} is a {type(found).__name__.lower()}, not a data set.")
-    return found
+    if not isinstance(thing, h5py.Dataset):
+        raise FormatError(path, f"{name!r} is a {type(thing).__name__.lower()}, not a data set.")
+    return thing
 
 
 def _numbers(ds: Any, path: str) -> tuple[int, ...]:
@@ -331,9 +331,9 @@ def _layout(ds: Any) -> str:
 
 def _filters(ds: Any) -> tuple[Filter, ...]:
     plist = ds.id.get_create_plist()
-    found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
+    steps = [plist.get_filter(i) for i in range(plist.get_nfilters())]
     return tuple(
-        Filter(code, tuple(data), name.decode("utf-8", "replace")) for code, _, data, name in found
+        Filter(code, tuple(data), name.decode("utf-8", "replace")) for code, _, data, name in steps
     )
 
 
@@ -368,10 +368,10 @@ def _beside(path: str, name: str) -> str:
 
 def _external(ds: Any, path: str, nbytes: int) -> tuple[_Bytes, ...]:
     """Where the bytes of a data set with external storage are."""
-    pieces = []
+    runs = []
     for name, start, size in ds.external:
-        where = _beside(path, os.fsdecode(name))
-        if not os.path.exists(where):
+        other = _beside(path, os.fsdecode(name))
+        if not os.path.exists(other):
             raise FormatError(
                 path,
                 f"the pixels of {ds.name} are in another file, {os.fsdecode(name)}, which is "
@@ -381,8 +381,8 @@ def _external(ds: Any, path: str, nbytes: int) -> tuple[_Bytes, ...]:
         size = min(int(size), nbytes)
         nbytes -= size
         if size:
-            pieces.append(_Bytes(DataFile.of(where), int(start), size))
-    return tuple(pieces)
+            runs.append(_Bytes(DataFile.of(other), int(start), size))
+    return tuple(runs)
 
 
 class _Source(NamedTuple):
@@ -405,23 +405,23 @@ def _virtual(ds: Any, path: str) -> tuple[list[_Source], tuple[DataFile, ...]]:
     for mapping in ds.virtual_sources():
         if "%" in mapping.file_name + mapping.dset_name:
             return [], ()  # numbered sources, as many as there are
-        where = path if mapping.file_name == "." else _beside(path, mapping.file_name)
-        if not os.path.exists(where):
+        other = path if mapping.file_name == "." else _beside(path, mapping.file_name)
+        if not os.path.exists(other):
             raise FormatError(
                 path,
                 f"{ds.name} is put together from other files, of which {mapping.file_name} is "
                 "missing.",
                 "Put all files of the recording into one folder.",
             )
-        files[where] = DataFile.of(where)
-        with opened(where) as file:
+        files[other] = DataFile.of(other)
+        with opened(other) as file:
             shape = tuple(_dataset(file, mapping.dset_name).shape)
-        place = _slices(mapping.vspace, tuple(ds.shape))
+        target = _slices(mapping.vspace, tuple(ds.shape))
         taken = _slices(mapping.src_space, shape)
-        simple &= place is not None and taken is not None and shape[1:] == tuple(ds.shape)[1:]
-        if place and taken:
-            simple &= place[1] == taken[1]
-            sources.append(_Source(where, mapping.dset_name, place[0], taken[0], place[1]))
+        simple &= target is not None and taken is not None and shape[1:] == tuple(ds.shape)[1:]
+        if target and taken:
+            simple &= target[1] == taken[1]
+            sources.append(_Source(other, mapping.dset_name, target[0], taken[0], target[1]))
     sources.sort(key=lambda source: source.at)
     ends = [0, *(source.at + source.slices for source in sources)]
     simple &= ends == [*(source.at for source in sources), ds.shape[0]]
@@ -452,9 +452,9 @@ def _assembled(
     result = []
     for source in sources:
         parts = _parts(source.path, source.name, frame_axes, depth + 1)
-        skip, left = source.first * each, source.slices * each
+        skip, rest = source.first * each, source.slices * each
         for part in parts:
-            count = max(0, min(part.frames - skip, left))
+            count = max(0, min(part.frames - skip, rest))
             result.append(part._replace(first=part.first + min(skip, part.frames), frames=count))
-            skip, left = max(0, skip - part.frames), left - count
+            skip, rest = max(0, skip - part.frames), rest - count
     return result

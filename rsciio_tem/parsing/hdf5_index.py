@@ -88,11 +88,11 @@ class DataSet:
 def userblock(ds: Any, *, chunked: bool) -> int:
     """Return what has to be added to the library's offsets if the file begins with other bytes."""
     size = int(ds.file.userblock_size)
-    return size if size and not _countsuserblock(chunked) else 0
+    return size if size and not _counts_userblock(chunked) else 0
 
 
 @lru_cache
-def _countsuserblock(chunked: bool) -> bool:
+def _counts_userblock(chunked: bool) -> bool:
     """Whether this HDF5 library counts from the beginning of a file; versions differ."""
     import tempfile
 
@@ -105,10 +105,10 @@ def _countsuserblock(chunked: bool) -> bool:
             file.create_dataset("data", data=data, chunks=(250,) if chunked else None)
         with h5py.File(path, "r") as file:
             dataset = file["data"].id
-            told = dataset.get_chunk_info(0).byte_offset if chunked else dataset.get_offset()
+            offset = dataset.get_chunk_info(0).byte_offset if chunked else dataset.get_offset()
         with open(path, "rb") as raw:
-            found = raw.read().find(data.tobytes())
-    return found == int(told)
+            place = raw.read().find(data.tobytes())
+    return place == int(offset)
 
 
 # ---------------------------------------------------------------- where chunks are
@@ -129,8 +129,8 @@ class _Index:
             nothing = np.full_like(numbers, -1)
             return nothing, nothing * 0, nothing * 0
         at = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
-        there = self.numbers[at] == numbers
-        return np.where(there, self.starts[at], -1), self.lengths[at], self.masks[at]
+        stored = self.numbers[at] == numbers
+        return np.where(stored, self.starts[at], -1), self.lengths[at], self.masks[at]
 
 
 _indexes: OrderedDict[DataSet, _Index] = OrderedDict()
@@ -153,7 +153,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_locks)
 
 
-def _index(dataset: DataSet) -> _Index:
+def chunk_index(dataset: DataSet) -> _Index:
     """Return where the chunks are; found out once in each process."""
     with _index_lock:
         index = _indexes.get(dataset)
@@ -173,12 +173,12 @@ def _check_unchanged(dataset: DataSet) -> None:
 def _read_index(dataset: DataSet) -> _Index:
     """Ask the library for the places of all chunks."""
     _check_unchanged(dataset)
-    found = array("Q")
+    rows = array("Q")
 
     def note(info: tuple[tuple[int, ...], int, int, int]) -> None:
         origin, mask, start, length = info
-        found.extend(origin)
-        found.extend((mask, start, length))
+        rows.extend(origin)
+        rows.extend((mask, start, length))
 
     with opened(dataset.path) as file:
         ds = file[dataset.name]
@@ -189,7 +189,7 @@ def _read_index(dataset: DataSet) -> _Index:
                 note(ds.id.get_chunk_info(i))
         base = userblock(ds, chunked=True)
     ndim = len(dataset.shape)
-    table = np.frombuffer(found, np.uint64).reshape(-1, ndim + 3)
+    table = np.frombuffer(rows, np.uint64).reshape(-1, ndim + 3)
     cells = table[:, :ndim] // np.array(dataset.chunks, np.uint64)
     if (table >> np.uint64(62)).any() or (cells >= np.array(dataset.grid, np.uint64)).any():
         raise FormatError(
@@ -203,7 +203,7 @@ def _read_index(dataset: DataSet) -> _Index:
 
 
 @contextmanager
-def _library(dataset: DataSet) -> Iterator[Any]:
+def library(dataset: DataSet) -> Iterator[Any]:
     """Open the data set with the library.
 
     It stays open no longer than needed: HDF5 refuses to open a file for writing, or with another
@@ -215,33 +215,33 @@ def _library(dataset: DataSet) -> Iterator[Any]:
         yield file[dataset.name]
 
 
-def _read_chunk(dataset: DataSet, number: int) -> npt.NDArray[Any]:
+def read_chunk(dataset: DataSet, number: int) -> npt.NDArray[Any]:
     """Read one chunk through the library; what lies beyond the edge is zero."""
     assert dataset.chunks is not None
     cell = np.unravel_index(number, dataset.grid)
-    chosen = tuple(
+    part = tuple(
         slice(int(i) * c, min(n, (int(i) + 1) * c))
         for i, c, n in zip(cell, dataset.chunks, dataset.shape, strict=True)
     )
-    values = np.empty([s.stop - s.start for s in chosen], dataset.stored.newbyteorder("="))
-    with _library(dataset) as source:
-        _read_slices(source, dataset, chosen, values)
+    values = np.empty([s.stop - s.start for s in part], dataset.stored.newbyteorder("="))
+    with library(dataset) as source:
+        read_slices(source, dataset, part, values)
     whole = np.zeros(dataset.chunks, values.dtype)
     whole[tuple(slice(0, n) for n in values.shape)] = values
     return whole.reshape(-1)
 
 
-def _read_slices(
-    source: Any, dataset: DataSet, chosen: tuple[slice, ...], out: npt.NDArray[Any]
+def read_slices(
+    source: Any, dataset: DataSet, part: tuple[slice, ...], out: npt.NDArray[Any]
 ) -> None:
     """Have the library read a part of a data set."""
     try:
-        source.read_direct(out, chosen)
+        source.read_direct(out, part)
     except (OSError, RuntimeError, ValueError) as error:
         raise FormatError(dataset.file.path, f"{dataset.name} cannot be read: {error}.") from error
 
 
-def _damaged(dataset: DataSet, number: int, start: int) -> FormatError:
+def damaged_chunk(dataset: DataSet, number: int, start: int) -> FormatError:
     assert dataset.chunks is not None
     cell = np.unravel_index(number, dataset.grid)
     origin = tuple(int(i) * c for i, c in zip(cell, dataset.chunks, strict=True))

@@ -104,17 +104,17 @@ def _members(raw: bytes, table: npt.NDArray[np.int64]) -> int:
         if at > len(raw):
             return i
         sizes = {"size": size, "packed": packed, "offset": offset}
-        here, stop = name_at + n, name_at + n + extra
-        while here + 4 <= stop:
-            kind, length = struct.unpack_from("<2H", raw, here)
-            here += 4
-            length = min(length, stop - here)
-            field = here
+        at_extra, end_extra = name_at + n, name_at + n + extra
+        while at_extra + 4 <= end_extra:
+            kind, length = struct.unpack_from("<2H", raw, at_extra)
+            at_extra += 4
+            length = min(length, end_extra - at_extra)
+            field = at_extra
             for key, value in sizes.items() if kind == 1 else ():
-                if value == 0xFFFFFFFF and field + 8 <= here + length:
+                if value == 0xFFFFFFFF and field + 8 <= at_extra + length:
                     (sizes[key],) = struct.unpack_from("<q", raw, field)
                     field += 8
-            here += length
+            at_extra += length
         match = pattern.fullmatch(raw, name_at, name_at + n)
         part, number = (FRAME_PARTS.index(match[2]), int(match[1])) if match else (-1, -1)
         places = sizes["packed"], sizes["size"], sizes["offset"]
@@ -214,18 +214,18 @@ class Directory:
             far |= ends[group:] - offsets[group] > backends.BLOCK
             far[0] = False
             last = group + (int(np.argmax(far)) if far.any() else len(far))
-            begin, stop = int(offsets[group]), int(ends[group:last].max())
-            raw = backends.read(self.file, begin, stop - begin, backend).data
+            first_byte, stop = int(offsets[group]), int(ends[group:last].max())
+            raw = backends.read(self.file, first_byte, stop - first_byte, backend).data
             for i in order[group:last].tolist():
-                yield i, self._content(int(wanted[i]), rows[i], raw, begin)
+                yield i, self._content(int(wanted[i]), rows[i], raw, first_byte)
             group = last
 
     def _content(
-        self, member: int, row: list[int], raw: memoryview, begin: int
+        self, member: int, row: list[int], raw: memoryview, first_byte: int
     ) -> bytes | memoryview:
         """Return what a member holds, given the bytes of the archive from `begin` on."""
         flags, method, crc, length, size, offset = row
-        at = offset - begin
+        at = offset - first_byte
         if bytes(raw[at : at + 4]) != b"PK\3\4":
             raise self._damaged(member, "it is not where the directory says")
         name, extra = _LENGTHS.unpack_from(raw, at + 26)
@@ -273,8 +273,8 @@ class Directory:
             raise self._damaged(member, "it is no .npy")
         start = 10 + int.from_bytes(head[8:10], "little")
         try:
-            if head[6] == 1 and (found := _flat(bytes(content[10:start]))) is not None:
-                return start, *found
+            if head[6] == 1 and (flat := _flat(bytes(content[10:start]))) is not None:
+                return start, *flat
             stream = io.BytesIO(content[: 1 << 16])
             version = np.lib.format.read_magic(stream)
             reader = (
@@ -328,22 +328,22 @@ def directory(file: DataFile) -> Directory:
         if start != b"PK\3\4":
             raise NotThisFormat(path, f"is no zip archive: it begins with {start!r}.")
         raise Truncated(path, "is a zip archive without the directory at its end: it was cut.")
-    _, disk, _, _, count, length, begin, _ = _END.unpack_from(tail, at)
+    _, disk, _, _, count, length, announced, _ = _END.unpack_from(tail, at)
     end = file.size - len(tail) + at
     if end >= _LOCATOR.size:
         locator = bytes(backends.read(file, end - _LOCATOR.size, _LOCATOR.size, "auto"))
-        magic, _, where, _ = _LOCATOR.unpack(locator)
+        magic, _, at_end64, _ = _LOCATOR.unpack(locator)
         if magic == b"PK\6\7":
-            if where + _END64.size > end:
+            if at_end64 + _END64.size > end:
                 raise FormatError(path, "has a damaged directory.")
-            fields = _END64.unpack(backends.read(file, where, _END64.size, "auto").data)
+            fields = _END64.unpack(backends.read(file, at_end64, _END64.size, "auto").data)
             if fields[0] != b"PK\6\6":
                 raise FormatError(path, "has a damaged directory.")
-            end, (count, length, begin) = where, fields[-3:]
+            end, (count, length, announced) = at_end64, fields[-3:]
     if disk not in (0, 0xFFFF):
         raise Unsupported(path, "is one part of a zip archive in several files.")
     first = end - length  # other than `begin` if something precedes the archive
-    if count * _CENTRAL.size > length or first < 0 or begin > first:
+    if count * _CENTRAL.size > length or first < 0 or announced > first:
         raise FormatError(path, f"has a damaged directory of {count} members in {length} bytes.")
     raw = backends.read(file, first, length, "auto", np.empty(length, np.uint8))
     table = np.empty((len(FIELDS), count), np.int64)
@@ -356,8 +356,8 @@ def directory(file: DataFile) -> Directory:
     if wrong >= 0:
         raise FormatError(path, f"has a directory that is damaged at member {wrong} of {count}.")
     members = dict(zip(FIELDS, table, strict=True))
-    if first != begin:
-        members["offset"] += first - begin
+    if first != announced:
+        members["offset"] += first - announced
     ends = np.empty(count, np.int64)
     if count < _FEW or not zip_ends(table, first, _LOCAL.size + 0xFFFF, ends):
         ends = _ends(file, members, first)

@@ -22,7 +22,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -38,7 +38,7 @@ from rsciio_tem.storage.machine import progress_bar
 from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.target import _ENTRY, Payloads, Target, _Block
 
-__all__ = ["write"]
+__all__ = ["write", "write_signal"]
 
 _logger = logging.getLogger(__name__)
 
@@ -319,6 +319,37 @@ def write(
         _replace(work.path(name), final)
     shutil.rmtree(work.folder)
     return path
+
+
+def write_signal(
+    target_of: Callable[..., Target],
+    filename: str | os.PathLike[str],
+    signal: Mapping[str, Any],
+    format: str,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    **options: Any,
+) -> None:
+    """Stream a signal into a target: what the `file_writer` of every format does.
+
+    Parameters
+    ----------
+    target_of : callable
+        Called with the frames, the path and `options`.
+    filename : str or path
+        As in `write`.
+    signal : dict
+        As RosettaSciIO's writers receive it.
+    format : str
+        What messages call the format.
+    overwrite, progress
+        As in `write`.
+    **options
+        Keywords of `target_of`.
+    """
+    frames = SignalFrames.of(signal, format)
+    target = target_of(frames, os.fspath(filename), **options)
+    write(target, frames, filename, overwrite=overwrite, progress=progress)
 
 
 def _tell(error: BaseException, work: _Work, total: int, resumable: bool) -> None:

@@ -8,81 +8,88 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError, Problem
-from rsciio_tem.formats.dectris.metadata import _number
-from rsciio_tem.formats.dectris.parts import _DETECTOR
+from rsciio_tem.errors import FormatError, Problem, Problems
+from rsciio_tem.formats.dectris.metadata import number
 from rsciio_tem.frames.corrections import Corrections
 from rsciio_tem.parsing.hdf5_frames import frames_of
 from rsciio_tem.reading.references import as_frame
 
+#: Group of the detector in a master.
+DETECTOR = "entry/instrument/detector"
 
-def _corrections(
+
+def corrections_of(
     file: Any,
     shape: tuple[int, ...],
     flatfield: Any,
     detector: dict[str, Any],
     path: str,
-    problems: list[Problem],
+    problems: Problems,
 ) -> Corrections | None:
     """Return pixels that the mask excludes, and the flat field if it is asked for."""
-    special = file[f"{_DETECTOR}/detectorSpecific"]
-    excluded = gain = None
-    mask = special.get("pixel_mask", file.get(f"{_DETECTOR}/pixel_mask"))
-    if mask is not None and mask.shape == shape:
-        excluded = np.asarray(_values(mask, path)) != 0
-        if not excluded.any():
-            excluded = None
-        elif excluded.all():
-            problems.append(
-                Problem("warning", "the pixel mask excludes all pixels; it is ignored.")
-            )
-            excluded = None
-    elif mask is not None:
-        problems.append(
-            Problem(
-                "warning",
-                f"the pixel mask has the shape {mask.shape}, frames {shape}; it is not used.",
-                "Pass excluded_pixels=.",
-            )
-        )
-    stored = special.get("flatfield", file.get(f"{_DETECTOR}/flatfield"))
+    excluded = _excluded(_image(file, "pixel_mask"), shape, path, problems)
+    stored = _image(file, "flatfield")
+    fits = stored is not None and stored.shape == shape
+    gain: npt.NDArray[np.floating] | None = None
     if isinstance(flatfield, str):
-        if stored is None or stored.shape != shape:
+        if not fits:
             raise FormatError(path, f"has no flat field of the shape of its frames, {shape}.")
         gain = np.asarray(_values(stored, path), np.float32)
-        problems.append(
-            Problem(
-                "warning",
-                "the flat field of the master is taken to be factors, by which frames are "
-                "multiplied.",
-            )
+        problems.warn(
+            "the flat field of the master is taken to be factors, by which frames are multiplied."
         )
     elif flatfield is not None:
-        flat = as_frame(flatfield, "flatfield", path)
-        assert flat is not None
-        if flat.shape != shape:
-            raise FormatError(path, f"flatfield has the shape {flat.shape}, frames {shape}.")
-        flat = flat.astype(np.float64)
-        # as RosettaSciIO: relative to the median, pixels without response as they are
-        gain = np.where(flat == 0, 1.0, np.median(flat) / np.where(flat == 0, 1.0, flat))
-    elif (
-        stored is not None
-        and stored.shape == shape
-        and not _number(detector, "flatfield_correction_applied")
-    ):
-        flat = np.asarray(_values(stored, path))
-        if np.ptp(flat) > 0:
-            problems.append(
-                Problem(
-                    "info",
-                    "has a flat field that the detector did not apply.",
-                    'flatfield="stored" does.',
-                )
+        gain = _gain(flatfield, shape, path)
+    elif fits and not number(detector, "flatfield_correction_applied") and _varies(stored, path):
+        problems.append(
+            Problem(
+                "info",
+                "has a flat field that the detector did not apply.",
+                'flatfield="stored" does.',
             )
+        )
     if gain is None and excluded is None:
         return None
     # excluded pixels hold the largest value of their type, which no sum of a pattern survives
     return Corrections(gain=gain, excluded=excluded, repair="zero", allow_empty=True)
+
+
+def _image(file: Any, name: str) -> Any:
+    """Return an image of the detector in an open master, None if there is none."""
+    return file[f"{DETECTOR}/detectorSpecific"].get(name, file.get(f"{DETECTOR}/{name}"))
+
+
+def _excluded(
+    mask: Any, shape: tuple[int, ...], path: str, problems: Problems
+) -> npt.NDArray[np.bool_] | None:
+    """Return the pixels that a mask excludes, None if there are none."""
+    if mask is None:
+        return None
+    if mask.shape != shape:
+        problems.warn(
+            f"the pixel mask has the shape {mask.shape}, frames {shape}; it is not used.",
+            "Pass excluded_pixels=.",
+        )
+        return None
+    excluded: npt.NDArray[np.bool_] = np.asarray(_values(mask, path)) != 0
+    if excluded.all():
+        problems.warn("the pixel mask excludes all pixels; it is ignored.")
+        return None
+    return excluded if excluded.any() else None
+
+
+def _gain(flatfield: Any, shape: tuple[int, ...], path: str) -> npt.NDArray[np.float64]:
+    """Return factors as RosettaSciIO: relative to the median, 1 for pixels without response."""
+    flat = as_frame(flatfield, "flatfield", path)
+    assert flat is not None
+    if flat.shape != shape:
+        raise FormatError(path, f"flatfield has the shape {flat.shape}, frames {shape}.")
+    flat = flat.astype(np.float64)
+    return np.where(flat == 0, 1.0, np.median(flat) / np.where(flat == 0, 1.0, flat))
+
+
+def _varies(dataset: Any, path: str) -> bool:
+    return bool(np.ptp(_values(dataset, path)) > 0)
 
 
 def _values(dataset: Any, path: str) -> npt.NDArray[Any]:

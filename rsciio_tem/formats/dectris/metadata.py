@@ -3,14 +3,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 from typing import Any
 
-# ---------------------------------------------------------------- what the files say
+from rsciio_tem.parsing.metadata import Entry, general, put, translated
+
+_TEM = "Acquisition_instrument.TEM"
+_CAMERA = f"{_TEM}.Detector.Camera"
+
+#: Texts and numbers in the group of the detector, numbers in the file of the scanning program.
+DETECTOR_TEXTS = (
+    Entry("description", f"{_CAMERA}.name"),
+    Entry("detector_number", f"{_CAMERA}.serial_number"),
+)
+DETECTOR_NUMBERS = (
+    Entry("count_time", f"{_CAMERA}.exposure"),
+    Entry("frame_time", f"{_CAMERA}.frame_time"),
+    Entry("threshold_energy", f"{_CAMERA}.threshold_energy", 1e-3),
+    Entry("x_pixel_size", f"{_CAMERA}.pixel_size", 1e3),
+)
+SCAN_NUMBERS = (
+    Entry("Camera Length", f"{_TEM}.camera_length", 1e3),
+    Entry("Magnification", f"{_TEM}.magnification"),
+    Entry("ScanDwellTime", f"{_TEM}.dwell_time"),
+    Entry("Rotation", f"{_TEM}.rotation"),
+)
 
 
-def _number(source: dict[str, Any], name: str) -> float:
+def number(source: dict[str, Any], name: str) -> float:
     """Return a finite number of the metadata, 0 if there is none."""
     value = source.get(name)
     value = value.get("value") if isinstance(value, dict) else value
@@ -26,43 +48,24 @@ def _word(source: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _metadata(detector: dict[str, Any], scan: dict[str, Any], title: str) -> dict[str, Any]:
+def metadata_of(path: str, detector: dict[str, Any], scan: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of the master `path`."""
     special = detector.get("detectorSpecific", {})
-    general: dict[str, Any] = {"title": title}
-    date = _word(special, "data_collection_date")
-    try:
-        moment = datetime.datetime.fromisoformat(date)
-    except ValueError:
-        pass
-    else:
-        general["date"], general["time"] = moment.date().isoformat(), moment.time().isoformat()
-        if moment.tzinfo is not None:
-            general["time_zone"] = moment.strftime("%z")
-    camera: dict[str, Any] = {}
-    for name, value in (
-        ("name", _word(detector, "description")),
-        ("serial_number", _word(detector, "detector_number")),
-        ("exposure", _number(detector, "count_time")),
-        ("frame_time", _number(detector, "frame_time")),
-        ("threshold_energy", _number(detector, "threshold_energy") * 1e-3),
-        ("saturation_value", int(_number(detector, "saturation_value"))),
-        ("pixel_size", _number(detector, "x_pixel_size") * 1e3),
-    ):
-        if value:
-            camera[name] = value
-    tem: dict[str, Any] = {"Detector": {"Camera": camera}}
-    energy = _number(scan, "High Tension") or _number(special, "photon_energy")
-    for name, value in (
-        ("beam_energy", energy * 1e-3),
-        ("camera_length", _number(scan, "Camera Length") * 1e3),
-        ("magnification", _number(scan, "Magnification")),
-        ("dwell_time", _number(scan, "ScanDwellTime")),
-        ("rotation", _number(scan, "Rotation")),
-    ):
-        if value:
-            tem[name] = value
-    return {
-        "General": general,
+    moment = zone = None
+    with contextlib.suppress(ValueError):
+        moment = datetime.datetime.fromisoformat(_word(special, "data_collection_date"))
+        zone = moment.strftime("%z") or None
+        moment = moment.replace(tzinfo=None)  # said as it is, beside its zone
+    metadata: dict[str, Any] = {
+        "General": general(path, moment=moment, time_zone=zone),
         "Signal": {"signal_type": "electron_diffraction"},
-        "Acquisition_instrument": {"TEM": tem},
     }
+    put(metadata, _CAMERA, {})
+    translated(metadata, DETECTOR_TEXTS, lambda name: _word(detector, name) or None)
+    translated(metadata, DETECTOR_NUMBERS, lambda name: number(detector, name) or None)
+    translated(metadata, SCAN_NUMBERS, lambda name: number(scan, name) or None)
+    saturation = int(number(detector, "saturation_value"))
+    put(metadata, f"{_CAMERA}.saturation_value", saturation or None)
+    energy = number(scan, "High Tension") or number(special, "photon_energy")
+    put(metadata, f"{_TEM}.beam_energy", energy * 1e-3 or None)
+    return metadata

@@ -2,8 +2,7 @@
 """HDF5: any data set of numbers, and the known ways in which 4D-STEM data lie in such files.
 
 Every data set in the file is looked at, through links of every kind, and gets a meaning from the
-first known layout that fits (`rsciio_tem.parsing.hdf5_layouts`). The best one is read; the others
-are named.
+first known layout that fits (``layouts.py``). The best one is read; the others are named.
 What RosettaSciIO has a reader for and what is no stack of frames goes to that reader as it is.
 """
 
@@ -13,22 +12,23 @@ import math
 import os
 from typing import Any, Unpack
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported
-from rsciio_tem.formats.hdf5.choice import Candidate, _asked, _best, _delegated, _HandedOver
+from rsciio_tem.errors import FormatError, Problems, Unsupported
+from rsciio_tem.formats.hdf5.choice import asked_for, best
+from rsciio_tem.formats.hdf5.rosettasciio import HandedOver
 from rsciio_tem.formats.hdf5.writer import file_writer, target
+from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.checks import chunk_tables
-from rsciio_tem.parsing.hdf5 import attributes, is_hdf5, opened, tree
+from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
+from rsciio_tem.parsing.metadata import general
+from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import CommonOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
 
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
-
-# ---------------------------------------------------------------- choosing
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
@@ -39,9 +39,6 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     if b"emd_group_type" in head or path.lower().endswith(".emd"):
         return 0.8, "is an HDF5 file, an EMD by its name or its attributes", {}
     return 0.6, "has the signature of HDF5", {}
-
-
-# ---------------------------------------------------------------- description
 
 
 def parse(
@@ -61,67 +58,34 @@ def parse(
     Recording
     """
     path = files.existing(filename)
-    given = [name for name in (dataset, ds_path, dataset_path) if name is not None]
-    if len(given) > 1:
+    names = [name for name in (dataset, ds_path, dataset_path) if name is not None]
+    if len(names) > 1:
         raise TypeError("dataset, ds_path and dataset_path mean the same; pass one of them")
-    if not is_hdf5(path, files.read_start(path, 4096)):
-        head = files.read_start(path, 8)
-        raise NotThisFormat(path, f"is no HDF5 file: it begins with {head!r}.")
-    problems: list[Problem] = []
+    require_hdf5(path)
+    problems = Problems()
     with opened(path) as file:
-        others: list[Candidate] = []
-        if given:
-            chosen = _asked(file, given[0], path)
-        else:
-            chosen, others = _best(file, path, problems)
-        source, meaning = chosen.dataset, chosen.meaning
-        shape = tuple(int(n) for n in source.shape)
-        linked = os.fspath(source.file.filename)
-        original = {
+        chosen, others = (
+            (asked_for(file, names[0], path), []) if names else best(file, path, problems)
+        )
+        shape, meaning = chosen.shape, chosen.meaning
+        linked = os.fspath(chosen.dataset.file.filename)
+        original_metadata = {
             **meaning.original_metadata,
-            "hdf5": {
-                "dataset": chosen.path,
-                "layout": meaning.layout or "unknown",
-                "shape": list(shape),
-                "dtype": str(source.dtype),
-                "attributes": attributes(source),
-                "others": [str(c) for c in others[:50]],
-            },
-            "file": tree(file, frozenset([str(source.name)])),
+            "hdf5": chosen.described(others),
+            "file": tree(file, frozenset([str(chosen.dataset.name)])),
         }
     problems.extend(meaning.problems)
     first = meaning.sig_first if sig_first is None else sig_first
     dims = _sig_dims(shape, sig_dims, sig_shape, first, path)
-    cut = dims if first else len(shape) - dims
     axes = meaning.axes or (Axis(),) * len(shape)
-    ahead, behind = (shape[:cut], axes[:cut]), (shape[cut:], axes[cut:])
-    (frame, signal_axes), (nav, scan_axes) = (ahead, behind) if first else (behind, ahead)
-    hints: tuple[ScanHint, ...] = ()
-    stack_axis = scan_axes[0] if len(nav) == 1 else None
-    if len(nav) > 1:
-        hints = (ScanHint("header", nav, 0.95, "shape of the data set"),)
-    elif meaning.hint is not None and math.prod(meaning.hint.shape) == math.prod(nav):
-        hints, scan_axes = (meaning.hint,), meaning.scan_axes
-    angles, found = meaning.angles(nav)
-    problems.extend(found)
-    frame_axes = range(dims) if first else range(-dims, 0)
-    frames = frames_of(path, chosen.path, frame_axes=tuple(frame_axes))
-    if sig_shape is not None and frame != (wanted := tuple(int(n) for n in sig_shape)):
-        try:
-            frames = frames.read_as(frame_shape=wanted)
-        except Unsupported as error:
-            raise Unsupported(path, error.problem, error.hint) from None
-        signal_axes = (Axis(),) * len(wanted)
-    name = os.path.basename(path)
-    metadata = {
-        **meaning.metadata,
-        "General": {
-            "title": os.path.splitext(name)[0],
-            "original_filename": name,
-            **meaning.metadata.get("General", {}),
-        },
-        "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
-    }
+    nav, sig = (slice(dims, None), slice(dims)) if first else (slice(-dims), slice(-dims, None))
+    hints, scan_axes = meaning.arranged(shape[nav], axes[nav])
+    angles, odd = meaning.angles(shape[nav])
+    problems.extend(odd)
+    frames = frames_of(path, chosen.path, frame_axes=range(dims) if first else range(-dims, 0))
+    signal_axes = axes[sig]
+    if sig_shape is not None and shape[sig] != tuple(sig_shape):
+        frames, signal_axes = _reshaped(frames, sig_shape, path), (Axis(),) * len(sig_shape)
     return Recording(
         format="hdf5",
         path=path,
@@ -129,10 +93,14 @@ def parse(
         signal_axes=signal_axes,
         scan_axes=scan_axes,
         hints=hints,
-        stack_axis=stack_axis,
+        stack_axis=axes[nav][0] if len(shape[nav]) == 1 else None,
         omega=angles,
-        metadata=metadata,
-        original_metadata=original,
+        metadata={
+            **meaning.metadata,
+            "General": general(path, moment=meaning.moment),
+            "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
+        },
+        original_metadata=original_metadata,
         files=(path,) if os.path.samefile(linked, path) else (path, linked),
         problems=tuple(problems),
     )
@@ -164,12 +132,18 @@ def _sig_dims(
     return dims
 
 
-# ---------------------------------------------------------------- reader
+def _reshaped(frames: Frames, shape: tuple[int, ...], path: str) -> Frames:
+    """Return frames in another shape of as many pixels."""
+    try:
+        return frames.read_as(frame_shape=tuple(int(n) for n in shape))
+    except Unsupported as error:
+        raise Unsupported(path, error.problem, error.hint) from None
 
 
 CHECKS = (chunk_tables,)
 
 
+@documented
 def file_reader(
     filename: str | os.PathLike[str],
     lazy: bool = False,
@@ -195,7 +169,6 @@ def file_reader(
     filename : str or path
         The file.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
-        As in every reader, see ``docs/parameters.md``.
     dataset : str
         Path of the data set in the file, or of a group whose best one is read. By default it is
         chosen, and the others are named.
@@ -229,24 +202,20 @@ def file_reader(
         It holds no such data set, or none at all.
     """
     del distributed  # nothing is left to do for it
-    names: list[str | None] = list(dataset_path) if isinstance(dataset_path, list) else []
-    if names and (dataset is not None or ds_path is not None):
-        raise TypeError("dataset, ds_path and dataset_path mean the same; pass one of them")
-    result = []
+    signals: list[dict[str, Any]] = []
+    names: list[str | None] = [*dataset_path] if isinstance(dataset_path, list) else [dataset_path]
     for name in names or [None]:
-        own = name if name is not None else dataset_path
-        assert not isinstance(own, list)
         try:
             recording = parse(
                 filename,
                 dataset=dataset,
                 ds_path=ds_path,
-                dataset_path=own,
+                dataset_path=name,
                 sig_dims=sig_dims,
                 sig_shape=sig_shape,
                 sig_first=sig_first,
             )
-        except _HandedOver as found:
+        except HandedOver as theirs:
             explicit = {
                 "mmap_mode": mmap_mode,
                 "navigation_shape": navigation_shape,
@@ -255,21 +224,10 @@ def file_reader(
                 "sig_dims": sig_dims,
                 "sig_shape": sig_shape,
                 "sig_first": sig_first,
+                "chunks": None if isinstance(chunks, str) and chunks == "auto" else chunks,
             }
             asked = {k: v for k, v in explicit.items() if v is not None}
-            if not isinstance(chunks, str) or chunks != "auto":
-                asked["chunks"] = chunks
-            return _delegated(found, lazy, {**asked, **options})
-        result.extend(
-            read(
-                recording,
-                lazy=lazy,
-                chunks=chunks,
-                mmap_mode=mmap_mode,
-                navigation_shape=navigation_shape,
-                first_frame=first_frame,
-                last_frame=last_frame,
-                options=options,
-            )
-        )
-    return result
+            return theirs.read(lazy, {**asked, **options})
+        common = (lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame)
+        signals += read(recording, *common, options=options)
+    return signals

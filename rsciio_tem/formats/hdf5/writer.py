@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rsciio_tem.writing.hdf5 import Compression
-    from rsciio_tem.writing.signal_frames import SignalFrames
-    from rsciio_tem.writing.target import Target
+from rsciio_tem.writing.hdf5 import Compression, Hdf5
+from rsciio_tem.writing.signal_frames import SignalFrames
+from rsciio_tem.writing.sparse import angles, metadata
+from rsciio_tem.writing.stream import write_signal
+from rsciio_tem.writing.target import Target
 
 __all__ = ["file_writer", "target"]
-
-# ---------------------------------------------------------------- writing
 
 
 def target(
@@ -32,9 +30,6 @@ def target(
     omega: Any = "auto",
 ) -> Target:
     """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
-    from rsciio_tem.writing.hdf5 import Hdf5
-    from rsciio_tem.writing.sparse import angles, metadata
-
     if layout not in ("emd", "hexrd"):
         raise ValueError(f"layout={layout!r} is neither 'emd' nor 'hexrd'")
     hexrd = layout == "hexrd"
@@ -108,13 +103,12 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem.writing.signal_frames import SignalFrames
-    from rsciio_tem.writing.stream import write
-
-    frames = SignalFrames.of(signal, "hdf5")
-    made = target(
-        frames,
-        os.fspath(filename),
+    write_signal(
+        target,
+        filename,
+        signal,
+        "hdf5",
+        overwrite,
         layout=layout,
         group=group,
         dataname=dataname,
@@ -124,4 +118,3 @@ def file_writer(
         chunk_rows=chunk_rows,
         omega=omega,
     )
-    write(made, frames, filename, overwrite=overwrite)

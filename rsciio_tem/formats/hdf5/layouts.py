@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What data sets of HDF5 files mean: the layouts that 4D-STEM data come in.
+
+Sources: files written by py4DSTEM, ncempy, Velox, kikuchipy, hexrd and NeXus software, what
+RosettaSciIO and LiberTEM make of them, and Gatan's published description of DM5. The layouts are
+written down in ``specifications/hdf5.md``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rsciio_tem.errors import Problem, Problems
+from rsciio_tem.formats.hdf5.meaning import (
+    Meaning,
+    axis_of,
+    is_energy,
+    is_reciprocal,
+    number,
+    units_of,
+)
+from rsciio_tem.formats.hdf5.velox import velox
+from rsciio_tem.parsing.hdf5 import DAMAGE, attributes, numbers, plain, text, tree
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.scan.scan import ScanHint
+
+#: Asks about one data set: its path, itself, the group it is in, the file.
+Layout = Callable[[str, Any, Any, Any], Meaning | None]
+
+
+def _dm5(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
+    """Images of DigitalMicrograph 5: /ImageList/[k]/ImageData/Data, tags as attributes."""
+    match = re.fullmatch(r"ImageList/\[(\d+)\]/ImageData/Data", path)
+    if not match:
+        return None
+    ndim = dataset.ndim
+    axes = []
+    for i in reversed(range(ndim)):  # numbered from the fast end
+        cal = attributes(group.get(f"Calibrations/Dimension/[{i}]", {}))
+        scale = number(cal, "Scale") or 1.0
+        axes.append(Axis("", units_of(cal.get("Units", "")), scale, -number(cal, "Origin") * scale))
+    tags = attributes(group.parent.get("ImageTags/Meta Data", {}))
+    thumbnails = [attributes(t).get("ImageIndex") for t in (file.get("Thumbnails") or {}).values()]
+    sig_first, problems = False, Problems()
+    if ndim == 4 and not tags.get("Data Order Swapped"):
+        ends = [all(is_reciprocal(a) for a in pair) for pair in (axes[:2], axes[2:])]
+        sig_first = not (ends[1] and not ends[0])
+        if ends[0] == ends[1]:
+            problems.warn(
+                "does not say which of its four axes are those of the pattern; the first two are "
+                "taken, as in older DigitalMicrograph files.",
+                "Pass sig_first=False if it is the last two.",
+            )
+    return Meaning(
+        "DM5",
+        tuple(axes),
+        main=int(match[1]) not in thumbnails and text(dataset.attrs.get("CLASS", "")) != "IMAGE",
+        spectra="spectrum" in text(tags.get("Format", "")).lower(),
+        sig_first=sig_first,
+        problems=tuple(problems),
+    )
+
+
+def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
+    """EMD: a group with ``emd_group_type``, the array, and a vector ``dim<i>`` for each axis.
+
+    NCEM's files count from dim1, those of py4DSTEM 0.14 and emdfile from dim0.
+    """
+    kind = group.attrs.get("emd_group_type")
+    name = path.rpartition("/")[2]
+    if kind is None or not (text(kind) == "array" or kind == 1) or name[:3] == "dim":
+        return None
+    first = 0 if "dim0" in group else 1
+    calibration = _py4dstem_calibration(group) if first == 0 else {}
+    axes = []
+    for i, size in enumerate(dataset.shape):
+        vector = group.get(f"dim{i + first}")
+        described = {} if vector is None else attributes(vector)
+        label, units = text(described.get("name", "")), units_of(described.get("units", ""))
+        axis = axis_of(label, units, numbers(vector), size)
+        if units in ("", "px") and label[:1] in calibration:
+            scale, units = calibration[label[:1]]
+            axis = replace(axis, scale=scale, offset=axis.offset * scale, units=units)
+        axes.append(axis)
+    cls = text(group.attrs.get("python_class", ""))
+    aside = cls not in ("", "DataCube", "Array") or "slices/" in path or "pointlist" in path
+    original: dict[str, Any] = {"EMD_version": _emd_version(file)}
+    for part in ("microscope", "sample", "user", "comments"):
+        if part in file:
+            original[part] = attributes(file[part])
+    root = group.parent
+    if first == 0 and "metadatabundle/calibration" in root:
+        bundle = root["metadatabundle/calibration"]
+        original["calibration"] = {k: v for k, v in tree(bundle).items() if k != "attributes"}
+    return Meaning(
+        "EMD" if first else "EMD 1.0",
+        tuple(axes),
+        main=not aside,
+        spectra=any(is_energy(a) for a in axes[-1:]),
+        metadata={"Signal": {"signal_type": "electron_diffraction"}}
+        if dataset.ndim > 3 and not aside
+        else {},
+        original_metadata=original,
+    )
+
+
+def _emd_version(file: Any) -> str:
+    """Return the version of an EMD file, empty if it is none."""
+    for group in (file, *(g for g in file.values() if hasattr(g, "keys"))):
+        if "version_major" in group.attrs:
+            parts = (plain(group.attrs.get(f"version_{p}", "")) for p in ("major", "minor"))
+            return ".".join(map(str, parts))
+    return ""
+
+
+def _py4dstem_calibration(group: Any) -> dict[str, tuple[float, str]]:
+    """Return the pixel sizes that py4DSTEM keeps beside the root of a cube, by R and Q."""
+    bundle = group.parent.get("metadatabundle/calibration") or {}
+    pixels = {}
+    for letter in "RQ":
+        size, units = bundle.get(f"{letter}_pixel_size"), bundle.get(f"{letter}_pixel_units")
+        if size is not None and units is not None and size.shape == () and size.dtype.kind in "fiu":
+            value, unit = float(size[()]), units_of(units[()])
+            if math.isfinite(value) and value > 0 and unit not in ("", "px"):
+                pixels[letter] = (value, unit)
+    return pixels
+
+
+def _nexus(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
+    """NeXus: the signal of an NXdata group, its axes beside it."""
+    if text(group.attrs.get("NX_class", "")) != "NXdata":
+        return None
+    name = path.rpartition("/")[2]
+    signal = text(group.attrs.get("signal", "")) or next(
+        (n for n in group if "signal" in attributes(group[n])), "data"
+    )
+    if name != signal:
+        return Meaning("NXdata", main=False)
+    listed = group.attrs.get("axes", dataset.attrs.get("axes", ()))
+    if isinstance(listed, (str, bytes)):
+        listed = re.split(r"[:,]", text(listed).strip("[]"))
+    names = [text(n).strip() for n in np.atleast_1d(np.asarray(listed, object))]
+    axes = [Axis() for _ in dataset.shape]
+    for i, label in enumerate(names):
+        indices = np.atleast_1d(group.attrs.get(f"{label}_indices", i))
+        axis = int(indices[0]) if indices.size == 1 and indices.dtype.kind in "iu" else -1
+        if 0 <= axis < dataset.ndim and label not in ("", "."):
+            vector = group.get(label)
+            units = units_of(vector.attrs.get("units", "")) if vector is not None else ""
+            axes[axis] = axis_of(label, units, numbers(vector), dataset.shape[axis])
+    shown = text(dataset.attrs.get("interpretation", group.attrs.get("interpretation", "")))
+    return Meaning(
+        "NXdata",
+        tuple(axes),
+        default=group.name == nexus_default(file),
+        spectra=shown.startswith("spectr") or (shown == "" and is_energy(axes[-1])),
+    )
+
+
+def nexus_default(file: Any) -> str:
+    """Follow ``default`` from the root; where it is missing, the only group that it can mean."""
+    group = file
+    for _ in range(8):
+        if text(group.attrs.get("NX_class", "")) == "NXdata":
+            return str(group.name)
+        name = text(group.attrs.get("default", ""))
+        if not name:
+            fits = [
+                n
+                for n, g in group.items()
+                if hasattr(g, "keys") and text(g.attrs.get("NX_class", "")) in ("NXentry", "NXdata")
+            ]
+            name = fits[0] if len(fits) == 1 else ""
+        group = group.get(name) if name else None
+        if group is None or not hasattr(group, "keys"):
+            return ""
+    return ""
+
+
+def _kikuchipy(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
+    """EBSD patterns of kikuchipy: <scan>/EBSD/Data/patterns, numbers beside it in Header."""
+    if not path.endswith("/EBSD/Data/patterns") or dataset.ndim < 3:
+        return None
+    header = {
+        k: float(np.ravel(v[()])[0])
+        for k, v in (group.parent.get("Header") or {}).items()
+        if getattr(v, "size", 0) == 1 and v.dtype.kind in "iuf"
+    }
+    nav = int(header.get("n_rows", 0)), int(header.get("n_columns", 0))
+    hint = None
+    if dataset.ndim == 3 and min(nav) > 0:
+        hint = ScanHint("header", nav, 0.95, "n_rows and n_columns in Header")
+    steps = tuple(Axis(n, "um", header.get(f"step_{n}") or 1.0) for n in "yx")
+    pattern = (Axis("dy"), Axis("dx"))
+    return Meaning(
+        "kikuchipy",
+        (*(steps if dataset.ndim == 4 else (Axis(),) * (dataset.ndim - 2)), *pattern),
+        hint=hint,
+        scan_axes=steps,
+        metadata={"Signal": {"signal_type": "EBSD"}},
+    )
+
+
+def _stem_images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
+    """Scan images beside a Dectris ARINA recording, with the group ``STEM Metadata``."""
+    if "STEM Metadata" not in file or dataset.ndim != 2:
+        return None
+    scan = attributes(file["STEM Metadata"])
+    size = number({k: np.ravel(v)[0] for k, v in scan.items() if np.size(v) == 1}, "Pixel Size")
+    base = os.path.splitext(os.path.basename(file.filename))[0]
+    note = Problem(
+        "info", "holds images of a scan.", f"Its patterns are in {base}_master.h5, if there is one."
+    )
+    axes = tuple(Axis(n, "nm" if size else "", size or 1.0) for n in "yx")
+    return Meaning("STEM images", axes, problems=(note,))
+
+
+def _images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
+    """Image series of CHESS and hexrd: <path>/images, what is known about them in attributes."""
+    if path.rpartition("/")[2] != "images" or dataset.ndim != 3:
+        return None
+    stored, hint = np.asarray(group.attrs.get("navigation_shape", ())), None
+    shape: tuple[int, ...] = ()
+    if stored.ndim == 1 and 0 < len(stored) < 8 and stored.dtype.kind in "iu":
+        shape = tuple(stored[::-1].tolist())
+    if shape and min(shape) > 0 and math.prod(shape) == dataset.shape[0]:
+        hint = ScanHint("header", shape, 0.95, "navigation_shape of the image series")
+    return Meaning(
+        "images",
+        hint=hint,
+        omega=group.attrs.get("omega"),
+        original_metadata={k: v for k, v in attributes(group).items() if k != "omega"},
+    )
+
+
+LAYOUTS: tuple[Layout, ...] = (velox, _dm5, _emd, _nexus, _kikuchipy, _stem_images, _images)
+
+
+def meaning_of(path: str, dataset: Any, file: Any) -> Meaning:
+    """Return what the first layout that fits says about a data set."""
+    group = file[path.rpartition("/")[0] or "/"]
+    for layout in LAYOUTS:
+        try:
+            meaning = layout(path, dataset, group, file)
+        except (*DAMAGE, AttributeError, IndexError):
+            continue  # this layout cannot make sense of it
+        if meaning is not None:
+            return meaning
+    return Meaning()

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that a reader of RosettaSciIO is for, and handing them over."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from rsciio_tem.errors import FormatError, Unsupported
+from rsciio_tem.formats.hdf5.velox import is_series, is_velox
+from rsciio_tem.parsing.hdf5 import text
+
+
+def _is_usid(file: Any) -> bool:
+    first = next((file[n] for n in file if n.startswith("Measurement_")), None)
+    channels = [c for c in getattr(first, "values", tuple)() if hasattr(c, "keys")]
+    return any("Position_Indices" in c for c in (first, *channels) if c is not None)
+
+
+def _of_hyperspy(file: Any) -> bool:
+    """Whether an EMD file was written by HyperSpy, which transposes what it writes."""
+    signals = file.get("signals")
+    groups = signals.values() if hasattr(signals, "values") else ()
+    marks = ("record_by", "signal_type")
+    return (signals is not None and "emd_group_type" in signals.attrs) or any(
+        mark in group.attrs for group in groups for mark in marks
+    )
+
+
+#: What a file is, the reader of RosettaSciIO for it, and how it is recognised.
+READERS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    (
+        "a HyperSpy file",
+        "rsciio.hspy",
+        lambda f: text(f.attrs.get("file_format", "")).lower() == "hyperspy",
+    ),
+    (
+        "a NeXus file written by RosettaSciIO",
+        "rsciio.nexus",
+        lambda f: text(f.attrs.get("file_writer", "")).startswith("hyperspy_nexus"),
+    ),
+    (
+        "a Velox file of spectra, single images or several detectors",
+        "rsciio.emd",
+        lambda f: is_velox(f) and not is_series(f),
+    ),
+    ("an EMD file written by HyperSpy", "rsciio.emd", _of_hyperspy),
+    ("a Prismatic simulation", "rsciio.emd", lambda f: "4DSTEM_simulation" in f),
+    ("a USID file", "rsciio.usid", _is_usid),
+    (
+        "an Odemis file of Delmic",
+        "rsciio.delmic",
+        lambda f: any(n.startswith("Acquisition") and "SVIData" in g for n, g in f.items()),
+    ),
+    (
+        "a TofDAQ file of Tofwerk",
+        "rsciio.tofwerk",
+        lambda f: "FullSpectra" in f and "TimingData" in f,
+    ),
+)
+
+
+class HandedOver(Unsupported):
+    """A file that a reader of RosettaSciIO is for."""
+
+    what = reader = ""
+
+    @classmethod
+    def of(cls, path: str, what: str, reader: str) -> HandedOver:
+        """Say what a file is, and which reader is for it."""
+        error = cls(
+            path,
+            f"is {what}, which RosettaSciIO's reader {reader} is for.",
+            "rsciio_tem.load hands it over. dataset= reads any one array in it.",
+        )
+        error.what, error.reader = what, reader
+        return error
+
+    def read(self, lazy: bool, options: dict[str, Any]) -> list[dict[str, Any]]:
+        """Let RosettaSciIO read the file."""
+        try:
+            module = importlib.import_module(self.reader)
+        except ImportError as error:
+            raise Unsupported(
+                self.path,
+                f"is {self.what}, and RosettaSciIO's reader {self.reader} lacks a package: "
+                f"{error}.",
+                "Install that package, or name an array with dataset=.",
+            ) from error
+        try:
+            signals: list[dict[str, Any]] = module.file_reader(self.path, lazy=lazy, **options)
+        except (NotImplementedError, MemoryError):
+            raise  # about what was asked for, not about the file
+        except Exception as error:
+            if isinstance(error, TypeError) and "keyword" in str(error):
+                raise
+            raise FormatError(
+                self.path,
+                f"is {self.what}, and RosettaSciIO's reader {self.reader} fails: {error!r}.",
+                "dataset= reads any one array in it.",
+            ) from error
+        return signals
+
+
+def hand_over(file: Any, path: str) -> None:
+    """Raise if a file is not for us."""
+    for what, reader, is_it in READERS:
+        if is_it(file):
+            raise HandedOver.of(path, what, reader)
