@@ -19,7 +19,7 @@ from rsciio_tem.errors import FormatError, Problem, Truncated
 from rsciio_tem.frames.pixels import Packing, Pixels
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.parsing.checks import Check
-from rsciio_tem.parsing.text import side_axes, side_parameters
+from rsciio_tem.parsing.trees import side_axes, side_parameters
 from rsciio_tem.reading.options import CommonOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis

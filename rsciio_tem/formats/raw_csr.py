@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
 from rsciio_tem.frames.sparse import SparseFrames, Triplets, checked_shape, places_of
-from rsciio_tem.parsing.text import plain, side_axes
+from rsciio_tem.parsing.trees import plain, side_axes
 from rsciio_tem.reading.options import ReadOptions, SparseKind
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis

@@ -12,7 +12,8 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError, Problems, Unsupported
 from rsciio_tem.parsing import dm_tags
-from rsciio_tem.parsing.dm_tags import TagArray, group
+from rsciio_tem.parsing.dm_tags import TagArray
+from rsciio_tem.parsing.trees import value_at
 from rsciio_tem.recording.axis import Axis
 
 #: ``ImageData/DataType``: the type of a pixel, without byte order.
@@ -93,8 +94,8 @@ class Image:
             len(self.sizes) == 1
             or self.meta("Format") in ("Spectrum", "Spectrum image")
             or self.meta("Signal") in ("EELS", "X-ray", "CL")
-            or group(self.tags, "ImageTags", "spim") is not None
-            or group(self.tags, "ImageTags", "Acquisition", "Monarc Spectrometer") is not None
+            or value_at(self.tags, "ImageTags", "spim") is not None
+            or value_at(self.tags, "ImageTags", "Acquisition", "Monarc Spectrometer") is not None
         )
 
     @property
@@ -104,7 +105,7 @@ class Image:
 
     def meta(self, name: str) -> Any:
         """Return an entry of the tags ``Meta Data``."""
-        return group(self.tags, "ImageTags", "Meta Data", name)
+        return value_at(self.tags, "ImageTags", "Meta Data", name)
 
     @property
     def stored(self) -> np.dtype[Any]:
@@ -132,7 +133,7 @@ class Image:
     @property
     def calibrations(self) -> list[dict[str, Any]]:
         """One calibration per axis, fastest first; empty where there is none."""
-        listed = list(_entries(group(self.tags, "ImageData", "Calibrations", "Dimension")))
+        listed = list(_entries(value_at(self.tags, "ImageData", "Calibrations", "Dimension")))
         count = len(self.sizes)
         return (listed + [{}] * count)[:count]
 
@@ -221,7 +222,7 @@ def images_in(path: str, tags: Mapping[str, Any]) -> list[Image]:
     images = []
     for i, entry in enumerate(entries):
         data = entry.get("ImageData")
-        pixels, sizes, code = (group(data, name) for name in ("Data", "Dimensions", "DataType"))
+        pixels, sizes, code = (value_at(data, name) for name in ("Data", "Dimensions", "DataType"))
         if not isinstance(pixels, TagArray) or not isinstance(sizes, dict):
             continue
         numbers = tuple(sizes.values())

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from rsciio_tem.errors import Problems
 from rsciio_tem.formats.dm.image import Image
-from rsciio_tem.parsing.dm_tags import group
+from rsciio_tem.parsing.trees import value_at
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 
@@ -97,8 +97,8 @@ def _votes(image: Image) -> list[tuple[ScanOrder, str]]:
 def _size_in_tags(image: Image) -> tuple[int, int] | None:
     """Return columns and lines of the scan as the tags of a spectrum image tell them."""
     sampling = ("ImageTags", "SI", "Acquisition", "Spatial Sampling")
-    columns = group(image.tags, *sampling, "Width (pixels)")
-    lines = group(image.tags, *sampling, "Height (pixels)")
+    columns = value_at(image.tags, *sampling, "Width (pixels)")
+    lines = value_at(image.tags, *sampling, "Height (pixels)")
     if isinstance(columns, (int, float)) and isinstance(lines, (int, float)):
         return int(columns), int(lines)
     return None
@@ -107,7 +107,7 @@ def _size_in_tags(image: Image) -> tuple[int, int] | None:
 def warn_unfinished(image: Image, problems: Problems) -> None:
     """Tell if the scan was stopped before its end."""
     size = _size_in_tags(image)
-    last = group(image.tags, "ImageTags", "SI", "Acquisition", "Last pixel")
+    last = value_at(image.tags, "ImageTags", "SI", "Acquisition", "Last pixel")
     if size is None or not isinstance(last, (int, float)) or len(image.sizes) < 3:
         return
     if 0 <= last < math.prod(size):
@@ -161,7 +161,7 @@ def _stacked_scan(tree: Any, depth: int = 0) -> tuple[int, int] | None:
     """
     if not isinstance(tree, dict) or depth > 8:
         return None
-    lines, columns = (group(tree, "4D STEM Tags", f"Scan shape {axis}") for axis in "YX")
+    lines, columns = (value_at(tree, "4D STEM Tags", f"Scan shape {axis}") for axis in "YX")
     if isinstance(lines, (int, float)) and isinstance(columns, (int, float)):
         return (int(lines), int(columns)) if lines >= 1 and columns >= 1 else None
     inner = [tree.get("Parent"), *(v for k, v in tree.items() if k != "Parent")]

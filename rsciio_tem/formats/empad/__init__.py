@@ -40,7 +40,7 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.frames.wrapped import Transformed
 from rsciio_tem.parsing.checks import Check
-from rsciio_tem.parsing.text import xml_tree
+from rsciio_tem.parsing.trees import xml_tree
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis

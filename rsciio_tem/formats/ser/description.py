@@ -11,7 +11,8 @@ import re
 from typing import Any, NamedTuple
 
 from rsciio_tem.errors import FormatError, Problems
-from rsciio_tem.parsing.text import to_number, xml_content
+from rsciio_tem.parsing.text import to_number
+from rsciio_tem.parsing.trees import xml_content
 from rsciio_tem.storage import files
 
 _logger = logging.getLogger(__name__)
