@@ -37,11 +37,8 @@ from writers import zarr as zarr_writer
 
 import rsciio_tem
 from rsciio_tem import cli
-from rsciio_tem.errors import FormatError, Problem
-from rsciio_tem.formats.ser import checks as ser_checks
+from rsciio_tem.errors import FormatError, Problem, Problems
 from rsciio_tem.formats.ser import elements
-from rsciio_tem.formats.ser.elements import _table
-from rsciio_tem.formats.ser.layout import _header
 from rsciio_tem.parsing.checks import chunk_tables, number_ranges, numbering
 from rsciio_tem.parsing.hdf5_index import chunk_index
 from rsciio_tem.readers import detect
@@ -625,10 +622,9 @@ def test_ser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ser_writer.write_ser(tmp_path / "scan_1.ser", frames, [ser_writer.place(20)])
     assert found(path, pixels=True) == []
     assert "there is no .emi" in infos(path)
-    for module in (elements, ser_checks):
-        monkeypatch.setattr(module, "_ALL", 10)
-    monkeypatch.setattr(elements, "_SAMPLES", 3)
-    offsets = _table(str(path), backends.DataFile.of(path), _header(str(path), []))[0]
+    monkeypatch.setattr(elements, "READ_ALL_BELOW", 10)
+    monkeypatch.setattr(elements, "SAMPLED_HEADERS", 3)
+    offsets = elements.read_series(str(path), Problems()).offsets
     content = bytearray(path.read_bytes())
     damaged = content.copy()
     damaged[offsets[5] + 40] = 7  # type of its values

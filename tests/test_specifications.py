@@ -923,10 +923,10 @@ def test_dm_oracle_refuses_other_content(tmp_path: Path) -> None:
 
 
 def test_ser_records_have_the_fields_of_our_dtypes() -> None:
-    from rsciio_tem.formats.ser import layout as layout_module
-    from rsciio_tem.formats.ser.layout import (
+    from rsciio_tem.formats.ser.header import (
         DIMENSION,
         ELEMENTS,
+        HEADER,
         IMAGE,
         MAGIC,
         SPECTRUM,
@@ -945,7 +945,7 @@ def test_ser_records_have_the_fields_of_our_dtypes() -> None:
             found.append((field["-orig-id"], size))
         return found
 
-    assert named("header") == dtype_fields(layout_module.HEADER)
+    assert named("header") == dtype_fields(HEADER)
     assert named("dimension") == dtype_fields(DIMENSION)
     assert named("spectrum") == dtype_fields(SPECTRUM)
     assert named("image") == dtype_fields(IMAGE)

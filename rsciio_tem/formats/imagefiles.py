@@ -23,7 +23,8 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing import images
 from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.processing import processed
-from rsciio_tem.parsing.text import to_number, yaml_tree
+from rsciio_tem.parsing.text import to_number
+from rsciio_tem.parsing.trees import yaml_tree
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording import rotation

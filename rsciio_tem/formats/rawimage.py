@@ -20,7 +20,7 @@ from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.parsing import images
 from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.processing import processed
-from rsciio_tem.parsing.text import yaml_tree
+from rsciio_tem.parsing.trees import yaml_tree
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording import rotation

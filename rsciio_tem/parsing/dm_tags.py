@@ -3,7 +3,7 @@
 
 Layout: a version, the length of the tree and the byte order of values, then nested groups of tags.
 The structure is big-endian whatever the order of values. Nothing that an array holds is read,
-except text: large arrays are described by type, length and place in the file.
+except text: large arrays are described by type, length and offset.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
+from rsciio_tem.parsing.trees import value_at as group
 
 __all__ = ["TagArray", "group", "is_dm", "plain_tags", "read_tags"]
 
@@ -34,21 +35,15 @@ TYPES = {
     12: "u8",
 }
 
-
 _STRUCT, _STRING, _ARRAY = 15, 18, 20
-
-
 _DATA, _GROUP = 21, 20
-
 
 #: Arrays up to this number of elements and bytes become lists, more of them where the names are
 #: RosettaSciIO's; text up to this number of characters becomes a str.
 _SHORT, _SHORT_BYTES, _LONGER, _LONGEST_TEXT = 64, 1 << 12, 1 << 14, 1 << 16
 
-
 #: Group and name of the pixels of an image.
 _PIXELS = ("ImageData", "Data")
-
 
 #: Limits that no file comes near: of the depth of groups, the number of tags, the numbers that
 #: describe a type, and the bytes of one element.
@@ -116,13 +111,6 @@ def read_tags(
         raise FormatError(path, f"cannot be read: {error.strerror}.") from error
 
 
-def group(tree: Any, *names: str) -> Any:
-    """Return the value at the end of a path of names, None if there is none."""
-    for name in names:
-        tree = tree.get(name) if isinstance(tree, dict) else None
-    return tree
-
-
 def plain_tags(tree: Any) -> Any:
     """Return the tree with each `TagArray` as a dictionary, ready for ``original_metadata``."""
     if isinstance(tree, dict):
@@ -159,7 +147,7 @@ class _Walk:
         self.file.seek(at + 4)
         return self.group(0)
 
-    # ---------------------------------------------------------------- pieces
+    # ---------------------------------------------------------------- bytes
 
     def take(self, n: int) -> bytes:
         content = self.file.read(n) if n <= self.size else b""

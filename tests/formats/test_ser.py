@@ -21,7 +21,7 @@ from writers.ser import Dim, object_info, place, write_emi, write_ser
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import ser
-from rsciio_tem.formats.ser.description import _description_of
+from rsciio_tem.formats.ser.description import description_of
 from rsciio_tem.storage import backends
 
 FOLDERS = ("ser", "rosettasciio/tia")
@@ -130,7 +130,7 @@ def test_no_real_file_is_left_out(realdata: Path) -> None:
 def test_real_files_as_in_rosettasciio(realdata: Path) -> None:
     """Pixels, axes and metadata; the differences are mistakes of RosettaSciIO."""
     series = real_series(realdata)
-    descriptions = sorted({_description_of(str(p)) for p in series} - {None})
+    descriptions = sorted({description_of(str(p)) for p in series} - {None})
     assert len(descriptions) >= 18
     for path in map(Path, [*map(str, series), *map(str, descriptions)]):
         ours, theirs = ser.file_reader(path), upstream(path)

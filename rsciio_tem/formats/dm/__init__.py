@@ -12,37 +12,24 @@ Spectra and spectrum images are left to RosettaSciIO. DM5 files are HDF5.
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Unpack, get_args
 
-from rsciio_tem.errors import Problem, Unsupported, warn
-from rsciio_tem.formats.dm.image import (
-    COLOURS,
-    DataOrder,
-    Image,
-    Path,
-    _chosen,
-    _images,
-    _rosettasciio,
-    _upstream_image,
-)
-from rsciio_tem.formats.dm.metadata import _axis, _described, _metadata, _original
-from rsciio_tem.formats.dm.scan import _scan_tags, _unfinished
-from rsciio_tem.formats.dm.stack import _members, _stack
-from rsciio_tem.parsing import dm_tags
+from rsciio_tem.errors import Problems, Unsupported, warn
+from rsciio_tem.formats.dm import rosettasciio
+from rsciio_tem.formats.dm.frames import frames_of
+from rsciio_tem.formats.dm.image import Image, read_images
+from rsciio_tem.formats.dm.metadata import metadata_of
+from rsciio_tem.formats.dm.scan import DataOrder, arranged, dimensions_of, warn_unfinished
+from rsciio_tem.formats.dm.stack import FileName, members_of, stacked
 from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.dm_tags import is_dm
+from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
-from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.scan.scan import ScanHint
 
 __all__ = ["CHECKS", "file_reader", "parse", "sniff"]
-
-# ---------------------------------------------------------------- description
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
@@ -52,55 +39,13 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     return None
 
 
-def _recording(
-    tags: Mapping[str, Any], image: Image, data_order: DataOrder, order: str | None
-) -> Recording:
-    """Describe one image of a file."""
-    problems: list[Problem] = []
-    frames, shape, scan, signal, why = _described(image, data_order, order, problems)
-    problems += _unfinished(image)
-    diffraction = len(shape) > 1
-    hints: tuple[ScanHint, ...] = ()
-    if len(shape) > 1 and math.prod(shape) > 1:
-        # axes of one position are left out, as RosettaSciIO does
-        scan = tuple(a for a, n in zip(scan, shape, strict=True) if n > 1)
-        kept = tuple(n for n in shape if n > 1)
-        hints = (ScanHint("header", kept, 0.95, f"sizes {image.sizes}, scan axes by {why}"),)
-    elif len(shape) == 1 and (stacked := _scan_tags(image.tags.get("ImageTags"))):
-        hints = (ScanHint("header", stacked, 0.95, "4D STEM Tags, Scan shape Y and X"),)
-        diffraction = True
-    names = ("ky", "kx") if diffraction else ("y", "x")
-    stack_axis: Axis | None = None
-    scan_axes: tuple[Axis, ...] = (Axis("y"), Axis("x"))
-    if len(shape) == 1:
-        stack_axis = _axis(image, scan[0], "z")
-    elif hints:
-        labels = (*("",) * len(scan), "y", "x")[-len(scan) :]
-        scan_axes = tuple(_axis(image, a, n) for a, n in zip(scan, labels, strict=True))
-    original = _original(tags, image)
-    metadata = _metadata(image, original, problems)
-    return Recording(
-        format="dm",
-        path=image.path,
-        frames=frames,
-        signal_axes=tuple(_axis(image, a, n) for a, n in zip(signal, names, strict=True)),
-        scan_axes=scan_axes,
-        hints=hints,
-        stack_axis=stack_axis,
-        metadata=metadata,
-        original_metadata=original,
-        files=(image.path,),
-        problems=tuple(problems),
-    )
-
-
 def parse(
-    filename: Path | Sequence[Path],
+    filename: FileName | Sequence[FileName],
     *,
     dataset_index: int | None = None,
     data_order: DataOrder = "auto",
     order: str | None = None,
-    files: str | Sequence[Path] | None = None,
+    files: str | Sequence[FileName] | None = None,
     same_offset: bool = True,
 ) -> Recording:
     """Describe the recording in a file; parameters as in `file_reader`.
@@ -114,9 +59,9 @@ def parse(
     Unsupported
         There are only spectra in it.
     """
-    _checked(data_order, order)
-    members = _members(filename, files)
-    tags, images = _opened(members[0], dataset_index)
+    _check_orders(data_order, order)
+    members, several = members_of(filename, files)
+    tags, images = read_images(members[0], dataset_index)
     image = next((i for i in images if not i.spectral), None)
     if image is None:
         raise Unsupported(
@@ -124,64 +69,51 @@ def parse(
             "holds spectra only, which RosettaSciIO reads.",
             "file_reader and hs.load hand it over.",
         )
-    recording = _recording(tags, image, data_order, order)
-    if len(members) == 1 and files is None and not _several(filename):
-        return recording
-    return _stack(recording, image, members, same_offset)
+    recording = _described(tags, image, data_order, order)
+    return stacked(recording, image, members, same_offset) if several else recording
 
 
-def _checked(data_order: str, order: str | None) -> None:
+def _check_orders(data_order: str, order: str | None) -> None:
     if data_order not in get_args(DataOrder):
         raise ValueError(f"data_order={data_order!r} is none of {', '.join(get_args(DataOrder))}")
     if order not in (None, "C", "F"):
         raise ValueError(f"order={order!r} is neither 'C' nor 'F'; see also data_order=")
 
 
-def _opened(path: str, dataset_index: int | None) -> tuple[dict[str, Any], list[Image]]:
-    """Read the tags of a file; -> tags, images in the order in which they are returned."""
-    tags = dm_tags.read_tags(path, rosettasciio=True)
-    return tags, _chosen(path, _images(path, tags), dataset_index)
-
-
-# ---------------------------------------------------------------- several files
-
-
-def _several(filename: Path | Sequence[Path]) -> bool:
-    return not isinstance(filename, (str, os.PathLike))
-
-
-# ---------------------------------------------------------------- reader
-
-
-def _spectrum(
-    tags: Mapping[str, Any], image: Image, lazy: bool, order: str | None, optimize: bool
-) -> dict[str, Any]:
-    """Return a spectrum that lies in a file beside images, through RosettaSciIO."""
-    described = _upstream_image(image)
-    described._order = order or "C"
-    metadata = described.get_metadata()
-    metadata["General"]["original_filename"] = os.path.basename(image.path)
-    changes = [lambda s: s.squeeze()]
-    if described.to_spectrum:
-        changes.insert(0, lambda s: s.to_signal1D(optimize=optimize))
-    with open(image.path, "rb") as file:
-        described.file = file
-        data = described.get_data(lazy and image.type_code not in COLOURS)
-    return {
-        "data": data,
-        "axes": described.get_axes_dict(),
-        "metadata": metadata,
-        "original_metadata": _original(tags, image),
-        "mapping": described.get_mapping(),
-        "post_process": changes,
-    }
+def _described(
+    tags: Mapping[str, Any], image: Image, data_order: DataOrder, order: str | None
+) -> Recording:
+    """Describe one image of a file."""
+    problems = Problems()
+    image.check_size(problems)
+    dimensions = dimensions_of(image, data_order, order, problems)
+    frames = frames_of(image, dimensions, problems)
+    warn_unfinished(image, problems)
+    arrangement = arranged(image, dimensions)
+    signal_axes = zip(dimensions.signal, arrangement.signal_names, strict=True)
+    original = rosettasciio.tags_with(tags, image)
+    metadata = metadata_of(image, original, problems)
+    return Recording(
+        format="dm",
+        path=image.path,
+        frames=frames,
+        signal_axes=tuple(image.axis(axis, name) for axis, name in signal_axes),
+        scan_axes=arrangement.scan_axes,
+        hints=arrangement.hints,
+        stack_axis=arrangement.stack_axis,
+        metadata=metadata,
+        original_metadata=original,
+        files=(image.path,),
+        problems=tuple(problems),
+    )
 
 
 CHECKS: tuple[Check, ...] = ()
 
 
+@documented
 def file_reader(
-    filename: Path | Sequence[Path],
+    filename: FileName | Sequence[FileName],
     lazy: bool = False,
     chunks: Any = "auto",
     mmap_mode: str | None = None,
@@ -194,7 +126,7 @@ def file_reader(
     optimize: bool = True,
     dataset_index: int | None = None,
     data_order: DataOrder = "auto",
-    files: str | Sequence[Path] | None = None,
+    files: str | Sequence[FileName] | None = None,
     same_offset: bool = True,
     **options: Unpack[ReadOptions],
 ) -> list[dict[str, Any]]:
@@ -205,7 +137,6 @@ def file_reader(
     filename : str or path, or list of them
         A .dm3 or .dm4 file; a list, or a pattern such as ``"series_*.dm4"``, is read as one stack.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
-        As in every reader, see ``docs/parameters.md``.
     order : {None, "C", "F"}
         As in `rsciio.digitalmicrograph`: how the whole array is reshaped. Which axes are the scan
         is `data_order`.
@@ -243,61 +174,44 @@ def file_reader(
         Its pixels are of an unknown kind.
     """
     del distributed  # nothing is left to do for it
-    _checked(data_order, order)
-    members = _members(filename, files)
-    stack = len(members) > 1 or files is not None or _several(filename)
-    tags, images = _opened(members[0], dataset_index)
-    if images[0].spectral:
-        asked = {
+    _check_orders(data_order, order)
+    members, several = members_of(filename, files)
+    tags, (image, *others) = read_images(members[0], dataset_index)
+    if image.spectral:
+        keywords = {
             "navigation_shape": navigation_shape,
             "first_frame": first_frame,
             "last_frame": last_frame,
             "mmap_mode": mmap_mode,
-            **({"files": members} if stack else {}),
+            "files": members if several else None,
             **options,
         }
-        if options.get("navigator") is False:
-            del asked["navigator"]  # nothing is asked for
-        given = [name for name, value in asked.items() if value is not None]
-        if given:
-            raise Unsupported(
-                members[0],
-                f"{images[0].name} is a spectrum or spectrum image, which RosettaSciIO reads "
-                f"without {', '.join(given)}.",
-                "Pass dataset_index= for another image, or leave these keywords out.",
-            )
-    if all(image.spectral for image in images) and dataset_index is None:
-        result: list[dict[str, Any]] = _rosettasciio().file_reader(
+        rosettasciio.refuse_keywords(image, keywords)
+    if all(i.spectral for i in (image, *others)) and dataset_index is None:
+        signals: list[dict[str, Any]] = rosettasciio.reader().file_reader(
             members[0], lazy=lazy, order=order, optimize=optimize, chunks=chunks
         )
-        return result
-    if order == "F" and len(images[0].sizes) > 2 and not images[0].spectral:
+        return signals
+    if order == "F" and len(image.sizes) > 2 and not image.spectral:
         warn(
             members[0],
             "order='F' reads the whole array in Fortran order, as RosettaSciIO does; a scan that "
             "was stored pixel by pixel needs data_order='pixels'.",
         )
-    results = []
-    for i, image in enumerate(images):
-        if image.spectral:
-            results.append(_spectrum(tags, image, lazy, order, optimize))
-            continue
-        recording = _recording(tags, image, data_order, order)
-        if i:
-            results += read(recording, lazy=lazy, options={"navigator": options.get("navigator")})
-            continue
-        if stack:
-            recording = _stack(recording, image, members, same_offset)
-        results += read(
-            recording,
-            lazy=lazy,
-            chunks=chunks,
-            mmap_mode=mmap_mode,
-            navigation_shape=navigation_shape,
-            first_frame=first_frame,
-            last_frame=last_frame,
-            options=options,
-        )
-        if stack:
-            break  # what else is in the first file says nothing about the others
-    return results
+    if image.spectral:
+        signals = [rosettasciio.read_spectrum(tags, image, lazy, order, optimize)]
+    else:
+        recording = _described(tags, image, data_order, order)
+        if several:
+            recording = stacked(recording, image, members, same_offset)
+        frames = (navigation_shape, first_frame, last_frame)
+        signals = read(recording, lazy, chunks, mmap_mode, *frames, options=options)
+    if several:
+        return signals  # what else is in the first file says nothing about the others
+    for other in others:
+        if other.spectral:
+            signals.append(rosettasciio.read_spectrum(tags, other, lazy, order, optimize))
+        else:
+            recording = _described(tags, other, data_order, order)
+            signals += read(recording, lazy, options={"navigator": options.get("navigator")})
+    return signals

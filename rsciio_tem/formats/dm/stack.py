@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rsciio_tem.errors import FormatError, Unsupported
-from rsciio_tem.formats.dm.image import _NOT_IMAGES, Image, Path, _images, _in_order
+from rsciio_tem.errors import FormatError, Problems, Unsupported
+from rsciio_tem.formats.dm.image import Image, images_in, recording_first
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.parsing import dm_tags
 from rsciio_tem.recording.axis import Axis
@@ -18,37 +18,47 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
 
+FileName = str | os.PathLike[str]
 
-def _members(filename: Path | Sequence[Path], given: str | Sequence[Path] | None) -> list[str]:
-    """List the files of a recording, in order."""
-    if not isinstance(filename, (str, os.PathLike)):
-        if given is not None:
-            raise TypeError("pass either a list of files as filename, or files=")
-        found = [os.fspath(name) for name in filename]
-        if not found:
-            raise ValueError("the list of files is empty")
-        return [files.existing(name) for name in found]
-    name = os.fspath(filename)
-    if given is None:
-        if not os.path.exists(name) and glob.has_magic(name):
-            return _matching(name)
-        return [files.existing(name)]
-    if not isinstance(given, str):
-        return [files.existing(member) for member in given] or [files.existing(name)]
+#: Groups of a file that say nothing about its images.
+_NOT_IMAGES = ("DocumentObjectList", "ImageTags", "Image Behavior", "Page Behavior", "PageSetup")
+
+
+def members_of(
+    filename: FileName | Sequence[FileName], further: str | Sequence[FileName] | None
+) -> tuple[list[str], bool]:
+    """List the files of a recording in order, and say whether they are a stack."""
+    if isinstance(filename, (str, os.PathLike)):
+        members = _beside(os.fspath(filename), further)
+        return members, further is not None or len(members) > 1
+    if further is not None:
+        raise TypeError("pass either a list of files as filename, or files=")
+    if not len(filename):
+        raise ValueError("the list of files is empty")
+    return [files.existing(name) for name in filename], True
+
+
+def _beside(name: str, further: str | Sequence[FileName] | None) -> list[str]:
+    if further is None and not os.path.exists(name) and glob.has_magic(name):
+        return _matching(name)
+    if further is not None and not isinstance(further, str):
+        return [files.existing(member) for member in further] or [files.existing(name)]
     name = files.existing(name)
-    if given == "numbered":
+    if further is None:
+        return [name]
+    if further == "numbered":
         return [member.path for member in files.numbered_set(name)]
-    return _matching(os.path.join(glob.escape(os.path.dirname(name)), given))
+    return _matching(os.path.join(glob.escape(os.path.dirname(name)), further))
 
 
 def _matching(pattern: str) -> list[str]:
-    found = [name for name in glob.glob(pattern) if os.path.isfile(name)]
-    if not found:
+    names = [name for name in glob.glob(pattern) if os.path.isfile(name)]
+    if not names:
         raise FormatError(pattern, "is no file, and as a pattern fits none.")
-    return sorted(found, key=files.natural_key)
+    return sorted(names, key=files.natural_key)
 
 
-def _stack(recording: Recording, image: Image, members: list[str], same_offset: bool) -> Recording:
+def stacked(recording: Recording, image: Image, members: list[str], same_offset: bool) -> Recording:
     """Describe the images of several files, each like `image`, as one recording."""
     frames = recording.frames
     if not isinstance(frames, FrameTable):
@@ -58,23 +68,20 @@ def _stack(recording: Recording, image: Image, members: list[str], same_offset: 
         )
     start, stride, count = (int(frames.runs[k][0]) for k in ("start", "stride", "count"))
     rows: list[tuple[int, int, int, int]] = [(0, start, stride, count)]
-    described = [DataFile.of(name) for name in members]
-    proof = _proof(image, described[0]) if same_offset else None
-    for i, file in enumerate(described[1:], start=1):
-        if proof is not None and file.size == described[0].size and _proof(image, file) == proof:
+    first, *others = described = tuple(DataFile.of(name) for name in members)
+    proof = _proof(image, first) if same_offset else None
+    for i, file in enumerate(others, start=1):
+        if proof is not None and file.size == first.size and _proof(image, file) == proof:
             rows.append((i, start, stride, count))
             continue
         other = _same_kind(image, file.path)
         rows.append((i, other.data.offset, stride, math.prod(other.shape[:-2])))
-    table = replace(frames, files=tuple(described), runs=runs_of(rows))
-    hints = recording.hints if len(members) == 1 else ()
-    stacked = Axis("z") if recording.stack_axis is None else recording.stack_axis
+    if others or not recording.hints:
+        recording = replace(recording, hints=(), scan_axes=(Axis("y"), Axis("x")))
     return replace(
         recording,
-        frames=table,
-        hints=hints,
-        scan_axes=recording.scan_axes if hints else (Axis("y"), Axis("x")),
-        stack_axis=stacked,
+        frames=replace(frames, files=described, runs=runs_of(rows)),
+        stack_axis=Axis("z") if recording.stack_axis is None else recording.stack_axis,
         files=tuple(members),
     )
 
@@ -92,25 +99,24 @@ def _proof(image: Image, file: DataFile) -> bytes | None:
     if file.size < end + behind:
         return None
     parts = ((image.data.offset - before, before), (end, behind), (0, 4))
-    found = b"".join(bytes(backends.read(file, a, n, "buffered")) for a, n in parts)
-    return found if b"%%%%" in found and b"Dimensions" in found else None
+    content = b"".join(bytes(backends.read(file, a, n, "buffered")) for a, n in parts)
+    return content if b"%%%%" in content and b"Dimensions" in content else None
 
 
 def _same_kind(image: Image, path: str) -> Image:
     """Return the image of another file that has the same frames."""
-    tags = dm_tags.read_tags(path, rosettasciio=True, skip=_NOT_IMAGES)
-    found = _images(path, tags)
+    images = images_in(path, dm_tags.read_tags(path, rosettasciio=True, skip=_NOT_IMAGES))
     frame = (image.shape[-2:], image.stored)
-    fitting = [i for i in found if len(i.sizes) > 1 and (i.shape[-2:], i.stored) == frame]
+    fitting = [i for i in images if len(i.sizes) > 1 and (i.shape[-2:], i.stored) == frame]
     fitting = [i for i in fitting if not i.thumbnail] or fitting
     if not fitting:
-        seen = ", ".join(f"{' x '.join(map(str, i.sizes))} of type {i.type_code}" for i in found)
+        seen = ", ".join(f"{' x '.join(map(str, i.sizes))} of type {i.type_code}" for i in images)
         raise FormatError(
             path,
             f"holds no image with frames of {image.shape[-2:]} pixels and type "
             f"{image.type_code}, as {os.path.basename(image.path)} has; it holds {seen or 'none'}.",
             "Leave it out of the files.",
         )
-    chosen = _in_order(fitting)[0]
-    chosen.checked()
-    return chosen
+    other = recording_first(fitting)[0]
+    other.check_size(Problems())
+    return other

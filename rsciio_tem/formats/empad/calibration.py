@@ -17,25 +17,33 @@ from rsciio_tem.frames.pixels import Pixels, Region, full_region
 from rsciio_tem.frames.protocol import FrameIndex, ReadAs
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.frames.wrapped import Wrapped
-from rsciio_tem.storage import files
+from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
 
 __all__ = ["Calibration"]
 
 #: Fields of a second-generation word.
 ANALOG, DIGITAL, MARKER, GAIN = 0x3FFF, 14, 1 << 30, 31
-
-
 #: Per-pixel maps of the conversion of second-generation words, each for even (A) and odd (B)
 #: frames. Linear: a(1-g) + G1 (a - B2) g + G2 d. Quadratic: a(1-g) + Ml a g + alpha (a g)^2
 #: + Md d + Oh g - Ot.
 LINEAR = ("G1", "G2", "B2")
-
-
 QUADRATIC = ("Ml", "alpha", "Md", "Oh", "Ot")
 
 
-# ---------------------------------------------------------------- second-generation words
+def holds_words(file: DataFile, count: int, tree: Mapping[str, Any]) -> bool:
+    """Tell acquired words from exported floats, whatever the description calls them.
+
+    Only an acquisition has the grabber's offsets, and every word has the marker bit.
+    """
+    grabber = tree.get("grabber")
+    if not isinstance(grabber, Mapping) or not any("offset" in str(k) for k in grabber):
+        return False
+    for i in {0, count // 2, count - 1}:
+        raw = bytes(backends.read(file, i * FRAME_G2, FRAME_G2, "auto"))
+        if not (np.frombuffer(raw, "<u4") & MARKER).all():
+            return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,22 +162,12 @@ class ConvertedFrames(Wrapped):
             out[blanks] = self.fill
 
 
-def _calibration(given: Any, dark: Any, debounce: bool, path: str) -> Calibration | None:
+# ---------------------------------------------------------------- where it comes from
+
+
+def load_calibration(source: Any, dark: Any, debounce: bool, path: str) -> Calibration:
     """Load a calibration set from a folder of .r32 files, a .npz, or a mapping of arrays."""
-    if given is None:
-        return None
-    if isinstance(given, (str, os.PathLike)) and os.path.isdir(given):
-        arrays = {
-            name: np.stack([_r32(given, f"{name}{half}", path) for half in "AB"]) for name in LINEAR
-        }
-        flat = [_r32(given, f"FF{half}", path, optional=True) for half in "AB"]
-        if all(f is not None for f in flat):
-            arrays["FF"] = np.stack(flat)
-    elif isinstance(given, (str, os.PathLike)):
-        with np.load(files.existing(given), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    else:
-        arrays = {str(name): np.asarray(image) for name, image in dict(given).items()}
+    arrays = _maps(source, path)
     names = QUADRATIC if "Ml" in arrays else LINEAR
     for name in (*names, *(["FF"] if "FF" in arrays else [])):
         if name not in arrays:
@@ -180,12 +178,26 @@ def _calibration(given: Any, dark: Any, debounce: bool, path: str) -> Calibratio
                 f"the calibration map {name} has shape {arrays[name].shape}.",
                 "Needed is (2, 128, 128): for even and odd frames.",
             )
-    calibration = Calibration(
-        {name: arrays[name] for name in names}, flat=arrays.get("FF"), debounce=debounce
-    )
+    maps = {name: arrays[name] for name in names}
+    calibration = Calibration(maps, flat=arrays.get("FF"), debounce=debounce)
     if dark is None:
         return calibration
     return replace(calibration, dark=_dark(dark, calibration))
+
+
+def _maps(source: Any, path: str) -> dict[str, npt.NDArray[Any]]:
+    if not isinstance(source, (str, os.PathLike)):
+        return {str(name): np.asarray(image) for name, image in dict(source).items()}
+    if not os.path.isdir(source):
+        with np.load(files.existing(source), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    arrays = {
+        name: np.stack([_r32(source, f"{name}{half}", path) for half in "AB"]) for name in LINEAR
+    }
+    flat = [_r32(source, f"FF{half}", path, optional=True) for half in "AB"]
+    if all(f is not None for f in flat):
+        arrays["FF"] = np.stack(flat)
+    return arrays
 
 
 def _r32(folder: Any, name: str, path: str, optional: bool = False) -> Any:

@@ -28,7 +28,7 @@ from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.hdf5 import is_hdf5
 from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.processing import processed
-from rsciio_tem.parsing.text import yaml_tree
+from rsciio_tem.parsing.trees import yaml_tree
 from rsciio_tem.parsing.zip_archives import is_frame_cache
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions, SparseKind

@@ -26,7 +26,7 @@ from rsciio_tem.formats.raw.writer import file_writer, target
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.metadata import general
-from rsciio_tem.parsing.text import side_axes, side_parameters
+from rsciio_tem.parsing.trees import side_axes, side_parameters
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import CommonOptions
 from rsciio_tem.reading.read import read

@@ -12,7 +12,7 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.frames.pixels import Packing, Pixels
-from rsciio_tem.parsing.text import side_parameters
+from rsciio_tem.parsing.trees import side_parameters
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
 

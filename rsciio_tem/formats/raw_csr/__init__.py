@@ -26,7 +26,7 @@ from rsciio_tem.formats.raw_csr.source import source_of
 from rsciio_tem.formats.raw_csr.writer import file_writer, target
 from rsciio_tem.frames.sparse import SparseFrames, checked_shape
 from rsciio_tem.parsing.metadata import general
-from rsciio_tem.parsing.text import plain, side_axes
+from rsciio_tem.parsing.trees import plain, side_axes
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions, SparseKind
 from rsciio_tem.reading.read import read

@@ -25,7 +25,7 @@ from rsciio_tem.formats.seq.layout import (
     _tree,
 )
 from rsciio_tem.parsing import text as text_module
-from rsciio_tem.parsing.text import side_parameters, xml_tree
+from rsciio_tem.parsing.trees import side_parameters, xml_tree
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile

@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.formats.ser.description import Description
-from rsciio_tem.formats.ser.layout import Dimension, Header
+from rsciio_tem.formats.ser.header import Dimension, Header
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
-
-# ---------------------------------------------------------------- arrangement
 
 
 def _axis(name: str | None, units: str, delta: float, offset: float, element: float) -> Axis:
@@ -29,9 +27,9 @@ def _axis(name: str | None, units: str, delta: float, offset: float, element: fl
     return Axis(name, units or None, delta, offset)
 
 
-def _signal_axes(
-    header: Header, head: np.void, description: Description | None
-) -> tuple[Axis, ...]:
+def signal_axes(header: Header, head: np.void, description: Description | None) -> tuple[Axis, ...]:
+    """Calibrate the axes of an element."""
+
     def calibration(suffix: str = "") -> tuple[float, float, int]:
         names = (f"Calibration{n}{suffix}" for n in ("Delta", "Offset", "Element"))
         delta, offset, element = (head[name].item() for name in names)
@@ -72,7 +70,7 @@ class Arrangement(NamedTuple):
     stack_axis: Axis | None = None
 
 
-def _arrangement(
+def arranged(
     header: Header,
     count: int,
     tags: npt.NDArray[np.void] | None,

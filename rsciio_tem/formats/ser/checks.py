@@ -8,31 +8,26 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rsciio_tem.errors import Problem
-from rsciio_tem.formats.ser.elements import _ALL, _records, _table
-from rsciio_tem.formats.ser.layout import Ints, _header
+from rsciio_tem.errors import Problem, Problems
+from rsciio_tem.formats.ser import elements
+from rsciio_tem.formats.ser.elements import read_records
+from rsciio_tem.formats.ser.header import Ints
 from rsciio_tem.parsing.checks import number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
-from rsciio_tem.storage.backends import DataFile
-
-# ---------------------------------------------------------------- description
 
 
 def _every_element(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
     """Read the headers and tags of all elements, where opening looked at some only."""
     del seen
-    path, told = recording.path, list[Problem]()
-    file, header = DataFile.of(path), _header(path, told)
-    offsets, _ = _table(path, file, header)
-    if len(offsets) > _ALL:
-        names = header.element.names or ()
-        decisive = [n for n in names if n == "DataType" or n.startswith("Array")]
+    series = elements.read_series(recording.path, Problems())
+    file, header, offsets, _ = series
+    if len(offsets) > elements.READ_ALL_BELOW:
         wrong: list[Ints] = []
-        first = _records(file, offsets[:1], header.element)[decisive]
+        first = read_records(file, offsets[:1], header.element)[header.decisive]
         for a in range(0, len(offsets), 1 << 16):
-            heads = _records(file, offsets[a : a + (1 << 16)], header.element)[decisive]
-            wrong.append(np.flatnonzero(heads != first) + a)
+            heads = read_records(file, offsets[a : a + (1 << 16)], header.element)
+            wrong.append(np.flatnonzero(heads[header.decisive] != first) + a)
         if len(others := np.concatenate(wrong)):
             yield Problem(
                 "error",
@@ -47,7 +42,7 @@ def _every_element(recording: Recording, seen: FrameTimes | None) -> Iterator[Pr
     _, tags, dtype = source.args
     kinds = np.concatenate(
         [
-            _records(file, tags[a : a + (1 << 16)], dtype)["TagTypeID"]
+            read_records(file, tags[a : a + (1 << 16)], dtype)["TagTypeID"]
             for a in range(0, len(tags), 1 << 16)
         ]
     )

@@ -1,22 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Layouts of the header, its dimensions and the elements."""
+"""Layouts of the header, its dimensions and the elements, and what the header says."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, Unsupported
+from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated, Unsupported
 from rsciio_tem.storage import files
 
-_logger = logging.getLogger(__name__)
-
-
 Ints = npt.NDArray[np.int64]
-
 
 #: What the header begins with. Behind it: the place of the table, of 4 or 8 bytes, and the number
 #: of dimensions.
@@ -32,7 +27,6 @@ HEADER = np.dtype(
     ]
 )
 
-
 #: What the description of a dimension begins with; the fastest dimension comes first. Behind it
 #: come two texts, what it is and its unit, each with its length in 4 bytes before it.
 DIMENSION = np.dtype(
@@ -44,7 +38,6 @@ DIMENSION = np.dtype(
     ]
 )
 
-
 #: What the data of an element begin with.
 SPECTRUM = np.dtype(
     [
@@ -55,8 +48,6 @@ SPECTRUM = np.dtype(
         ("ArrayLength", "<u4"),  # 22: channels
     ]
 )
-
-
 IMAGE = np.dtype(
     [
         ("CalibrationOffsetX", "<f8"),  # 0: m or 1/m, of pixel CalibrationElementX
@@ -71,7 +62,6 @@ IMAGE = np.dtype(
     ]
 )
 
-
 #: The tag of an element; the positions are there if the header's TagTypeID says so.
 TAG = np.dtype(
     [
@@ -82,37 +72,18 @@ TAG = np.dtype(
         ("PositionY", "<f8"),  # 16
     ]
 )
-
-
 TIME_ONLY = np.dtype([(name, TAG[name]) for name in ("TagTypeID", "Unknown", "Time")])
 
-
 MAGIC = b"II\x97\x01"
-
-
 #: Type of the table's entries.
 VERSIONS = {0x0210: "<u4", 0x0220: "<u8"}
-
-
+#: DataTypeID and TagTypeID of the header.
 ELEMENTS = {0x4120: SPECTRUM, 0x4122: IMAGE}
-
-
 TAGS = {0x4152: TIME_ONLY, 0x4142: TAG}
-
-
 #: DataType of an element.
 TYPES = dict(enumerate(("u1", "u2", "u4", "i1", "i2", "i4", "f4", "f8", "c8", "c16"), start=1))
-
-
-#: What all descriptions begin with.
-EMI = b"JK\0\2"
-
-
-#: Bytes in which a header ends, dimensions, and kinds of elements of a series at most.
-_HEADER_LIMIT, _MAX_DIMENSIONS, _MAX_KINDS = 1 << 16, 8, 16
-
-
-# ---------------------------------------------------------------- series
+#: Bytes in which a header ends, and dimensions at most.
+_HEADER_LIMIT, _MAX_DIMENSIONS = 1 << 16, 8
 
 
 class Dimension(NamedTuple):
@@ -123,9 +94,6 @@ class Dimension(NamedTuple):
     delta: float
     element: int
     units: str
-
-
-_DIMENSION_NAMES = dict(zip(Dimension._fields, (*(DIMENSION.names or ()), "Units"), strict=True))
 
 
 class Header(NamedTuple):
@@ -142,8 +110,14 @@ class Header(NamedTuple):
         """Whether elements are spectra."""
         return self.element is SPECTRUM
 
+    @property
+    def decisive(self) -> list[str]:
+        """Names of what elements of one kind have in common: type and sizes."""
+        return [n for n in self.element.names or () if n == "DataType" or n.startswith("Array")]
 
-def _header(path: str, problems: list[Problem]) -> Header:
+
+def read_header(path: str, problems: Problems) -> Header:
+    """Read the header of a series."""
     head = files.read_start(path, _HEADER_LIMIT)
     if not head.startswith(MAGIC):
         raise NotThisFormat(path, f"is no series of TIA: it begins with {head[:4]!r}.")
@@ -151,21 +125,17 @@ def _header(path: str, problems: list[Problem]) -> Header:
     ended = Truncated(path, f"ends inside its header, after {len(head)} bytes.")
     if len(head) < end + 12:
         raise ended
-    fixed = np.frombuffer(head, HEADER, 1)[0]
-    values = {name: fixed[name].item() for name in HEADER.names or ()}
-    version = values["SeriesVersion"]
+    values = _fields(head, HEADER, 0)
+    version, kind, tag = (values[n] for n in ("SeriesVersion", "DataTypeID", "TagTypeID"))
     if version not in VERSIONS:
-        known = "version 0x{:04x} is unknown; it is read like version 0x{:04x}."
         like = 0x0210 if version < 0x0210 else 0x0220
-        problems.append(Problem("warning", known.format(version, like)))
+        problems.warn(f"version 0x{version:04x} is unknown; it is read like version 0x{like:04x}.")
         version = like
-    kind, tag = (values[name] for name in ("DataTypeID", "TagTypeID"))
     if kind not in ELEMENTS:
-        known = " or ".join(f"0x{number:04x}" for number in ELEMENTS)
-        raise Unsupported(path, f"holds elements of kind 0x{kind:04x}, not {known}.")
+        kinds = " or ".join(f"0x{number:04x}" for number in ELEMENTS)
+        raise Unsupported(path, f"holds elements of kind 0x{kind:04x}, not {kinds}.")
     if tag not in TAGS:
-        message = f"tags of kind 0x{tag:04x} are unknown; times and positions are not read."
-        problems.append(Problem("warning", message))
+        problems.warn(f"tags of kind 0x{tag:04x} are unknown; times and positions are not read.")
     entry = np.dtype(VERSIONS[version])
     values["OffsetArrayOffset"] = int(np.frombuffer(head, entry, 1, end)[0])
     end += entry.itemsize
@@ -177,18 +147,23 @@ def _header(path: str, problems: list[Problem]) -> Header:
     for number in range(1, count + 1):
         if len(head) < end + DIMENSION.itemsize:
             raise ended
-        fixed = np.frombuffer(head, DIMENSION, 1, end)[0]
+        fields = _fields(head, DIMENSION, end)
         end += DIMENSION.itemsize
-        found = {name: fixed[name].item() for name in DIMENSION.names or ()}
         for name in ("Description", "Units"):
             size = int.from_bytes(head[end : end + 4], "little")
             end += 4 + size
             if end > len(head):
                 raise ended
-            found[f"{name}Length"] = size
-            found[name] = head[end - size : end].split(b"\0")[0].decode("latin-1")
-        values.update({f"Dim-{number}_{name}": value for name, value in found.items()})
+            fields[f"{name}Length"] = size
+            fields[name] = head[end - size : end].split(b"\0")[0].decode("latin-1")
+        values.update({f"Dim-{number}_{name}": value for name, value in fields.items()})
         if end > values["OffsetArrayOffset"]:
             raise FormatError(path, "has a damaged header: it does not end before its table.")
-        dimensions.append(Dimension(**{key: found[name] for key, name in _DIMENSION_NAMES.items()}))
+        names = (*(DIMENSION.names or ()), "Units")
+        dimensions.append(Dimension(*(fields[name] for name in names)))
     return Header(values, dimensions, entry, ELEMENTS[kind], TAGS.get(tag, TIME_ONLY))
+
+
+def _fields(head: bytes, dtype: np.dtype[np.void], at: int) -> dict[str, Any]:
+    record = np.frombuffer(head, dtype, 1, at)[0]
+    return {name: record[name].item() for name in dtype.names or ()}
