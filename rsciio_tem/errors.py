@@ -103,9 +103,13 @@ class Problem:
 class Problems(list[Problem]):
     """What is found odd while files are described."""
 
-    def warn(self, message: str, hint: str = "") -> None:
+    def warn(self, message: str, hint: str = "", about: str = "") -> None:
         """Add something that the caller has to be told."""
-        self.append(Problem("warning", message, hint))
+        self.append(Problem("warning", message, hint, about))
+
+    def info(self, message: str, hint: str = "") -> None:
+        """Add something that need not interrupt the caller."""
+        self.append(Problem("info", message, hint))
 
 
 def warn(path: str | os.PathLike[str], message: str) -> None:

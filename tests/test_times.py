@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from writers import mib
 
 import rsciio_tem
-from rsciio_tem.formats.mib import header
+from rsciio_tem.formats.mib import times as mib_times
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.scan.frame_headers import decimals, integers, moments, read_headers
@@ -452,13 +452,13 @@ def test_sample_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     )
     looked = []
     module = rsciio_tem.mib
-    real = header.read_headers
+    real = mib_times.read_headers
 
     def counting(frames: Any, first: int, last: int, *sizes: int) -> Any:
         looked.append(last - first)
         return real(frames, first, last, *sizes)
 
-    monkeypatch.setattr(header, "read_headers", counting)
+    monkeypatch.setattr(mib_times, "read_headers", counting)
     (signal,) = module.file_reader(path, lazy=True)
     assert signal["data"].shape == (100, 128, 64, 256)
     assert sum(looked) < 2048 + 300

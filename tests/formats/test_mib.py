@@ -24,7 +24,7 @@ from writers import mib as writer
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import mib
-from rsciio_tem.formats.mib.header import frame_times
+from rsciio_tem.formats.mib.times import frame_times
 
 SMALL = (4, 16)
 

@@ -10,16 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Problem
-from rsciio_tem.formats.mib.header import MerlinTimes
+from rsciio_tem.formats.mib.header import LAST_NUMBER
+from rsciio_tem.formats.mib.times import MerlinTimes
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.parsing.checks import number_ranges, numbering
 from rsciio_tem.parsing.text import to_number, value_of
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.scan import times
 from rsciio_tem.scan.frame_headers import read_headers
+from rsciio_tem.scan.times import FrameTimes
 from rsciio_tem.storage import backends
-
-# ---------------------------------------------------------------- checks
 
 #: Fields at the beginning of a header that must be the same in all of a recording.
 _CONSTANT = {
@@ -33,11 +32,7 @@ _CONSTANT = {
 }
 
 
-#: Sequence numbers have six digits, and go on with 1.
-_SEQUENCE = 999_999
-
-
-def _every_header(recording: Recording, seen: times.FrameTimes | None) -> Iterator[Problem]:
+def _every_header(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
     """Compare what all headers have to have in common."""
     assert recording.times is not None
     reader = recording.times.read
@@ -49,7 +44,6 @@ def _every_header(recording: Recording, seen: times.FrameTimes | None) -> Iterat
     ends = np.cumsum([len(field) + 1 for field in fields]) - 1
     size = int(ends[min(8, len(ends) - 1)])
     example = np.frombuffer(first[:size], np.uint8)
-    known = _CONSTANT if kind == b"MQ1" else {}
     headless: list[npt.NDArray[np.int64]] = []
     other: dict[int, list[npt.NDArray[np.int64]]] = {}
     for a in range(0, count, 1 << 16):
@@ -57,7 +51,7 @@ def _every_header(recording: Recording, seen: times.FrameTimes | None) -> Iterat
         differs = text != example
         lacking = differs[:, : len(kind) + 1].any(axis=1)
         headless.append(np.flatnonzero(lacking) + a)
-        for i in known:
+        for i in _CONSTANT if kind == b"MQ1" else ():
             if i < len(ends) and ends[i] <= size:
                 wrong = differs[:, int(ends[i - 1]) + 1 : int(ends[i])].any(axis=1) & ~lacking
                 if wrong.any():
@@ -75,12 +69,12 @@ def _every_header(recording: Recording, seen: times.FrameTimes | None) -> Iterat
     for i, parts in other.items():
         wrong = np.concatenate(parts)
         header = read_headers(frames, int(wrong[0]), int(wrong[0]) + 1, reader.size, size)
-        found = bytes(header[0]).split(b",")[i].strip().decode("latin-1")
+        unusual = bytes(header[0]).split(b",")[i].strip().decode("latin-1")
         usual = fields[i].strip().decode("latin-1")
         yield Problem(
             "error",
             f"{len(wrong)} of {count} frames have another {_CONSTANT[i]} in their headers than the "
-            f"first one, {found} instead of {usual}: {number_ranges(wrong)}.",
+            f"first one, {unusual} instead of {usual}: {number_ranges(wrong)}.",
             "They cannot be read like the others: are these several recordings in one file?",
         )
 
@@ -97,23 +91,23 @@ def _displaced(frames: FrameTable, size: int, lost: int, kind: bytes) -> str:
     match = re.search(re.escape(kind) + rb",\s*\d+,", content)
     if match is None:
         return "There is none within the next frames either: they were never written, or lost."
-    place = begin + match.start()
-    apart = place - expected
+    next_header = begin + match.start()
+    apart = next_header - expected
     return (
-        f"The one of frame {lost} should be at byte {expected}, the next is at {place}: "
+        f"The one of frame {lost} should be at byte {expected}, the next is at {next_header}: "
         + (f"{-apart} bytes are missing" if apart < 0 else f"{apart} bytes are too many")
         + " before it."
     )
 
 
-def _every_number(recording: Recording, seen: times.FrameTimes | None) -> Iterator[Problem]:
+def _every_number(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
     """Follow the sequence numbers, and the counters of colour layers."""
     if seen is None:
         return
     layers = recording.layers
     groups = seen.sequence[: recording.count // layers * layers].reshape(-1, layers)
     shared = layers > 1 and bool((groups == groups[:, :1]).all())
-    yield from numbering(groups[:, 0] if shared else seen.sequence, modulo=_SEQUENCE)
+    yield from numbering(groups[:, 0] if shared else seen.sequence, modulo=LAST_NUMBER)
     cycle = seen.counter[:layers]
     wrong = np.flatnonzero(seen.counter != np.resize(cycle, recording.count))
     if layers == 1 and recording.original_metadata["mib_header"]["colour_mode"] and len(wrong):
@@ -132,7 +126,7 @@ def _every_number(recording: Recording, seen: times.FrameTimes | None) -> Iterat
         )
 
 
-def _against_hdr(recording: Recording, seen: times.FrameTimes | None) -> Iterator[Problem]:
+def _against_hdr(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
     """Compare the recording with its .hdr."""
     hdr = recording.original_metadata.get("hdr_file")
     if not hdr:
@@ -143,15 +137,11 @@ def _against_hdr(recording: Recording, seen: times.FrameTimes | None) -> Iterato
         )
         return
     header, count = recording.original_metadata["mib_header"], recording.count
-    asked = to_number(value_of(hdr, "Frames in Acquisition")) or 0
-    if asked and asked not in (count, count // recording.layers):
-        yield Problem(
-            "warning" if count < asked else "info",
-            f"the .hdr announces {int(asked)} frames, {count} are stored.",
-            "The acquisition was stopped, or files of a numbered set are missing."
-            if count < asked
-            else "",
-        )
+    announced = to_number(value_of(hdr, "Frames in Acquisition")) or 0
+    if announced and announced not in (count, count // recording.layers):
+        text = f"the .hdr announces {int(announced)} frames, {count} are stored."
+        hint = "The acquisition was stopped, or files of a numbered set are missing."
+        yield Problem("warning", text, hint) if count < announced else Problem("info", text)
     depth = to_number(value_of(hdr, "Counter Depth"))
     if depth and header["counter_depth"] and depth != header["counter_depth"]:
         yield Problem(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ASCII header of a frame: layout, decoding of one, times of many."""
+"""The ASCII header of a frame: its layout, and what the first one says of the recording."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rsciio_tem.errors import NotThisFormat
-from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.parsing.metadata import general, put
 from rsciio_tem.parsing.text import comma_fields, to_number
-from rsciio_tem.scan import times
-from rsciio_tem.scan.frame_headers import decimals, integers, moments, read_headers
 
 #: The fields at fixed places; all later ones vary in length and are found by counting commas.
 HEADER = np.dtype(
@@ -41,10 +38,11 @@ HEADER = np.dtype(
     ]
 )
 
+#: Sequence numbers have six digits, and go on with 1.
+LAST_NUMBER = 999_999
 
 #: Comma fields behind the fixed ones.
 LOCAL_TIME, EXPOSURE, COUNTER, COLOUR, GAIN, THRESHOLDS = 9, 10, 11, 12, 13, range(14, 22)
-
 
 #: Names of the 27 DAC values that follow the thresholds for each chip, behind the chip's type.
 DACS = (
@@ -54,21 +52,14 @@ DACS = (
     *("TPRefA", "TPRefB"),
 )
 
-
 GAINS = ("SLGM", "LGM", "HGM", "SHGM")
-
 
 CHIP = 256  # pixels along the edge of a Medipix3 chip
 
-
-#: A dump of the camera's data socket puts this in front of each message: MPX,<10 digits>,
-_MPX = 15
-
-
 _LARGEST_HEADER = 1 << 16
 
-
-_HEAD = 4096
+#: Bytes at the beginning of a file that hold everything which the first header says.
+HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -98,10 +89,8 @@ class Header:
         return self.pixel_type.startswith("R")
 
 
-# ---------------------------------------------------------------- headers
-
-
-def _int(text: str, default: int = -1) -> int:
+def integer(text: str, default: int = -1) -> int:
+    """Return a number that a field consists of, or the default."""
     return int(text) if text.isdecimal() and len(text) < 19 else default
 
 
@@ -121,11 +110,11 @@ def parse_header(head: bytes, path: str) -> Header:
             f"is not a Merlin recording: it begins with {head[:16]!r} instead of 'MQ1,'.",
             "Pass the .mib file, or its .hdr.",
         )
-    size = _int(head.split(b",", 3)[2].strip().decode())
+    size = integer(head.split(b",", 3)[2].strip().decode())
     fields = comma_fields(head[:size])
     if not 30 <= size <= _LARGEST_HEADER or len(fields) < 8:
         raise NotThisFormat(path, f"has a damaged first header: {head[:48]!r}.")
-    width, height, chips = _int(fields[4]), _int(fields[5]), _int(fields[3], 1)
+    width, height, chips = integer(fields[4]), integer(fields[5]), integer(fields[3], 1)
     if width <= 0 or height <= 0:
         raise NotThisFormat(path, f"has a first header without image size: {head[:48]!r}.")
 
@@ -136,25 +125,25 @@ def parse_header(head: bytes, path: str) -> Header:
     dacs: list[dict[str, int]] = []
     if field(14) and field(14) != "MQ1A":
         # each keeps its place; some versions write malformed ones (0.000000+0)
-        found = [to_number(field(i)) for i in THRESHOLDS]
-        thresholds = tuple(math.nan if t is None else t for t in found)
+        energies = [to_number(field(i)) for i in THRESHOLDS]
+        thresholds = tuple(math.nan if energy is None else energy for energy in energies)
         # Lancelot cameras put a block OPT1, ..., END1 ahead of the DACs
         chips_at = fields.index("END1") + 1 if "END1" in fields else 22
         for chip in range(chips):
             at = chips_at + 28 * chip
             if not field(at).startswith("3"):  # 3RX, or 3.0 for the previous chip
                 break
-            values = [_int(field(at + 1 + i)) for i in range(27)]
+            values = [integer(field(at + 1 + i)) for i in range(27)]
             dacs.append(dict(zip(DACS, values, strict=True)))
     exposure = to_number(field(EXPOSURE))
     exposure_ns = -1 if exposure is None or exposure < 0 else round(min(exposure, 1e9) * 1e9)
     utc, depth = "", 0
     if "MQ1A" in fields:
         at = fields.index("MQ1A")
-        utc, depth = field(at + 1), _int(field(at + 3), 0)
+        utc, depth = field(at + 1), integer(field(at + 3), 0)
         exact = re.fullmatch(r"(\d{1,18})\s*n[sS]", field(at + 2))
         exposure_ns = int(exact[1]) if exact else exposure_ns
-    gain = _int(field(GAIN))
+    gain = integer(field(GAIN))
     return Header(
         size=size,
         chips=max(1, chips),
@@ -162,10 +151,10 @@ def parse_header(head: bytes, path: str) -> Header:
         height=height,
         pixel_type=fields[6].upper(),
         layout=fields[7],
-        sequence=_int(fields[1]),
+        sequence=integer(fields[1]),
         local_time=field(LOCAL_TIME),
         exposure_ns=exposure_ns,
-        counter=_int(field(COUNTER), 0),
+        counter=integer(field(COUNTER), 0),
         colour=field(COLOUR) == "1",
         gain=GAINS[gain] if 0 <= gain < 4 else "",
         thresholds=thresholds,
@@ -187,7 +176,7 @@ def _parse_legacy(head: bytes) -> Header:
         height=CHIP,
         pixel_type="U16" if twelve else "U32",
         layout="1x1",
-        sequence=_int(fields[1]),
+        sequence=integer(fields[1]),
         local_time=fields[3],
         exposure_ns=-1 if exposure is None or exposure < 0 else round(min(exposure, 1e9) * 1e6),
         thresholds=tuple(t for f in fields[5:7] if (t := to_number(f)) is not None),
@@ -195,110 +184,8 @@ def _parse_legacy(head: bytes) -> Header:
     )
 
 
-# ---------------------------------------------------------------- per-frame numbers
-
-
-@dataclass(frozen=True)
-class MerlinTimes:
-    """Reads sequence numbers, times, exposures and counters from the headers of frames."""
-
-    frames: FrameTable
-    size: int  # bytes of a header
-
-    def __call__(self, first: int, last: int) -> times.FrameTimes:
-        """Read the times of stored frames first..last."""
-        parts = []
-        step = 4096
-        for a in range(first, max(last, first + 1), step):
-            text = read_headers(self.frames, a, min(a + step, last), self.size, self.size)
-            parts.append(frame_times(text))
-        if len(parts) == 1:
-            return parts[0]
-        return times.FrameTimes(
-            *(
-                np.concatenate([getattr(p, name) for p in parts])
-                for name in ("time_ns", "exposure_ns", "sequence", "counter")
-            )
-        )
-
-
-def frame_times(text: npt.NDArray[np.uint8]) -> times.FrameTimes:
-    """Decode the numbers that change from frame to frame, for many headers at once.
-
-    Parameters
-    ----------
-    text : ndarray of uint8, shape (frames, header bytes)
-
-    Returns
-    -------
-    FrameTimes
-        -1 where a header does not say.
-    """
-    n = len(text)
-    result = times.FrameTimes(*(np.full(n, -1, np.int64) for _ in range(4)))
-    commas = text == ord(",")
-    left = np.arange(n)
-    # Headers of one recording differ in their digits, hardly ever in where the commas are: all
-    # headers laid out like the first one left are decoded together.
-    for _ in range(64):
-        if not len(left):
-            break
-        example = left[0]
-        same = left[(commas[left] == commas[example]).all(axis=1)]
-        left = left[(commas[left] != commas[example]).any(axis=1)]
-        _decode_alike(text, same, np.flatnonzero(commas[example]), result)
-    return result
-
-
-def _decode_alike(
-    text: npt.NDArray[np.uint8],
-    rows: npt.NDArray[np.int64],
-    commas: npt.NDArray[np.int64],
-    result: times.FrameTimes,
-) -> None:
-    starts = [0, *(commas + 1).tolist()]
-    stops = [*commas.tolist(), text.shape[1]]
-    block = text[rows]
-    first = bytes(block[0])
-
-    def column(i: int) -> npt.NDArray[np.uint8]:
-        return block[:, starts[i] : stops[i]] if i < len(starts) else block[:, :0]
-
-    if first[:4] in (b"12B,", b"24B,"):
-        result.sequence[rows] = integers(column(1))
-        result.time_ns[rows] = moments(_iso(column(3)))
-        result.exposure_ns[rows] = decimals(column(4), 1_000_000)
-        return
-    if first[:3] != b"MQ1" or len(starts) <= EXPOSURE:
-        return
-    result.sequence[rows] = integers(column(1))
-    result.counter[rows] = integers(column(COUNTER))
-    moment = moments(_iso(column(LOCAL_TIME)))
-    exposure = decimals(column(EXPOSURE), 1_000_000_000)
-    for i in range(len(starts) - 2, EXPOSURE, -1):
-        if first[starts[i] : stops[i]] == b"MQ1A":
-            moment = moments(column(i + 1))
-            exact = column(i + 2)
-            digits = exact.shape[1]
-            while digits and not ord("0") <= exact[0, digits - 1] <= ord("9"):
-                digits -= 1  # the unit: ns, or nS in 2015
-            exact_ns = integers(exact[:, :digits]) if 0 < digits < 19 else exposure
-            exposure = np.where(exact_ns >= 0, exact_ns, exposure)
-            break
-    result.time_ns[rows] = moment
-    result.exposure_ns[rows] = exposure
-
-
-def _iso(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Turn columns of dd/mm/yyyy hh:mm:ss into yyyy-mm-dd; software before 2018 wrote them."""
-    if text.shape[1] >= 19 and text[0, 2] == ord("/"):
-        order = [6, 7, 8, 9, 2, 3, 4, 5, 0, 1, *range(10, text.shape[1])]
-        return text[:, order]
-    return text
-
-
-def _header_tree(header: Header) -> dict[str, Any]:
-    """Return the first frame's header as plain values."""
+def header_tree(header: Header) -> dict[str, Any]:
+    """Return a frame's header as plain values."""
     tree: dict[str, Any] = {
         "DataOffset": header.size,
         "chips": header.chips,
@@ -317,4 +204,30 @@ def _header_tree(header: Header) -> dict[str, Any]:
     }
     for i, dacs in enumerate(header.dacs):
         tree[f"DACs_chip_{i + 1}"] = dict(dacs)
+    return tree
+
+
+def _date_and_time(header: Header) -> dict[str, Any]:
+    """Return the moment of a frame as entries of the General part, all digits as written."""
+    stamp = header.utc or header.local_time
+    clock = r"(\d\d:\d\d:\d\d(?:\.\d+)?)"
+    if match := re.match(rf"(\d{{4}}-\d\d-\d\d)[T ]{clock}", stamp):
+        zone = {"time_zone": "UTC"} if header.utc else {}
+        return {"date": match[1], "time": match[2], **zone}
+    if match := re.match(rf"(\d\d)/(\d\d)/(\d{{4}}) {clock}", stamp):
+        return {"date": f"{match[3]}-{match[2]}-{match[1]}", "time": match[4]}
+    return {}
+
+
+def metadata(header: Header, path: str) -> dict[str, Any]:
+    """Return what the first header says, as RosettaSciIO's metadata."""
+    tree: dict[str, Any] = {
+        "General": general(path, **_date_and_time(header)),
+        "Signal": {"signal_type": "electron_diffraction"},
+    }
+    if header.exposure_ns >= 0:
+        seconds = header.exposure_ns / 1e9
+        put(tree, "Acquisition_instrument.dwell_time", seconds)
+        put(tree, "Acquisition_instrument.TEM.Detector.Camera.name", "Merlin")
+        put(tree, "Acquisition_instrument.TEM.Detector.Camera.exposure", seconds)
     return tree

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import Truncated
-from rsciio_tem.formats.mib.files import _mib_of
-from rsciio_tem.formats.mib.header import _HEAD, frame_times
-from rsciio_tem.formats.mib.layout import _describe, _Layout
-from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.errors import Problems
+from rsciio_tem.formats.mib.hdr import is_hdr, mib_of
+from rsciio_tem.formats.mib.layout import Layout, describe, describe_file
+from rsciio_tem.formats.mib.times import frame_times
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
@@ -29,7 +28,8 @@ from rsciio_tem.storage.backends import DataFile
 __all__ = ["MIBProperties", "load_mib_data", "parse_exposures", "parse_timestamps"]
 
 
-def _warn_distributed(distributed: bool | None) -> None:
+def warn_distributed(distributed: bool | None) -> None:
+    """Give RosettaSciIO's deprecation warning if the keyword is passed."""
     if distributed is not None:
         from rsciio.exceptions import VisibleDeprecationWarning
 
@@ -38,9 +38,6 @@ def _warn_distributed(distributed: bool | None) -> None:
             VisibleDeprecationWarning,
             stacklevel=3,
         )
-
-
-# ---------------------------------------------------------------- as in rsciio.quantumdetector
 
 
 class MIBProperties:
@@ -75,8 +72,8 @@ class MIBProperties:
 
     def parse_file(self, path: str | os.PathLike[str] | bytes) -> None:
         """Fill the properties from a file, or from its content as bytes."""
-        described, name, size = _describe_any(path)
-        self.__dict__.update(vars(_properties(described, name, size, described.count)))
+        layout, name = _describe_any(path)
+        vars(self).update(properties_of(layout, name, layout.count))
 
     def __repr__(self) -> str:
         return "\n".join(
@@ -97,52 +94,56 @@ class MIBProperties:
         )
 
 
-def _properties(described: _Layout, path: str, size: int, count: int) -> MIBProperties:
-    header, pixels = described.header, described.pixels
-    found = MIBProperties()
-    found.path, found.buffer, found.file_size = path, not path, size
-    found.merlin_size = (pixels.shape[0], pixels.shape[1])
-    found.assembly_size = {1: "single", 4: "quad"}.get(header.chips, f"{header.chips} chips")
-    found.raw = header.raw
-    found.packed = header.raw
-    found.dtype = pixels.dtype.name
+def properties_of(layout: Layout, path: str, count: int) -> dict[str, Any]:
+    """Return the properties of a recording of `count` frames; no path for one in memory."""
+    header, pixels = layout.header, layout.pixels
     depth = header.depth or {1: 6, 2: 12, 4: 24}.get(pixels.dtype.itemsize, 0)
-    found.dynamic_range = "1 or 6-bit" if depth in (1, 6) else f"{depth}-bit"
-    found.head_size = header.size
-    found.offset = described.start
-    found.frame_number_in_file = count
-    found.navigation_shape, found.xy = (count,), count
-    found.gap = header.layout.upper().endswith("G")
-    found.detector_geometry = "" if header.layout == "1x1" else header.layout
-    found.exposure = header.exposure_ns / 1e6 if header.exposure_ns >= 0 else None
-    found.timestamp = header.utc or header.local_time or None
-    return found
+    return {
+        **vars(MIBProperties()),
+        "path": path,
+        "buffer": not path,
+        "file_size": layout.size,
+        "merlin_size": (pixels.shape[0], pixels.shape[1]),
+        "assembly_size": {1: "single", 4: "quad"}.get(header.chips, f"{header.chips} chips"),
+        "raw": header.raw,
+        "packed": header.raw,
+        "dtype": pixels.dtype.name,
+        "dynamic_range": "1 or 6-bit" if depth in (1, 6) else f"{depth}-bit",
+        "head_size": header.size,
+        "offset": layout.start,
+        "frame_number_in_file": count,
+        "navigation_shape": (count,),
+        "xy": count,
+        "gap": header.layout.upper().endswith("G"),
+        "detector_geometry": "" if header.layout == "1x1" else header.layout,
+        "exposure": header.exposure_ns / 1e6 if header.exposure_ns >= 0 else None,
+        "timestamp": header.utc or header.local_time or None,
+    }
 
 
-def _describe_any(path: str | os.PathLike[str] | bytes) -> tuple[_Layout, str, int]:
-    """Describe one file, or its content given as bytes."""
+def _describe_any(path: str | os.PathLike[str] | bytes) -> tuple[Layout, str]:
+    """Describe one file, or its content given as bytes; return the name of the file too."""
     if isinstance(path, (bytes, bytearray, memoryview)):
         content = bytes(path)
-        if not content:
-            raise Truncated("<bytes>", "is empty.")
-        described = _describe(
-            content[:_HEAD], len(content), "<bytes>", lambda at, n: content[at : at + n]
-        )
-        return described, "", len(content)
+        layout = describe(lambda at, n: content[at : at + n], len(content), "<bytes>", Problems())
+        return layout, ""
     name = files.existing(path)
-    if name.lower().endswith(".hdr"):
-        name = _mib_of(name)
-    with open(name, "rb") as stream:
+    if is_hdr(name):
+        name = mib_of(name)
+    return describe_file(DataFile.of(name), Problems()), name
 
-        def peek(offset: int, n: int) -> bytes:
-            stream.seek(offset)
-            return stream.read(n)
 
-        head = peek(0, _HEAD)
-        if not head:
-            raise Truncated(name, "is empty.")
-        size = os.fstat(stream.fileno()).st_size
-        return _describe(head, size, name, peek), name, size
+def complete(signal: dict[str, Any], print_info: bool) -> None:
+    """Add to what `read` returns what only RosettaSciIO's reader has."""
+    nav = tuple(axis["size"] for axis in signal["axes"] if axis["navigate"])
+    original = signal["original_metadata"]
+    shown = {**original["mib_properties"], "navigation_shape": nav, "xy": math.prod(nav)}
+    original["mib_properties"] = shown
+    signal["mapping"] = {}
+    if print_info:
+        properties = MIBProperties()
+        vars(properties).update(shown)
+        print(properties)  # noqa: T201 - asked for
 
 
 def load_mib_data(
@@ -193,16 +194,16 @@ def load_mib_data(
     ValueError
         Lazy loading from bytes, or headers without a memory map, is asked for.
     """
-    _warn_distributed(distributed)
+    warn_distributed(distributed)
     mmap_mode = mmap_mode or ("r" if lazy else "c")
     in_memory = isinstance(path, (bytes, bytearray, memoryview))
     if in_memory and lazy:
         raise ValueError("loading lazily from bytes is not possible")
     if return_headers and not return_mmap:
         raise ValueError("return_headers=True needs return_mmap=True")
-    described, name, size = _describe_any(path)
+    layout, name = _describe_any(path)
     properties = mib_prop if mib_prop is not None else MIBProperties()
-    properties.__dict__.update(vars(_properties(described, name, size, described.count)))
+    vars(properties).update(properties_of(layout, name, layout.count))
     if navigation_shape is not None and not isinstance(navigation_shape, tuple):
         raise TypeError("`navigation_shape` must be `None` or of tuple type.")
     request = ScanRequest(
@@ -211,52 +212,42 @@ def load_mib_data(
         first_frame=first_frame,
         last_frame=last_frame,
     )
-    nav_shape, index, _ = map_frames(described.count, request, path=name or "<bytes>")
+    nav_shape, index, _ = map_frames(layout.count, request, path=name or "<bytes>")
     properties.navigation_shape, properties.xy = nav_shape, math.prod(nav_shape)
     if print_info:
         print(properties)  # noqa: T201 - asked for
-    pixels = replace(described.pixels, flip_y=False)
+    pixels = replace(layout.pixels, flip_y=False)
     shape = (*nav_shape, *pixels.shape)
 
-    whole = (
-        np.frombuffer(path, np.uint8)  # type: ignore[arg-type]
-        if in_memory
-        else np.memmap(name, np.uint8, mode="c" if mmap_mode == "c" else "r")
-    )
+    if isinstance(path, (bytes, bytearray, memoryview)):
+        whole = np.frombuffer(path, np.uint8)
+    else:
+        whole = np.memmap(name, np.uint8, mode="c" if mmap_mode == "c" else "r")
     assert isinstance(index, slice)
     n = math.prod(nav_shape)
-    begin = described.start + index.start * described.stride
+    begin = layout.header_at(index.start)
 
     def column(offset: int, width: int) -> npt.NDArray[np.uint8]:
         return np.lib.stride_tricks.as_strided(
             whole[begin + offset :],
             (n, width),
-            (described.stride, 1),
+            (layout.stride, 1),
             subok=True,
             writeable=mmap_mode == "c",
         )
 
     data: Any
     if lazy and not (return_mmap and pixels.plain):
-        file = DataFile.of(name)
-        run = (0, described.start + described.header.size, described.stride, described.count)
         recording = Recording(
             format="mib",
             path=name,
-            frames=FrameTable((file,), runs_of([run]), pixels),
+            frames=replace(layout, pixels=pixels).frames([DataFile.of(name)]),
             signal_axes=(Axis(), Axis()),
         )
-        (signal,) = read(
-            recording,
-            lazy=True,
-            chunks=chunks,
-            navigation_shape=navigation_shape,
-            first_frame=first_frame,
-            last_frame=last_frame,
-        )
+        (signal,) = read(recording, True, chunks, None, navigation_shape, first_frame, last_frame)
         data = signal["data"]
     else:
-        raw = column(described.header.size, pixels.nbytes)
+        raw = column(layout.header.size, pixels.nbytes)
         if pixels.plain:
             data = pixels.view(raw).reshape(shape)
             if not (return_mmap or in_memory):
@@ -269,13 +260,13 @@ def load_mib_data(
         data = data.reshape(*(k for k in nav_shape if k != 1), *pixels.shape)
     if not return_headers:
         return data
-    head = column(0, described.header.size)
-    return data, head.view(f"S{described.header.size}")[:, 0].reshape(nav_shape)
+    head = column(0, layout.header.size)
+    return data, head.view(f"S{layout.header.size}")[:, 0].reshape(nav_shape)
 
 
-def _header_bytes(found: Any, max_index: int) -> npt.NDArray[np.uint8]:
+def _header_bytes(headers: Any, max_index: int) -> npt.NDArray[np.uint8]:
     """Return headers, in whatever form, as an array (frames, bytes)."""
-    flat = np.atleast_1d(np.asarray(found)).reshape(-1)
+    flat = np.atleast_1d(np.asarray(headers)).reshape(-1)
     if not flat.size:
         return np.empty((0, 0), np.uint8)
     if max_index is not None and max_index >= 0:

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The .hdr text file beside a recording, or at the beginning of a stream dump."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from rsciio_tem.errors import FormatError, NotThisFormat, Problems
+from rsciio_tem.parsing.text import key_values, to_number, value_of
+from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.storage import files
+
+
+def parse_hdr_file(hdr_file: str | os.PathLike[str]) -> dict[str, str]:
+    """Parse the .hdr text file that Merlin writes beside a recording.
+
+    Parameters
+    ----------
+    hdr_file : str or path
+        File of some 2 kB of ``Key:<tab>value`` lines, Latin-1.
+
+    Returns
+    -------
+    dict
+        Values as text, under the keys as written.
+
+    Raises
+    ------
+    NotThisFormat
+        It does not begin with ``HDR``.
+    """
+    content = files.read_start(files.existing(hdr_file), 1 << 16)
+    if not content.lstrip().upper().startswith(b"HDR"):
+        raise NotThisFormat(hdr_file, "is not a Merlin header file: it does not begin with HDR.")
+    return parse_hdr(content)
+
+
+def parse_hdr(content: bytes) -> dict[str, str]:
+    """Parse the text of a .hdr; old versions write µ as one byte, and leave out keys and colons."""
+    entries = key_values(content.split(b"\0", 1)[0].decode("latin-1"))
+    return {
+        key: value
+        for key, value in entries.items()
+        if key.strip(" ,:").upper() not in ("HDR", "END")
+    }
+
+
+def is_hdr(path: str) -> bool:
+    """Whether a file is a .hdr by its name."""
+    return path.lower().endswith(".hdr")
+
+
+def mib_of(hdr_path: str) -> str:
+    """Find the recording that a .hdr belongs to."""
+    folder, base = os.path.split(hdr_path)
+    stem = os.path.splitext(base)[0].lower()
+    matches = []
+    for entry in os.listdir(folder or "."):
+        name, suffix = os.path.splitext(entry)
+        if suffix.lower() != ".mib" or not name.lower().startswith(stem):
+            continue
+        number = name[len(stem) :]
+        if not number:
+            return os.path.join(folder, entry)
+        # scan1.hdr is not the side file of scan12.mib
+        if re.fullmatch(r"[_\-. ]\d+" if stem[-1:].isdigit() else r"[_\-. ]?\d+", number):
+            matches.append(entry)
+    if not matches:
+        raise FormatError(
+            hdr_path,
+            "no .mib file lies beside it.",
+            f"Expected {os.path.splitext(base)[0]}.mib in the same folder.",
+        )
+    return os.path.join(folder, min(matches, key=files.natural_key))
+
+
+def hdr_of(
+    opened: str, path: str, first: str, problems: Problems
+) -> tuple[str | None, dict[str, str] | None]:
+    """Return path and content of the .hdr: what was opened, or what lies beside the .mib.
+
+    That may be named like the .mib at `path`, or like the first one of its numbered set.
+    """
+    if is_hdr(opened):
+        return opened, parse_hdr_file(opened)
+    side = files.side_file(path, (".hdr",)) or files.side_file(first, (".hdr",))
+    if side is None:
+        return None, None
+    try:
+        return side, parse_hdr_file(side)
+    except NotThisFormat as error:
+        problems.info(f"side file ignored: {error}")
+        return None, None
+
+
+def scan_hints(hdr: dict[str, str] | None, count: int, layers: int) -> tuple[ScanHint, ...]:
+    """Read the shape of a scan of `count` positions from what the .hdr says about triggers."""
+
+    def whole(name: str) -> int:
+        value = to_number(value_of(hdr or {}, name))
+        return int(value) if value is not None else 0
+
+    hints = []
+    columns, lines = whole("ScanX"), whole("ScanY")
+    in_acquisition, per_trigger = whole("Frames in Acquisition"), whole("Frames per Trigger")
+    if columns > 0 and lines > 0 and columns * lines > 1:
+        stored = columns
+        if per_trigger > columns and per_trigger < 2 * columns:
+            stored = per_trigger
+        elif count % lines == 0 and 0 < count // lines - columns <= max(1, columns // 8):
+            stored = count // lines
+        reason = f"the .hdr says ScanX = {columns}, ScanY = {lines}"
+        if stored > columns:
+            reason += f"; {stored} frames are stored per line, {stored - columns} of them flyback"
+        hints.append(ScanHint("header", (lines, columns), 0.95, reason, line=stored))
+    total = in_acquisition or count
+    if layers > 1:  # whether the .hdr counts positions or frames is not known
+        total = min(total, count)
+    if 1 < per_trigger < min(total, count):
+        reason = f"the .hdr says {per_trigger} frames per trigger"
+        reason += f" of {in_acquisition} frames" if in_acquisition else ""
+        shape = (-(-total // per_trigger), per_trigger)
+        hints.append(ScanHint("trigger", shape, 0.9, reason))
+    return tuple(hints)
