@@ -10,7 +10,7 @@ from typing import Any
 from rsciio_tem.errors import FormatError, NotThisFormat, Problems
 from rsciio_tem.formats.framecache.archive import described_archive
 from rsciio_tem.formats.framecache.header import Described, Header
-from rsciio_tem.parsing.text import yaml_tree
+from rsciio_tem.parsing.trees import yaml_tree
 from rsciio_tem.recording import rotation
 from rsciio_tem.storage import files
 
