@@ -36,8 +36,8 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
         There is no such file, or it is a folder that is no recording.
     """
     name = os.fspath(path)
-    if os.path.isdir(name) and (found := registry.candidates(name, b"")):
-        return found
+    if os.path.isdir(name) and (folder_formats := registry.candidates(name, b"")):
+        return folder_formats
     return registry.candidates(existing(name), read_start(name, 4096))
 
 
@@ -66,15 +66,15 @@ def chosen(
     """
     if format != "auto":
         return format, {}
-    found = detect(path)
-    if found and found[0].confidence >= 0.5:
-        return found[0].format, dict(found[0].options)
+    verdicts = detect(path)
+    if verdicts and verdicts[0].confidence >= 0.5:
+        return verdicts[0].format, dict(verdicts[0].options)
     if raw:  # the caller says what no header does
         return "raw", {}
-    others = [c for c in found if c.format.startswith("rsciio.")]
+    others = [c for c in verdicts if c.format.startswith("rsciio.")]
     if len(others) == 1 or (others and others[0].confidence > others[1].confidence):
         return others[0].format, {}
-    raise _unknown(os.fspath(path), found)
+    raise _unknown(os.fspath(path), verdicts)
 
 
 def load(
@@ -107,9 +107,9 @@ def load(
         See the reader.
     """
     raw = options.get("dtype") is not None and options.get("sig_shape") is not None
-    name, found = chosen(path, format, raw=raw)
+    name, hints = chosen(path, format, raw=raw)
     try:
-        signals = module_for(name).file_reader(os.fspath(path), lazy=lazy, **{**found, **options})
+        signals = module_for(name).file_reader(os.fspath(path), lazy=lazy, **{**hints, **options})
     except OtherFormat as other:
         if format != "auto":
             raise
@@ -129,12 +129,12 @@ def own_module(path: str | os.PathLike[str], format: str) -> ModuleType:
     return module_for(format)
 
 
-def _unknown(path: str, found: list[Candidate]) -> NotThisFormat:
+def _unknown(path: str, verdicts: list[Candidate]) -> NotThisFormat:
     """Say what was looked at, and what to pass."""
     head = read_start(path, 16)
     seen = f"It begins with {head!r}." if head else "It is empty."
-    looked = "; ".join(f"{c.format}: {c.reason}" for c in found)
-    others = [c.format for c in found if c.format.startswith("rsciio.")]
+    looked = "; ".join(f"{c.format}: {c.reason}" for c in verdicts)
+    others = [c.format for c in verdicts if c.format.startswith("rsciio.")]
     if others:
         return NotThisFormat(
             path,

@@ -406,14 +406,14 @@ def candidates(path: str, head: bytes) -> list[Candidate]:
 
     If none is credible, RosettaSciIO's readers for the suffix are listed too.
     """
-    found: list[Candidate] = []
+    verdicts: list[Candidate] = []
     folder = os.path.isdir(path)
     for row in every_format().values():
         if row.folder == folder and (candidate := _asked(row, path, head)) is not None:
-            found.append(candidate)
-    if not folder and not any(candidate.confidence >= 0.5 for candidate in found):
-        found += _upstream(path)
-    return sorted(found, key=lambda c: -c.confidence)
+            verdicts.append(candidate)
+    if not folder and not any(candidate.confidence >= 0.5 for candidate in verdicts):
+        verdicts += _upstream(path)
+    return sorted(verdicts, key=lambda c: -c.confidence)
 
 
 #: Formats of other packages whose `sniff` fails, of which the log has told.

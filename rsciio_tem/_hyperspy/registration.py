@@ -121,9 +121,9 @@ def _plugin(
 def _understood(plugins: Any) -> bool:
     """Whether RosettaSciIO still describes its readers as in the versions we were tested with."""
     keys = {"name", "name_aliases", "file_extensions", "default_extension", "writes", "api"}
-    known = {str(p.get("api")) for p in plugins}
+    modules = {str(p.get("api")) for p in plugins}
     owners = {row.owned_by for row in FORMATS.values() if row.owned_by}
-    return all(keys <= set(p) for p in plugins) and owners <= known
+    return all(keys <= set(p) for p in plugins) and owners <= modules
 
 
 def register(takeover: str = "auto") -> None:
@@ -165,9 +165,9 @@ def register(takeover: str = "auto") -> None:
     for row in FORMATS.values():
         # Suffixes that RosettaSciIO owns are taken as aliases of the name: HyperSpy looks at
         # those first, and nobody finds the same suffix listed twice.
-        own = [s for s in row.suffixes if s not in SHARED and s not in CONTESTED]
-        aliases = [SuffixAlias(s) for s in own if s in theirs] if row.name in taken else []
-        listed = [s for s in own if s not in theirs]
+        unshared = [s for s in row.suffixes if s not in SHARED and s not in CONTESTED]
+        aliases = [SuffixAlias(s) for s in unshared if s in theirs] if row.name in taken else []
+        listed = [s for s in unshared if s not in theirs]
         plugins.append(_row(row, listed, aliases))
     unregister()
     IO_PLUGINS[:0] = plugins

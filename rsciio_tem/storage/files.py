@@ -37,8 +37,8 @@ def existing(path: str | os.PathLike[str]) -> str:
     folder = os.path.dirname(name) or "."
     if not os.path.isdir(folder):
         raise FormatError(name, f"does not exist, nor does the folder {folder}.")
-    wanted = os.path.basename(name).lower()
-    close = [entry for entry in os.listdir(folder) if entry.lower() == wanted]
+    lower = os.path.basename(name).lower()
+    close = [entry for entry in os.listdir(folder) if entry.lower() == lower]
     hint = f"Did you mean {close[0]}?" if close else ""
     raise FormatError(name, "does not exist.", hint)
 
@@ -80,17 +80,17 @@ def numbered_set(path: str | os.PathLike[str], prefix: str | None = None) -> lis
     stem, suffix = os.path.splitext(base)
     prefix = split_number(stem)[0] if prefix is None else prefix
     pattern = re.compile(re.escape(prefix) + r"(\d*)" + re.escape(suffix), re.IGNORECASE)
-    found: list[tuple[int, str]] = []
+    members: list[tuple[int, str]] = []
     with os.scandir(folder or ".") as entries:
         for entry in entries:
             match = pattern.fullmatch(entry.name)
             if match and os.path.normcase(entry.name).startswith(os.path.normcase(prefix)):
-                found.append((int(match[1]) if match[1] else -1, entry.name))
-    found.sort()
-    if not any(os.path.normcase(entry) == os.path.normcase(base) for _, entry in found):
+                members.append((int(match[1]) if match[1] else -1, entry.name))
+    members.sort()
+    if not any(os.path.normcase(entry) == os.path.normcase(base) for _, entry in members):
         return [DataFile.of(name)]  # a disk that ignores case in a system that does not
     beginning = os.path.join(folder, "")
-    return [DataFile.of(beginning + entry) for _, entry in found]
+    return [DataFile.of(beginning + entry) for _, entry in members]
 
 
 def side_file(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str | None:

@@ -327,9 +327,9 @@ def _pieces(chunks: Sequence[tuple[int, ...]], frame_bytes: int) -> Iterator[tup
 
 def _sources(signal: Mapping[str, Any]) -> Iterator[str]:
     """List the files that a signal was read from."""
-    own = (signal.get("original_metadata") or {}).get("rsciio_tem")
-    if isinstance(own, Mapping):
-        yield from (str(name) for name in own.get("files", ()))
+    ours = (signal.get("original_metadata") or {}).get("rsciio_tem")
+    if isinstance(ours, Mapping):
+        yield from (str(name) for name in ours.get("files", ()))
     temporary = signal.get("tmp_parameters")
     if isinstance(temporary, Mapping) and temporary.get("filename"):
         name = f"{temporary['filename']}.{str(temporary.get('extension', '')).lstrip('.')}"

@@ -281,8 +281,8 @@ def write(
     path = os.path.abspath(path)
     folder = os.path.dirname(path)
     finals = [os.path.join(folder, name) for name in target.names]
-    told = {**(identity or {}), **target.identity, "files": list(target.names)}
-    work = _Work(path + ".partial", told)
+    identity_on_disk = {**(identity or {}), **target.identity, "files": list(target.names)}
+    work = _Work(path + ".partial", identity_on_disk)
     _check_targets(finals, folder, frames, overwrite)
     resume = resume and identity is not None
     existing = os.path.join(work.folder, target.names[0])
