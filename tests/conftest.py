@@ -67,7 +67,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             chosen = one_of_each_kind
         elif "per_format" in marks:
             chosen = _one_of_each_format
-    files = [spec for spec in SPECS if spec.has_file]
+    files = [spec for spec in SPECS if spec.has_file and not spec.is_folder]
     parameters: dict[str, list[Spec] | list[Mapping]] = {
         "sample": chosen(SPECS),
         "file_sample": chosen(files),

@@ -131,6 +131,7 @@ class Spec(NamedTuple):
     variant: str
     make: Callable[[Path, np.random.Generator], Sample]
     has_file: bool = True
+    is_folder: bool = False  # what is opened is a folder: not copied, cut or overwritten
 
     def __str__(self) -> str:
         return f"{self.format}: {self.variant}"

@@ -28,7 +28,7 @@ def zarr(
         expected = array.astype(array.dtype.newbyteorder("="))
         return Sample("zarr", variant, path, expected, sig_dims=sig_dims)
 
-    return Spec("zarr", variant, make)
+    return Spec("zarr", variant, make, is_folder=True)
 
 
 SPECS = [
