@@ -24,9 +24,9 @@ from writers.framecache import write_fch5, write_npz, write_yaml
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import framecache
-from rsciio_tem.formats.framecache import archive as archive_module
-from rsciio_tem.formats.framecache import layout as layout_module
-from rsciio_tem.formats.framecache.archive import _forget, _Recent, _table
+from rsciio_tem.formats.framecache import entries, hdf5
+from rsciio_tem.formats.framecache.archive import _table
+from rsciio_tem.formats.framecache.entries import Recent
 from rsciio_tem.frames.sparse import SparseFrames
 from rsciio_tem.parsing.zip_archives import directory
 from rsciio_tem.storage import backends
@@ -50,7 +50,7 @@ def forget() -> None:
     """Read everything anew."""
     directory.cache_clear()
     _table.cache_clear()
-    _forget()
+    entries.forget()
     backends.close_all()
 
 
@@ -170,8 +170,8 @@ def test_fch5_in_any_order(
     frames[4:6] = 0
     order = np.random.default_rng(1).permutation(30)
     path = write_fch5(tmp_path / "a.fch5", frames, order=order, by_column=by_column)
-    monkeypatch.setattr(layout_module, "_ROWS", block)
-    monkeypatch.setattr(layout_module, "_FAR", 1)
+    monkeypatch.setattr(hdf5, "_ROWS", block)
+    monkeypatch.setattr(hdf5, "_FAR", 1)
     forget()
     np.testing.assert_array_equal(load(path)["data"], frames)
     for i in range(30):
@@ -664,14 +664,14 @@ def test_one_frame_reads_its_own_arrays_only(
 
 
 def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recent = _Recent(20_000)
-    monkeypatch.setattr(archive_module, "_recent", recent)
+    recent = Recent(20_000)
+    monkeypatch.setattr(entries, "recent", recent)
     frames = thin(60)
     path = write_npz(tmp_path / "a.npz", frames)
     for _ in range(2):
         np.testing.assert_array_equal(load(path)["data"], frames)
         assert recent.size <= 20_000
-        assert 5 < len(recent.known) < 60
+        assert 5 < len(recent.arrays) < 60
     path = write_fch5(tmp_path / "a.fch5", frames)
     np.testing.assert_array_equal(load(path)["data"], frames)
     assert recent.size <= 20_000

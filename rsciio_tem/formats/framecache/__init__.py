@@ -12,24 +12,25 @@ file that says what the arrays of an .npz beside it are.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem
-from rsciio_tem.formats.framecache.archive import _forget, _members_of
-from rsciio_tem.formats.framecache.hdf5 import _cache_groups, _rows_of
-from rsciio_tem.formats.framecache.layout import VERSION_KEY, YAML_KEYS, _Described, _Header
+from rsciio_tem.errors import FormatError, NotThisFormat, Problems
+from rsciio_tem.formats.framecache.archive import described_archive
+from rsciio_tem.formats.framecache.hdf5 import VERSION_KEY, cache_groups, described_group
+from rsciio_tem.formats.framecache.header import Described
 from rsciio_tem.formats.framecache.writer import file_writer, target
-from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.formats.framecache.yaml import DATA, described_yaml, has_keys
 from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.hdf5 import is_hdf5
+from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.processing import processed
 from rsciio_tem.parsing.text import yaml_tree
 from rsciio_tem.parsing.zip_archives import is_frame_cache
+from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions, SparseKind
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording import rotation
@@ -40,8 +41,6 @@ from rsciio_tem.storage import files
 
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
-_YAML = re.compile(rb"""^[{\s]*["']?data["']?\s*:""", re.MULTILINE)
-
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise the .npz by its members, HDF5 by an attribute, the YAML file by its keys."""
@@ -49,113 +48,14 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
         return 0.97, "is a frame cache of hexrd", {}
     if is_hdf5(path, head):
         # The library is not asked: a damaged file can keep it busy for ever.
-        if VERSION_KEY.encode() in head or path.lower().endswith(".fch5"):
-            return 0.97, "is a frame cache of hexrd by its name or its attributes", {}
-    elif b"\0" not in head and b"nframes" in head and _YAML.search(head):
-        data = yaml_tree(path).get("data")
-        if isinstance(data, dict) and set(YAML_KEYS) <= set(data):
-            return 0.97, "names the .npz of a frame cache", {}
-    return None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
-
-
-def _yaml(path: str, problems: list[Problem]) -> _Described:
-    """Describe a YAML file, and the .npz that it names."""
-    tree = yaml_tree(path)
-    data, meta = tree.get("data"), tree.get("meta")
-    if not isinstance(data, dict) or not set(YAML_KEYS) <= set(data):
-        raise NotThisFormat(
-            path, f"has no section data with {', '.join(YAML_KEYS)}, so it is no frame cache."
+        named = VERSION_KEY.encode() in head or path.lower().endswith(".fch5")
+        return (
+            (0.97, "is a frame cache of hexrd by its name or its attributes", {}) if named else None
         )
-    if meta is not None and not isinstance(meta, dict):
-        raise FormatError(path, f"has a section meta that holds {meta!r} instead of keys.")
-    header = _Header.of(data["shape"], data["nframes"], data["dtype"], path)
-    folder, name = os.path.dirname(path), data["file"]
-    if not isinstance(name, str) or not name:
-        raise FormatError(path, f"names the file {name!r}.")
-    name = os.path.expanduser(name)
-    beside = os.path.join(folder, name)
-    named = beside if os.path.exists(beside) or not os.path.exists(name) else name
-    described = _members_of(files.existing(named), header, problems)
-    folders = list(dict.fromkeys((folder, os.path.dirname(name), os.path.dirname(named))))
-    entries = rotation.side_metadata(meta or {}, folders, problems)
-    return described._replace(
-        metadata={**described.metadata, **entries}, files=(path, *described.files)
-    )
-
-
-def _recording(
-    path: str,
-    described: _Described,
-    problems: Sequence[Problem],
-    dtype: Any,
-    omega: Any,
-    processing: Sequence[Any] | None,
-) -> Recording:
-    metadata = dict(described.metadata)
-    frames: Frames = described.frames.widened(dtype)
-    rows, odd = rotation.given(omega, metadata.get("omega"), len(frames), path)
-    if rows is not None and isinstance(omega, str) and omega == "auto":
-        metadata.pop("omega", None)
-    hints: tuple[ScanHint, ...] = ()
-    nav = np.asarray(metadata.get("navigation_shape", ())).reshape(-1)
-    if nav.size > 1 and nav.dtype.kind in "iu" and (nav > 0).all():
-        shape = tuple(nav[::-1].tolist())
-        hints = (ScanHint("header", shape, 0.95, "navigation_shape in the file"),)
-    name = os.path.basename(path)
-    panel = metadata.get("panel", metadata.get("panel_id"))
-    panel = "_".join(map(str, panel)) if isinstance(panel, (list, np.ndarray)) else panel
-    title = " ".join(filter(None, (os.path.splitext(name)[0], described.group)))
-    recording = Recording(
-        format="framecache",
-        path=path,
-        frames=frames,
-        signal_axes=(Axis("height", "px"), Axis("width", "px")),
-        hints=hints,
-        omega=rows,
-        metadata={
-            "General": {"title": str(panel or title), "original_filename": name},
-            "Signal": {"signal_type": ""},
-        },
-        original_metadata=metadata,
-        files=described.files,
-        problems=(*problems, *odd),
-    )
-    return processed(recording, processing)
-
-
-def _recordings(
-    filename: str | os.PathLike[str],
-    group: str | None,
-    dtype: Any,
-    omega: Any,
-    processing: Sequence[Any] | None,
-) -> list[Callable[[], Recording]]:
-    """Return what describes each frame cache of a file."""
-    path = files.existing(filename)
-    head = files.read_start(path, 4096)
-
-    def of(describe: Callable[[list[Problem]], _Described]) -> Callable[[], Recording]:
-        def recording() -> Recording:
-            problems: list[Problem] = []
-            described = describe(problems)
-            return _recording(path, described, problems, dtype, omega, processing)
-
-        return recording
-
-    if is_hdf5(path, head):
-        names = _cache_groups(path, group)
-        return [of(partial(_rows_of, path, name)) for name in names]
-    if group is not None:
-        raise FormatError(path, f"is no HDF5 file, so it has no group {group!r}.")
-    if head[:2] == b"PK":
-        return [of(partial(_members_of, path, None))]
-    if not head.strip() or b"\0" in head or not _YAML.search(head):
-        raise NotThisFormat(path, f"is neither .npz, HDF5 nor YAML: it begins with {head[:16]!r}.")
-    return [of(partial(_yaml, path))]
+    looks_like_it = b"\0" not in head and b"nframes" in head and DATA.search(head)
+    if looks_like_it and has_keys(yaml_tree(path).get("data")):
+        return 0.97, "names the .npz of a frame cache", {}
+    return None
 
 
 def parse(
@@ -172,19 +72,77 @@ def parse(
     -------
     Recording
     """
-    found = _recordings(filename, group, dtype, omega, processing)
-    if len(found) > 1:
+    path = files.existing(filename)
+    caches = _caches(path, group)
+    if len(caches) > 1:
         raise FormatError(
-            filename,
-            f"holds {len(found)} frame caches.",
-            f"Pass group= with one of {', '.join(_cache_groups(os.fspath(filename), None))}.",
+            path,
+            f"holds {len(caches)} frame caches.",
+            f"Pass group= with one of {', '.join(cache_groups(path, None))}.",
         )
-    return found[0]()
+    return _recording(path, caches[0], dtype, omega, processing)
+
+
+def _caches(path: str, group: str | None) -> list[Callable[[Problems], Described]]:
+    """Return what describes each frame cache of a file."""
+    head = files.read_start(path, 4096)
+    if is_hdf5(path, head):
+        return [partial(described_group, path, name) for name in cache_groups(path, group)]
+    if group is not None:
+        raise FormatError(path, f"is no HDF5 file, so it has no group {group!r}.")
+    if head[:2] == b"PK":
+        return [partial(described_archive, path, None)]
+    if not head.strip() or b"\0" in head or not DATA.search(head):
+        raise NotThisFormat(path, f"is neither .npz, HDF5 nor YAML: it begins with {head[:16]!r}.")
+    return [partial(described_yaml, path)]
+
+
+def _recording(
+    path: str,
+    describe: Callable[[Problems], Described],
+    dtype: Any,
+    omega: Any,
+    processing: Sequence[Any] | None,
+) -> Recording:
+    problems = Problems()
+    described = describe(problems)
+    entries, frames = dict(described.metadata), described.frames.widened(dtype)
+    angles, odd = rotation.given(omega, entries.get("omega"), len(frames), path)
+    problems.extend(odd)
+    if angles is not None and isinstance(omega, str) and omega == "auto":
+        entries.pop("omega", None)
+    panel = entries.get("panel", entries.get("panel_id"))
+    panel = "_".join(map(str, panel)) if isinstance(panel, (list, np.ndarray)) else panel
+    stem = os.path.splitext(os.path.basename(path))[0]
+    title = str(panel or " ".join(filter(None, (stem, described.group))))
+    recording = Recording(
+        format="framecache",
+        path=path,
+        frames=frames,
+        signal_axes=(Axis("height", "px"), Axis("width", "px")),
+        hints=_hints(entries),
+        omega=angles,
+        metadata={"General": general(path, title), "Signal": {"signal_type": ""}},
+        original_metadata=entries,
+        files=described.files,
+        problems=tuple(problems),
+    )
+    return processed(recording, processing)
+
+
+def _hints(entries: dict[str, Any]) -> tuple[ScanHint, ...]:
+    """Return the scan shape that the metadata speak for."""
+    nav = np.asarray(entries.get("navigation_shape", ())).reshape(-1)
+    if nav.size < 2 or nav.dtype.kind not in "iu" or (nav < 1).any():
+        return ()
+    shape = tuple(nav[::-1].tolist())
+    return (ScanHint("header", shape, 0.95, "navigation_shape in the file"),)
 
 
 CHECKS: tuple[Check, ...] = ()
 
 
+@documented
 def file_reader(
     filename: str | os.PathLike[str],
     lazy: bool = False,
@@ -208,7 +166,6 @@ def file_reader(
     filename : str or path
         The .npz, .fch5 (or other HDF5 file with frame caches), or YAML file.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
-        As in every reader, see ``docs/parameters.md``.
     group : str
         Group of an HDF5 file; by default the root, or all groups that are frame caches.
     omega : "auto", None, path or array of N x 2
@@ -234,17 +191,10 @@ def file_reader(
         It is damaged.
     """
     del distributed  # nothing is left to do for it
-    result = []
-    for recording in _recordings(filename, group, options.get("dtype"), omega, processing):
-        result += read(
-            recording(),
-            lazy=lazy,
-            chunks=chunks,
-            mmap_mode=mmap_mode,
-            navigation_shape=navigation_shape,
-            first_frame=first_frame,
-            last_frame=last_frame,
-            options=options,
-            sparse=sparse,
-        )
-    return result
+    path = files.existing(filename)
+    common = (lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame)
+    signals = []
+    for cache in _caches(path, group):
+        recording = _recording(path, cache, options.get("dtype"), omega, processing)
+        signals += read(recording, *common, options=options, sparse=sparse)
+    return signals

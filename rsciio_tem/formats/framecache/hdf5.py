@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, Unsupported
-from rsciio_tem.formats.framecache import archive, layout
-from rsciio_tem.formats.framecache.archive import _Entries
-from rsciio_tem.formats.framecache.layout import (
-    _LARGEST_METADATA,
-    _MOST_METADATA,
-    TABLES,
-    VERSION,
-    VERSION_KEY,
-    _Described,
-    _Header,
-    _plain,
+from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated, Unsupported
+from rsciio_tem.formats.framecache import entries
+from rsciio_tem.formats.framecache.entries import Entries
+from rsciio_tem.formats.framecache.header import (
+    LARGEST_METADATA,
+    MOST_METADATA,
+    Described,
+    Header,
+    plain_value,
 )
 from rsciio_tem.frames.sparse import SparseFrames, Triplets
 from rsciio_tem.parsing import hdf5
@@ -28,9 +25,18 @@ from rsciio_tem.parsing.hdf5 import groups_with, opened
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 
+#: Attribute of the group of a frame cache, and its value.
+VERSION_KEY, VERSION = "HEXRD_FRAMECACHE_VERSION", 1
+#: Data sets of such a group.
+TABLES = ("data", "indices", "frame_ids")
+#: Rows of a table that are read at a time where its chunks are much smaller or larger.
+_ROWS = 1 << 17
+#: So many blocks of rows may be needed for frames that have few entries in them.
+_FAR = 16
+
 
 @dataclass(frozen=True)
-class _Rows(_Entries):
+class _Rows(Entries):
     """A table of entries in HDF5, and where each frame's are in it."""
 
     group: str
@@ -55,7 +61,7 @@ class _Rows(_Entries):
                 f"of {self.rows}.",
             )
         longest = int(np.argmax(ends - begins))
-        self._check_length(first + longest, int((ends - begins)[longest]))
+        self.check_length(first + longest, int((ends - begins)[longest]))
         return begins, ends
 
     def sizes(self, first: int, last: int) -> npt.NDArray[np.int64]:
@@ -71,16 +77,17 @@ class _Rows(_Entries):
                 return Triplets.none(last - first, self.dtype)
             blocks, at = self._places(begins[lengths > 0], lengths[lengths > 0])
             total = int(lengths.sum())
-            if last - first > 1 and len(blocks) * self.block > 4 * total + layout._FAR * self.block:
+            if last - first > 1 and len(blocks) * self.block > 4 * total + _FAR * self.block:
                 middle = (first + last) // 2  # frames far apart from each other
                 return Triplets.joined([self.entries(first, middle), self.entries(middle, last)])
-            found = []
-            for name in ("indices", "data"):
-                parts = [read.block(name, number) for number in blocks]
-                found.append((parts[0] if len(parts) == 1 else np.concatenate(parts))[at])
-        indices, values = found
-        pixels = self._flat(indices[:, 0], indices[:, 1])
-        values = self._cast(values.reshape(-1), f"one of the frames {first} to {last - 1}")
+            indices, values = (
+                np.concatenate([read.block(name, number) for number in blocks])[at]
+                if len(blocks) > 1
+                else read.block(name, blocks[0])[at]
+                for name in ("indices", "data")
+            )
+        pixels = self.flat(indices[:, 0], indices[:, 1])
+        values = self.cast(values.reshape(-1), f"one of the frames {first} to {last - 1}")
         return Triplets(np.concatenate([[0], np.cumsum(lengths)]), pixels, values)
 
     def _places(
@@ -100,7 +107,7 @@ class _Rows(_Entries):
 
 
 class _Reader:
-    """Reads tables in blocks of rows; opens the file only for blocks that are not known."""
+    """Reads tables in blocks of rows; opens the file only for blocks that were not read lately."""
 
     def __init__(self, source: _Rows) -> None:
         self.source = source
@@ -119,8 +126,8 @@ class _Reader:
         """Return the rows of a table from ``number * block`` on."""
         source = self.source
         key = (source.file, source.group, name, number)
-        if (known := archive._recent.get(key)) is not None:
-            return known[0]
+        if (kept := entries.recent.get(key)) is not None:
+            return kept[0]
         if self.opened is None:
             import hdf5plugin  # noqa: F401  registers filters
 
@@ -128,7 +135,7 @@ class _Reader:
             self.file = self.opened.__enter__()
         first = number * source.block
         rows = np.asarray(self.file[source.group][name][first : first + source.block])
-        archive._recent.keep(key, rows)
+        entries.recent.keep(key, rows)
         return rows
 
     def __call__(self, name: str, first: int, last: int) -> npt.NDArray[Any]:
@@ -136,61 +143,61 @@ class _Reader:
         size = self.source.block
         parts = []
         for number in range(first // size, -(-last // size)):
-            begin = number * size
+            start = number * size
             part = self.block(name, number).reshape(-1)
-            parts.append(part[max(0, first - begin) : last - begin])
+            parts.append(part[max(0, first - start) : last - start])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _metadata(group: Any, left: list[int], depth: int = 0) -> dict[str, Any]:
+def _metadata(group: Any, budget: list[int], depth: int = 0) -> dict[str, Any]:
     """Return data sets and groups as dictionaries."""
     import h5py
 
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in group:
-        left[0] -= 1
-        if left[0] < 0 or depth > 16:
+        budget[0] -= 1
+        if budget[0] < 0 or depth > 16:
             break
         if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
             continue
         value = group[name]
         if isinstance(value, h5py.Group):
-            found[str(name)] = _metadata(value, left, depth + 1)
+            values[str(name)] = _metadata(value, budget, depth + 1)
         elif isinstance(value, h5py.Dataset) and value.shape is not None:
-            if value.size * value.dtype.itemsize > _LARGEST_METADATA:
+            if value.size * value.dtype.itemsize > LARGEST_METADATA:
                 continue
             content = np.asarray(value[()])
             if content.dtype.kind == "O":  # text of any length
                 texts = [hdf5.text(text) for text in content.reshape(-1).tolist()]
                 content = np.array(texts, str).reshape(content.shape)
             if content.dtype.kind in "buifcSU":
-                found[str(name)] = _plain(content)
-    return found
+                values[str(name)] = plain_value(content)
+    return values
 
 
-def _cache_groups(path: str, wanted: str | None) -> list[str]:
-    """Return the groups of an HDF5 file to read."""
+def cache_groups(path: str, name: str | None) -> list[str]:
+    """Return the groups of an HDF5 file to read: that of a name, by default all."""
+    import h5py
+
     with opened(path) as file:
-        if wanted is not None:
-            import h5py
-
-            group = file.get(wanted)
+        names = groups_with(file, VERSION_KEY) if name is None else []
+        if name is not None:
+            group = file.get(name)
             if not isinstance(group, h5py.Group) or VERSION_KEY not in group.attrs:
                 raise FormatError(
                     path,
-                    f"has no frame cache in {wanted!r}.",
+                    f"has no frame cache in {name!r}.",
                     f"It has some in {', '.join(groups_with(file, VERSION_KEY)) or 'no group'}.",
                 )
-            return [str(group.name)]
-        found = groups_with(file, VERSION_KEY)
-    if not found:
+            names = [str(group.name)]
+    if not names:
         raise NotThisFormat(
             path, f"is an HDF5 file without frame cache: no group has the attribute {VERSION_KEY}."
         )
-    return found
+    return names
 
 
-def _rows_of(path: str, name: str, problems: list[Problem]) -> _Described:
+def described_group(path: str, name: str, problems: Problems) -> Described:
     """Describe a group of an HDF5 file."""
     import h5py
 
@@ -198,44 +205,58 @@ def _rows_of(path: str, name: str, problems: list[Problem]) -> _Described:
     described = DataFile.of(path)
     with opened(path) as file:
         group = file[name]
-        version = np.asarray(group.attrs[VERSION_KEY]).reshape(-1).tolist()
-        if version != [VERSION]:
-            raise Unsupported(
-                path, f"is a frame cache of version {version}, known is version {VERSION}."
-            )
-        lacking = [
-            key
-            for key in (*TABLES, "shape", "nframes", "dtype")
-            if not isinstance(group.get(key), h5py.Dataset) or group[key].shape is None
-        ]
-        if lacking:
-            raise FormatError(path, f"is a frame cache without {', '.join(lacking)}.")
-        for key in ("shape", "nframes", "dtype"):
-            if group[key].size > 16:
-                raise FormatError(path, f"{key} has {group[key].size} elements.")
-        header = _Header.of(group["shape"][()], group["nframes"][()], group["dtype"][()], path)
-        data, indices, ids = (group[key] for key in TABLES)
-        rows = int(indices.shape[0]) if indices.shape else 0
-        good = indices.shape == (rows, 2) and data.shape in ((rows,), (rows, 1))
-        if not good or indices.dtype.kind not in "iu" or data.dtype.kind not in "buifc":
-            raise FormatError(
-                path,
-                f"has {indices.shape} indices of type {indices.dtype} and {data.shape} values of "
-                f"type {data.dtype}.",
-            )
-        if ids.dtype.kind not in "iu" or ids.size < 2 * header.frames:
-            raise Truncated(
-                path,
-                f"has frame_ids of {ids.size} elements of type {ids.dtype}, "
-                f"{header.frames} frames need {2 * header.frames}.",
-            )
-        chunk = int(data.chunks[0]) if data.chunks else 0
-        block = chunk if layout._ROWS >> 5 <= chunk <= layout._ROWS << 2 else layout._ROWS
+        header = _header(group, path)
+        rows = _checked_tables(group, header, path)
+        chunks = group["data"].chunks
+        chunk = int(chunks[0]) if chunks else 0
+        block = chunk if _ROWS >> 5 <= chunk <= _ROWS << 2 else _ROWS
         metadata = group.get("metadata")
-        tree = _metadata(metadata, [_MOST_METADATA]) if isinstance(metadata, h5py.Group) else {}
+        tree = _metadata(metadata, [MOST_METADATA]) if isinstance(metadata, h5py.Group) else {}
         _require_filters(group, path)
     frames = SparseFrames(_Rows(described, header, name, rows, block), header.shape)
-    return _Described(frames, tree, (path,), "" if name == "/" else name.rpartition("/")[2])
+    return Described(frames, tree, (path,), "" if name == "/" else name.rpartition("/")[2])
+
+
+def _header(group: Any, path: str) -> Header:
+    """Return what a group says of its frames."""
+    import h5py
+
+    version = np.asarray(group.attrs[VERSION_KEY]).reshape(-1).tolist()
+    if version != [VERSION]:
+        raise Unsupported(
+            path, f"is a frame cache of version {version}, known is version {VERSION}."
+        )
+    lacking = [
+        key
+        for key in (*TABLES, "shape", "nframes", "dtype")
+        if not isinstance(group.get(key), h5py.Dataset) or group[key].shape is None
+    ]
+    if lacking:
+        raise FormatError(path, f"is a frame cache without {', '.join(lacking)}.")
+    for key in ("shape", "nframes", "dtype"):
+        if group[key].size > 16:
+            raise FormatError(path, f"{key} has {group[key].size} elements.")
+    return Header.of(group["shape"][()], group["nframes"][()], group["dtype"][()], path)
+
+
+def _checked_tables(group: Any, header: Header, path: str) -> int:
+    """Return how many entries there are, if the tables fit each other and the header."""
+    data, indices, ids = (group[key] for key in TABLES)
+    rows = int(indices.shape[0]) if indices.shape else 0
+    good = indices.shape == (rows, 2) and data.shape in ((rows,), (rows, 1))
+    if not good or indices.dtype.kind not in "iu" or data.dtype.kind not in "buifc":
+        raise FormatError(
+            path,
+            f"has {indices.shape} indices of type {indices.dtype} and {data.shape} values of "
+            f"type {data.dtype}.",
+        )
+    if ids.dtype.kind not in "iu" or ids.size < 2 * header.frames:
+        raise Truncated(
+            path,
+            f"has frame_ids of {ids.size} elements of type {ids.dtype}, "
+            f"{header.frames} frames need {2 * header.frames}.",
+        )
+    return rows
 
 
 def _require_filters(group: Any, path: str) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rsciio_tem.writing.signal_frames import SignalFrames
-    from rsciio_tem.writing.sparse import Compression
-    from rsciio_tem.writing.target import Target
+from rsciio_tem.writing import sparse
+from rsciio_tem.writing.signal_frames import SignalFrames
+from rsciio_tem.writing.sparse import Compression, Fch5, Npz
+from rsciio_tem.writing.stream import write_signal
+from rsciio_tem.writing.target import Target
 
 __all__ = ["file_writer", "target"]
-
-# ---------------------------------------------------------------- writing
 
 
 def target(
@@ -28,9 +27,6 @@ def target(
     omega: Any = "auto",
 ) -> Target:
     """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
-    from rsciio_tem.writing import sparse
-    from rsciio_tem.writing.sparse import Fch5, Npz
-
     suffix = os.path.splitext(path)[1].lower()
     angles = sparse.angles(frames, omega, path)
     if suffix in (".npz", ".yml", ".yaml"):
@@ -87,17 +83,15 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    from rsciio_tem.writing.signal_frames import SignalFrames
-    from rsciio_tem.writing.stream import write
-
-    frames = SignalFrames.of(signal, "framecache")
-    made = target(
-        frames,
-        os.fspath(filename),
+    write_signal(
+        target,
+        filename,
+        signal,
+        "framecache",
+        overwrite,
         threshold=threshold,
         group=group,
         compression=compression,
         output_yaml=output_yaml,
         omega=omega,
     )
-    write(made, frames, filename, overwrite=overwrite)
