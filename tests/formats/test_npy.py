@@ -419,8 +419,8 @@ def test_compressed_member_is_inflated_once(
     array = array.reshape(40, 1000, 1000)
     path = writer.write_npz(tmp_path / "a.npz", compressed=True, data=array)
     inflated = []
-    load = npy._load_member
-    monkeypatch.setattr(npy, "_load_member", lambda *a: inflated.append(1) or load(*a))
+    load = npy.load_member
+    monkeypatch.setattr(npy, "load_member", lambda *a: inflated.append(1) or load(*a))
     np.testing.assert_array_equal(read(path)["data"], array)
     assert len(inflated) == 1
 

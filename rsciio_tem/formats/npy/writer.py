@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Arrays that frames are streamed into."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rsciio_tem.writing.signal_frames import SignalFrames
+from rsciio_tem.writing.stream import write_signal
+from rsciio_tem.writing.target import Placed, Target
+
+__all__ = ["file_writer", "target"]
+
+
+def target(frames: SignalFrames, path: str) -> Target:
+    """Return what `rsciio_tem.convert` streams frames into: one .npy, version 1, C order."""
+    head = io.BytesIO()
+    dtype = frames.dtype.newbyteorder("<")
+    shape = (*frames.nav_shape, *frames.frame_shape)
+    description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, description)
+    stored = np.dtype((dtype, frames.frame_shape))
+    return Placed(os.path.basename(path), head.getvalue(), stored, len(frames))
+
+
+def file_writer(
+    filename: str | os.PathLike[str], signal: Mapping[str, Any], *, overwrite: bool = False
+) -> None:
+    """Write a signal as a .npy, piece by piece if it is lazy. Axes are not stored.
+
+    Parameters
+    ----------
+    filename : str or path
+        The file; it appears under its name when it is complete.
+    signal : dict
+        As RosettaSciIO's writers receive it.
+    overwrite : bool
+        Replace a file of this name. The recording that the signal was read from is never replaced.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file.
+    """
+    write_signal(target, filename, signal, "npy", overwrite)
