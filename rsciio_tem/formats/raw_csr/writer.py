@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sparse recordings that frames are streamed into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from rsciio_tem.writing.signal_frames import SignalFrames
+from rsciio_tem.writing.sparse import RawCsr
+from rsciio_tem.writing.stream import write_signal
+from rsciio_tem.writing.target import Target
+
+__all__ = ["file_writer", "target"]
+
+
+def target(frames: SignalFrames, path: str, *, threshold: float | None = None) -> Target:
+    """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
+    return RawCsr(path, frames, threshold)
+
+
+def file_writer(
+    filename: str | os.PathLike[str],
+    signal: Mapping[str, Any],
+    *,
+    threshold: float | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a signal as a sparse recording, piece by piece if it is lazy.
+
+    Parameters
+    ----------
+    filename : str or path
+        The TOML file; those with the entries are put beside it. All appear under their names when
+        they are complete.
+    signal : dict
+        As RosettaSciIO's writers receive it.
+    threshold : float, optional
+        Only values above it are stored, as hexrd does it for frame caches. By default all values
+        other than zero are, so that nothing is lost.
+    overwrite : bool
+        Replace files of these names. The recording that the signal was read from is never replaced.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file.
+    """
+    write_signal(target, filename, signal, "raw_csr", overwrite, threshold=threshold)
