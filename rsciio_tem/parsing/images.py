@@ -25,7 +25,9 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.parsing import tiff
 from rsciio_tem.parsing.foreign_images import PILLOW, FabioFrames, fabio_image, grey, pillow_frames
-from rsciio_tem.parsing.processing import Block, Processed, Shape, Step
+from rsciio_tem.parsing.processing import Processed
+from rsciio_tem.parsing.steps import Block, Shape, Step
+from rsciio_tem.parsing.tiff_frames import frames_of
 from rsciio_tem.readers import detect, module_for
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile
@@ -92,7 +94,7 @@ class Opener:
                 f"{path}: {layout.others} images of another size or pixel type than the first "
                 "are left out."
             )
-        frames = tiff.frames_of(file, layout)
+        frames = frames_of(file, layout)
         if suffix != ".gel":
             return frames
         if frames.dtype.kind != "u":
