@@ -18,13 +18,16 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem
+from rsciio_tem.errors import FormatError, NotThisFormat, Problems
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing import images
 from rsciio_tem.parsing.checks import Check
+from rsciio_tem.parsing.file_lists import listed_files
+from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.processing import processed
 from rsciio_tem.parsing.text import to_number
 from rsciio_tem.parsing.trees import yaml_tree
+from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording import rotation
@@ -49,99 +52,6 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     return (0.98 if named else 0.7), "has the key image-files", {}
 
 
-# ---------------------------------------------------------------- the YAML
-
-
-def _mapping(tree: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
-    """Return a section with hyphens in its keys; one that is not there is empty."""
-    value = tree.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise FormatError(path, f"has a section {key!r} that holds {value!r} instead of keys.")
-    return value
-
-
-def _hyphens(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.replace("_", "-"): value for key, value in tree.items()}
-
-
-def _limits(tree: Mapping[str, Any], path: str, problems: list[Problem]) -> dict[str, Any]:
-    """Collect the options of all places where they may stand."""
-    places = {
-        "options": _hyphens(_mapping(tree, "options", path)),
-        "the top level": {k: v for k, v in tree.items() if k not in _SECTIONS},
-        "image-files": {
-            k: v
-            for k, v in _hyphens(_mapping(tree, "image-files", path)).items()
-            if k not in ("directory", "files")
-        },
-    }
-    limits: dict[str, Any] = {}
-    unknown = []
-    for place, entries in places.items():
-        for key, value in entries.items():
-            if key not in OPTIONS:
-                unknown.append(key)
-            elif limits.setdefault(key, value) != value:
-                problems.append(
-                    Problem(
-                        "warning",
-                        f"{key} is {limits[key]!r}, in {place} it is {value!r}; the first is used.",
-                    )
-                )
-    if unknown:
-        problems.append(
-            Problem(
-                "warning",
-                f"unknown keys {sorted(unknown)} are ignored.",
-                f"Known are {', '.join(OPTIONS)}.",
-            )
-        )
-    for key in (EMPTY, PER_FILE, TOTAL):
-        value = limits.get(key)
-        if value is None:
-            limits[key] = 0
-        elif isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise FormatError(path, f"{key} is {value!r}, not a number of frames.")
-    return limits
-
-
-def _omega(meta: dict[str, Any], count: int) -> Any:
-    """Return the angles that the metadata tell: a table, or the first and the last one."""
-    if "omega" in meta:
-        return meta.pop("omega")
-    if "ostart" in meta and "ostop" in meta:
-        start, stop = to_number(meta["ostart"]), to_number(meta["ostop"])
-        if start is not None and stop is not None:
-            edges = np.linspace(start, stop, count + 1)
-            return np.stack([edges[:-1], edges[1:]], axis=1)
-    return None
-
-
-def _selected(
-    parts: list[Frames], names: list[str], limits: Mapping[str, Any], path: str
-) -> list[Frames]:
-    """Leave out the frames that the limits exclude."""
-    empty, per_file, total = (limits[key] for key in (EMPTY, PER_FILE, TOTAL))
-    selected, left = [], total or sum(map(len, parts))
-    for part, name in zip(parts, names, strict=True):
-        if empty >= len(part):
-            raise FormatError(
-                name,
-                f"holds {len(part)} frames, of which {EMPTY} = {empty} are left out.",
-                f"{EMPTY} counts in each file; pass empty_frames=0, and first_frame= to leave out "
-                "frames of the whole series.",
-            )
-        stop = min(len(part), empty + per_file if per_file else len(part), empty + left)
-        selected.append(part[empty:stop] if (empty, stop) != (0, len(part)) else part)
-        left -= stop - empty
-    return [part for part in selected if len(part)]
-
-
-# ---------------------------------------------------------------- description
-
-
 def parse(
     filename: str | os.PathLike[str],
     *,
@@ -158,41 +68,31 @@ def parse(
     Recording
     """
     path = files.existing(filename)
-    tree = {
-        {"image_files": "image-files"}.get(k, k if k in _SECTIONS else k.replace("_", "-")): v
-        for k, v in yaml_tree(path).items()
-    }
-    if "image-files" not in tree:
-        raise NotThisFormat(path, f"has no key image-files; its keys are {', '.join(tree)}.")
-    problems: list[Problem] = []
-    listed = _mapping(tree, "image-files", path)
-    limits = _limits(tree, path, problems)
-    given = ((EMPTY, empty_frames), (PER_FILE, max_file_frames), (TOTAL, max_total_frames))
-    for key, value in given:
-        if value is not None:
-            limits[key] = int(value)
-            if limits[key] < 0:
-                raise ValueError(f"{key.replace('-', '_')}={value} is no number of frames")
+    problems = Problems()
+    tree = _yaml(path)
+    section = _section(tree, "image-files", path)
+    keywords = {EMPTY: empty_frames, PER_FILE: max_file_frames, TOTAL: max_total_frames}
+    limits = _limits(tree, keywords, path, problems)
     folders = list(dict.fromkeys((os.path.dirname(path), "")))
-    entries = {**_mapping(tree, "metadata", path), **_mapping(tree, "meta", path)}
+    entries = {**_section(tree, "metadata", path), **_section(tree, "meta", path)}
     meta = rotation.side_metadata(entries, folders, problems)
-    wanted, directory = listed.get("files"), listed.get("directory") or ""
-    if not isinstance(wanted, (str, list)) or not isinstance(directory, str):
+    listed, directory = section.get("files"), section.get("directory") or ""
+    if not isinstance(listed, (str, list)) or not isinstance(directory, str):
         raise FormatError(
             path,
-            f"names no files: directory is {directory!r}, files is {wanted!r}.",
+            f"names no files: directory is {directory!r}, files is {listed!r}.",
             'Write for example files: "scan_*.tif".',
         )
-    names, found = images.found(wanted, directory, folders, path)
+    names = listed_files(listed, directory, folders, path, problems)
     opener = images.Opener()
-    parts = _selected([opener.open(name) for name in names], names, limits, path)
+    parts = _selected([opener.open(name) for name in names], names, limits)
     used = names[: len(parts)]
+    problems += opener.problems
     frames = images.joined(parts, used, path, problems)
     angles = _omega(meta, len(frames))
-    rows, odd = rotation.given(omega, angles, len(frames), path)
+    rows, doubts = rotation.given(omega, angles, len(frames), path)
     if rows is None and angles is not None:
         meta["omega"] = angles
-    title = os.path.splitext(os.path.basename(path))[0]
     panel = meta.get("panel")
     panel = "_".join(map(str, panel)) if isinstance(panel, list) else panel
     recording = Recording(
@@ -202,30 +102,127 @@ def parse(
         signal_axes=(Axis("height", "px"), Axis("width", "px")),
         omega=rows,
         metadata={
-            "General": {
-                "title": str(panel or title),
-                "original_filename": os.path.basename(path),
-            },
+            "General": general(path, str(panel) if panel else None),
             "Signal": {"signal_type": ""},
         },
         original_metadata={
             **meta,
             "image_files": {
                 "directory": directory,
-                "files": wanted,
+                "files": listed,
                 "options": limits,
                 "read_with": opener.formats,
             },
         },
         files=(path, *used),
-        problems=(*problems, *found, *opener.problems, *odd),
+        problems=(*problems, *doubts),
     )
     return processed(recording, processing)
+
+
+# ---------------------------------------------------------------- the YAML
+
+
+def _yaml(path: str) -> dict[str, Any]:
+    """Read the file; its keys get hyphens."""
+    tree = {
+        "image-files" if key == "image_files" else key if key in _SECTIONS else _hyphens(key): value
+        for key, value in yaml_tree(path).items()
+    }
+    if "image-files" not in tree:
+        raise NotThisFormat(path, f"has no key image-files; its keys are {', '.join(tree)}.")
+    return tree
+
+
+def _hyphens(key: str) -> str:
+    return key.replace("_", "-")
+
+
+def _section(tree: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
+    """Return a section; one that is not there is empty."""
+    value = tree.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise FormatError(path, f"has a section {key!r} that holds {value!r} instead of keys.")
+    return value
+
+
+def _limits(
+    tree: Mapping[str, Any], keywords: Mapping[str, int | None], path: str, problems: Problems
+) -> dict[str, Any]:
+    """Collect the options of all sections where they may stand; keywords replace them."""
+    sections = {
+        "options": _section(tree, "options", path),
+        "the top level": {k: v for k, v in tree.items() if k not in _SECTIONS},
+        "image-files": {
+            k: v
+            for k, v in _section(tree, "image-files", path).items()
+            if k not in ("directory", "files")
+        },
+    }
+    limits: dict[str, Any] = {}
+    unknown = []
+    for section, entries in sections.items():
+        for key, value in ((_hyphens(key), value) for key, value in entries.items()):
+            if key not in OPTIONS:
+                unknown.append(key)
+            elif limits.setdefault(key, value) != value:
+                problems.warn(
+                    f"{key} is {limits[key]!r}, in {section} it is {value!r}; the first is used."
+                )
+    if unknown:
+        problems.warn(
+            f"unknown keys {sorted(unknown)} are ignored.", f"Known are {', '.join(OPTIONS)}."
+        )
+    for key in keywords:
+        value = limits.get(key)
+        if value is None:
+            limits[key] = 0
+        elif isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise FormatError(path, f"{key} is {value!r}, not a number of frames.")
+    for key, value in keywords.items():
+        if value is not None:
+            limits[key] = int(value)
+            if limits[key] < 0:
+                raise ValueError(f"{key.replace('-', '_')}={value} is no number of frames")
+    return limits
+
+
+def _omega(meta: dict[str, Any], count: int) -> Any:
+    """Return the angles that the metadata tell: a table, or the first and the last one."""
+    if "omega" in meta:
+        return meta.pop("omega")
+    if "ostart" in meta and "ostop" in meta:
+        start, stop = to_number(meta["ostart"]), to_number(meta["ostop"])
+        if start is not None and stop is not None:
+            edges = np.linspace(start, stop, count + 1)
+            return np.stack([edges[:-1], edges[1:]], axis=1)
+    return None
+
+
+def _selected(parts: list[Frames], names: list[str], limits: Mapping[str, Any]) -> list[Frames]:
+    """Leave out the frames that the limits exclude."""
+    empty, per_file, total = (limits[key] for key in (EMPTY, PER_FILE, TOTAL))
+    selected, remaining = [], total or sum(map(len, parts))
+    for part, name in zip(parts, names, strict=True):
+        if empty >= len(part):
+            raise FormatError(
+                name,
+                f"holds {len(part)} frames, of which {EMPTY} = {empty} are left out.",
+                f"{EMPTY} counts in each file; pass empty_frames=0, and first_frame= to leave out "
+                "frames of the whole series.",
+            )
+        stop = min(len(part), empty + per_file if per_file else len(part), empty + remaining)
+        selected.append(part[empty:stop] if (empty, stop) != (0, len(part)) else part)
+        remaining -= stop - empty
+    return [part for part in selected if len(part)]
 
 
 CHECKS: tuple[Check, ...] = ()
 
 
+@documented
 def file_reader(
     filename: str | os.PathLike[str],
     lazy: bool = False,
@@ -250,7 +247,6 @@ def file_reader(
     filename : str or path
         The YAML file with the key ``image-files``.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
-        As in every reader, see ``docs/parameters.md``.
     empty_frames : int
         Frames to leave out at the start of each file, instead of ``empty-frames``.
     max_file_frames, max_total_frames : int
@@ -283,19 +279,11 @@ def file_reader(
         omega=omega,
         processing=processing,
     )
-    wanted = recording.original_metadata["image_files"]["options"].get("dtype")
-    if wanted is not None and options.get("dtype") is None:
+    dtype = recording.original_metadata["image_files"]["options"].get("dtype")
+    if dtype is not None and options.get("dtype") is None:
         try:
-            options["dtype"] = np.dtype(wanted)
+            options["dtype"] = np.dtype(dtype)
         except TypeError:
-            raise FormatError(recording.path, f"asks for the unknown dtype {wanted!r}.") from None
-    return read(
-        recording,
-        lazy=lazy,
-        chunks=chunks,
-        mmap_mode=mmap_mode,
-        navigation_shape=navigation_shape,
-        first_frame=first_frame,
-        last_frame=last_frame,
-        options=options,
-    )
+            raise FormatError(recording.path, f"asks for the unknown dtype {dtype!r}.") from None
+    frames = (navigation_shape, first_frame, last_frame)
+    return read(recording, lazy, chunks, mmap_mode, *frames, options=options)

@@ -13,14 +13,17 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
+from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.parsing import images
 from rsciio_tem.parsing.checks import Check
+from rsciio_tem.parsing.file_lists import listed_files
+from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.processing import processed
 from rsciio_tem.parsing.trees import yaml_tree
+from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording import rotation
@@ -46,6 +49,52 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     return (0.97 if named else 0.6), "has the keys filename, shape and scalar", {}
 
 
+def parse(
+    filename: str | os.PathLike[str],
+    *,
+    omega: Any = "auto",
+    processing: Sequence[Any] | None = None,
+) -> Recording:
+    """Describe a raw image; parameters as in `file_reader`.
+
+    Returns
+    -------
+    Recording
+    """
+    side = files.existing(filename)
+    tree = yaml_tree(side)
+    if not {"filename", "shape", "scalar"} <= set(tree):
+        raise NotThisFormat(
+            side, f"does not have the keys filename, shape and scalar; it has {', '.join(tree)}."
+        )
+    problems = Problems()
+    if unknown := sorted(set(tree) - {*KEYS, "meta", "metadata"}):
+        problems.warn(f"{side}: unknown keys {unknown} are ignored.")
+    pixels = Pixels(_shape(tree["shape"], side), _dtype(tree["scalar"], side))
+    start, gap = _bytes(tree.get("skip"), "skip", side), _bytes(tree.get("gap"), "gap", side)
+    listed = [tree["filename"]] if isinstance(tree["filename"], str) else tree["filename"]
+    if not isinstance(listed, list):
+        raise FormatError(side, f"filename is {listed!r}.")
+    folders = list(dict.fromkeys((os.path.dirname(side), "")))
+    names = listed_files(listed, "", folders, side, problems)
+    parts = [_frames(name, pixels, start, gap, side, problems) for name in names]
+    frames = images.joined(parts, names, side, problems)
+    meta = {**(tree.get("metadata") or {}), **(tree.get("meta") or {})}
+    rows, doubts = rotation.given(omega, meta.get("omega"), len(frames), side)
+    recording = Recording(
+        format="rawimage",
+        path=side,
+        frames=frames,
+        signal_axes=(Axis("height", "px"), Axis("width", "px")),
+        omega=rows,
+        metadata={"General": general(names[0]), "Signal": {"signal_type": ""}},
+        original_metadata={"raw_image": tree},
+        files=(side, *names),
+        problems=(*problems, *doubts),
+    )
+    return processed(recording, processing)
+
+
 def _dtype(scalar: Any, path: str) -> np.dtype[Any]:
     """Return the type of a pixel."""
     if not isinstance(scalar, Mapping):
@@ -54,19 +103,19 @@ def _dtype(scalar: Any, path: str) -> np.dtype[Any]:
     if name not in TYPES:
         raise FormatError(path, f"scalar has the type {name!r}; there are {', '.join(TYPES)}.")
     kind, size = TYPES[name]
-    told: Any = scalar.get("bytes")
+    nbytes: Any = scalar.get("bytes")
     endian = scalar.get("endian", "little")
     if endian not in ("little", "big"):
         raise FormatError(path, f"scalar is {endian!r}-endian; there are little and big.")
     if kind == "i":
         signed = scalar.get("signed", True)
-        if told not in (1, 2, 4, 8) or isinstance(told, bool) or not isinstance(signed, bool):
+        if nbytes not in (1, 2, 4, 8) or isinstance(nbytes, bool) or not isinstance(signed, bool):
             raise FormatError(
                 path,
-                f"scalar has bytes = {told!r} and signed = {signed!r}.",
+                f"scalar has bytes = {nbytes!r} and signed = {signed!r}.",
                 "Write bytes: 1, 2, 4 or 8, and signed: true or false.",
             )
-        kind, size = "i" if signed else "u", told
+        kind, size = "i" if signed else "u", nbytes
     return np.dtype(f"{'<' if endian == 'little' else '>'}{kind}{size}")
 
 
@@ -90,83 +139,33 @@ def _bytes(value: Any, name: str, path: str) -> int:
     return value
 
 
-def parse(
-    filename: str | os.PathLike[str],
-    *,
-    omega: Any = "auto",
-    processing: Sequence[Any] | None = None,
-) -> Recording:
-    """Describe a raw image; parameters as in `file_reader`.
-
-    Returns
-    -------
-    Recording
-    """
-    side = files.existing(filename)
-    tree = yaml_tree(side)
-    if not {"filename", "shape", "scalar"} <= set(tree):
-        raise NotThisFormat(
-            side, f"does not have the keys filename, shape and scalar; it has {', '.join(tree)}."
-        )
-    problems: list[Problem] = []
-    if unknown := sorted(set(tree) - {*KEYS, "meta", "metadata"}):
-        problems.append(Problem("warning", f"{side}: unknown keys {unknown} are ignored."))
-    pixels = Pixels(_shape(tree["shape"], side), _dtype(tree["scalar"], side))
-    start, gap = _bytes(tree.get("skip"), "skip", side), _bytes(tree.get("gap"), "gap", side)
-    named = tree["filename"]
-    named = [named] if isinstance(named, str) else named
-    if not isinstance(named, list):
-        raise FormatError(side, f"filename is {named!r}.")
-    folders = list(dict.fromkeys((os.path.dirname(side), "")))
-    names, found = images.found(named, "", folders, side)
-    parts: list[Frames] = []
+def _frames(
+    name: str, pixels: Pixels, start: int, gap: int, side: str, problems: Problems
+) -> Frames:
+    """Describe the images in a file."""
+    file = DataFile.of(name)
     stride = pixels.nbytes + gap
-    for name in names:
-        file = DataFile.of(name)
-        count, rest = divmod(file.size - start + gap, stride)
-        if count < 1 or file.size < start:
-            raise Truncated(
-                name,
-                f"has {file.size} bytes, one image takes {pixels.nbytes}"
-                + (f" behind {start} that are skipped." if start else "."),
-                f"Check shape, scalar and skip in {os.path.basename(side)}.",
-            )
-        if rest:
-            problems.append(
-                Problem(
-                    "warning",
-                    f"{name}: {rest} bytes at the end are no complete image of {pixels.nbytes} "
-                    "bytes, ignored.",
-                    "If the images look sheared, shape, scalar or skip is wrong.",
-                )
-            )
-        parts.append(FrameTable((file,), runs_of([(0, start, stride, count)]), pixels))
-    frames = images.joined(parts, names, side, problems)
-    meta = {**(tree.get("metadata") or {}), **(tree.get("meta") or {})}
-    rows, odd = rotation.given(omega, meta.get("omega"), len(frames), side)
-    recording = Recording(
-        format="rawimage",
-        path=side,
-        frames=frames,
-        signal_axes=(Axis("height", "px"), Axis("width", "px")),
-        omega=rows,
-        metadata={
-            "General": {
-                "title": os.path.splitext(os.path.basename(names[0]))[0],
-                "original_filename": os.path.basename(names[0]),
-            },
-            "Signal": {"signal_type": ""},
-        },
-        original_metadata={"raw_image": tree},
-        files=(side, *names),
-        problems=(*problems, *found, *odd),
-    )
-    return processed(recording, processing)
+    count, rest = divmod(file.size - start + gap, stride)
+    if count < 1 or file.size < start:
+        raise Truncated(
+            name,
+            f"has {file.size} bytes, one image takes {pixels.nbytes}"
+            + (f" behind {start} that are skipped." if start else "."),
+            f"Check shape, scalar and skip in {os.path.basename(side)}.",
+        )
+    if rest:
+        problems.warn(
+            f"{name}: {rest} bytes at the end are no complete image of {pixels.nbytes} bytes, "
+            "ignored.",
+            "If the images look sheared, shape, scalar or skip is wrong.",
+        )
+    return FrameTable((file,), runs_of([(0, start, stride, count)]), pixels)
 
 
 CHECKS: tuple[Check, ...] = ()
 
 
+@documented
 def file_reader(
     filename: str | os.PathLike[str],
     lazy: bool = False,
@@ -188,7 +187,6 @@ def file_reader(
     filename : str or path
         The YAML file, with the keys ``filename``, ``shape``, ``skip`` and ``scalar``.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
-        As in every reader, see ``docs/parameters.md``.
     omega : "auto", None, path or array of N x 2
         Angles of the rotation series.
     processing : list of (code, argument)
@@ -210,13 +208,6 @@ def file_reader(
         A file holds no complete image.
     """
     del distributed  # nothing is left to do for it
-    return read(
-        parse(filename, omega=omega, processing=processing),
-        lazy=lazy,
-        chunks=chunks,
-        mmap_mode=mmap_mode,
-        navigation_shape=navigation_shape,
-        first_frame=first_frame,
-        last_frame=last_frame,
-        options=options,
-    )
+    recording = parse(filename, omega=omega, processing=processing)
+    frames = (navigation_shape, first_frame, last_frame)
+    return read(recording, lazy, chunks, mmap_mode, *frames, options=options)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem
+from rsciio_tem.parsing.metadata import Entry, put, translated
 from rsciio_tem.parsing.text import key_values, to_number
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
@@ -27,9 +28,7 @@ __all__ = ["Described", "Sides", "beside", "coordinates", "description", "no_sca
 
 #: Bytes of a description; of a list of scan positions.
 _INFO, _LIST = 1 << 20, 1 << 28
-
-
-#: Places in a list of scan positions, for each frame: what is more is a mistake.
+#: Positions of the grid for each frame: what is more is a mistake.
 _SPARSE = 1000
 
 
@@ -42,19 +41,27 @@ class Sides(NamedTuple):
     external: tuple[tuple[str, str], ...] = ()
 
 
+#: Positive numbers that go to ``Acquisition_instrument.TEM``; the last one only of a scan.
+_SCAN = (
+    Entry("Instrument Accelerating Voltage (V)", "beam_energy", 1e-3),
+    Entry("Instrument Project Camera Length (centimeters)", "camera_length", 10.0),
+    Entry("Scan - Dwell Time (microseconds)", "dwell_time", 1e-6),
+)
+_NUMBERS = _SCAN[:-1]
+
 _MOVIE = re.compile(r"(\d{8}_\d+)(?:_.+)?_movie\.mrc", re.IGNORECASE)
 
 
-def _named(found: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def _unique(images: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Sort images by the number in their file's name; make their names unique."""
-    taken: list[tuple[str, str]] = []
-    for name, path in sorted(found, key=lambda item: files.natural_key(item[1])):
+    paths: dict[str, str] = {}
+    for name, path in sorted(images, key=lambda item: files.natural_key(item[1])):
         unique, n = name, 0
-        while unique in [other for other, _ in taken]:
+        while unique in paths:
             n += 1
             unique = f"{name}_{n}"
-        taken.append((unique, path))
-    return tuple(taken)
+        paths[unique] = path
+    return tuple(paths.items())
 
 
 def beside(path: str) -> Sides:
@@ -69,23 +76,24 @@ def beside(path: str) -> Sides:
     texts: dict[str, str] = {}
     images: dict[str, list[tuple[str, str]]] = {"virtual": [], "external": []}
     for entry in sorted(os.listdir(folder or "."), key=files.natural_key):
-        there = os.path.join(folder, entry)
+        name = os.path.join(folder, entry)
         if entry == base or not entry.startswith(match[1] + "_") or _MOVIE.fullmatch(entry):
             continue
         for kind in ("info.txt", "scan_coordinates.csv"):
             if entry.lower().endswith(f"_{kind}"):
                 # that of this very movie before one of the same acquisition
-                own = entry.lower() == f"{base[: -len('movie.mrc')]}{kind}".lower()
-                texts[kind] = there if own else texts.get(kind, there)
-        if hit := external.fullmatch(entry):
-            images["external"].append((hit[2] or f"ext{hit[1]}", there))
-        elif hit := virtual.fullmatch(entry):
-            images["virtual"].append((hit[1], there))
+                same = entry.lower() == f"{base[: -len('movie.mrc')]}{kind}".lower()
+                texts[kind] = name if same else texts.get(kind, name)
+        if match_external := external.fullmatch(entry):
+            title = match_external[2] or f"ext{match_external[1]}"
+            images["external"].append((title, name))
+        elif match_virtual := virtual.fullmatch(entry):
+            images["virtual"].append((match_virtual[1], name))
     return Sides(
         texts.get("info.txt"),
         texts.get("scan_coordinates.csv"),
-        _named(images["virtual"]),
-        _named(images["external"]),
+        _unique(images["virtual"]),
+        _unique(images["external"]),
     )
 
 
@@ -175,15 +183,9 @@ class Described:
             "detector": get("Camera Model"),
             "frames_per_second": get("Frames Per Second"),
         }
-        for name, key, factor in (
-            ("beam_energy", "Instrument Accelerating Voltage (V)", 1e-3),
-            ("camera_length", "Instrument Project Camera Length (centimeters)", 10.0),
-            ("dwell_time", "Scan - Dwell Time (microseconds)" if self.scanning else "", 1e-6),
-        ):
-            if (value := self.positive(key)) is not None:
-                tem[name] = value * factor
-        if self.scanning and (rotation := to_number(get("Scan - Rotation"))) is not None:
-            tem["rotation"] = rotation
+        translated(tem, _SCAN if self.scanning else _NUMBERS, self.positive)
+        if self.scanning:
+            put(tem, "rotation", to_number(get("Scan - Rotation")))
         per_electron = self.positive("ADUs Per Electron Bin1x") or self.positive(
             "ADUs Per Electron"
         )
@@ -243,7 +245,7 @@ def coordinates(
     Returns
     -------
     index : ndarray of int64
-        Frame for each place of the grid, -1 where there is none.
+        Frame for each position of the grid, -1 where there is none.
     shape : tuple of int
         Rows and columns of the grid, and the number of visits if any position has several.
     """
@@ -278,9 +280,9 @@ def coordinates(
     flat = y * nx + x
     order = np.argsort(flat, kind="stable")
     grouped = flat[order]
-    begins = np.searchsorted(grouped, grouped)  # where the visits of each position begin
+    firsts = np.searchsorted(grouped, grouped)  # where the visits of each position begin
     visit = np.empty_like(flat)
-    visit[order] = np.arange(len(flat)) - begins
+    visit[order] = np.arange(len(flat)) - firsts
     visits = int(visit.max()) + 1
     if ny * nx * visits > _SPARSE * (len(flat) + 1000):
         raise FormatError(

@@ -2,9 +2,9 @@
 """Where the pixels of TIFF files are, from a few hundred bytes of each.
 
 Source: TIFF revision 6.0 and its extension BigTIFF. Grey images without compression whose strips
-follow each other are plain frames at a known byte; everything else is left to `decode`, which asks
-tifffile or Pillow. A series of files mostly has the same header in each: for a file that has the
-header of the one before, comparing it is all that is done.
+follow each other are plain frames at a known byte; everything else has to be decoded
+(`rsciio_tem.parsing.tiff_frames`). A series of files mostly has the same header in each: for a file
+that has the header of the one before, comparing it is all that is done.
 """
 
 from __future__ import annotations
@@ -13,51 +13,32 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
-from rsciio_tem.frames.decoded import Decoded
-from rsciio_tem.frames.pixels import Pixels
-from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.frames.table import FrameTable, runs_of
-from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
 
-__all__ = ["MAGICS", "Layout", "describe", "frames_of"]
+__all__ = ["MAGICS", "Layout", "describe"]
 
 #: First four bytes: byte order and version; 43 is BigTIFF.
 MAGICS = {b"II*\0": ("<", False), b"MM\0*": (">", False)}
-
-
 MAGICS |= {b"II+\0": ("<", True), b"MM\0+": (">", True)}
-
 
 #: Tags that are looked at.
 SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION = 254, 256, 257, 258, 259
-
-
 FILL_ORDER, DESCRIPTION, STRIPS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 266, 270, 273, 277, 278, 279
-
-
 PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES, SAMPLE_FORMAT = 317, 322, 323, 324, 325, 339
-
-
-_WANTED = {
+_LOOKED_AT = {
     *(SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, FILL_ORDER, DESCRIPTION, STRIPS, SAMPLES),
     *(ROWS_PER_STRIP, STRIP_BYTES, PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES),
     SAMPLE_FORMAT,
 }
 
-
 #: Whole numbers among the types of a value: struct code.
 _TYPES = {1: "B", 2: "c", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-
 
 #: Sample format and bits of a pixel.
 _PIXELS = {
@@ -66,11 +47,8 @@ _PIXELS = {
     **{(3, 8 * n): f"f{n}" for n in (2, 4, 8)},
 }
 
-
 #: No method of compression makes a file so much smaller.
 _HIGHEST_RATIO = 1500
-
-
 _LONGEST_VALUE = 1 << 20
 
 
@@ -82,8 +60,8 @@ class Layout:
     ----------
     size : int
         Bytes of the file.
-    pieces : tuple of (int, bytes)
-        The places and bytes that tell all of the following.
+    evidence : tuple of (int, bytes)
+        Offsets and bytes that tell all of the following.
     shape : (int, int)
         Rows and columns of an image.
     dtype : numpy.dtype
@@ -101,7 +79,7 @@ class Layout:
     """
 
     size: int
-    pieces: tuple[tuple[int, bytes], ...]
+    evidence: tuple[tuple[int, bytes], ...]
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     pages: tuple[int, ...]
@@ -124,7 +102,7 @@ class _File:
 
     def __init__(self, path: str, size: int, fd: int) -> None:
         self.path, self.size, self.fd = path, size, fd
-        self.pieces: list[tuple[int, bytes]] = []
+        self.read_so_far: list[tuple[int, bytes]] = []
 
     def read(self, offset: int, nbytes: int) -> bytes:
         if offset + nbytes > self.size:
@@ -133,7 +111,7 @@ class _File:
                 f"ends at byte {self.size}, its TIFF header goes on to byte {offset + nbytes}.",
             )
         content = _pread(self.fd, offset, nbytes)
-        self.pieces.append((offset, content))
+        self.read_so_far.append((offset, content))
         return content
 
 
@@ -173,7 +151,7 @@ def describe(file: DataFile, like: Layout | None = None) -> Layout:
         if (
             like is not None
             and like.size == file.size
-            and all(_pread(fd, at, len(known)) == known for at, known in like.pieces)
+            and all(_pread(fd, at, len(content)) == content for at, content in like.evidence)
         ):
             return like
         return _described(_File(file.path, file.size, fd))
@@ -208,7 +186,7 @@ def _described(file: _File) -> Layout:
     starts = [pages[i].start for i in same]
     layout = Layout(
         size=file.size,
-        pieces=tuple(file.pieces),
+        evidence=tuple(file.read_so_far),
         shape=main.shape,
         dtype=main.dtype,
         pages=tuple(same),
@@ -234,7 +212,7 @@ def _of_imagej(layout: Layout) -> Layout:
 def _directory(
     file: _File, at: int, order: str, big: bool, first: bool
 ) -> tuple[dict[int, Any], int]:
-    """Read one image's header; -> values of the wanted tags, and where the next header is."""
+    """Read one image's header; -> values of its tags, and where the next header is."""
     counter, entry, width = ("Q", 20, 8) if big else ("H", 12, 4)
     size = struct.calcsize(counter)
     count = struct.unpack(f"{order}{counter}", file.read(at, size))[0]
@@ -245,7 +223,7 @@ def _directory(
     tags: dict[int, Any] = {}
     for i in range(count):
         tag, kind, length = struct.unpack_from(f"{order}HH{pointer}", content, i * entry)
-        if tag not in _WANTED or (tag == DESCRIPTION and (kind != 2 or not first)):
+        if tag not in _LOOKED_AT or (tag == DESCRIPTION and (kind != 2 or not first)):
             continue
         if kind not in _TYPES or (kind == 2 and tag != DESCRIPTION) or not length:
             raise FormatError(
@@ -307,7 +285,7 @@ def _page(file: _File, tags: dict[int, Any], order: str) -> _Page:
 def _start(
     file: _File, tags: dict[int, Any], shape: tuple[int, int], itemsize: int, plain: bool
 ) -> int:
-    """Return where an image begins, -1 if it is in pieces; check where these are.
+    """Return where an image begins, -1 if it is in parts; check where these are.
 
     Decoders do not do that: they return zeros for what is not there.
     """
@@ -357,96 +335,3 @@ def _start(
         ).any():
             raise FormatError(file.path, "has a damaged TIFF header: its strips overlap.")
     return -1
-
-
-def frames_of(file: DataFile, layout: Layout) -> Frames:
-    """Return the images of a file as frames."""
-    if not layout.starts:
-        decoder = partial(decode, file, layout.shape, layout.dtype.newbyteorder("=").str)
-        return Decoded(
-            _Pages(decoder, layout.pages),
-            len(layout.pages),
-            layout.shape,
-            layout.dtype.newbyteorder("="),
-        )
-    pixels = Pixels(layout.shape, layout.dtype)
-    if layout.stride:
-        rows = [(0, layout.starts[0], layout.stride, len(layout.pages))]
-    else:
-        rows = _evenly(layout.starts, pixels.nbytes)
-    return FrameTable((file,), runs_of(rows), pixels)
-
-
-def _evenly(starts: tuple[int, ...], nbytes: int) -> list[tuple[int, int, int, int]]:
-    """Group images into runs of even distance."""
-    at = np.array(starts, np.int64)
-    rows: list[tuple[int, int, int, int]] = []
-    i = 0
-    while i < len(at):
-        if i + 1 == len(at) or at[i + 1] - at[i] < nbytes:
-            rows.append((0, int(at[i]), nbytes, 1))
-            i += 1
-            continue
-        stride = int(at[i + 1] - at[i])
-        breaks = np.flatnonzero(np.diff(at[i:]) != stride)
-        count = int(breaks[0]) + 1 if len(breaks) else len(at) - i
-        rows.append((0, int(at[i]), stride, count))
-        i += count
-    return rows
-
-
-@dataclass(frozen=True)
-class _Pages:
-    """Gives `decode` the numbers of pages for those of frames."""
-
-    decoder: Any
-    pages: tuple[int, ...]
-
-    def __call__(self, numbers: list[int]) -> Iterator[npt.NDArray[Any]]:
-        found: Iterator[npt.NDArray[Any]] = self.decoder([self.pages[n] for n in numbers])
-        return found
-
-
-def decode(
-    file: DataFile, shape: tuple[int, int], dtype: str, pages: list[int]
-) -> Iterator[npt.NDArray[Any]]:
-    """Decode images with tifffile or, where it is not installed or lacks a codec, with Pillow."""
-    backends.read(file, 0, 1, "auto")  # checks that the file is still the one that was described
-    for page in pages:
-        reasons: list[str] = []
-        for name, reader in (("tifffile", _with_tifffile), ("Pillow", _with_pillow)):
-            try:
-                image = reader(file.path, page)
-            except ImportError:
-                reasons.append(f"{name} is not installed")
-            except Exception as error:  # both raise whatever comes along
-                reasons.append(f"{name}: {error}")
-            else:
-                if image.dtype == bool:
-                    image = image.astype(np.uint8)
-                if image.shape == shape and image.dtype.newbyteorder("=") == np.dtype(dtype):
-                    break
-                reasons.append(f"{name} finds {image.shape} pixels of type {image.dtype}")
-        else:
-            raise Unsupported(
-                file.path,
-                f"image {page} cannot be decoded ({'; '.join(reasons)}).",
-                "pip install tifffile imagecodecs, or save it without compression.",
-            )
-        yield image
-
-
-def _with_tifffile(path: str, page: int) -> npt.NDArray[Any]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as tiff:
-        image: npt.NDArray[Any] = tiff.pages[page].asarray()
-    return image
-
-
-def _with_pillow(path: str, page: int) -> npt.NDArray[Any]:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        image.seek(page)
-        return np.asarray(image)
