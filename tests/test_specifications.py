@@ -320,7 +320,7 @@ def test_mib_oracle_agrees_with_slices_of_real_files(path: Path) -> None:
 
 
 def test_k2is_header_has_the_fields_of_our_dtype() -> None:
-    from rsciio_tem.formats.k2is.blocks import HEADER, SYNC
+    from rsciio_tem.formats.k2is.header import HEADER, SYNC
 
     fields = specification("k2is")["types"]["header"]["seq"]
     assert [field["id"] for field in fields] == list(HEADER.names or ())
@@ -345,7 +345,7 @@ def test_k2is_oracle_reads_every_header_field() -> None:
     assert (found.width, found.height, found.block_size) == (256, 1860, 22360)
     assert (found.x_start, found.x_end, found.y_start, found.y_end) == (240, 255, 930, 1859)
     assert (found.block_width, found.block_height) == (16, 930)
-    from rsciio_tem.formats.k2is.blocks import HEADER
+    from rsciio_tem.formats.k2is.header import HEADER
 
     (ours,) = np.frombuffer(header, HEADER)
     for name in HEADER.names or ():
