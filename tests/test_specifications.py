@@ -120,13 +120,13 @@ def test_mib_header_starts_the_settings_where_the_fixed_fields_end() -> None:
 
 def test_mib_header_has_the_fields_of_our_dtype() -> None:
     try:
-        module = importlib.import_module("rsciio_tem.formats.mib")
+        module = importlib.import_module("rsciio_tem.formats.mib.header")
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("rsciio_tem"):
             raise
         pytest.skip(f"{error.name} cannot be imported")
     if not hasattr(module, "HEADER"):
-        pytest.skip("rsciio_tem.formats.mib has no HEADER")
+        pytest.skip("rsciio_tem.formats.mib.header has no HEADER")
     header = module.HEADER
     ours = []
     for name in header.names:
@@ -320,7 +320,7 @@ def test_mib_oracle_agrees_with_slices_of_real_files(path: Path) -> None:
 
 
 def test_k2is_header_has_the_fields_of_our_dtype() -> None:
-    from rsciio_tem.formats.k2is.blocks import HEADER, SYNC
+    from rsciio_tem.formats.k2is.header import HEADER, SYNC
 
     fields = specification("k2is")["types"]["header"]["seq"]
     assert [field["id"] for field in fields] == list(HEADER.names or ())
@@ -345,7 +345,7 @@ def test_k2is_oracle_reads_every_header_field() -> None:
     assert (found.width, found.height, found.block_size) == (256, 1860, 22360)
     assert (found.x_start, found.x_end, found.y_start, found.y_end) == (240, 255, 930, 1859)
     assert (found.block_width, found.block_height) == (16, 930)
-    from rsciio_tem.formats.k2is.blocks import HEADER
+    from rsciio_tem.formats.k2is.header import HEADER
 
     (ours,) = np.frombuffer(header, HEADER)
     for name in HEADER.names or ():
@@ -601,12 +601,12 @@ def placed_of(dtype: np.dtype[Any]) -> list[tuple[str, int, int]]:
 
 
 def test_seq_headers_have_the_fields_of_our_dtypes() -> None:
-    from rsciio_tem.formats.seq import layout as layout_module
-    from rsciio_tem.formats.seq.layout import CONTAINER, SETTINGS, UNIT
+    from rsciio_tem.formats.seq import header as header_module
+    from rsciio_tem.formats.seq.metadata_file import CONTAINER, SETTINGS, UNIT
 
     fields = placed_fields(specification("seq")["types"]["header"]["seq"])
-    assert placed_of(layout_module.HEADER) == fields
-    assert layout_module.HEADER.itemsize == sum(size for _, _, size in fields)
+    assert placed_of(header_module.HEADER) == fields
+    assert header_module.HEADER.itemsize == sum(size for _, _, size in fields)
     types = specification("seq_metadata")["types"]
     assert placed_of(CONTAINER) == placed_fields(types["header"]["seq"])
     settings = [f for f in placed_fields(types["settings"]["seq"][:-1]) if f[0] != "unknown"]

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -17,6 +17,7 @@ from rsciio_tem.storage.backends import DataFile
 
 __all__ = [
     "existing",
+    "first_named",
     "natural_key",
     "numbered_set",
     "read_start",
@@ -93,25 +94,28 @@ def numbered_set(path: str | os.PathLike[str], prefix: str | None = None) -> lis
     return [DataFile.of(beginning + entry) for _, entry in members]
 
 
+def first_named(folder: str, names: Iterable[str]) -> str | None:
+    """Find the first of some files that is in a folder, in any case."""
+    try:
+        listing = {entry.lower(): entry for entry in os.listdir(folder or ".")}
+    except OSError as error:
+        raise FormatError(folder, f"cannot be listed: {error.strerror}.") from error
+    paths = (os.path.join(folder, listing[n.lower()]) for n in names if n.lower() in listing)
+    return next(filter(os.path.isfile, paths), None)
+
+
 def side_file(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str | None:
     """Find the side file of `path` with one of the suffixes, in any case.
 
     A member of a numbered set may share the side file of the set: ``scan_000001.mib`` has
     ``scan_000001.hdr``, or else ``scan.hdr``.
     """
-    folder = Path(path).parent
     stem = Path(path).stem
     prefix, _ = split_number(stem)
-    try:
-        listing = {entry.lower(): entry for entry in os.listdir(folder)}
-    except OSError as error:
-        raise FormatError(folder, f"cannot be listed: {error.strerror}.") from error
-    for candidate in dict.fromkeys((stem, prefix, prefix.rstrip("_-. "))):
-        for suffix in suffixes:
-            entry = listing.get((candidate + suffix).lower())
-            if candidate and entry is not None and (folder / entry).is_file():
-                return str(folder / entry)
-    return None
+    stems = dict.fromkeys((stem, prefix, prefix.rstrip("_-. ")))
+    names = [stem + suffix for stem in stems if stem for suffix in suffixes]
+    side = first_named(str(Path(path).parent), names)
+    return None if side is None else str(Path(side))
 
 
 @contextmanager

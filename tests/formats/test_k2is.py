@@ -21,7 +21,7 @@ import rsciio_tem
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import k2is
-from rsciio_tem.formats.k2is.blocks import HEADER, SYNC
+from rsciio_tem.formats.k2is.header import HEADER, SYNC
 from rsciio_tem.frames.blocks import BlockLayout, BlockTable, segments_of
 from rsciio_tem.storage import backends
 

@@ -22,7 +22,8 @@ from writers import seq as writer
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import seq
-from rsciio_tem.formats.seq.sides import _Metadata, _reference
+from rsciio_tem.formats.seq.metadata_file import MetadataFile
+from rsciio_tem.formats.seq.sides import read_reference
 
 Array = NDArray[Any]
 RNG = np.random.default_rng(85)
@@ -1118,9 +1119,9 @@ def test_few_numbers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     frames = np.ones((4000, 2, 2), "u1")
     top, _ = writer.write_halves(tmp_path, frames, 1, without=([77, 1000], [2345]))
     read: list[int] = []
-    entry = _Metadata.entry
+    entry = MetadataFile.entry
     monkeypatch.setattr(
-        _Metadata, "entry", lambda self, *args: (read.append(args[0]), entry(self, *args))[1]
+        MetadataFile, "entry", lambda self, *args: (read.append(args[0]), entry(self, *args))[1]
     )
     with warned("3 of 4000 buffers were lost"):
         data = load(top)["data"]
@@ -1221,7 +1222,7 @@ def test_real_celeritas_recording_in_one_file(realdata: Path) -> None:
     raw = load(path, corrections=False)["data"]
     assert raw.shape == (10, 64, 64)  # 5 more slots were never used
     assert signal["data"].dtype == np.float32
-    dark = _reference(str(path) + ".dark.mrc")
+    dark = read_reference(str(path) + ".dark.mrc")
     np.testing.assert_array_equal(signal["data"], raw - dark)  # the gain is 1
     assert abs(signal["data"].mean()) < 1
     found = signal["original_metadata"]["camera_settings"]
@@ -1242,7 +1243,7 @@ def test_real_celeritas_recording_in_halves(realdata: Path) -> None:
     signal = load(folder / TOP)
     told = signal["original_metadata"]["celeritas"]
     assert (told["frames_per_buffer"], told["numbered"], told["buffers"]) == (1, True, 5)
-    dark = _reference(str(folder / "Movie_00785.seq.dark.mrc"))
+    dark = read_reference(str(folder / "Movie_00785.seq.dark.mrc"))
     np.testing.assert_array_equal(signal["data"], raw - dark)
 
     def likeness(image: Array) -> float:

@@ -14,49 +14,32 @@ binned; each stored row is shown as often as it was.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
 
-from rsciio_tem.errors import FormatError, Problems, Truncated
+from rsciio_tem.errors import Problems
 from rsciio_tem.formats.frms6.checks import CHECKS
-from rsciio_tem.formats.frms6.geometry import (
-    _NO_DARK,
-    _ORDER,
-    _dark,
-    _full_rows,
-    _Geometry,
-    _in_order,
-    _Located,
-    _located,
-)
+from rsciio_tem.formats.frms6.geometry import geometry_of, locate, mean_dark
 from rsciio_tem.formats.frms6.header import (
-    _SAMPLES,
     START,
     VERSION,
     Records,
-    _file_header,
-    _Member,
-    _member,
+    plain_values,
 )
-from rsciio_tem.formats.frms6.side_file import _SECTION, _binning, _count, _hdr, _hints, _values
+from rsciio_tem.formats.frms6.members import members_of
+from rsciio_tem.formats.frms6.side_file import NO_DARK, ORDER, SECTION, metadata, scan_hints
 from rsciio_tem.frames.corrections import Corrections, MeanImage, image_of
+from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import Times
 from rsciio_tem.storage import files
-from rsciio_tem.storage.backends import DataFile
 
 __all__ = ["CHECKS", "file_reader", "frame_headers", "parse", "sniff"]
-
-_NAME = re.compile(r"(.*)_(\d+)\.frms6", re.IGNORECASE | re.DOTALL)
-
-
-# ---------------------------------------------------------------- description
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
@@ -65,94 +48,9 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     if head[:4] == START and len(head) >= 8 and (head[7] == VERSION or named):
         sure = 0.99 if named and head[7] == VERSION else 0.7
         return sure, f"begins with a FRMS header of version {head[7]}", {}
-    if path.lower().endswith(".hdr") and f"[{_SECTION}]".encode() in head:
-        return 0.99, f"has the section [{_SECTION}] of a pnCCD", {}
+    if path.lower().endswith(".hdr") and f"[{SECTION}]".encode() in head:
+        return 0.99, f"has the section [{SECTION}] of a pnCCD", {}
     return None
-
-
-def _members(path: str, base: str, problems: Problems) -> dict[int, _Member]:
-    """Describe the .frms6 files of a recording, by number."""
-    folder, name = os.path.split(base)
-    sources: dict[int, DataFile] = {}
-    for entry in sorted(os.listdir(folder or ".")):
-        match = _NAME.fullmatch(entry)
-        if match and os.path.normcase(match[1]) == os.path.normcase(name):
-            file = DataFile.of(os.path.join(folder, entry))
-            if sources.setdefault(int(match[2]), file) is not file:
-                problems.warn(f"{entry} has the same number as another file, and is ignored.")
-    if not sources:
-        raise FormatError(path, f"has no {name}_000.frms6, {name}_001.frms6, … beside it.")
-    members: dict[int, _Member] = {}
-    errors: list[FormatError] = []
-    size: tuple[int, int] | None = None
-    for number, file in sorted(sources.items()):
-        try:
-            member = _member(file, max(32, _SAMPLES // len(sources)), problems)
-            size = size or (member.size if number else None)
-            if number and member.size != size:
-                problem = f"has frames of {member.size} stored pixels, the files before of {size}."
-                raise FormatError(file.path, problem, "Pass single_file=True to read it alone.")
-            if number and not member.count:
-                raise Truncated(file.path, "holds no complete frame.")
-            members[number] = member
-        except FormatError as error:
-            if os.path.basename(file.path) == os.path.basename(path):
-                raise
-            errors.append(error)
-            problems.warn(f"a file is not read: {error}")
-    if not set(members) - {0}:
-        if errors:
-            raise errors[0]
-        hint = "Pass the _000.frms6 with single_file=True to read the dark frames."
-        raise FormatError(path, f"has only dark frames beside it, no {name}_001.frms6.", hint)
-    return members
-
-
-def _find(
-    path: str, binning: int | None, unfold: bool, single_file: bool, problems: Problems
-) -> tuple[_Located, _Geometry, _Member | None, dict[str, str], list[str]]:
-    """Find the frames of a recording, its geometry, dark frames, .hdr, and all of its files."""
-    numbered = _NAME.fullmatch(path)
-    through_hdr = not numbered and files.read_start(path, 4) != START
-    base = numbered[1] if numbered else os.path.splitext(path)[0]
-    hdr: dict[str, str] = {}
-    sides = (
-        [path] if through_hdr else [f for f in (base + ".hdr", base + ".HDR") if os.path.isfile(f)]
-    )
-    del sides[1:]
-    for side in sides:
-        try:
-            hdr = _hdr(side)
-        except FormatError as error:
-            if through_hdr:
-                raise
-            problems.warn(f"{error} It is ignored.")
-    if through_hdr or (numbered and not single_file):
-        members = _members(path, base, problems)
-        dark = members.pop(0, None)
-        if dark is None:
-            message = f"{_NO_DARK}: no file of the recording is number 000. Values are as recorded."
-            problems.warn(message, "Pass dark=, or corrections=False.")
-        elif (said := _count(hdr, "darkframes")) and said != dark.count:
-            problems.warn(f"the .hdr announces {said} dark frames, the file holds {dark.count}.")
-        ordered, blanks = _in_order(members, _count(hdr, "signalframes"), problems)
-    else:
-        member = _member(DataFile.of(path), _SAMPLES, problems)
-        if not member.count:
-            raise Truncated(path, "holds no complete frame.")
-        ordered, blanks, dark = [member], [0], None
-    if (sensors := int(ordered[0].header["n_ccds"])) > 1:
-        message = f"{sensors} sensors were read out; how their frames are arranged is not known"
-        problems.warn(f"{message}, and they follow each other as stored.")
-    if binning is None:
-        binning = _binning(hdr, ordered[0].size, problems)
-    elif isinstance(binning, bool) or not isinstance(binning, (int, np.integer)) or binning < 1:
-        raise ValueError(f"binning={binning!r} is no positive number of rows")
-    rows = _full_rows(ordered, int(binning), problems)
-    geometry = _Geometry(rows, ordered[0].size[1], int(binning), bool(unfold))
-    located = _located(ordered, blanks, geometry)
-    sides += [] if dark is None else [dark.file.path]
-    return located, geometry, dark, hdr, [*(member.file.path for member in ordered), *sides]
 
 
 def parse(
@@ -171,24 +69,18 @@ def parse(
     """
     path = files.existing(filename)
     problems = Problems()
-    located, geometry, dark_file, hdr, sources = _find(path, binning, unfold, single_file, problems)
+    members = members_of(path, single_file, problems)
+    geometry = geometry_of(members, binning, unfold, problems)
+    located = locate(members.signal, members.blanks, geometry)
     count = len(located.frames)
-    hints = () if single_file else _hints(hdr, count, problems)
-    dark = None if dark_file is None else _dark(dark_file, located, geometry, problems)
+    hints = () if single_file else scan_hints(members.hdr, count, problems)
+    dark = mean_dark(members.dark, located, geometry, problems)
     gain = None if gain_map_path is None else image_of(gain_map_path, "GainMap")
     if gain is not None and os.fspath(gain_map_path or "").lower().endswith(".csv"):
         gain = gain.T  # it has a line for each column
     corrections = Corrections(dark=dark, gain=gain)  # type: ignore[arg-type]  # like an array
     first, last = located.headers(0, 1)[0], located.headers(count - 1, count)[0]
-    sources += [] if gain_map_path is None else [os.fspath(gain_map_path)]
-    original: dict[str, Any] = {
-        "frms6_header": _values(_file_header(located.heads.files[0])),
-        "frms6_first_frame": _values(first),
-        "frms6_last_frame": _values(last),
-        "frms6_layout": {"stored_rows": geometry.rows, "binning": geometry.binning},
-    }
-    if hdr:
-        original["measurementInfo"] = hdr
+    sources = members.paths + ([] if gain_map_path is None else [os.fspath(gain_map_path)])
     return Recording(
         format="frms6",
         path=path if path.lower().endswith(".frms6") else sources[0],
@@ -196,10 +88,16 @@ def parse(
         signal_axes=(Axis("ky", "px"), Axis("kx", "px")),
         scan_axes=(Axis("y"), Axis("x")),
         hints=hints,
-        times=Times(count, located.times, resolution_ns=1000),
+        times=Times(count, located, resolution_ns=1000),
         corrections=corrections if corrections else None,
-        metadata=_metadata(hdr, path, first),
-        original_metadata=original,
+        metadata=metadata(members.hdr, path, first),
+        original_metadata={
+            "frms6_header": plain_values(members.signal[0].header),
+            "frms6_first_frame": plain_values(first),
+            "frms6_last_frame": plain_values(last),
+            "frms6_layout": {"stored_rows": geometry.rows, "binning": geometry.binning},
+            **({"measurementInfo": members.hdr} if members.hdr else {}),
+        },
         files=tuple(sources),
         problems=tuple(problems),
     )
@@ -218,30 +116,13 @@ def frame_headers(filename: str | os.PathLike[str], *, single_file: bool = False
     ndarray of `FRAME`
         Zero for frames that are missing.
     """
-    located = _find(files.existing(filename), 1, True, single_file, Problems())[0]
+    problems = Problems()
+    members = members_of(files.existing(filename), single_file, problems)
+    located = locate(members.signal, members.blanks, geometry_of(members, 1, True, problems))
     return located.headers(0, len(located.frames))
 
 
-def _metadata(hdr: dict[str, str], path: str, first: np.void) -> dict[str, Any]:
-    name = os.path.basename(path)
-    general = {"title": os.path.splitext(name)[0], "original_filename": name}
-    if first["tv_sec"]:
-        moment = np.datetime64(int(first["tv_sec"]) * 10**6 + int(first["tv_usec"]), "us")
-        general["date"], _, general["time"] = str(moment).partition("T")
-        general["time_zone"] = "UTC"
-    tem: dict[str, Any] = {"Detector": {"Camera": {"name": "pnCCD"}}}
-    if dwell := _count(hdr, "dwelltimemicroseconds"):
-        tem["dwell_time"] = dwell * 1e-6
-    return {
-        "General": general,
-        "Signal": {"signal_type": "electron_diffraction"},
-        "Acquisition_instrument": {"TEM": tem},
-    }
-
-
-# ---------------------------------------------------------------- reader
-
-
+@documented
 def file_reader(
     filename: str | os.PathLike[str],
     lazy: bool = False,
@@ -267,7 +148,6 @@ def file_reader(
     filename : str or path
         The .hdr or any of the .frms6 files.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
-        As in every reader, see ``docs/parameters.md``.
     binning : int, optional
         How often each stored row is shown; by default what the .hdr says.
     unfold : bool
@@ -290,23 +170,16 @@ def file_reader(
         No FRMS6 file, or of another version; no complete frame; a damaged header, missing files.
     """
     del distributed  # nothing is left to do for it
-    own: dict[str, Any] = {"binning": binning, "unfold": unfold}
-    recording = parse(filename, **own, gain_map_path=gain_map_path, single_file=single_file)
+    layout: dict[str, Any] = {"binning": binning, "unfold": unfold}
+    recording = parse(filename, **layout, gain_map_path=gain_map_path, single_file=single_file)
     dark = options.get("dark")
     if isinstance(dark, (str, os.PathLike)) and os.fspath(dark).lower().endswith(".frms6"):
-        own["binning"] = recording.original_metadata["frms6_layout"]["binning"]
-        options["dark"] = np.asarray(MeanImage(parse(dark, **own, single_file=True).frames))
+        layout["binning"] = recording.original_metadata["frms6_layout"]["binning"]
+        options["dark"] = np.asarray(MeanImage(parse(dark, **layout, single_file=True).frames))
     shaped = navigation_shape is not None or options.get("nav_shape") is not None
     as_stored = dark is not None or options.get("corrections", "auto") not in ("auto", True)
-    settled = [_ORDER] * shaped + [_NO_DARK] * as_stored
+    settled = [ORDER] * shaped + [NO_DARK] * as_stored
     problems = [p for p in recording.problems if not p.message.startswith(tuple(settled))]
-    return read(
-        replace(recording, problems=tuple(problems)),
-        lazy=lazy,
-        chunks=chunks,
-        mmap_mode=mmap_mode,
-        navigation_shape=navigation_shape,
-        first_frame=first_frame,
-        last_frame=last_frame,
-        options=options,
-    )
+    recording = replace(recording, problems=tuple(problems))
+    common = lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame
+    return read(recording, *common, options=options)

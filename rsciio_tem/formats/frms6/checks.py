@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from rsciio_tem.errors import Problem
-from rsciio_tem.formats.frms6.geometry import _Located
+from rsciio_tem.formats.frms6.geometry import Located
 from rsciio_tem.parsing.checks import number_ranges, numbering
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
@@ -20,8 +20,8 @@ def _every_frame(recording: Recording, seen: FrameTimes | None) -> Iterator[Prob
     """Compare all frame headers: rows, sensor, and numbers, which each file counts for itself."""
     del seen
     assert recording.times is not None
-    located = recording.times.read.__self__  # type: ignore[attr-defined]
-    assert isinstance(located, _Located)
+    located = recording.times.read
+    assert isinstance(located, Located)
     count, blanks = recording.count, recording.frames.blanks
     stored = np.arange(count) if blanks is None else np.flatnonzero(~blanks)
     index, odd = np.full(count, -1, np.int64), np.zeros(count, bool)
@@ -34,10 +34,10 @@ def _every_frame(recording: Recording, seen: FrameTimes | None) -> Iterator[Prob
             named |= (part["the_start"] == start) & (part["the_height"] == height)
         odd[a : a + len(part)] = ~named
         sensors[a : a + len(part)] = part["ccd_id"]
-    known, numbers = np.unique(sensors[stored], return_counts=True)
+    ids, numbers = np.unique(sensors[stored], return_counts=True)
     if numbers.max() < 0.9 * len(stored):
         return  # several sensors take turns, and nobody knows how they count
-    odd |= sensors != known[np.argmax(numbers)]
+    odd |= sensors != ids[np.argmax(numbers)]
     if (wrong := stored[odd[stored]]).size:
         yield Problem(
             "error",
@@ -48,10 +48,10 @@ def _every_frame(recording: Recording, seen: FrameTimes | None) -> Iterator[Prob
     table, done = located.heads, 0
     for i, file in enumerate(table.files):
         n = int(table.runs["count"][table.runs["file"] == i].sum())
-        own = stored[done : done + n]
+        numbered = stored[done : done + n]
         done += n
         name = os.path.basename(file.path)
-        for problem in numbering(np.where(odd[own], -1, index[own])):
+        for problem in numbering(np.where(odd[numbered], -1, index[numbered])):
             yield replace(problem, message=f"{name}: {problem.message}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Problem
-from rsciio_tem.formats.k2is.blocks import HEADER
+from rsciio_tem.formats.k2is.header import HEADER
 from rsciio_tem.frames.blocks import BlockTable
 from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.parsing.checks import number_ranges
@@ -36,10 +36,10 @@ def _every_block(recording: Recording, seen: FrameTimes | None) -> Iterator[Prob
             expected = (numbers + table.base) & 0xFFFFFFFF
             wrong = (table.layout.cells_of(heads) < 0) | (heads["block_count"] != expected)
             bad.append(numbers[wrong] // n)
-            frame, found = numbers[~wrong] // n, heads["frame_id"][~wrong].astype(np.int64)
+            frame, number = numbers[~wrong] // n, heads["frame_id"][~wrong].astype(np.int64)
             fresh = ids[k, frame] < 0
-            ids[k, frame[fresh][::-1]] = found[fresh][::-1]  # the first block of a frame decides
-            mixed.append(frame[ids[k, frame] != found])
+            ids[k, frame[fresh][::-1]] = number[fresh][::-1]  # the first block of a frame decides
+            mixed.append(frame[ids[k, frame] != number])
         if (lost := np.concatenate([np.zeros(0, np.int64), *bad])).size:
             yield Problem(
                 "error",

@@ -14,8 +14,6 @@ from rsciio_tem.frames.pixels import Region, full_region
 from rsciio_tem.frames.protocol import ReadAs
 from rsciio_tem.frames.wrapped import Wrapped
 
-# ---------------------------------------------------------------- pixels
-
 
 @dataclass(frozen=True, eq=False)
 class DarkRowsSubtracted(Wrapped):
@@ -71,7 +69,7 @@ class DarkRowsSubtracted(Wrapped):
         for i in range(len(self)):
             self.frames[i : i + 1].load(buffer, (slice(0, height), columns))
             dark, image = buffer[0, self.hidden :], buffer[0, rows]
-            known = dark != lost
-            total, number = (dark * known).sum(axis=0, dtype=np.int64), known.sum(axis=0)
+            stored = dark != lost
+            total, number = (dark * stored).sum(axis=0, dtype=np.int64), stored.sum(axis=0)
             mean = total // np.maximum(number, 1)
             out[i] = np.where((image == lost) | (number == 0), self.fill, image - mean)

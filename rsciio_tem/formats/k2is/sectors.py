@@ -1,380 +1,252 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The eight sector files: which frames each has, and which all of them have."""
+"""The sectors of a recording together: which frames they have, what is lost, when it began."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
-from rsciio_tem.formats.k2is.blocks import (
-    FULL,
-    HEADER,
-    SECTORS,
-    SHUTTER,
-    SYNC,
-    SYNC_BYTES,
-    Geometry,
-    _canonical,
-    _cell,
-    _Sector,
-)
-from rsciio_tem.frames.blocks import BlockLayout, BlockTable, segments_of
-from rsciio_tem.storage import files
-from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.errors import NotThisFormat, Problems, Truncated
+from rsciio_tem.formats.k2is.blocks import Sector
+from rsciio_tem.formats.k2is.header import FULL, SECTORS, SHUTTER, Geometry
+from rsciio_tem.formats.k2is.members import members_of, open_sectors
+from rsciio_tem.formats.k2is.order import block_order
+from rsciio_tem.frames.blocks import BlockTable, segments_of
 
 Which = Literal["common", "any"]
 
 
-# ---------------------------------------------------------------- which files
+@dataclass(frozen=True)
+class Sectors:
+    """The sectors of a recording, and the frames that are read."""
 
+    members: list[Sector]
+    base: int  # block_count of the first block
+    count: int  # frames
+    cells: tuple[int, ...]  # of the blocks of a frame
+    gtg: str | None  # the tag file
 
-def _members(path: str) -> tuple[dict[int, str], str | None]:
-    """Find the sectors and the tag file that belong to one of them."""
-    folder, base = os.path.split(path)
-    stem, suffix = os.path.splitext(base)
-    tags = suffix.lower() == ".gtg"
-    if not tags and not re.fullmatch(r".*[1-8]", stem, re.DOTALL):
-        return {}, None
-    prefix = stem if tags else stem[:-1]
-    try:
-        listing = sorted(os.listdir(folder or "."))
-    except OSError as error:
-        raise FormatError(path, f"its folder cannot be listed: {error.strerror}.") from error
-    for start in dict.fromkeys((prefix, prefix + "_") if tags else (prefix,)):
-        pattern = re.compile(re.escape(start) + r"([1-8])\.bin", re.IGNORECASE)
-        found = {
-            int(match[1]): os.path.join(folder, entry)
-            for entry in listing
-            if (match := pattern.fullmatch(entry))
-            and os.path.normcase(entry).startswith(os.path.normcase(start))
-        }
-        if found:
-            break
-    if tags:
-        return found, path
-    found[int(stem[-1])] = path
-    wanted = {f"{prefix}.gtg".lower(), f"{prefix.rstrip('_')}.gtg".lower()}
-    beside = [os.path.join(folder, entry) for entry in listing if entry.lower() in wanted]
-    return found, beside[0] if beside else None
+    @property
+    def geometry(self) -> Geometry:
+        """Sizes that all blocks share."""
+        return self.members[0].sizes
 
+    @property
+    def per_frame(self) -> int:
+        """Blocks of one frame of a sector."""
+        return self.geometry.per_frame
 
-def _opened(asked: str, members: dict[int, str], problems: list[Problem]) -> list[_Sector]:
-    """Open the sectors; those without a single block are left out, with a warning."""
-    sectors = []
-    for number in range(1, SECTORS + 1):
-        path = members.get(number)
-        if path is None:
-            problems.append(_left_out(number, "its file is missing"))
-            continue
-        sector = _Sector(number, DataFile.of(path))
-        if sector.open():
-            sectors.append(sector)
-            continue
-        if path == asked:
-            start = files.read_start(path, 4)
-            what = f"has {sector.file.size} bytes" if start == SYNC_BYTES else "holds no block"
-            kind = Truncated if start == SYNC_BYTES else NotThisFormat
-            raise kind(
-                path,
-                f"{what} of a K2 IS recording"
-                + (", less than one block." if start == SYNC_BYTES else "."),
-                "If other sectors are good, open one of them to read the recording without this.",
+    @property
+    def first_header(self) -> Any:
+        """The first block header that can be read."""
+        return next(h for s in self.members if (h := s.at(s.low)) is not None)
+
+    def tables(self) -> tuple[BlockTable, ...]:
+        """Return the frames of each sector."""
+        layout = self.geometry.layout(self.cells)
+        return tuple(
+            BlockTable(
+                sector.file,
+                segments_of([(number - self.base, byte, n) for number, byte, n in sector.segments]),
+                layout,
+                self.base,
+                self.count,
             )
-        problems.append(_left_out(number, f"{sector.name} holds no block"))
-    if not sectors:
-        raise FormatError(
-            asked,
-            "has no sector beside it: there is no "
-            f"{os.path.splitext(os.path.basename(asked))[0]}1.bin … 8.bin with blocks in it.",
+            for sector in self.members
         )
-    reference = sectors[0]
-    for sector in sectors[1:]:
-        if sector.geometry != reference.geometry:
-            raise FormatError(
-                sector.file.path,
-                f"has blocks of other sizes ({sector.geometry}) than {reference.name} "
-                f"({reference.geometry}).",
-                "Move files of other recordings away.",
-            )
-    return sectors
 
-
-def _left_out(number: int, why: str) -> Problem:
-    return Problem("warning", f"Sector {number}: {why}; its part of the image is filled.")
-
-
-def _cycle(sectors: list[_Sector], problems: list[Problem]) -> tuple[int, tuple[int, ...]]:
-    """Find which block numbers begin a frame, and the cells of a frame's blocks in this order."""
-    geometry = sectors[0].geometry
-    assert geometry is not None
-    n = geometry.per_frame
-    canonical = _canonical(geometry)
-    # two frames from the longest stretch without losses
-    longest, (number, _, blocks) = max(
-        ((s, segment) for s in sectors for segment in s.segments), key=lambda pair: pair[1][2]
-    )
-    heads = [longest.at(number + i) for i in range(min(blocks, 2 * n + 1))]
-    heads = [h for h in heads if h is not None]
-
-    def phase_of(header: Any) -> int:
-        return (int(header["block_count"]) - canonical.index(_cell(geometry, header))) % n
-
-    phases = Counter(phase_of(h) for h in heads)
-    usual, agreeing = phases.most_common(1)[0]
-    changes = Counter(
-        int(b["block_count"]) % n
-        for a, b in pairwise(heads)
-        if a["frame_id"] != b["frame_id"] and int(b["block_count"]) - int(a["block_count"]) == 1
-    )
-    if 10 * agreeing >= 9 * len(heads) and (not changes or changes.most_common(1)[0][0] == usual):
-        phase, cells = usual, canonical
-    else:
-        if not changes:
-            raise FormatError(
-                longest.file.path,
-                f"{len(heads)} blocks are stored in an unknown order, and none begins a frame.",
-            )
-        phase = changes.most_common(1)[0][0]
-        order = {(int(h["block_count"]) - phase) % n: _cell(geometry, h) for h in heads}
-        cells = [order.get(i, -1) for i in range(n)]
-        if sorted(cells) != list(range(n)):
-            raise FormatError(
-                longest.file.path,
-                f"the first blocks do not cover a frame: their places are {cells}.",
-            )
-        problems.append(
-            Problem("warning", "Blocks are stored in another order than usual; headers decide.")
+    def regions(self) -> tuple[tuple[slice, slice], ...]:
+        """Return where the sectors are in the frame."""
+        height, width = self.geometry.height, self.geometry.width
+        return tuple(
+            (slice(0, height), slice((s.number - 1) * width, s.number * width))
+            for s in self.members
         )
-    for sector in sectors:
-        known = [h for i in (sector.low, sector.high - 1) if (h := sector.at(i)) is not None]
-        right = [cells[(int(h["block_count"]) - phase) % n] == _cell(geometry, h) for h in known]
-        if right and not any(right):
-            raise FormatError(
-                sector.file.path,
-                f"its blocks are numbered otherwise than those of {longest.name}.",
-                "Move it away to read the recording without it; its part of the image is filled.",
-            )
-    return phase, tuple(cells)
 
 
-def _range(
-    asked: str, sectors: list[_Sector], phase: int, which: Which, problems: list[Problem]
-) -> tuple[int, int]:
+def describe(path: str, which: Which, problems: Problems) -> Sectors:
+    """Find the sectors of a recording, and the frames that all of them, or any of them, have."""
+    if which not in get_args(Which):
+        raise ValueError(f"sectors={which!r} is none of {', '.join(get_args(Which))}")
+    members, gtg = members_of(path)
+    if not members and gtg is None:
+        raise NotThisFormat(
+            path,
+            "is no sector of a K2 IS recording: its name does not end with a number from 1 to 8.",
+        )
+    opened = open_sectors(path, members, problems)
+    phase, cells = block_order(opened, problems)
+    base, count = _range(opened, phase, which, problems)
+    return Sectors(opened, base, count, cells, gtg)
+
+
+def _range(sectors: list[Sector], phase: int, which: Which, problems: Problems) -> tuple[int, int]:
     """Return number of the first block, and number of frames, that are read."""
-    geometry = sectors[0].geometry
-    assert geometry is not None
-    n = geometry.per_frame
+    n = sectors[0].sizes.per_frame
 
     def frames(low: int, high: int) -> tuple[int, int]:
         """Complete frames between two block numbers: the first, and the one after the last."""
         return -((phase - low) // n), (high - phase) // n
 
-    low, high = max(s.low for s in sectors), min(s.high for s in sectors)
-    first, last = frames(low, high)
-    widest = [frames(s.low, s.high) for s in sectors]
-    earliest, latest = min(a for a, _ in widest), max(b for _, b in widest)
+    first, last = frames(max(s.low for s in sectors), min(s.high for s in sectors))
+    complete = [frames(s.low, s.high) for s in sectors]
+    earliest, latest = min(a for a, _ in complete), max(b for _, b in complete)
     if which == "any":
         low, high = min(s.low for s in sectors), max(s.high for s in sectors)
         first, last = (low - phase) // n, -((phase - high) // n)
-        if last - first > latest - earliest:  # what no sector has in full is of no use
-            first, last = (earliest, latest) if latest > earliest else (first, last)
+        if earliest < latest and last - first > latest - earliest:
+            first, last = earliest, latest  # what no sector has in full is of no use
     if last <= first:
         worst = min(sectors, key=lambda s: s.blocks)
+        ranges = ", ".join(f"{s.name} has blocks {s.low} to {s.high - 1}" for s in sectors)
         raise Truncated(
             worst.file.path,
             f"holds {worst.blocks} blocks; no frame ({n} blocks in each sector) is complete in "
-            "all sectors: "
-            + ", ".join(f"{s.name} has blocks {s.low} to {s.high - 1}" for s in sectors)
-            + ".",
+            f"all sectors: {ranges}.",
             'Pass sectors="any" to read what there is.' if which == "common" else "",
         )
     if which == "common":
-        for lost, end, worst in (
-            (first - earliest, "first", max(sectors, key=lambda s: s.low)),
-            (latest - last, "last", min(sectors, key=lambda s: s.high)),
-        ):
-            if lost > 0:
-                problems.append(
-                    Problem(
-                        "warning" if lost > 1 else "info",
-                        f"{lost} frames at the {'start' if end == 'first' else 'end'} are not in "
-                        f"all sectors ({worst.name} lacks the {end} ones) and are left out.",
-                        'Pass sectors="any" to read them, with what is missing filled.',
-                    )
-                )
+        lacks = f"({max(sectors, key=lambda s: s.low).name} lacks the first ones)"
+        _tell_left_out(first - earliest, f"at the start are not in all sectors {lacks}", problems)
+        lacks = f"({min(sectors, key=lambda s: s.high).name} lacks the last ones)"
+        _tell_left_out(latest - last, f"at the end are not in all sectors {lacks}", problems)
     return phase + first * n, last - first
 
 
-def _tell_losses(
-    sectors: list[_Sector], base: int, count: int, per_frame: int, problems: list[Problem]
-) -> dict[str, Any]:
+def _tell_left_out(count: int, where: str, problems: Problems) -> None:
+    if count > 0:
+        tell = problems.warn if count > 1 else problems.info
+        hint = 'Pass sectors="any" to read them, with what is missing filled.'
+        tell(f"{count} frames {where} and are left out.", hint)
+
+
+def tell_losses(sectors: Sectors, problems: Problems) -> dict[str, Any]:
     """Report blocks that are lost within the frames that are read; describe the sectors."""
     described: dict[str, Any] = {}
-    stop = base + count * per_frame
-    for sector in sectors:
-        gaps, at = [], base
-        for number, _, n in [*sector.segments, (stop, 0, 0)]:
-            if at < (end := min(number, stop)):
-                gaps.append((at, end))
-            at = max(at, number + n)
+    for sector in sectors.members:
+        gaps = _gaps(sector, sectors.base, sectors.base + sectors.count * sectors.per_frame)
+        total, damaged = _damaged(gaps, sectors.base, sectors.per_frame)
         lost = sum(b - a for a, b in gaps)
-        damaged: list[int] = []
-        total = 0
-        for a, b in gaps:
-            frames = range((a - base) // per_frame, (b - 1 - base) // per_frame + 1)
-            again = bool(damaged) and damaged[-1] == frames[0]
-            total += len(frames) - again
-            damaged += list(frames[again : max(0, 1000 - len(damaged))])
         described[str(sector.number)] = {
             "file": sector.name,
             "first_block": sector.low,
             "stored_blocks": sector.blocks,
             "lost_blocks": lost,
-            "incomplete_frames": damaged[:1000],
+            "incomplete_frames": damaged,
         }
         for message in sector.problems:
-            problems.append(Problem("warning", message))
+            problems.warn(message)
         if lost:
             listed = ", ".join(map(str, damaged[:10])) + (", …" if total > 10 else "")
-            problems.append(
-                Problem(
-                    "warning",
-                    f"{sector.name}: {lost} blocks are lost in {total} of {count} frames "
-                    f"({listed}); their pixels are filled.",
-                )
+            problems.warn(
+                f"{sector.name}: {lost} blocks are lost in {total} of {sectors.count} frames "
+                f"({listed}); their pixels are filled.",
             )
     return described
 
 
-# ---------------------------------------------------------------- shutter and scan
+def _gaps(sector: Sector, base: int, stop: int) -> list[tuple[int, int]]:
+    """List the numbers of lost blocks, as ranges."""
+    gaps, at = [], base
+    for number, _, n in [*sector.segments, (stop, 0, 0)]:
+        if at < (end := min(number, stop)):
+            gaps.append((at, end))
+        at = max(at, number + n)
+    return gaps
 
 
-def _shutter(
-    sectors: list[_Sector], base: int, count: int, per_frame: int, problems: list[Problem]
-) -> int | None:
-    """Return the first frame with the shutter flag, None if there is none.
+def _damaged(gaps: list[tuple[int, int]], base: int, per_frame: int) -> tuple[int, list[int]]:
+    """Return the number of frames that gaps touch, and the first thousand of them."""
+    damaged: list[int] = []
+    total = 0
+    for a, b in gaps:
+        frames = range((a - base) // per_frame, (b - 1 - base) // per_frame + 1)
+        again = bool(damaged) and damaged[-1] == frames[0]
+        total += len(frames) - again
+        damaged += list(frames[again : max(0, 1000 - len(damaged))])
+    return total, damaged[:1000]
 
-    Looks at planned frames and then halves the interval, on the assumption that the flag stays.
-    """
 
-    def flags(frame: int) -> set[bool]:
-        """Return the flags of all sectors, of the last stored block of the frame in each."""
-        found = set()
-        for sector in sectors:
-            for k in reversed(range(per_frame)):
-                if (header := sector.at(base + frame * per_frame + k)) is not None:
-                    found.add(bool(int(header["flags"]) & SHUTTER))
-                    break
-        return found
+def tell_oddities(sectors: Sectors, problems: Problems) -> None:
+    """Compare the camera's frame numbers between sectors, at both ends; tell unknown sizes."""
+    for frame in sorted({0, sectors.count - 1}):
+        first = sectors.base + frame * sectors.per_frame
+        heads = [s.at(first + k) for s in sectors.members for k in (0, sectors.per_frame - 1)]
+        ids = {int(head["frame_id"]) for head in heads if head is not None}
+        if len(ids) > 1:
+            problems.warn(
+                f"The camera's numbers of frame {frame} differ between or within sectors "
+                f"({sorted(ids)[:5]}): they may not belong to the same moment.",
+            )
+            break
+    sizes = sectors.geometry
+    if (sizes.height, sizes.width * SECTORS) != FULL or sizes.per_frame != 32:
+        problems.warn(
+            f"Sectors have {sizes.height} x {sizes.width} pixels in blocks of "
+            f"{sizes.block_height} x {sizes.block_width}, other than the known "
+            "1860 x 256 in 930 x 16. That the headers describe these as they do the known ones "
+            "is a hypothesis.",
+        )
 
+
+def first_flagged(sectors: Sectors, is_scan: bool, problems: Problems) -> int | None:
+    """Return the first frame with the shutter flag, None if there is none."""
+    frame = _shutter_frame(sectors)
+    hint = "sync_offset= chooses another one."
+    if frame is None:
+        (problems.warn if is_scan else problems.info)(
+            "No frame has the shutter flag, so where the recording proper begins is unknown: "
+            "the first frame is taken.",
+            hint,
+        )
+    elif frame and True in _flags(sectors, frame - 1):
+        problems.warn(
+            "Sectors do not agree on when the shutter opened; "
+            f"frame {frame}, in which it was open in all of them, is taken.",
+            hint,
+        )
+    if frame:
+        problems.info(
+            f"The shutter opened in frame {frame}: a scan begins with frame {frame - 1}, a "
+            f"series with frame {frame}.",
+            "sync_offset= or first_frame= chooses another one.",
+        )
+    elif frame == 0 and is_scan:
+        problems.warn(
+            "The shutter was open from the first frame on, so where the scan begins is "
+            "unknown: the first frame is taken.",
+            hint,
+        )
+    return frame
+
+
+def _shutter_frame(sectors: Sectors) -> int | None:
+    """Look at planned frames and then halve the interval, on the assumption that the flag stays."""
+    count = sectors.count
     planned = {count * k // 64 for k in range(64)} | {count - 1}
     planned |= {min(count - 1, (1 << k) - 1) for k in range(count.bit_length())}
     before = -1
     for frame in sorted(planned):
-        if flags(frame) != {True}:
+        if _flags(sectors, frame) != {True}:
             before = frame
             continue
         while frame - before > 1:
             middle = (before + frame) // 2
-            if flags(middle) == {True}:
+            if _flags(sectors, middle) == {True}:
                 frame = middle
             else:
                 before = middle
-        if frame and True in flags(frame - 1):
-            problems.append(
-                Problem(
-                    "warning",
-                    "Sectors do not agree on when the shutter opened; "
-                    f"frame {frame}, in which it was open in all of them, is taken.",
-                    "sync_offset= chooses another one.",
-                )
-            )
         return frame
     return None
 
 
-# ---------------------------------------------------------------- description
-
-
-@dataclass(frozen=True)
-class _Described:
-    """What the files of a recording are."""
-
-    sectors: list[_Sector]
-    tables: tuple[BlockTable, ...]
-    geometry: Geometry
-    base: int
-    count: int
-    losses: dict[str, Any]
-    gtg: str | None
-
-
-def _described(asked: str, which: Which, problems: list[Problem]) -> _Described:
-    if which not in get_args(Which):
-        raise ValueError(f"sectors={which!r} is none of {', '.join(get_args(Which))}")
-    members, gtg = _members(asked)
-    if not members and gtg is None:
-        raise NotThisFormat(
-            asked,
-            "is no sector of a K2 IS recording: its name does not end with a number from 1 to 8.",
-        )
-    sectors = _opened(asked, members, problems)
-    for sector in sectors:
-        sector.explore()
-    geometry = sectors[0].geometry
-    assert geometry is not None
-    phase, cells = _cycle(sectors, problems)
-    base, count = _range(asked, sectors, phase, which, problems)
-    losses = _tell_losses(sectors, base, count, geometry.per_frame, problems)
-    _same_frames(sectors, base, count, geometry.per_frame, problems)
-    shape = (geometry.height, geometry.width)
-    if (shape[0], shape[1] * SECTORS) != FULL or geometry.per_frame != 32:
-        problems.append(
-            Problem(
-                "warning",
-                f"Sectors have {shape[0]} x {shape[1]} pixels in blocks of "
-                f"{geometry.block_height} x {geometry.block_width}, other than the known "
-                "1860 x 256 in 930 x 16. That the headers describe these as they do the known ones "
-                "is a hypothesis.",
-            )
-        )
-    constant = (
-        *(("sync", SYNC), ("width", geometry.width), ("height", geometry.height)),
-        ("block_size", geometry.nbytes),
-    )
-    block = (geometry.block_height, geometry.block_width)
-    layout = BlockLayout(HEADER, constant, geometry.nbytes, block, shape, cells)
-    tables = tuple(
-        BlockTable(
-            s.file,
-            segments_of([(number - base, byte, n) for number, byte, n in s.segments]),
-            layout,
-            base,
-            count,
-        )
-        for s in sectors
-    )
-    return _Described(sectors, tables, geometry, base, count, losses, gtg)
-
-
-def _same_frames(
-    sectors: list[_Sector], base: int, count: int, per_frame: int, problems: list[Problem]
-) -> None:
-    """Compare the camera's frame numbers between sectors, at both ends."""
-    for frame in sorted({0, count - 1}):
-        numbers = [base + frame * per_frame + k for k in (0, per_frame - 1)]
-        ids = {int(h["frame_id"]) for s in sectors for k in numbers if (h := s.at(k)) is not None}
-        if len(ids) > 1:
-            problems.append(
-                Problem(
-                    "warning",
-                    f"The camera's numbers of frame {frame} differ between or within sectors "
-                    f"({sorted(ids)[:5]}): they may not belong to the same moment.",
-                )
-            )
-            return
+def _flags(sectors: Sectors, frame: int) -> set[bool]:
+    """Return the flags of all sectors, of the last stored block of the frame in each."""
+    first = sectors.base + frame * sectors.per_frame
+    flags = set()
+    for sector in sectors.members:
+        heads = (sector.at(first + k) for k in reversed(range(sectors.per_frame)))
+        head = next((head for head in heads if head is not None), None)
+        if head is not None:
+            flags.add(bool(int(head["flags"]) & SHUTTER))
+    return flags

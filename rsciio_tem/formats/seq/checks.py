@@ -6,10 +6,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from rsciio_tem.errors import Problem
-from rsciio_tem.formats.seq.layout import _Problems
-from rsciio_tem.formats.seq.sequence import _sequence
-from rsciio_tem.formats.seq.sides import _metadata_file
+from rsciio_tem.errors import Problem, Problems
+from rsciio_tem.formats.seq.metadata_file import open_metadata
+from rsciio_tem.formats.seq.sequence import read_sequence
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
 
@@ -21,21 +20,22 @@ def _against_metadata(recording: Recording, seen: FrameTimes | None) -> Iterator
         if not path.lower().endswith(".seq.metadata"):
             continue
         name, sequence_path = os.path.basename(path), path[: -len(".metadata")]
-        metadata = _metadata_file(path, _Problems())
+        metadata = open_metadata(path, Problems())
         if metadata is None or not os.path.isfile(sequence_path):
             continue
-        told = int(metadata.header["unit_count"])
-        held = _sequence(sequence_path, False, _Problems()).count
-        if told != held:
-            yield Problem(
-                "warning" if told > held else "info",
-                f"{name} describes {told} images, {os.path.basename(sequence_path)} holds {held}.",
-                "The recording was cut, or images were lost." if told > held else "",
-            )
+        listed = int(metadata.header["unit_count"])
+        stored = read_sequence(sequence_path, False, Problems()).count
+        text = (
+            f"{name} describes {listed} images, {os.path.basename(sequence_path)} holds {stored}."
+        )
+        if listed > stored:
+            yield Problem("warning", text, "The recording was cut, or images were lost.")
+        elif listed < stored:
+            yield Problem("info", text)
         size = int(metadata.header["unit_size"])
-        whole = (metadata.file.size - metadata.start) // size if size else told
-        if whole < told:
-            yield Problem("warning", f"{name} ends after {whole} of the {told} images it lists.")
+        whole = (metadata.file.size - metadata.start) // size if size else listed
+        if whole < listed:
+            yield Problem("warning", f"{name} ends after {whole} of the {listed} images it lists.")
 
 
 def _against_xml(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
@@ -43,8 +43,8 @@ def _against_xml(recording: Recording, seen: FrameTimes | None) -> Iterator[Prob
     del seen
     if "Configuration" not in recording.original_metadata:
         return
-    there = {path.lower()[-9:] for path in recording.files}
-    lacking = [name for name in ("dark", "gain") if f".{name}.mrc" not in there]
+    suffixes = {path.lower()[-9:] for path in recording.files}
+    lacking = [name for name in ("dark", "gain") if f".{name}.mrc" not in suffixes]
     if lacking:
         yield Problem(
             "info",

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.formats.seq.layout import Defects, _Problems
-from rsciio_tem.formats.seq.sides import _either, _elements, _value, _whole
+from rsciio_tem.errors import Problems
+from rsciio_tem.formats.seq.camera import Camera, elements
 from rsciio_tem.parsing.text import to_number
 
-# ---------------------------------------------------------------- defective pixels
+#: Orientation of the list: as listed, as the XML says images are, or what is likely.
+Defects = Literal["auto", "listed", "turned"]
 
 
 def _span(text: Any) -> tuple[int, int] | None:
@@ -27,57 +28,26 @@ def _span(text: Any) -> tuple[int, int] | None:
     return min(first, last), max(first, last)
 
 
-def _excluded(
-    tree: Mapping[str, Any],
-    shape: tuple[int, ...],
-    settings: Mapping[str, Any],
-    defects: Defects,
-    problems: _Problems,
+def excluded_pixels(
+    camera: Camera, shape: tuple[int, ...], defects: Defects, problems: Problems
 ) -> npt.NDArray[np.bool_] | None:
     """Mark the defective pixels that the XML lists, None if there are none within the frames.
 
     They are listed in coordinates of the sensor, from 0, for one binning or several; frames are a
     window of it.
     """
-    maps = [
-        entry
-        for bad in _elements(tree, "BadPixels")
-        for entry in _elements(bad, "BadPixelMap")
-        if _elements(entry, "Defect")
-    ]
-    if not maps:
+    listed, factor, binning = _map_for_binning(camera, problems)
+    if listed is None:
         return None
-    hardware = _either(tree, "ImageBinning", settings, "hardware_binning") or 1
-    software = _whole(tree, "SWBinning") or 1
-    binning = hardware * software
-    if binning > 64:
-        problems.warn(f"a binning of {binning} is impossible: defective pixels are not excluded.")
-        return None
-    if software > 1:
-        problems.warn(
-            f"frames were binned by software too (SWBinning {software}); that defective pixels "
-            "are binned likewise is a guess.",
-        )
-    listed = {int(to_number(m.get("Binning")) or 1): m for m in reversed(maps)}
-    chosen, factor = listed.get(hardware), software
-    if chosen is None:
-        chosen, factor = listed.get(1), binning
-    if chosen is None:
-        problems.warn(
-            f"defective pixels are listed for binning {sorted(listed)}, not for {hardware}: "
-            "they are not excluded.",
-        )
-        return None
-    rotation = _either(tree, "RotationMode", settings, "rotation")
+    rotation = camera.either("RotationMode", "rotation")
     turns = (rotation // 90 if rotation >= 90 else rotation) % 4  # degrees, or quarter turns
-    flip = (_value(tree, "Flip") or "").lower()
+    flip = (camera.value("Flip") or "").lower()
     turned = defects == "turned" or (defects == "auto" and bool(turns))
     window = shape[::-1] if turned and turns % 2 else shape
     offset = tuple(
-        _either(tree, f"ImageOffset{axis}", settings, f"offset_{axis.lower()}") // binning
-        for axis in "YX"
+        camera.either(f"ImageOffset{axis}", f"offset_{axis.lower()}") // binning for axis in "YX"
     )
-    sensor = tuple(int(to_number(chosen.get(name)) or 0) for name in ("Rows", "Columns"))
+    sensor = tuple(int(to_number(listed.get(name)) or 0) for name in ("Rows", "Columns"))
     for name, at, n, full in zip(("rows", "columns"), offset, window, sensor, strict=True):
         if full and (at + n) * factor > full:
             problems.warn(
@@ -87,20 +57,52 @@ def _excluded(
             return None
     mask = np.zeros(window, bool)
     odd: list[str] = []
-    for defect in _elements(chosen, "Defect"):
+    for defect in elements(listed, "Defect"):
         _mark(mask, defect, offset, factor, sensor, odd)
     if odd:
         problems.warn(
             f"the list of defective pixels has {len(odd)} odd entries, the first: {odd[0]}."
         )
-    if not mask.any():
-        return None
     if mask.mean() > 0.25:
         problems.warn(
             f"{mask.mean():.0%} of all pixels are listed as defective: none is excluded.",
         )
         return None
-    return _oriented(mask, turns, flip, turned, defects, problems)
+    return _oriented(mask, turns, flip, turned, defects, problems) if mask.any() else None
+
+
+def _map_for_binning(
+    camera: Camera, problems: Problems
+) -> tuple[Mapping[str, Any] | None, int, int]:
+    """Choose a list of defects: also returns its pixels along one of ours, and the binning."""
+    maps = [
+        entry
+        for bad in elements(camera.tree, "BadPixels")
+        for entry in elements(bad, "BadPixelMap")
+        if elements(entry, "Defect")
+    ]
+    if not maps:
+        return None, 1, 1
+    hardware = camera.either("ImageBinning", "hardware_binning") or 1
+    software = camera.whole("SWBinning") or 1
+    binning = hardware * software
+    if binning > 64:
+        problems.warn(f"a binning of {binning} is impossible: defective pixels are not excluded.")
+        return None, 1, binning
+    if software > 1:
+        problems.warn(
+            f"frames were binned by software too (SWBinning {software}); that defective pixels "
+            "are binned likewise is a guess.",
+        )
+    by_binning = {int(to_number(m.get("Binning")) or 1): m for m in reversed(maps)}
+    if hardware in by_binning:
+        return by_binning[hardware], software, binning
+    if 1 not in by_binning:
+        problems.warn(
+            f"defective pixels are listed for binning {sorted(by_binning)}, not for {hardware}: "
+            "they are not excluded.",
+        )
+    return by_binning.get(1), binning, binning
 
 
 def _oriented(
@@ -109,7 +111,7 @@ def _oriented(
     flip: str,
     turned: bool,
     defects: Defects,
-    problems: _Problems,
+    problems: Problems,
 ) -> npt.NDArray[np.bool_]:
     """Turn a mask from the sensor's orientation to that of the frames."""
     result = np.rot90(mask, -turns) if turned else mask
@@ -138,7 +140,7 @@ def _mark(
     sensor: tuple[int, ...],
     odd: list[str],
 ) -> None:
-    """Mark one defect: whole rows or columns, pixels, or stretches of them.
+    """Mark one defect: whole rows or columns, pixels, or spans of them.
 
     What is wrong with it is added to `odd`.
     """
@@ -153,19 +155,14 @@ def _mark(
             return
     pattern = str(defect.get("pattern", defect.get("Pattern", "")))
     # a pattern runs along the range, or along the whole row or column
-    along = None
-    if pattern:
-        open_axes = [a for a in (0, 1) if spans[a] is None]
-        stretches = [a for a in (0, 1) if ranged[a]]
-        candidates = stretches or open_axes
-        if len(candidates) != 1 or re.fullmatch("[01]+", pattern) is None:
-            odd.append(f"{dict(defect)} has a pattern that is not understood: all is excluded")
-        else:
-            (along,) = candidates
+    axes = [a for a in (0, 1) if ranged[a]] or [a for a in (0, 1) if spans[a] is None]
+    along = axes[0] if pattern and len(axes) == 1 and re.fullmatch("[01]+", pattern) else None
+    if pattern and along is None:
+        odd.append(f"{dict(defect)} has a pattern that is not understood: all is excluded")
     if spans == [None, None]:
         odd.append(f"{dict(defect)} names no row or column")
         return
-    places = []
+    indices = []
     for axis, span in enumerate(spans):
         size = mask.shape[axis]
         first, last = span or (0, (sensor[axis] or (offset[axis] + size) * factor) - 1)
@@ -174,7 +171,7 @@ def _mark(
         high = min(last, (offset[axis] + size) * factor - 1)
         index = np.arange(low, high + 1, dtype=np.int64)
         if along == axis:
-            chosen = np.frombuffer(pattern.encode(), np.uint8) == ord("1")
-            index = index[chosen[(index - first) % len(chosen)]]
-        places.append(np.unique(index // factor - offset[axis]))
-    mask[np.ix_(*places)] = True
+            marked = np.frombuffer(pattern.encode(), np.uint8) == ord("1")
+            index = index[marked[(index - first) % len(marked)]]
+        indices.append(np.unique(index // factor - offset[axis]))
+    mask[np.ix_(*indices)] = True

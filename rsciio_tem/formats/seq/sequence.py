@@ -7,30 +7,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
-from rsciio_tem.formats.seq.layout import (
-    _MAX_SIDE,
-    _OLD_STAMP,
-    COLOUR,
-    COMPRESSIONS,
-    HEADER,
-    MAGIC,
-    MONO,
-    OTHERS,
-    STAMP,
-    Ints,
-    _Problems,
-)
+from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated, Unsupported
+from rsciio_tem.formats.seq.header import HEADER, MAGIC, MAX_SIDE, OLD_STAMP, STAMP
+from rsciio_tem.formats.seq.pixels import pixels_of
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.table import RUN, FrameTable, runs_of
 from rsciio_tem.scan.frame_headers import read_headers
-from rsciio_tem.scan.times import FrameTimes
+from rsciio_tem.scan.times import FrameTimes, Ints
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
 
 
 @dataclass(frozen=True)
-class _Sequence:
+class Sequence:
     """One .seq file: its header, and where its images are."""
 
     file: DataFile
@@ -42,13 +31,22 @@ class _Sequence:
 
     @property
     def stride(self) -> int:
+        """Bytes from slot to slot."""
         return int(self.header["true_image_size"])
 
     @property
     def stamp_size(self) -> int:
         """Bytes of a time that lie within a slot, 0 if there are no times."""
-        size = STAMP.itemsize if self.header["version"] >= 5 else _OLD_STAMP
+        size = STAMP.itemsize if self.header["version"] >= 5 else OLD_STAMP
         return size if self.stride >= self.pixels.nbytes + size else 0
+
+    def stamped(self, slot: int) -> bool:
+        """Whether a slot has a time."""
+        stamp = np.zeros((1, STAMP.itemsize), np.uint8)
+        if size := self.stamp_size:
+            at = self.base + slot * self.stride + self.pixels.nbytes
+            backends.read_pieces(self.file, at, 0, stamp[:, :size])
+        return bool(stamp[0, :4].any())
 
     def slots(self) -> Ints:
         """Return the slots in the order in which they were written."""
@@ -62,7 +60,7 @@ class _Sequence:
         return FrameTable((self.file,), runs_of(runs), self.pixels)
 
     def parts(self, each: int) -> FrameTable:
-        """Return the images cut into `each` pieces of equally many rows, as frames."""
+        """Return the images cut into `each` regions of equally many rows, as frames."""
         rows, columns = self.pixels.shape
         pixels = replace(self.pixels, shape=(rows // each, columns))
         if each == 1:
@@ -73,68 +71,8 @@ class _Sequence:
         return FrameTable((self.file,), runs, pixels)
 
 
-def _pixels(header: np.void, path: str, problems: _Problems) -> Pixels:
-    """Return how an image is stored."""
-    kind, depth = int(header["image_format"]), int(header["bit_depth"])
-    real = int(header["bit_depth_real"])
-    shape = (int(header["height"]), int(header["width"]))
-    if compression := int(header["compression"]):
-        name = COMPRESSIONS.get(compression, "an unknown method")
-        raise Unsupported(
-            path,
-            f"is compressed ({name}, {compression}).",
-            "Export it uncompressed with StreamPix.",
-        )
-    if kind in COLOUR:
-        size, places = COLOUR[kind]
-        if depth != 8 * size:
-            raise Unsupported(path, f"holds colours (format {kind}) of {depth} bits per pixel.")
-        problems.warn(
-            f"colours (format {kind}) are read as the vendor's list describes them; no such "
-            "file was at hand for a comparison.",
-        )
-        return Pixels(
-            shape,
-            np.dtype(
-                {
-                    "names": ["R", "G", "B"],
-                    "formats": ["u1"] * 3,
-                    "offsets": list(places),
-                    "itemsize": size,
-                }
-            ),
-        )
-    if kind not in MONO:
-        name = OTHERS.get(kind, "not in the vendor's list")
-        raise Unsupported(
-            path,
-            f"has image format {kind} ({name}), which is not supported.",
-            "Export it as uncompressed monochrome images with StreamPix.",
-        )
-    if depth not in (8, 16, 32):
-        raise Unsupported(path, f"has monochrome pixels of {depth} bits; known are 8, 16 and 32.")
-    big, uppermost = MONO[kind]
-    shift = 0
-    if uppermost and depth > 8:
-        if not 1 <= real <= depth:
-            problems.warn(
-                f"pixels of {depth} bits should have {real} in use, which is impossible; "
-                "values are returned as stored.",
-            )
-        else:
-            shift = depth - real
-    if uppermost and depth > 8:
-        what = f"the uppermost {real} bits" if shift else "all bits"
-        problems.warn(
-            f"pixels are read as {what} of {depth}, {'big' if big else 'little'}-endian (format "
-            f"{kind})" + f" and divided by {1 << shift}" * bool(shift) + ", as the vendor's list "
-            "describes them; no such file was at hand for a comparison.",
-        )
-    return Pixels(shape, np.dtype(f"{'>' if big else '<'}u{depth // 8}"), shift=shift)
-
-
-def _sequence(path: str, all_slots: bool, problems: _Problems) -> _Sequence:
-    """Describe one .seq file; problems of its header are added to `problems`."""
+def _read_header(path: str, problems: Problems) -> np.void:
+    """Read and check the header of a file."""
     head = files.read_start(path, HEADER.itemsize)
     if head[:4] != MAGIC.to_bytes(4, "little"):
         raise NotThisFormat(path, f"does not begin as a Norpix sequence ({head[:16]!r}).")
@@ -150,73 +88,88 @@ def _sequence(path: str, all_slots: bool, problems: _Problems) -> _Sequence:
             "the nearest that is known.",
         )
     sides = (int(header["width"]), int(header["height"]))
-    if not all(0 < n <= _MAX_SIDE for n in sides):
+    if not all(0 < n <= MAX_SIDE for n in sides):
         raise FormatError(path, f"announces images of {sides[0]} x {sides[1]} pixels.")
-    pixels = _pixels(header, path, problems)
+    return header
+
+
+def read_sequence(path: str, all_slots: bool, problems: Problems) -> Sequence:
+    """Describe one .seq file; problems of its header are added to `problems`."""
+    header = _read_header(path, problems)
+    pixels = pixels_of(header, path, problems)
     stride, size = int(header["true_image_size"]), int(header["image_size"])
     if size != pixels.nbytes:
         raise FormatError(
             path,
-            f"announces images of {size} bytes, but {sides[0]} x {sides[1]} pixels of "
-            f"{int(header['bit_depth'])} bits take {pixels.nbytes}.",
+            f"announces images of {size} bytes, but {header['width']} x {header['height']} pixels "
+            f"of {header['bit_depth']} bits take {pixels.nbytes}.",
         )
     if stride < size:
         raise FormatError(
             path, f"announces slots of {stride} bytes for images of {size} bytes each."
         )
     file = DataFile.of(path)
-    base = 8192 if version >= 5 else 1024
+    base = 8192 if header["version"] >= 5 else 1024
     if file.size < base + size:
         raise Truncated(
-            path,
-            f"has {file.size} bytes, its header and first image take {base + size}.",
+            path, f"has {file.size} bytes, its header and first image take {base + size}."
         )
     # the padding behind the last image may be missing
     stored = (file.size - base) // stride + ((file.size - base) % stride >= size)
-    sequence = _Sequence(file, header, base, stored, 0, pixels)
+    sequence = Sequence(file, header, base, stored, 0, pixels)
     if not sequence.stamp_size:
         problems.info("has no room for times behind its images.")
-    if all_slots:
-        return sequence
-    return _in_use(sequence, problems)
+    return sequence if all_slots else _in_use(sequence, problems)
 
 
-def _in_use(sequence: _Sequence, problems: _Problems) -> _Sequence:
+#: What to do about slots that are left out.
+_ALL_SLOTS = "Pass all_slots=True to read every slot."
+
+
+def _in_use(sequence: Sequence, problems: Problems) -> Sequence:
     """Leave out slots without an image, and begin with the oldest one."""
-    header, stored = sequence.header, sequence.count
-    announced = int(header["allocated_frames"])
-    count = min(announced, stored) or stored
-    hint = "Pass all_slots=True to read every slot."
+    stored, announced = sequence.count, int(sequence.header["allocated_frames"])
     if not announced:
         problems.warn(
             "was not closed: its header counts no images. What was recorded is told by the "
             "times of the images.",
-            hint,
+            _ALL_SLOTS,
         )
     elif announced > stored:
+        problems.warn(f"is shorter than its header says: it holds {stored} of {announced} images.")
+    count = min(announced, stored) or stored
+    written = _written(sequence, count)
+    if written < count:
         problems.warn(
-            f"is shorter than its header says: it holds {stored} of {announced} images.",
+            f"{count - written} of {count} slots were never written (they have no time) and are "
+            "left out.",
+            _ALL_SLOTS,
         )
+    if announced and stored > announced:
+        beyond = f"{stored - announced} slots behind the {announced} images that the header counts"
+        if written == announced and sequence.stamped(announced):
+            problems.warn(f"{beyond} have times too; left out.", _ALL_SLOTS)
+        else:
+            problems.info(f"{beyond} are left out.", _ALL_SLOTS)
+    return replace(sequence, count=written, oldest=_oldest(sequence.header, written, problems))
+
+
+def _written(sequence: Sequence, count: int) -> int:
+    """Return how many of the first `count` slots were written: one after the other, with a time."""
     # the time of the last image may have been cut off with the padding
     end = sequence.base + (count - 1) * sequence.stride + sequence.pixels.nbytes
     last = count - 1 if end + sequence.stamp_size <= sequence.file.size else count - 2
-    if last > 0 and _stamped(sequence, 0) and not _stamped(sequence, last):
-        low, high = 0, last  # slots are written one after the other
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if _stamped(sequence, middle) else (low, middle)
-        problems.warn(
-            f"{count - high} of {count} slots were never written (they have no time) and are "
-            "left out.",
-            hint,
-        )
-        count = high
-    if announced and stored > announced:
-        beyond = f"{stored - announced} slots behind the {announced} images that the header counts"
-        if count == announced and _stamped(sequence, announced):
-            problems.warn(f"{beyond} have times too; left out.", hint)
-        else:
-            problems.info(f"{beyond} are left out.", hint)
+    if last <= 0 or not sequence.stamped(0) or sequence.stamped(last):
+        return count
+    low, high = 0, last
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if sequence.stamped(middle) else (low, middle)
+    return high
+
+
+def _oldest(header: np.void, count: int, problems: Problems) -> int:
+    """Return the slot that was written first; recordings in a loop overwrite their beginning."""
     oldest = int(header["oldest_frame"])
     if oldest and oldest >= count:
         problems.warn(
@@ -229,19 +182,10 @@ def _in_use(sequence: _Sequence, problems: _Problems) -> _Sequence:
             f"was recorded around a trigger (origin {int(header['origin'])}); images are "
             "returned in the order in which they are stored.",
         )
-    return replace(sequence, count=count, oldest=oldest)
+    return oldest
 
 
-def _stamped(sequence: _Sequence, slot: int) -> bool:
-    """Whether a slot has a time."""
-    stamp = np.zeros((1, STAMP.itemsize), np.uint8)
-    if size := sequence.stamp_size:
-        place = sequence.base + slot * sequence.stride + sequence.pixels.nbytes
-        backends.read_pieces(sequence.file, place, 0, stamp[:, :size])
-    return bool(stamp[0, :4].any())
-
-
-def _frame_times(
+def frame_times(
     images: FrameTable, stamp_size: int, each: int, first: int, last: int
 ) -> FrameTimes:
     """Read the times of some frames, of which each image holds `each`.

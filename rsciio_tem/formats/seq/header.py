@@ -1,33 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Layouts of the headers of .seq and .metadata files."""
+"""Layouts of the header, the times and the image formats of a .seq file."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-
-from rsciio_tem.errors import Problem
-
-Ints = npt.NDArray[np.int64]
-
-
-Half = Literal["top", "bottom"]
-
-
-Defects = Literal["auto", "listed", "turned"]
-
-
-Lost = Literal["blank", "drop"]
-
 
 MAGIC = 0xFEED
 
-
 NAME = "Norpix seq".encode("utf-16-le")
-
 
 #: File header, little-endian: offset, name and type of each field.
 _FIELDS = [
@@ -67,7 +50,6 @@ _FIELDS = [
     (664, "padding", "S360"),  # not necessarily zero
 ]
 
-
 HEADER = np.dtype(
     {
         "names": [name for _, name, _ in _FIELDS],
@@ -76,7 +58,6 @@ HEADER = np.dtype(
         "itemsize": 1024,
     }
 )
-
 
 #: Time of an image, behind its pixels; versions before 5 end after the milliseconds.
 STAMP = np.dtype(
@@ -87,95 +68,8 @@ STAMP = np.dtype(
     ]
 )
 
-
-_OLD_STAMP = 6
-
-
-#: Beginning of a ``.seq.metadata`` file, little-endian.
-CONTAINER = np.dtype(
-    [
-        ("version", "<i4"),  # 0: 1
-        ("header_size", "<i4"),  # 4: 256
-        ("unit_count", "<u4"),  # 8: units, one for each slot
-        ("unit_size", "<u4"),  # 12: bytes of a unit, 0 if they differ
-        ("info_size", "<u4"),  # 16: bytes of the section behind this header
-        ("lead_size", "<u4"),  # 20: bytes of the section behind that; units follow
-        ("padding", "S232"),  # 24
-    ]
-)
-
-
-#: Beginning of a unit of metadata, with its first entry.
-UNIT = np.dtype(
-    [
-        ("size", "<u4"),  # 0: bytes of the unit in use
-        ("entries", "<u4"),  # 4: number of entries
-        ("entry_kind", "<u4"),  # 8: what the content of the first entry is, see below
-        ("entry_size", "<u4"),  # 12: bytes of this content, which follows
-    ]
-)
-
-
-#: Kinds of entries that Direct Electron writes: settings of a camera (whole frames), and the
-#: number of a buffer (halves), i8, from 1.
-SETTINGS_KIND, COUNTER_KIND = 8, 10
-
-
-_SETTINGS = [
-    (0, "size", "<u4"),  # of these settings, 208
-    (4, "version", "<u4"),  # 16
-    (8, "unbinned_width", "<u4"),  # of the frame, in pixels of the sensor
-    (12, "unbinned_height", "<u4"),
-    (16, "offset_x", "<u4"),  # of the frame on the sensor
-    (20, "offset_y", "<u4"),
-    (24, "hardware_binning", "<u4"),
-    (28, "bit_mode", "<u4"),  # 12
-    (32, "frame_rate", "<f8"),  # 1/s
-    (40, "rotation", "<u4"),
-    (44, "flip", "<u4"),  # 2: vertical
-    (48, "okra", "?"),
-    (49, "global_shutter", "?"),
-    (50, "off_chip_cds", "?"),
-    (51, "akra", "?"),
-    (52, "sensor_sequence", "<u4"),
-    (56, "camera_type", "<u4"),
-    (60, "gain_mode", "<u4"),
-    (64, "sensor_gain", "<f8"),
-    (72, "magnification", "<f8"),
-    (80, "pixel_size", "<f8"),
-    (88, "camera_length", "<f8"),
-    (96, "diffraction_pixel_size", "<f8"),
-    (152, "date_time", "S32"),  # local time of the computer
-    (184, "grabber", "S8"),
-    (192, "firmware", "<f8"),
-]
-
-
-#: Settings of version 16.
-SETTINGS = np.dtype(
-    {
-        "names": [name for _, name, _ in _SETTINGS],
-        "formats": [kind for _, _, kind in _SETTINGS],
-        "offsets": [offset for offset, _, _ in _SETTINGS],
-        "itemsize": 208,
-    }
-)
-
-
-#: Settings of older versions (DE-16), known from a single source.
-OLD_SETTINGS = np.dtype(
-    {
-        "names": [
-            *(name for _, name, _ in _SETTINGS[:8]),
-            *("frame_rate", "rotation", "flip", "okra", "sensor_gain", "magnification"),
-            *("pixel_size", "camera_length", "diffraction_pixel_size"),
-        ],
-        "formats": [*("<u4",) * 8, "<i4", "<u4", "<u4", "?", "<f8", "<f8", "<f8", "<f8", "<f8"],
-        "offsets": [*range(0, 44, 4), 44, 48, 56, 64, 72, 80],
-        "itemsize": 88,
-    }
-)
-
+#: Bytes of a time before version 5.
+OLD_STAMP = 6
 
 #: Image formats of Norpix' list. Those with one number per pixel: (big-endian, uppermost bits).
 MONO = {
@@ -187,10 +81,8 @@ MONO = {
     115: (True, True),
 }
 
-
 #: Colours of 8 bits: bytes per pixel, and where red, green and blue are.
 COLOUR = {200: (3, (2, 1, 0)), 400: (3, (0, 1, 2)), 500: (4, (2, 1, 0))}
-
 
 #: The others, which we do not read.
 OTHERS = {
@@ -217,7 +109,6 @@ OTHERS = {
     1002: "ISG JPEG",
 }
 
-
 COMPRESSIONS = {
     1: "JPEG",
     2: "RLE",
@@ -233,49 +124,41 @@ COMPRESSIONS = {
     18: "Cayer",
 }
 
-
-_MAX_SIDE = 1 << 17
-
-
-class _Problems(list[Problem]):
-    """What is found odd while files are described."""
-
-    def warn(self, message: str, hint: str = "") -> None:
-        self.append(Problem("warning", message, hint))
-
-    def info(self, message: str, hint: str = "") -> None:
-        self.append(Problem("info", message, hint))
+#: Rows or columns that no image exceeds.
+MAX_SIDE = 1 << 17
 
 
-def _tree(record: np.void) -> dict[str, Any]:
+def plain_values(record: np.void) -> dict[str, Any]:
     """Return a record as plain values; texts are cut at their end."""
     result = {}
     for name in record.dtype.names or ():
         value = record[name].item()
         if isinstance(value, bytes):
-            value = value.split(b"\0", 1)[0].decode("latin-1")
+            value = _narrow(value)
         elif isinstance(value, float) and not math.isfinite(value):
             value = None
         result[name] = value
     return result
 
 
-def _header_tree(header: np.void) -> dict[str, Any]:
+def header_tree(header: np.void) -> dict[str, Any]:
     """Return the file header as plain values."""
-    tree = _tree(header)
+    tree = plain_values(header)
     tree.pop("padding")
     raw = header.tobytes()
     tree["name"] = _wide(raw[4:28])
-    kind = header["description_format"]
-    tree["description"] = (
-        _wide(raw[36:548])
-        if kind == 0
-        else raw[36:548].split(b"\0", 1)[0].decode("latin-1")
-        if kind == 1
-        else raw[36:548].rstrip(b"\0").hex()
-    )
+    decode = {0: _wide, 1: _narrow}.get(int(header["description_format"]), _hexadecimal)
+    tree["description"] = decode(raw[36:548])
     return tree
 
 
 def _wide(raw: bytes) -> str:
     return raw.decode("utf-16-le", "replace").split("\0", 1)[0].strip()
+
+
+def _narrow(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("latin-1")
+
+
+def _hexadecimal(raw: bytes) -> str:
+    return raw.rstrip(b"\0").hex()
