@@ -94,6 +94,7 @@ FORMATS: dict[str, Format] = {
             ("tvips",),
             owned_by="rsciio.tvips",
             takeover=True,
+            writes=("tvips",),
         ),
         Format(
             "blo",
@@ -101,6 +102,7 @@ FORMATS: dict[str, Format] = {
             ("blo",),
             owned_by="rsciio.blockfile",
             takeover=True,
+            writes=("blo",),
         ),
         Format(
             "ser",
@@ -123,6 +125,7 @@ FORMATS: dict[str, Format] = {
             ("mrc", "mrcs", "st", "ali", "rec", "map"),
             owned_by="rsciio.mrc",
             takeover=True,
+            writes=("mrc",),
         ),
         Format(
             "seq",

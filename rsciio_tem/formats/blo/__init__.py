@@ -22,7 +22,7 @@ import numpy as np
 from rsciio_tem.errors import Problem, Truncated
 from rsciio_tem.formats.blo.header import HEADER, ID, RECORD, Endianness, _header, _itemsize
 from rsciio_tem.formats.blo.records import CHECKS, _placed
-from rsciio_tem.formats.blo.writer import file_writer
+from rsciio_tem.formats.blo.writer import file_writer, target
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.reading import navigator
@@ -34,7 +34,7 @@ from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
 
-__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
 
 def _shape(header: np.void) -> tuple[int, ...]:
