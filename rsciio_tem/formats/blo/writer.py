@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.formats.blo.header import (
-    _BIT_DEPTH,
+    BIT_DEPTH,
     HEADER,
     ID,
     MAGIC_8,
@@ -183,8 +183,8 @@ def _note(note: str, dtype: np.dtype[Any], room: int) -> bytes:
     """Return the note, with the line that tells the bit depth, cut to the room there is."""
     text = note.encode("latin-1", "replace")
     line = b"Blo Bit Depth: %d bits" % (dtype.itemsize * 8)
-    if _BIT_DEPTH.search(text):
-        text = _BIT_DEPTH.sub(line, text)
+    if BIT_DEPTH.search(text):
+        text = BIT_DEPTH.sub(line, text)
     elif dtype.itemsize > 1:
         text = line + (b"\r\n" + text if text else b"")
     return text[:room]
