@@ -124,6 +124,7 @@ FORMATS: dict[str, Format] = {
             ),
             owned_by="rsciio.tvips",
             takeover=True,
+            writes=("tvips",),
         ),
         Format(
             "blo",
@@ -132,6 +133,7 @@ FORMATS: dict[str, Format] = {
             files="NanoMegas ASTAR and DigiSTAR blockfiles `.blo`, 8 and 16 bit",
             owned_by="rsciio.blockfile",
             takeover=True,
+            writes=("blo",),
         ),
         Format(
             "ser",
@@ -174,6 +176,7 @@ FORMATS: dict[str, Format] = {
             ),
             owned_by="rsciio.mrc",
             takeover=True,
+            writes=("mrc",),
         ),
         Format(
             "seq",

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from writers import mib as writer
 
 import rsciio_tem
 from rsciio_tem.cli import main
-from rsciio_tem.errors import FormatError
+from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.formats import npy, raw
 from rsciio_tem.writing import signal_frames, stream
 from rsciio_tem.writing import target as target_module
@@ -159,6 +161,31 @@ def test_blocks_are_covered_by_boxes(shape: tuple[int, ...], data: st.DataObject
     assert len(boxes) <= 2 * max(1, len(shape))
 
 
+@given(st.data())
+def test_blocks_cover_frames_once(data: st.DataObject) -> None:
+    axis = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
+    chunks = data.draw(st.lists(axis, max_size=3).map(tuple))
+    unit, limit = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 400))
+    shape = (*(sum(c) for c in chunks), 2, 5)
+    frames = signal_frames.SignalFrames.of(
+        signal_of(da.zeros(shape, dtype="u1", chunks=(*chunks, (2,), (5,)))), "any"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "BLOCK", limit)
+        cuts = list(stream.blocks(frames, unit))
+    assert [a for a, _ in cuts] == [0, *(b for _, b in cuts[:-1])]
+    assert cuts[-1][1] == len(frames)
+    assert all(a % unit == 0 for a, _ in cuts)
+    assert all(10 * (b - a) <= 2 * max(limit, 10) + 10 * unit for a, b in cuts)
+
+
+def test_many_frames_are_divided_at_once() -> None:
+    shape = (300_000, 1024, 1024)
+    data = da.zeros(shape, dtype="u1", chunks=(300_000, 1024, 1024))
+    frames = signal_frames.SignalFrames.of(signal_of(data), "any")
+    assert len(list(stream.blocks(frames))) == 300_000 // 16
+
+
 def test_single_pattern(tmp_path: Path) -> None:
     rsciio_tem.convert(signal_of(FRAMES[0, 0]), tmp_path / "a.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), FRAMES[0, 0])
@@ -198,6 +225,126 @@ def test_libertem_s_call(recording: Path) -> None:
     rsciio_tem.export_dataset(recording, path=target, overwrite=True)
     with pytest.raises(ValueError, match=r"does not end with \.npy"):
         rsciio_tem.export_dataset(recording, path=target.with_suffix(".raw"))
+
+
+@pytest.fixture
+def square(tmp_path: Path) -> Path:
+    """A recording of square frames of at most 8 bits."""
+    path = tmp_path / "square.mib"
+    frames = FRAMES[..., 4:20].reshape(-1, 16, 16) % 200
+    writer.write_mib(path, frames)
+    return path
+
+
+#: Options with which the formats of other programs are written.
+VENDORS: dict[str, dict[str, Any]] = {
+    "a.blo": {"intensity_scaling": "minmax"},
+    "a_000.tvips": {"max_file_size": 10_000},
+    "a.mrc": {},
+}
+
+
+def by_others(path: Path) -> list[np.ndarray]:
+    """Read a file with every other package that knows its format."""
+    import rsciio.blockfile
+    import rsciio.mrc
+    import rsciio.tvips
+
+    name = str(path)
+    if path.suffix == ".blo":
+        return [rsciio.blockfile.file_reader(name)[0]["data"]]
+    if path.suffix == ".tvips":
+        return [rsciio.tvips.file_reader(name, scan_shape=(6, 7))[0]["data"]]
+    mrcfile = pytest.importorskip("mrcfile")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file open
+        theirs = np.array(rsciio.mrc.file_reader(name)[0]["data"])
+        gc.collect()
+    return [theirs, mrcfile.read(name)]
+
+
+@pytest.mark.filterwarnings("ignore::rsciio_tem.errors.RecordingWarning")  # mib has no units
+@pytest.mark.parametrize("name", VENDORS)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_formats_of_other_programs(
+    square: Path, name: str, lazy: bool, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = square.with_name(name)
+    data = rsciio_tem.load(square, nav_shape=(6, 7))[0]["data"]
+    source: Any = signal_of(da.from_array(data, chunks=(2, 3, 16, 16))) if lazy else square
+    reading = {} if lazy else {"nav_shape": (6, 7)}
+    told = rsciio_tem.convert(
+        source, target.with_name(name.replace("_000", "")), verify=True, **reading, **VENDORS[name]
+    )
+    assert told == str(target)
+    if name == "a.blo":
+        low, high = data.min(), data.max()
+        data = ((data - low) / (float(high) - float(low)) * 255).astype("u1")
+    elif name == "a_000.tvips":
+        files = sorted(path.name for path in square.parent.glob("a_*"))
+        assert files == [f"a_{i:03d}.tvips" for i in range(3)]
+        assert all(path.stat().st_size <= 10_000 for path in square.parent.glob("a_*"))
+    (signal,) = rsciio_tem.load(target)
+    for values in (signal["data"], *by_others(target)):
+        np.testing.assert_array_equal(values.reshape(data.shape), data)
+    assert signal["data"].shape == data.shape
+    if name == "a.blo":
+        means = data.mean(axis=(2, 3))
+        image = signal["metadata"]["_HyperSpy"]["_sig_navigator"]["data"]
+        np.testing.assert_array_equal(image, means.astype("u1"))
+    assert not list(square.parent.glob("*.partial"))
+
+
+@pytest.mark.filterwarnings("ignore::rsciio_tem.errors.RecordingWarning")
+@pytest.mark.parametrize("name", VENDORS)
+def test_verify_finds_damage(
+    square: Path, name: str, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte of a frame that changes between writing and reading back."""
+    target, sync = square.with_name(name), stream._sync
+    damaged = name.replace("_000", "_001")
+
+    def faulty(path: str) -> None:
+        sync(path)
+        if os.path.basename(path) == damaged:
+            with open(path, "rb+") as file:
+                file.seek(-3, os.SEEK_END)
+                file.write(b"\x55")
+
+    monkeypatch.setattr(stream, "_sync", faulty)
+    with pytest.raises(FormatError, match="are not what was written"):
+        rsciio_tem.convert(square, target, nav_shape=(6, 7), verify=True, **VENDORS[name])
+    assert [path.name for path in square.parent.glob("a*")] == [f"{name}.partial"]
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be converted and is stored as it is")
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("a.blo", {"dtype": "f4"}, "8 or 16 bit"),
+        ("a.blo", {"navigator": np.zeros((2, 2))}, r"has shape \(2, 2\)"),
+        ("a.tvips", {"version": 3}, "neither 1 nor 2"),
+        ("a.mrc", {"dtype": "f8"}, "hold no float64 pixels"),
+    ],
+)
+def test_what_other_programs_cannot_read(
+    square: Path, name: str, options: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        rsciio_tem.convert(square, square.with_name(name), nav_shape=(6, 7), **options)
+    assert not list(square.parent.glob("a*"))
+
+
+@pytest.mark.filterwarnings("ignore:blockfiles hold whole numbers", "ignore:.*is stored as")
+def test_values_that_do_not_fit(square: Path) -> None:
+    with pytest.raises(FormatError, match="do not fit into uint8"):
+        rsciio_tem.convert(signal_of(FRAMES[..., :16]), square.with_name("a.blo"), dtype="uint8")
+    with pytest.warns(RecordingWarning, match="16-bit blockfiles cannot be read"):
+        rsciio_tem.convert(
+            signal_of(FRAMES[..., :16]), square.with_name("a.blo"), endianness=">", verify=True
+        )
+    back = rsciio_tem.load(square.with_name("a.blo"), endianness=">")[0]["data"]
+    np.testing.assert_array_equal(back, FRAMES[..., :16])
 
 
 # ---------------------------------------------------------------- what is refused
@@ -360,7 +507,7 @@ def unfinished(
 ) -> Iterator[Path]:
     """An HDF5 file whose conversion stopped because the disk was full."""
     target = recording.with_name("a.h5")
-    place = Hdf5.place
+    commit = Hdf5.commit
 
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -370,11 +517,11 @@ def unfinished(
         full()  # what was still to be written
 
     def failing(self: Hdf5, folder: str, first: int, payload: Any) -> Any:
-        kept, write = place(self, folder, first, payload)
+        kept, write = commit(self, folder, first, payload)
         return kept, (write if first < 21 else full)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Hdf5, "place", failing)
+        patch.setattr(Hdf5, "commit", failing)
         patch.setattr(_Work, "close", close)
         with pytest.raises(OSError, match="the disk is full") as caught:
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
@@ -411,8 +558,8 @@ def test_other_library(unfinished: Path, recording: Path, monkeypatch: pytest.Mo
         with pytest.raises(FormatError, match="with other options"):
             rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7))
     with monkeypatch.context() as patch:
-        place = ChunkedFile.place
-        patch.setattr(ChunkedFile, "place", lambda *given: place(*given) + 8)
+        reserve = ChunkedFile.reserve
+        patch.setattr(ChunkedFile, "reserve", lambda *given: reserve(*given) + 8)
         with pytest.raises(FormatError, match="laid out in another way"):
             rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7))
     rsciio_tem.convert(recording, unfinished, nav_shape=(6, 7), resume=False)
@@ -513,7 +660,7 @@ def test_disk_that_cannot_lock(
 
 
 SCRIPT = """
-import signal, sys, time, warnings
+import json, signal, sys, time, warnings
 warnings.simplefilter("ignore")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
 import rsciio_tem
@@ -531,7 +678,9 @@ def slowly(target, *rest, **options):
 convert.write = slowly
 print("begins", flush=True)
 try:
-    convert.convert(sys.argv[1], sys.argv[2], nav_shape=(6, 7), verify=True)
+    convert.convert(
+        sys.argv[1], sys.argv[2], nav_shape=(6, 7), verify=True, **json.loads(sys.argv[4])
+    )
 except KeyboardInterrupt as stop:
     print(stop.__notes__[0])
     sys.exit(130)
@@ -540,8 +689,9 @@ except KeyboardInterrupt as stop:
 
 def begin(recording: Path, target: Path, pause: float = 0.15) -> subprocess.Popen[str]:
     """Start a conversion that takes that many seconds for each of its blocks."""
+    options = json.dumps(VENDORS.get(target.name, {}))
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(recording), str(target), str(pause)],
+        [sys.executable, "-c", SCRIPT, str(recording), str(target), str(pause), options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -563,14 +713,20 @@ def blocks_done(target: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "kills"), [("a.npy", 5), ("a.h5", 5), ("a.csr.toml", 2), ("a.npz", 2), ("a.fch5", 2)]
+    ("name", "kills"),
+    [
+        *[("a.npy", 5), ("a.h5", 5), ("a.csr.toml", 2), ("a.npz", 2), ("a.fch5", 2)],
+        *[("a.blo", 4), ("a_000.tvips", 4), ("a.mrc", 4)],
+    ],
 )
 @pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
-def test_killed(recording: Path, name: str, kills: int) -> None:
+@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+def test_killed(recording: Path, square: Path, name: str, kills: int) -> None:
     """A conversion that is killed again and again ends with the same bytes."""
+    recording = square if name in VENDORS else recording
     target, whole = recording.with_name(name), recording.parent / "whole" / name
     whole.parent.mkdir()
-    rsciio_tem.convert(recording, whole, nav_shape=(6, 7))
+    rsciio_tem.convert(recording, whole, nav_shape=(6, 7), **VENDORS.get(name, {}))
     rng = np.random.default_rng(5)
     least = 0
     for _ in range(kills):
@@ -597,8 +753,10 @@ def test_killed(recording: Path, name: str, kills: int) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
-@pytest.mark.parametrize("name", ["a.npy", "a.h5"])
-def test_ctrl_c(recording: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["a.npy", "a.h5", *VENDORS])
+@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+def test_ctrl_c(recording: Path, square: Path, name: str) -> None:
+    recording = square if name in VENDORS else recording
     target = recording.with_name(name)
     process = begin(recording, target, pause=1)
     limit = time.monotonic() + 30
@@ -610,8 +768,44 @@ def test_ctrl_c(recording: Path, name: str) -> None:
     assert process.returncode == 130, errors
     assert "of 42 frames are written. The same call goes on from there" in output
     assert not target.exists()
-    rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=False)
-    assert rsciio_tem.load(target)[0]["data"].shape == (6, 7, 16, 24)
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=False, **VENDORS.get(name, {}))
+    ours = rsciio_tem.load(recording, nav_shape=(6, 7))[0]["data"]
+    assert rsciio_tem.load(target)[0]["data"].shape == ours.shape
+
+
+@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+@pytest.mark.parametrize("moved", [1, 2, 3])
+def test_stopped_while_files_are_named(
+    square: Path, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a series, the first files that have their names are no strangers to the next call."""
+    target = square.with_name("a_000.tvips")
+    options: dict[str, Any] = {"nav_shape": (6, 7), **VENDORS[target.name]}
+    whole = square.parent / "whole" / target.name
+    whole.parent.mkdir()
+    rsciio_tem.convert(square, whole, **options)
+    replace, names = stream._replace, []
+
+    def stopped(source: str, final: str) -> None:
+        if len(names) == moved:
+            raise KeyboardInterrupt
+        names.append(os.path.basename(final))
+        replace(source, final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "_replace", stopped)
+        patch.setattr(stream.os, "unlink", lambda path: stopped("", ""))
+        with pytest.raises(KeyboardInterrupt):
+            rsciio_tem.convert(square, target, **options)
+    assert names == ["a_001.tvips", "a_002.tvips", "a_000.tvips"][:moved]
+    with pytest.raises(FormatError, match="cannot be verified any more"):
+        rsciio_tem.convert(square, target, verify=True, **options)
+    assert rsciio_tem.convert(square, target, **options) == str(target)
+    for name in ("a_000.tvips", "a_001.tvips", "a_002.tvips"):
+        assert target.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
+    assert not Path(f"{target}.partial").exists()
+    with pytest.raises(FileExistsError):
+        rsciio_tem.convert(square, target, **options)
 
 
 # ---------------------------------------------------------------- command line

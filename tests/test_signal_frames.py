@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signals as writers see them: units, times, and pieces that fit into memory."""
+"""Signals as writers see them: units, times, and blocks that fit into memory."""
 
 from __future__ import annotations
 
-import math
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rsciio_tem.errors import RecordingWarning
-from rsciio_tem.formats import blo, tvips
-from rsciio_tem.writing import signal_frames
+from rsciio_tem.formats import blo, mrc, tvips
+from rsciio_tem.storage import machine
+from rsciio_tem.writing import signal_frames, stream
 
 
 @pytest.mark.parametrize(
@@ -73,34 +70,14 @@ def test_time_zone_that_is_not_unique(name: str) -> None:
         assert signal_frames.start_ns({"General": general}, "a") == 10**9
 
 
-@given(st.data())
-def test_pieces_cover_a_scan_once(data: st.DataObject) -> None:
-    axis = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
-    chunks = data.draw(st.lists(axis, max_size=3).map(tuple))
-    frame_bytes = data.draw(st.integers(1, 40))
-    limit = data.draw(st.integers(1, 400))
-    shape = tuple(sum(c) for c in chunks)
-    seen = np.zeros(shape, int)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signal_frames, "SLAB", limit)
-        for key in signal_frames._pieces(chunks, frame_bytes):
-            seen[key] += 1
-            assert seen[key].size * frame_bytes <= max(limit, frame_bytes)
-    assert (seen == 1).all()
-
-
-def test_many_frames_are_divided_at_once() -> None:
-    pieces = list(signal_frames._pieces(((1,) * 300_000,), 1 << 20))
-    assert len(pieces) == math.ceil(300_000 / 64)
-
-
-@pytest.mark.parametrize("writer", [blo.file_writer, tvips.file_writer])
+@pytest.mark.parametrize("writer", [blo.file_writer, tvips.file_writer, mrc.file_writer])
 def test_memory_of_writing_lazy_data(
     tmp_path: Path, writer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import dask.array as da
 
-    monkeypatch.setattr(signal_frames, "SLAB", 1 << 20)
+    monkeypatch.setattr(stream, "BLOCK", 1 << 20)
+    monkeypatch.setattr(machine, "threads", lambda: 2)
     data = da.zeros((20, 20, 256, 256), chunks=(2, 2, 256, 256), dtype="u1")  # 26 MB
     axes = [
         {"name": "", "units": "nm" if i < 2 else "cm", "navigate": i < 2, "size": n, "scale": 1.0}

@@ -1,35 +1,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the writers of single formats share: a signal as frames, in pieces that fit into memory.
+"""A signal as frames in scan order, and what its axes and times say, for those who write it.
 
 A signal is the dictionary that RosettaSciIO's writers receive. Its data may be lazy: they are
-computed piece by piece, never as a whole. Files appear under their name only when they are
-complete, and never in place of the recording that the signal was read from.
+computed block by block, never as a whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import json
 import math
 import os
 import re
-import shutil
 import unicodedata
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError, warn
+from rsciio_tem.errors import warn
 from rsciio_tem.reading.lazy import lazy_source
-from rsciio_tem.storage import files
 
-__all__ = ["SignalFrames", "boxes", "converted", "creating", "seek_runs", "start_ns", "toml_axes"]
+__all__ = ["SignalFrames", "boxes", "converted", "start_ns", "toml_axes"]
 
 
 def toml_axes(axes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -44,10 +40,6 @@ def toml_axes(axes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"scale = {float(axis.get('scale', 1))!r}",
             f"offset = {float(axis.get('offset', 0))!r}",
         )
-
-
-#: Bytes of frames that are computed and written at a time.
-SLAB = 64 << 20
 
 
 #: Sizes of units in metres and seconds.
@@ -246,29 +238,6 @@ class SignalFrames:
             return default
         return value if math.isfinite(value) else default
 
-    def slabs(
-        self, progress: bool = False
-    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
-        """Give the frames piece by piece, each once.
-
-        Yields
-        ------
-        index : ndarray of int64
-            Number of each frame in scan order.
-        frames : ndarray, shape (len(index), rows, columns)
-        """
-        from tqdm import tqdm
-
-        frame_bytes = max(1, math.prod(self.frame_shape) * self.dtype.itemsize)
-        chunks = getattr(self.data, "chunks", None) if self.lazy else None
-        nav_chunks = (chunks or tuple((1,) * n for n in self.data.shape))[: len(self.nav_shape)]
-        numbers = np.arange(len(self), dtype=np.int64).reshape(self.nav_shape)
-        with tqdm(total=len(self), unit="frame", disable=not (progress and self.lazy)) as bar:
-            for key in _pieces(nav_chunks, frame_bytes):
-                index = numbers[key].reshape(-1)
-                yield index, np.asarray(self.data[key]).reshape(-1, *self.frame_shape)
-                bar.update(len(index))
-
 
 def _scheduler() -> str | None:
     """Return how dask is to compute one block of many: by whom the user says, else by us."""
@@ -296,35 +265,6 @@ def boxes(first: int, last: int, shape: tuple[int, ...]) -> Iterator[tuple[slice
             row += 1
 
 
-def _pieces(chunks: Sequence[tuple[int, ...]], frame_bytes: int) -> Iterator[tuple[slice, ...]]:
-    """Divide a scan into pieces of up to `SLAB` bytes, along its chunks where these are smaller."""
-    if not chunks:
-        yield ()
-        return
-    inner = frame_bytes * math.prod(sum(c) for c in chunks[1:])
-    sizes = chunks[0]
-    begin = i = 0
-    while i < len(sizes):
-        count, i = sizes[i], i + 1
-        while i < len(sizes) and (count + sizes[i]) * inner <= SLAB:
-            count, i = count + sizes[i], i + 1
-        if count * inner <= SLAB:
-            yield (slice(begin, begin + count), *(slice(None),) * (len(chunks) - 1))
-        elif len(chunks) > 1:
-            for rest in _pieces(chunks[1:], frame_bytes * count):
-                if frame_bytes * count <= SLAB:
-                    yield (slice(begin, begin + count), *rest)
-                else:  # a chunk of many frames: cut it, even if parts of it are computed twice
-                    step = max(1, SLAB // frame_bytes)
-                    for at in range(begin, begin + count, step):
-                        yield (slice(at, min(at + step, begin + count)), *rest)
-        else:
-            step = max(1, SLAB // frame_bytes)
-            for at in range(begin, begin + count, step):
-                yield (slice(at, min(at + step, begin + count)),)
-        begin += count
-
-
 def _sources(signal: Mapping[str, Any]) -> Iterator[str]:
     """List the files that a signal was read from."""
     ours = (signal.get("original_metadata") or {}).get("rsciio_tem")
@@ -339,61 +279,3 @@ def _sources(signal: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(data, np.memmap) and data.filename is not None:
             yield os.fspath(data.filename)
         data = getattr(data, "base", None)
-
-
-# ---------------------------------------------------------------- files
-
-
-@contextlib.contextmanager
-def creating(
-    targets: Mapping[str, int], frames: SignalFrames, *, overwrite: bool = False
-) -> Iterator[list[IO[bytes]]]:
-    """Open new files that appear under their names when all of them are complete.
-
-    Parameters
-    ----------
-    targets : dict of str to int
-        Path and size in bytes of each.
-    frames : SignalFrames
-        What is written; the recording it was read from is never replaced.
-    overwrite : bool
-        Whether other files of these names are.
-
-    Raises
-    ------
-    FormatError
-        A target is the recording itself.
-    FileExistsError
-        There is such a file and `overwrite` is False.
-    OSError
-        The disk has not enough space.
-    """
-    for path in targets:
-        for source in frames.sources:
-            if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
-                raise FormatError(
-                    path,
-                    "is the recording that this signal was read from, and is not overwritten.",
-                    "Choose another name.",
-                )
-    folder = os.path.dirname(next(iter(targets))) or "."
-    if os.path.isdir(folder):
-        needed, free = sum(targets.values()), shutil.disk_usage(folder).free
-        if needed > free:
-            raise OSError(
-                errno.ENOSPC,
-                f"{needed / 1e9:.3f} GB are needed, {free / 1e9:.3f} GB are free",
-                folder,
-            )
-    with contextlib.ExitStack() as stack:
-        names = [
-            stack.enter_context(files.replacing(path, overwrite=overwrite)) for path in targets
-        ]
-        with contextlib.ExitStack() as opened:
-            yield [opened.enter_context(open(name, "xb")) for name in names]
-
-
-def seek_runs(index: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Give begin and end of the stretches in which numbers follow each other."""
-    bounds = np.flatnonzero(np.diff(index) != 1) + 1
-    yield from zip([0, *bounds.tolist()], [*bounds.tolist(), len(index)], strict=True)

@@ -38,7 +38,7 @@ from rsciio_tem.storage.machine import progress_bar
 from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.target import _ENTRY, Payloads, Target, _Block
 
-__all__ = ["write", "write_signal"]
+__all__ = ["blocks", "write", "write_signal"]
 
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class _Work:
     JOURNAL: ClassVar = "journal"
     PAYLOADS: ClassVar = "payloads"
     LOCK: ClassVar = "lock"
+    COMPLETE: ClassVar = "complete"  #: exists while the files are given their names
 
     def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
@@ -86,6 +87,17 @@ class _Work:
         if self._payloads is not None:
             self._payloads.flush()
         return Payloads(self.path(self.PAYLOADS), blocks)
+
+    def named(self, target: Target) -> list[str]:
+        """List the files that have their names already, if it stopped while they got them."""
+        if not all(os.path.isfile(self.path(name)) for name in (self.JOURNAL, self.COMPLETE)):
+            return []
+        beside = os.path.dirname(self.folder)
+        return [
+            name
+            for name in target.names
+            if os.path.lexists(os.path.join(beside, name)) and not os.path.lexists(self.path(name))
+        ]
 
     def open(self, target: Target, resume: bool) -> None:
         """Take up the folder if it belongs to this conversion, or make a new one."""
@@ -104,9 +116,10 @@ class _Work:
             try:
                 target.create(self.folder)
                 Path(self.path(self.PAYLOADS)).touch()
-                # the journal comes last: without it, a folder is begun anew
+                # the journal comes last, as a whole: without it, a folder is begun anew
                 header = json.dumps(self._own_header()).encode() + b"\n"
-                Path(self.path(self.JOURNAL)).write_bytes(header)
+                Path(self.path("header")).write_bytes(header)
+                os.replace(self.path("header"), self.path(self.JOURNAL))
             except BaseException:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 raise
@@ -249,7 +262,7 @@ def write(
     frames : SignalFrames
         What is written; its data may be lazy.
     path : str or path
-        Where the last of the target's files goes; the others go beside it.
+        Where the files of the target go: into this folder. ``PATH.partial`` is where they grow.
     identity : dict, optional
         Tells this conversion from others; JSON. Without it there is no resuming, because nobody
         can say whether the frames are the same as last time.
@@ -266,7 +279,7 @@ def write(
     Returns
     -------
     str
-        `path`.
+        `path`, if it is the name of a file; else the file to open.
 
     Raises
     ------
@@ -280,29 +293,27 @@ def write(
     """
     path = os.path.abspath(path)
     folder = os.path.dirname(path)
-    finals = [os.path.join(folder, name) for name in target.names]
-    identity_on_disk = {**(identity or {}), **target.identity, "files": list(target.names)}
-    work = _Work(path + ".partial", identity_on_disk)
-    _check_targets(finals, folder, frames, overwrite)
+    whole = {**(identity or {}), **target.identity, "files": list(target.names)}
+    work = _Work(path + ".partial", whole)
     resume = resume and identity is not None
-    existing = os.path.join(work.folder, target.names[0])
-    already = os.path.getsize(existing) if resume and os.path.isfile(existing) else 0
-    _check_space(folder, target.nbytes - already)
+    named = work.named(target) if resume else []
+    names = [name for name in target.names if name not in named]
+    finals = [os.path.join(folder, name) for name in names]
+    _check_targets(finals, folder, frames, overwrite)
+    existing = [work.path(name) for name in names if resume and os.path.isfile(work.path(name))]
+    _check_space(folder, 0 if named else target.nbytes - sum(map(os.path.getsize, existing)))
     work.open(target, resume)
     try:
-        total = len(frames)
-        blocks = list(_blocks(frames, target.frames_per_block))
-        with progress_bar(total, progress, "writing") as bar:
-            bar.update(sum(block.count for block in work.done.values()))
-            todo = [(a, b) for a, b in blocks if a not in work.done]
-            target.take_up(work.folder, work.payloads)
-            _stream(target, frames, todo, work, verify, bar)
-        target.finish(work.folder, work.payloads)
-        for name in target.names:
-            _sync(work.path(name))
-        if verify:
-            with progress_bar(total, progress, "verifying") as bar:
-                _verify(target, frames, work, path, bar)
+        if not named:
+            _complete(target, frames, path, work, progress, verify)
+            Path(work.path(work.COMPLETE)).write_bytes(b"verified" if verify else b"")
+        elif verify and Path(work.path(work.COMPLETE)).read_bytes() != b"verified":
+            raise FormatError(
+                work.folder,
+                f"was stopped when {', '.join(named)} had got their names, and cannot be verified "
+                "any more.",
+                "Pass verify=False to complete it, or resume=False to begin anew.",
+            )
         _check_targets(finals, folder, frames, overwrite)
     except BaseException as error:
         target.abandon()
@@ -314,11 +325,69 @@ def write(
             raise full from error
         _tell(error, work, len(frames), resume)
         raise
-    work.close()
-    for name, final in zip(target.names, finals, strict=True):
-        _replace(work.path(name), final)
+    try:
+        for name, final in zip(names, finals, strict=True):
+            _replace(work.path(name), final)
+    finally:
+        work.close()
+    os.unlink(work.path(work.JOURNAL))  # first: without it, what is left of the folder is nothing
     shutil.rmtree(work.folder)
-    return path
+    last = os.path.join(folder, target.names[-1])
+    return path if os.path.basename(path) in target.names else last
+
+
+def write_signal(
+    target_of: Callable[..., Target],
+    filename: str | os.PathLike[str],
+    signal: Mapping[str, Any],
+    format: str,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    **options: Any,
+) -> None:
+    """Stream a signal into a target: what the `file_writer` of every format does.
+
+    Parameters
+    ----------
+    target_of : callable
+        Called with the frames, the path and `options`.
+    filename : str or path
+        As in `write`.
+    signal : dict
+        As RosettaSciIO's writers receive it.
+    format : str
+        What messages call the format.
+    overwrite, progress
+        As in `write`.
+    **options
+        Keywords of `target_of`.
+    """
+    frames = SignalFrames.of(signal, format)
+    target = target_of(frames, os.fspath(filename), **options)
+    write(target, frames, filename, overwrite=overwrite, progress=progress)
+
+
+def _complete(
+    target: Target,
+    frames: SignalFrames,
+    path: str,
+    work: _Work,
+    progress: bool | None,
+    verify: bool,
+) -> None:
+    """Write what is not done yet, and see that it is safe on the disk."""
+    total = len(frames)
+    with progress_bar(total, progress, "writing") as bar:
+        bar.update(sum(block.count for block in work.done.values()))
+        todo = [cut for cut in blocks(frames, target.frames_per_block) if cut[0] not in work.done]
+        target.take_up(work.folder, work.payloads)
+        _stream(target, frames, todo, work, verify, bar)
+    target.finish(work.folder, work.payloads)
+    for name in target.names:
+        _sync(work.path(name))
+    if verify:
+        with progress_bar(total, progress, "verifying") as bar:
+            _verify(target, frames, work, path, bar)
 
 
 def write_signal(
@@ -402,7 +471,7 @@ def _check_space(folder: str, needed: int) -> None:
         )
 
 
-def _blocks(frames: SignalFrames, unit: int) -> Iterator[tuple[int, int]]:
+def blocks(frames: SignalFrames, unit: int = 1) -> Iterator[tuple[int, int]]:
     """Cut the frames into blocks of whole units; along the chunks of lazy data if there are any."""
     total = len(frames)
     step = max(1, BLOCK // max(1, frames.frame_bytes))

@@ -128,10 +128,14 @@ class Placed(Target):
         del first
         return np.ascontiguousarray(frames, self.stored.base)
 
-    def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> None:
+    def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> Any:
         """Write frames at their place."""
+        self.write(folder, first, self.records(first, frames))
+
+    def write(self, folder: str, first: int, records: npt.NDArray[Any]) -> None:
+        """Write what is stored of frames at their place."""
         offset = self.offset + first * self.stored.itemsize
-        data = self.records(first, frames).reshape(-1).view(np.uint8).data
+        data = records.reshape(-1).view(np.uint8).data
         with open(os.path.join(folder, self.names[0]), "rb+", buffering=0) as file:
             write_whole(file, offset, data)
 

@@ -19,7 +19,7 @@ from writers.blo import write_blo
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated
 from rsciio_tem.formats import blo
-from rsciio_tem.writing import signal_frames
+from rsciio_tem.writing import stream
 
 EDGE = 8
 
@@ -442,7 +442,7 @@ def test_write_lazy_data(
 ) -> None:
     import dask.array as da
 
-    monkeypatch.setattr(signal_frames, "SLAB", 300)  # two patterns
+    monkeypatch.setattr(stream, "BLOCK", 300)  # two patterns
     data = patterns(dtype="u2")
     path = tmp_path / "w.blo"
     written(path, signal_of(da.from_array(data, chunks=chunks)), show_progressbar=False)
@@ -617,14 +617,14 @@ def test_source_is_never_overwritten(tmp_path: Path, lazy: bool) -> None:
     path = write_blo(tmp_path / "a.blo", patterns())
     content = path.read_bytes()
     signal = {**load(path, lazy=lazy), "attributes": {"_lazy": lazy}}
-    with pytest.raises(FormatError, match="is the recording that this signal was read from"):
+    with pytest.raises(FormatError, match="is the recording that is being read"):
         blo.file_writer(path, signal, overwrite=True)
     os.link(path, tmp_path / "link.blo")
-    with pytest.raises(FormatError, match="was read from"):
+    with pytest.raises(FormatError, match="is being read"):
         blo.file_writer(tmp_path / "link.blo", signal, overwrite=True)
     mapped = {**upstream(path, lazy=False), "data": np.memmap(path, "u1")[-12 * 70 :]}
     mapped["data"] = mapped["data"].reshape(12, 70)[:, 6:].reshape(3, 4, 8, 8)
-    with pytest.raises(FormatError, match="was read from"):
+    with pytest.raises(FormatError, match="is being read"):
         blo.file_writer(path, {**mapped, "attributes": {}}, overwrite=True)
     assert path.read_bytes() == content
     shutil.copy(path, tmp_path / "c.blo")
@@ -636,7 +636,7 @@ def test_source_is_never_overwritten(tmp_path: Path, lazy: bool) -> None:
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(signal_frames.shutil, "disk_usage", lambda path: usage(100, 90, 10))
+    monkeypatch.setattr(stream.shutil, "disk_usage", lambda path: usage(100, 90, 10))
     with pytest.raises(OSError, match="are needed") as caught:
         blo.file_writer(tmp_path / "w.blo", signal_of(patterns()))
     assert caught.value.errno == errno.ENOSPC

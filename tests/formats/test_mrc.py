@@ -32,7 +32,7 @@ from rsciio_tem.formats import mrc
 from rsciio_tem.formats.mrc.extended import FEI1, FEI2
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.storage import backends, machine
-from rsciio_tem.writing import signal_frames
+from rsciio_tem.writing import stream
 
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 KINDS = {0: "i1", 1: "i2", 2: "f4", 3: "c8", 4: "c8", 6: "u2", 12: "f2", 16: RGB, 101: "u1"}
@@ -1247,9 +1247,8 @@ def test_nothing_remains_of_what_fails(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="broken"):
         mrc.file_writer(tmp_path / "a.mrc", signal_of(data), show_progressbar=False)
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(signal_frames.shutil, "disk_usage", lambda folder: os.terminal_size((1, 1)))
     monkeypatch.setattr(
-        signal_frames.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10})()
+        stream.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10})()
     )
     with pytest.raises(OSError, match="are free"):
         mrc.file_writer(tmp_path / "a.mrc", signal_of(images()))

@@ -25,7 +25,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Trun
 from rsciio_tem.formats import tvips
 from rsciio_tem.formats.tvips.header import FRAME
 from rsciio_tem.storage import backends
-from rsciio_tem.writing import signal_frames
+from rsciio_tem.writing import stream
 
 SIG = (6, 8)
 
@@ -793,7 +793,7 @@ def test_write_lazy_data(
 ) -> None:
     import dask.array as da
 
-    monkeypatch.setattr(signal_frames, "SLAB", 150)  # two frames
+    monkeypatch.setattr(stream, "BLOCK", 150)  # two frames
     data = np.random.default_rng(2).integers(0, 60000, (3, 4, 5, 6)).astype("u2")
     lazy = da.from_array(data, chunks=chunks)
     tvips.file_writer(
@@ -897,7 +897,7 @@ def test_source_is_never_overwritten(tmp_path: Path, lazy: bool) -> None:
     for name in ("a_000.tvips", "a.tvips"):
         with pytest.raises((FormatError, FileExistsError)) as caught:
             tvips.file_writer(tmp_path / name, signal, overwrite=True, max_file_size=1100)
-        assert "read from" in str(caught.value) or "part of the series" in str(caught.value)
+        assert "being read" in str(caught.value) or "part of the series" in str(caught.value)
     assert path.read_bytes() == content
     tvips.file_writer(tmp_path / "b.tvips", signal, show_progressbar=False)
     assert numbers(load(tmp_path / "b_000.tvips")) == list(range(6))
@@ -919,7 +919,7 @@ def test_failure_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(signal_frames.shutil, "disk_usage", lambda path: usage(100, 90, 10))
+    monkeypatch.setattr(stream.shutil, "disk_usage", lambda path: usage(100, 90, 10))
     with pytest.raises(OSError, match="are needed") as caught:
         tvips.file_writer(tmp_path / "w.tvips", signal_of(stack(6)))
     assert caught.value.errno == errno.ENOSPC

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated
+from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated
 from rsciio_tem.storage import files
 
 Ints = npt.NDArray[np.int64]
@@ -62,7 +62,7 @@ MAGIC_8, MAGIC_16 = 0x0102, 0x0103
 VBF_OFFSET = 4096
 
 
-_BIT_DEPTH = re.compile(rb"Blo Bit Depth\s*:\s*(\d+)\s*bits", re.IGNORECASE)
+BIT_DEPTH = re.compile(rb"Blo Bit Depth\s*:\s*(\d+)\s*bits", re.IGNORECASE)
 
 
 def _decoded(head: bytes, endianness: Endianness) -> np.void:
@@ -70,8 +70,8 @@ def _decoded(head: bytes, endianness: Endianness) -> np.void:
     return header
 
 
-def _header(
-    path: str, endianness: Endianness, problems: list[Problem]
+def read_header(
+    path: str, endianness: Endianness, problems: Problems
 ) -> tuple[np.void, Endianness, bytes]:
     """Read the header; returns it, its byte order, and the note behind it."""
     if endianness not in ("<", ">"):
@@ -87,14 +87,11 @@ def _header(
         if _decoded(head, other)["MAGIC"] in (MAGIC_8, MAGIC_16):
             header, endianness = _decoded(head, other), other
             order = "little" if other == "<" else "big"
-            problems.append(Problem("warning", f"is {order}-endian, and is read so."))
+            problems.warn(f"is {order}-endian, and is read so.")
         else:
-            problems.append(
-                Problem(
-                    "warning",
-                    "Blockfile has unrecognized header signature "
-                    f"{int(header['MAGIC'])}; it is read like one of 258.",
-                )
+            problems.warn(
+                "Blockfile has unrecognized header signature "
+                f"{int(header['MAGIC'])}; it is read like one of 258."
             )
     begin, size = int(header["Data_offset_1"]), os.path.getsize(path)
     if not HEADER.itemsize <= begin <= int(header["Data_offset_2"]) or header["DP_SZ"] == 0:
@@ -112,22 +109,23 @@ def _header(
     return header, endianness, files.read_start(path, min(begin, 1 << 18))[HEADER.itemsize :]
 
 
-def _itemsize(header: np.void, note: bytes, size: int, problems: list[Problem]) -> int:
+def bytes_per_pixel(header: np.void, note: bytes, size: int, problems: Problems) -> int:
     """Return the bytes of a pixel: what the header says, unless the size of the file says other."""
-    said = 1
-    if header["MAGIC"] == MAGIC_16 and (found := _BIT_DEPTH.search(note)):
-        said = 2 if int(found[1]) > 8 else 1
+    by_header = 1
+    if header["MAGIC"] == MAGIC_16 and (line := BIT_DEPTH.search(note)):
+        by_header = 2 if int(line[1]) > 8 else 1
     positions = int(header["NX"]) * int(header["NY"])
     pixels = int(header["DP_SZ"]) ** 2
     rest = size - int(header["Data_offset_2"])
     for other in (1, 2):
-        if positions and rest == positions * (RECORD.itemsize + pixels * other) and other != said:
-            problems.append(
-                Problem(
-                    "warning",
-                    f"pixels have {other * 8} bits by the size of the file, {said * 8} by its "
-                    f"header; {other * 8} is used.",
-                )
+        if (
+            positions
+            and rest == positions * (RECORD.itemsize + pixels * other)
+            and other != by_header
+        ):
+            problems.warn(
+                f"pixels have {other * 8} bits by the size of the file, {by_header * 8} by its "
+                f"header; {other * 8} is used."
             )
             return other
-    return said
+    return by_header

@@ -1,27 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The records of patterns: numbers and places, sampled or all."""
+"""The records of patterns: numbers and places, sampled or all; the image ahead of them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError, Problem
-from rsciio_tem.formats.blo.header import MARK, RECORD, Endianness, Ints, _header
+from rsciio_tem.errors import FormatError, Problem, Problems
+from rsciio_tem.formats.blo.header import MARK, RECORD, Endianness, Ints, read_header
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.parsing.checks import number_ranges, numbering, trailing_bytes
-from rsciio_tem.recording.recording import Recording
-from rsciio_tem.scan.frame_headers import read_headers, read_headers_at
+from rsciio_tem.recording.recording import Recording, StoredImage
+from rsciio_tem.scan.frame_headers import read_headers, read_headers_at, sampled
 from rsciio_tem.scan.mapping import frames_at_positions
 from rsciio_tem.scan.times import FrameTimes
+from rsciio_tem.storage import backends
+from rsciio_tem.storage.backends import DataFile
 
-#: Frames up to which every record is checked; beyond, so many of them.
-_ALL, _SAMPLES = 4096, 256
-
-
-# ---------------------------------------------------------------- records
+#: Frames up to which every record is checked; of longer recordings, so many of them.
+READ_ALL_BELOW, SAMPLED_RECORDS = 4096, 256
 
 
 def _ids(
@@ -38,8 +40,8 @@ def _ids(
     return marked, records["id"].astype(np.int64)
 
 
-def _placed(
-    frames: FrameTable, positions: int, endianness: Endianness, path: str, problems: list[Problem]
+def in_scan_order(
+    frames: FrameTable, positions: int, endianness: Endianness, path: str, problems: Problems
 ) -> FrameTable:
     """Put frames at the scan positions that their numbers name.
 
@@ -47,8 +49,8 @@ def _placed(
     """
     count = len(frames)
     index = None
-    if count > _ALL:
-        index = np.unique(np.linspace(0, count - 1, _SAMPLES).astype(np.int64))
+    if count > READ_ALL_BELOW:
+        index = sampled(count, SAMPLED_RECORDS)
     marked, ids = _ids(frames, endianness, index)
     expected = np.arange(count) if index is None else index
     if marked.all() and (ids == expected).all():
@@ -57,14 +59,11 @@ def _placed(
         marked, ids = _ids(frames, endianness, None)
         expected = np.arange(count)
     if not marked.any():
-        problems.append(
-            Problem(
-                "warning",
-                f"no record begins with the bytes AA 55: the first is at byte "
-                f"{int(frames.runs['start'][0]) - RECORD.itemsize}, and they are "
-                f"{int(frames.runs['stride'][0])} bytes apart by the header.",
-                "Patterns that look sheared mean that the header is wrong.",
-            )
+        problems.warn(
+            f"no record begins with the bytes AA 55: the first is at byte "
+            f"{int(frames.runs['start'][0]) - RECORD.itemsize}, and they are "
+            f"{int(frames.runs['stride'][0])} bytes apart by the header.",
+            "Patterns that look sheared mean that the header is wrong.",
         )
         return frames
     if 2 * np.count_nonzero(marked) < count:
@@ -75,32 +74,23 @@ def _placed(
             f"record {first} on, bytes are missing or too many.",
         )
     if lost := int(np.count_nonzero(~marked)):
-        problems.append(
-            Problem(
-                "warning",
-                f"{lost} records, the first of them number {int(np.argmin(marked))}, do not begin "
-                "with the bytes AA 55 and are left out.",
-            )
+        problems.warn(
+            f"{lost} records, the first of them number {int(np.argmin(marked))}, do not begin "
+            "with the bytes AA 55 and are left out."
         )
     stored, ids = np.flatnonzero(marked), ids[marked]
     size = max(positions, 1)
     if ids.max() >= size:
         if int(ids.max() - ids.min()) >= max(size, count):
-            problems.append(
-                Problem(
-                    "warning",
-                    f"records are numbered from {ids.min()} to {ids.max()}, for {size} scan "
-                    "positions; the numbers are ignored.",
-                )
+            problems.warn(
+                f"records are numbered from {ids.min()} to {ids.max()}, for {size} scan "
+                "positions; the numbers are ignored."
             )
             return frames
         if ids.min() != 0:
-            problems.append(
-                Problem(
-                    "warning",
-                    f"records are numbered from {ids.min()} on, which is taken as the first scan "
-                    "position.",
-                )
+            problems.warn(
+                f"records are numbered from {ids.min()} on, which is taken as the first scan "
+                "position."
             )
             ids = ids - ids.min()
     # what is missing behind the last one is for the scan shape to decide
@@ -112,10 +102,26 @@ def _placed(
     if (np.diff(ids) < 0).any():
         parts.append("they are not in the order of the scan, and are put there")
     if parts:
-        problems.append(Problem("warning", f"numbers in the {count} records: {'; '.join(parts)}."))
+        problems.warn(f"numbers in the {count} records: {'; '.join(parts)}.")
     if (order == np.arange(len(order))).all():
         return frames[: len(order)]
     return frames[order]
+
+
+def bright_field(
+    file: DataFile, header: np.void, shape: tuple[int, ...]
+) -> tuple[StoredImage, ...]:
+    """Return the image of the scan that is stored ahead of the records, if there is room for it."""
+    begin, end = int(header["Data_offset_1"]), int(header["Data_offset_2"])
+    if not shape or math.prod(shape) > end - begin:
+        return ()
+    image = partial(_read_image, file, begin, shape)
+    return (StoredImage("Virtual bright field", shape, image),)
+
+
+def _read_image(file: DataFile, begin: int, shape: tuple[int, ...]) -> npt.NDArray[Any] | None:
+    image = np.array(backends.read(file, begin, math.prod(shape), "buffered")).reshape(shape)
+    return image if image.any() else None  # left empty by the program that wrote the file
 
 
 def _every_record(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
@@ -123,9 +129,9 @@ def _every_record(recording: Recording, seen: FrameTimes | None) -> Iterator[Pro
     del seen
     frames = recording.frames
     assert isinstance(frames, FrameTable)
-    if frames.stored_count <= _ALL or frames.order is not None:
+    if frames.stored_count <= READ_ALL_BELOW or frames.order is not None:
         return
-    _, endianness, _ = _header(recording.path, "<", [])
+    _, endianness, _ = read_header(recording.path, "<", Problems())
     marked, ids = np.zeros(len(frames), bool), np.full(len(frames), -1, np.int64)
     for a in range(0, len(frames), 1 << 16):
         part = frames[a : a + (1 << 16)]

@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.formats.blo.header import (
-    _BIT_DEPTH,
+    BIT_DEPTH,
     HEADER,
     ID,
     MAGIC_8,
@@ -24,17 +26,19 @@ from rsciio_tem.formats.blo.header import (
     VBF_OFFSET,
     Endianness,
 )
-from rsciio_tem.writing import signal_frames
+from rsciio_tem.storage import machine
+from rsciio_tem.storage.files import write_whole
+from rsciio_tem.writing.signal_frames import SignalFrames, converted, start_ns
+from rsciio_tem.writing.stream import blocks, write_signal
+from rsciio_tem.writing.target import Payloads, Placed
 
-__all__ = ["file_writer"]
-
-# ---------------------------------------------------------------- writer
+__all__ = ["file_writer", "target"]
 
 Scaling = Literal["dtype", "minmax", "crop"] | tuple[float, float] | None
 
 
 def _limits(
-    frames: signal_frames.SignalFrames, scaling: Scaling, dtype: np.dtype[Any]
+    frames: SignalFrames, scaling: Scaling, dtype: np.dtype[Any]
 ) -> tuple[float, float] | None:
     """Return the values that become the least and the greatest stored one."""
     if scaling is None:
@@ -50,14 +54,25 @@ def _limits(
             info = np.iinfo(frames.dtype)
             return info.min, info.max
         if scaling == "minmax":
-            low, high = math.inf, -math.inf
-            for _, block in frames.slabs():
-                low, high = min(low, block.min()), max(high, block.max())
-            return low, high
+            return _extremes(frames)
         raise ValueError(
             f"intensity_scaling={scaling!r} is none of dtype, minmax, crop, (low, high)"
         )
     low, high = scaling
+    return low, high
+
+
+def _extremes(frames: SignalFrames) -> tuple[float, float]:
+    """Return the least and the greatest value of all frames."""
+
+    def of_block(cut: tuple[int, int]) -> tuple[Any, Any]:
+        block = frames.block(*cut)
+        return block.min(), block.max()
+
+    low, high = math.inf, -math.inf
+    with ThreadPoolExecutor(machine.threads()) as pool:
+        for least, greatest in pool.map(of_block, blocks(frames)):
+            low, high = min(low, least), max(high, greatest)
     return low, high
 
 
@@ -102,7 +117,7 @@ def _steps(axes: Sequence[Mapping[str, Any]], unit: str, path: str) -> list[floa
     steps = []
     for axis in axes:
         scale = float(axis.get("scale", 1.0))
-        value = signal_frames.converted(scale, axis.get("units"), unit)
+        value = converted(scale, axis.get("units"), unit)
         if value is None:
             warn(
                 path,
@@ -114,7 +129,7 @@ def _steps(axes: Sequence[Mapping[str, Any]], unit: str, path: str) -> list[floa
 
 
 def _header_record(
-    frames: signal_frames.SignalFrames,
+    frames: SignalFrames,
     nav_steps: Sequence[float],
     sig_steps: Sequence[float],
     dtype: np.dtype[Any],
@@ -125,7 +140,7 @@ def _header_record(
     header["UNKNOWN1"] = 131141
     header["Data_offset_1"] = VBF_OFFSET
     tem = "Acquisition_instrument.TEM."
-    begin = signal_frames.start_ns(frames.metadata, path)
+    begin = start_ns(frames.metadata, path)
     header["Acquisition_time"] = 25570.0 if begin is None else 25569.0 + begin / 86400e9
     header["Beam_energy"] = min(max(0, round(frames.number(tem + "beam_energy") * 1e3)), 2**32 - 1)
     metres = frames.find(tem + "camera_length_units") == "m"
@@ -168,8 +183,8 @@ def _note(note: str, dtype: np.dtype[Any], room: int) -> bytes:
     """Return the note, with the line that tells the bit depth, cut to the room there is."""
     text = note.encode("latin-1", "replace")
     line = b"Blo Bit Depth: %d bits" % (dtype.itemsize * 8)
-    if _BIT_DEPTH.search(text):
-        text = _BIT_DEPTH.sub(line, text)
+    if BIT_DEPTH.search(text):
+        text = BIT_DEPTH.sub(line, text)
     elif dtype.itemsize > 1:
         text = line + (b"\r\n" + text if text else b"")
     return text[:room]
@@ -184,10 +199,8 @@ def _image(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def _given_image(
-    navigator: Any, frames: signal_frames.SignalFrames
-) -> npt.NDArray[np.uint8] | Literal["mean"]:
-    """Return the image of the scan to store, or that it is the mean of each pattern."""
+def _scan_image(navigator: Any, frames: SignalFrames) -> npt.NDArray[np.uint8] | None:
+    """Return the image of the scan to store, None if it is to be the mean of each pattern."""
     if navigator is None:
         return np.zeros(frames.nav_shape, np.uint8)
     if isinstance(navigator, str):
@@ -196,7 +209,7 @@ def _given_image(
         stored = frames.find("_HyperSpy._sig_navigator")
         data = stored.get("data") if isinstance(stored, Mapping) else None
         if data is None or tuple(data.shape) != frames.nav_shape:
-            return "mean"
+            return None
         return _image(np.asarray(data))
     if not hasattr(navigator, "shape"):
         raise ValueError(f"navigator must be an array, not {type(navigator).__name__}")
@@ -205,22 +218,109 @@ def _given_image(
     return _image(np.asarray(navigator))
 
 
-def _stored_type(
-    frames: signal_frames.SignalFrames, scaling: Scaling, dtype: Any, path: str
-) -> np.dtype[Any]:
+def _stored_type(frames: SignalFrames, scaling: Scaling, dtype: Any, path: str) -> np.dtype[Any]:
     """Choose 8 or 16 bits."""
     if dtype is None:
         dtype = "u2" if scaling is None and frames.dtype in ("u2", ">u2") else "u1"
-    chosen: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
-    if chosen not in (np.dtype("u1"), np.dtype("u2")):
-        raise ValueError(f"blockfiles hold 8 or 16 bit pixels, not {chosen}")
-    if chosen.itemsize == 2:
+    stored: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
+    if stored not in (np.dtype("u1"), np.dtype("u2")):
+        raise ValueError(f"blockfiles hold 8 or 16 bit pixels, not {stored}")
+    if stored.itemsize == 2:
         warn(
             path,
             "16-bit blockfiles cannot be read by RosettaSciIO 0.15 and older software; "
             "dtype='uint8' or intensity_scaling= makes an 8-bit one.",
         )
-    return chosen
+    return stored
+
+
+class _Blockfile(Placed):
+    """A header, a note, the image of the scan, and a record for each pattern.
+
+    Parameters
+    ----------
+    name, header, stored, count
+        As in `Placed`; `header` ends with the image of the scan.
+    fit : callable
+        Turns the values of patterns into those stored.
+    image : int or None
+        Byte at which an image of the scan begins that is to be made of the patterns.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        header: bytes,
+        stored: np.dtype[Any],
+        count: int,
+        fit: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+        image: int | None,
+    ) -> None:
+        super().__init__(name, header, stored, count)
+        self.fit, self.image = fit, image
+
+    def records(self, first: int, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        records = np.empty(len(frames), self.stored)
+        records["mark"], records["id"] = MARK, first + np.arange(len(frames))
+        records["pixels"] = self.fit(frames)
+        return records
+
+    def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> bytes | None:
+        records = self.records(first, frames)
+        self.write(folder, first, records)
+        return None if self.image is None else records["pixels"].mean(axis=(1, 2)).tobytes()
+
+    def finish(self, folder: str, payloads: Payloads) -> None:
+        if self.image is not None:
+            means = np.concatenate([np.frombuffer(content) for _, _, content in payloads])
+            with open(os.path.join(folder, self.names[0]), "rb+", buffering=0) as file:
+                write_whole(file, self.image, _image(means).data)
+
+    def expected(self, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return self.fit(frames)
+
+
+def target(
+    frames: SignalFrames,
+    path: str,
+    *,
+    intensity_scaling: Scaling = None,
+    navigator: Any = "navigator",
+    endianness: Endianness = "<",
+    dtype: Any = None,
+) -> Placed:
+    """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
+    if endianness not in ("<", ">"):
+        raise ValueError(f"endianness={endianness!r} is neither '<' nor '>'")
+    if len(frames.nav_shape) > 2:
+        raise ValueError(f"blockfiles hold up to two scan axes, not {len(frames.nav_shape)}")
+    if frames.frame_shape[0] != frames.frame_shape[1]:
+        raise ValueError(f"blockfiles hold square patterns, not {frames.frame_shape}")
+    sig_steps = _steps(frames.sig_axes, "cm", path)
+    nav_steps = _steps(frames.nav_axes, "nm", path)
+    image = _scan_image(navigator, frames)
+    stored = _stored_type(frames, intensity_scaling, dtype, path)
+    limits = _limits(frames, intensity_scaling, stored)
+    fields, note = _header_record(frames, nav_steps, sig_steps, stored, path)
+    start_image, start = int(fields["Data_offset_1"][0]), int(fields["Data_offset_2"][0])
+    header = fields.astype(HEADER.newbyteorder(endianness)).tobytes() + note
+    header = header.ljust(start_image, b"\0") + (b"" if image is None else image.tobytes())
+    record = np.dtype(
+        [
+            *((field, RECORD[field]) for field in RECORD.names or ()),
+            ("pixels", stored, frames.frame_shape),
+        ]
+    ).newbyteorder(endianness)
+    return _Blockfile(
+        os.path.basename(path),
+        header.ljust(start, b"\0"),
+        record,
+        len(frames),
+        partial(_exact, dtype=stored, path=path)
+        if limits is None
+        else partial(_scaled, limits=limits, dtype=stored),
+        start_image if image is None else None,
+    )
 
 
 def file_writer(
@@ -253,7 +353,7 @@ def file_writer(
         The image of the scan: that of the signal (or else the mean of each pattern), an empty
         one, or the one given.
     show_progressbar : bool
-        Show progress while lazy data are computed.
+        Show progress, on terminals and in notebooks.
     endianness : {"<", ">"}
         Byte order.
     dtype : {None, "uint8", "uint16"}
@@ -268,44 +368,15 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    name = os.fspath(filename)
-    if endianness not in ("<", ">"):
-        raise ValueError(f"endianness={endianness!r} is neither '<' nor '>'")
-    axes = list(signal["axes"])
-    sig_steps = _steps([a for a in axes if not a.get("navigate")], "cm", name)
-    nav_steps = _steps([a for a in axes if a.get("navigate")], "nm", name)
-    frames = signal_frames.SignalFrames.of(signal, "blockfile")
-    if len(frames.nav_shape) > 2:
-        raise ValueError(f"blockfiles hold up to two scan axes, not {len(frames.nav_shape)}")
-    if frames.frame_shape[0] != frames.frame_shape[1]:
-        raise ValueError(f"blockfiles hold square patterns, not {frames.frame_shape}")
-    image = _given_image(navigator, frames)
-    stored = _stored_type(frames, intensity_scaling, dtype, name)
-    limits = _limits(frames, intensity_scaling, stored)
-    header, note = _header_record(frames, nav_steps, sig_steps, stored, name)
-    record = np.dtype(
-        [
-            *((field, RECORD[field]) for field in RECORD.names or ()),
-            ("pixels", stored, frames.frame_shape),
-        ]
-    ).newbyteorder(endianness)
-    begin, start = int(header["Data_offset_1"][0]), int(header["Data_offset_2"][0])
-    means = np.zeros(len(frames))
-    size = start + len(frames) * record.itemsize
-    with signal_frames.creating({name: size}, frames, overwrite=overwrite) as (file,):
-        file.write(header.astype(HEADER.newbyteorder(endianness)).tobytes())
-        file.write(note)
-        for index, block in frames.slabs(show_progressbar):
-            records = np.empty(len(index), record)
-            records["mark"], records["id"] = MARK, index
-            fitted = (
-                _exact(block, stored, name) if limits is None else _scaled(block, limits, stored)
-            )
-            records["pixels"] = fitted
-            if isinstance(image, str):
-                means[index] = fitted.mean(axis=(1, 2))
-            for a, b in signal_frames.seek_runs(index):
-                file.seek(start + int(index[a]) * record.itemsize)
-                file.write(records[a:b].tobytes())
-        file.seek(begin)
-        file.write((_image(means) if isinstance(image, str) else image).tobytes())
+    write_signal(
+        target,
+        filename,
+        signal,
+        "blockfile",
+        overwrite,
+        show_progressbar,
+        intensity_scaling=intensity_scaling,
+        navigator=navigator,
+        endianness=endianness,
+        dtype=dtype,
+    )

@@ -36,7 +36,7 @@ from rsciio_tem.formats.mrc.header import (
     _std_header,
     _steps,
 )
-from rsciio_tem.formats.mrc.writer import file_writer
+from rsciio_tem.formats.mrc.writer import file_writer, target
 from rsciio_tem.frames.arrays import ArrayFrames
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
@@ -51,7 +51,7 @@ from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import backends, files, machine
 from rsciio_tem.storage.backends import DataFile
 
-__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
 Images = Sequence[str | os.PathLike[str]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,11 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import warn
 from rsciio_tem.formats.mrc.header import HEADER
-from rsciio_tem.writing import signal_frames
+from rsciio_tem.writing.signal_frames import SignalFrames, converted
+from rsciio_tem.writing.stream import write_signal
+from rsciio_tem.writing.target import Payloads, Placed
 
-__all__ = ["file_writer"]
-
-# ---------------------------------------------------------------- writer
+__all__ = ["file_writer", "target"]
 
 #: Stored type and MODE for each type of pixel that MRC files hold. Bytes above 127 have no place in
 #: mode 0, which programs read as signed, as the standard says.
@@ -32,9 +33,12 @@ _STORED = {
 }
 
 
-def _written_header(
-    frames: signal_frames.SignalFrames, mode: int, path: str
-) -> npt.NDArray[np.void]:
+#: What is known of a block when it is written: least and greatest value, sum, sum of squares,
+#: number of pixels.
+_STATISTICS = struct.Struct("<ddddQ")
+
+
+def _header(frames: SignalFrames, mode: int, path: str) -> npt.NDArray[np.void]:
     """Return the header for a signal."""
     header: npt.NDArray[np.void] = np.zeros(1, HEADER)
     shape = (*(1, 1), *frames.nav_shape)[-2:]
@@ -51,10 +55,10 @@ def _written_header(
         axes.append(("Z", int(header["MZ"][0]), frames.nav_axes[-1]))
     for letter, points, axis in axes:
         scale, units = float(axis.get("scale", 1.0)), axis.get("units")
-        step = signal_frames.converted(scale, units, "nm")
+        step = converted(scale, units, "nm")
         if step is not None and step > 0:
             header[f"{letter}len"] = step * points * 10
-            origin = signal_frames.converted(float(axis.get("offset", 0.0)), units, "nm")
+            origin = converted(float(axis.get("offset", 0.0)), units, "nm")
             header[f"{letter}ORIGIN"] = (origin or 0.0) * 10
         elif isinstance(units, str) and units not in ("", "<undefined>"):
             warn(
@@ -71,6 +75,60 @@ def _written_header(
     header["NLABL"] = 1
     header["LABELS"][0, 0] = b"rsciio-tem"
     return header
+
+
+class _Stack(Placed):
+    """Images, behind a header that tells their statistics."""
+
+    def __init__(
+        self, name: str, header: npt.NDArray[np.void], stored: np.dtype[Any], count: int
+    ) -> None:
+        super().__init__(name, header.tobytes(), stored, count)
+        self.fields = header
+
+    def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> bytes | None:
+        super().put(folder, first, frames)
+        if frames.dtype.kind == "c":
+            return None
+        total = squares = 0.0
+        flat = frames.reshape(-1)
+        for begin in range(0, flat.size, 1 << 18):  # so that little is in memory eightfold
+            pixels = flat[begin : begin + (1 << 18)].astype(np.float64)
+            total += float(pixels.sum())
+            squares += float(np.square(pixels, out=pixels).sum())
+        return _STATISTICS.pack(frames.min(), frames.max(), total, squares, frames.size)
+
+    def finish(self, folder: str, payloads: Payloads) -> None:
+        low, high, total, squares, pixels = math.inf, -math.inf, 0.0, 0.0, 0
+        for _, _, content in payloads:
+            if content:
+                least, greatest, *sums, size = _STATISTICS.unpack(content)
+                low, high = min(low, least), max(high, greatest)
+                total, squares, pixels = total + sums[0], squares + sums[1], pixels + size
+        if not pixels or not math.isfinite(squares):
+            return
+        header, mean = self.fields.copy(), total / pixels
+        header["AMIN"], header["AMAX"], header["AMEAN"] = low, high, mean
+        header["RMS"] = math.sqrt(max(0.0, squares / pixels - mean**2))
+        with open(os.path.join(folder, self.names[0]), "rb+") as file:
+            file.write(header.tobytes())
+
+    def expected(self, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return frames.astype(self.stored.base)
+
+
+def target(frames: SignalFrames, path: str) -> Placed:
+    """Return what `rsciio_tem.convert` streams frames into."""
+    if len(frames.nav_shape) > 2:
+        raise ValueError(f"MRC files hold up to two scan axes, not {len(frames.nav_shape)}")
+    if frames.dtype.name not in _STORED:
+        raise ValueError(
+            f"MRC files hold no {frames.dtype} pixels; change the type of the signal to one of "
+            f"{', '.join(_STORED)}"
+        )
+    kind, mode = _STORED[frames.dtype.name]
+    stored = np.dtype((np.dtype(kind).newbyteorder("<"), frames.frame_shape))
+    return _Stack(os.path.basename(path), _header(frames, mode, path), stored, len(frames))
 
 
 def file_writer(
@@ -92,7 +150,7 @@ def file_writer(
         As RosettaSciIO's writers receive it: images of int8, uint8 (stored as uint16), int16,
         uint16, float16, float32 or complex64, with up to two scan axes.
     show_progressbar : bool
-        Show progress while lazy data are computed.
+        Show progress, on terminals and in notebooks.
     overwrite : bool
         Replace a file of this name. The recording that the signal was read from is never replaced.
 
@@ -103,36 +161,4 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    name = os.fspath(filename)
-    frames = signal_frames.SignalFrames.of(signal, "MRC")
-    if len(frames.nav_shape) > 2:
-        raise ValueError(f"MRC files hold up to two scan axes, not {len(frames.nav_shape)}")
-    if frames.dtype.name not in _STORED:
-        raise ValueError(
-            f"MRC files hold no {frames.dtype} pixels; change the type of the signal to one of "
-            f"{', '.join(_STORED)}"
-        )
-    kind, mode = _STORED[frames.dtype.name]
-    stored = np.dtype(kind).newbyteorder("<")
-    header = _written_header(frames, mode, name)
-    nbytes = math.prod(frames.frame_shape) * stored.itemsize
-    low, high, total, squares, pixels = math.inf, -math.inf, 0.0, 0.0, 0
-    size = HEADER.itemsize + len(frames) * nbytes
-    with signal_frames.creating({name: size}, frames, overwrite=overwrite) as (file,):
-        file.write(header.tobytes())
-        for index, block in frames.slabs(show_progressbar):
-            values = block.astype(stored)
-            for a, b in signal_frames.seek_runs(index):
-                file.seek(HEADER.itemsize + int(index[a]) * nbytes)
-                file.write(values[a:b].tobytes())
-            if stored.kind != "c":
-                low, high = min(low, float(block.min())), max(high, float(block.max()))
-                total += float(block.sum(dtype=np.float64))
-                squares += float(np.square(block, dtype=np.float64).sum())
-                pixels += block.size
-        if pixels and math.isfinite(squares):
-            mean = total / pixels
-            header["AMIN"], header["AMAX"], header["AMEAN"] = low, high, mean
-            header["RMS"] = math.sqrt(max(0.0, squares / pixels - mean**2))
-            file.seek(0)
-            file.write(header.tobytes())
+    write_signal(target, filename, signal, "MRC", overwrite, show_progressbar)

@@ -36,7 +36,7 @@ from rsciio_tem.formats.tvips.header import (
     _tree,
 )
 from rsciio_tem.formats.tvips.placement import _Placed, _placed_by_rotator, _placed_by_scan
-from rsciio_tem.formats.tvips.writer import file_writer
+from rsciio_tem.formats.tvips.writer import file_writer, target
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
@@ -46,7 +46,7 @@ from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.scan.times import Times
 from rsciio_tem.storage import files
 
-__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff"]
+__all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
