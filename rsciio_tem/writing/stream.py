@@ -336,37 +336,6 @@ def write(
     return path if os.path.basename(path) in target.names else last
 
 
-def write_signal(
-    target_of: Callable[..., Target],
-    filename: str | os.PathLike[str],
-    signal: Mapping[str, Any],
-    format: str,
-    overwrite: bool = False,
-    progress: bool | None = None,
-    **options: Any,
-) -> None:
-    """Stream a signal into a target: what the `file_writer` of every format does.
-
-    Parameters
-    ----------
-    target_of : callable
-        Called with the frames, the path and `options`.
-    filename : str or path
-        As in `write`.
-    signal : dict
-        As RosettaSciIO's writers receive it.
-    format : str
-        What messages call the format.
-    overwrite, progress
-        As in `write`.
-    **options
-        Keywords of `target_of`.
-    """
-    frames = SignalFrames.of(signal, format)
-    target = target_of(frames, os.fspath(filename), **options)
-    write(target, frames, filename, overwrite=overwrite, progress=progress)
-
-
 def _complete(
     target: Target,
     frames: SignalFrames,
