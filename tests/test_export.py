@@ -31,7 +31,6 @@ from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.formats import npy, raw
 from rsciio_tem.writing import signal_frames, stream
-from rsciio_tem.writing import target as target_module
 from rsciio_tem.writing.hdf5 import Hdf5
 from rsciio_tem.writing.hdf5_stream import ChunkedFile
 from rsciio_tem.writing.stream import _Work, shutil
@@ -426,7 +425,7 @@ def test_disk_fills_up(
     target.write_bytes(b"precious")
     source = recording.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(target_module, "Placed", Faulty)
+        patch.setattr("rsciio_tem.formats.npy.writer.Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
         with pytest.raises(OSError, match="the disk is full") as caught:
             rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
@@ -453,7 +452,7 @@ def test_other_options_do_not_go_on(
 ) -> None:
     target = recording.with_name("a.npy")
     with monkeypatch.context() as patch:
-        patch.setattr(target_module, "Placed", Faulty)
+        patch.setattr("rsciio_tem.formats.npy.writer.Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
@@ -473,7 +472,7 @@ def test_signals_begin_anew(
 ) -> None:
     """Nobody can say whether a signal is the same as last time."""
     with monkeypatch.context() as patch:
-        patch.setattr(target_module, "Placed", Faulty)
+        patch.setattr("rsciio_tem.formats.npy.writer.Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(signal_of(FRAMES), tmp_path / "a.npy")
@@ -489,7 +488,7 @@ def test_torn_journal(
     """An entry that was being written does not count, nor does anything after a damaged one."""
     target = recording.with_name("a.npy")
     with monkeypatch.context() as patch:
-        patch.setattr(target_module, "Placed", Faulty)
+        patch.setattr("rsciio_tem.formats.npy.writer.Placed", Faulty)
         patch.setattr(Faulty, "fails_at", 35)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
