@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Zarr arrays, versions 2 and 3: folders that hold one array each, and its axes.
+
+The bytes are read and written by the ``zarr`` package, which need not be installed otherwise.
+``specifications/zarr.md`` says what our arrays hold besides pixels. HyperSpy's ``.zspy`` folders
+are RosettaSciIO's.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Unpack
+
+import numpy as np
+
+from rsciio_tem.errors import NotThisFormat, Problem, Problems
+from rsciio_tem.formats.zarr.frames import StoreFrames
+from rsciio_tem.formats.zarr.store import (
+    Opener,
+    StoredArray,
+    count_files,
+    is_store,
+    stored_array,
+)
+from rsciio_tem.formats.zarr.writer import file_writer, target
+from rsciio_tem.parsing.metadata import general
+from rsciio_tem.parsing.text import to_number
+from rsciio_tem.reading.documentation import documented
+from rsciio_tem.reading.options import ReadOptions
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.recording import Recording
+from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.scan.times import FrameTimes
+from rsciio_tem.storage import files
+
+__all__ = ["CHECKS", "file_reader", "file_writer", "is_store", "parse", "sniff", "target"]
+
+
+def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
+    """Say whether a folder is a Zarr array or group; HyperSpy's own are RosettaSciIO's."""
+    del head
+    if not is_store(path) or path.rstrip("/\\").lower().endswith(".zspy"):
+        return None
+    return 1.0, "a folder that describes a Zarr array or group", {}
+
+
+def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Recording:
+    """Describe an array; parameters as in `file_reader`.
+
+    Returns
+    -------
+    Recording
+    """
+    path = os.fspath(filename)
+    if not is_store(path):
+        if not os.path.isdir(path):
+            files.existing(path)  # or else an error that says so
+        raise NotThisFormat(path, "is no folder of a Zarr array or group.")
+    problems = Problems()
+    stored = stored_array(path, dataset)
+    array, shape = stored.array, tuple(int(n) for n in stored.array.shape)
+    chunks, attributes = tuple(int(n) for n in array.chunks), stored.attributes
+    _tell_others(stored, problems)
+    described = attributes.get("axes")
+    described = described if isinstance(described, list) and len(described) == len(shape) else []
+    axes = [_axis(axis) for axis in described]
+    count = _scan_axes(described, len(shape))
+    nav_shape, frame_shape = shape[:count], shape[count:]
+    native = np.dtype(array.dtype).newbyteorder("=")
+    return Recording(
+        format="zarr",
+        path=path,
+        frames=StoreFrames(stored.open, nav_shape, frame_shape, native, chunks=chunks),
+        signal_axes=tuple(axes[count:]) or (Axis(),) * len(frame_shape),
+        scan_axes=tuple(axes[:count]),
+        hints=(ScanHint("header", nav_shape, 1.0, "shape of the array"),) if nav_shape else (),
+        metadata={"General": general(os.path.normpath(path)), "Signal": {"signal_type": ""}},
+        original_metadata={
+            "attributes": attributes,
+            "zarr": {
+                "array": stored.name,
+                "shape": list(shape),
+                "chunks": list(chunks),
+                "dtype": str(array.dtype),
+                "others": list(stored.others),
+            },
+        },
+        files=(path,),
+        problems=tuple(problems),
+    )
+
+
+def _tell_others(stored: StoredArray, problems: Problems) -> None:
+    if not stored.others:
+        return
+    listed = ", ".join(stored.others[:5]) + (", …" if len(stored.others) > 5 else "")
+    message = f"{stored.name} is read, not {listed}."
+    problems.append(Problem("info", message, "dataset= chooses."))
+
+
+def _scan_axes(described: list[Any], ndim: int) -> int:
+    """Return how many axes are those of the scan: as the attributes say, or all but two."""
+    if any(isinstance(axis, Mapping) and "navigate" in axis for axis in described):
+        scanned = [bool(isinstance(axis, Mapping) and axis.get("navigate")) for axis in described]
+        if not all(scanned) and scanned == sorted(scanned, reverse=True):  # as frames are
+            return sum(scanned)
+    return max(0, ndim - 2)
+
+
+def _axis(described: Any) -> Axis:
+    """Return an axis as `convert` describes it in the attributes of an array."""
+    if not isinstance(described, Mapping):
+        return Axis()
+    scale, offset = (to_number(described.get(name)) for name in ("scale", "offset"))
+    return Axis(
+        name=str(described.get("name") or ""),
+        units=str(described.get("units") or ""),
+        scale=scale if scale and math.isfinite(scale) else 1.0,
+        offset=offset if offset is not None and math.isfinite(offset) else 0.0,
+    )
+
+
+def _missing_chunks(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
+    """Tell chunks, or whole shards, that are not stored."""
+    del seen
+    frames = recording.frames
+    assert isinstance(frames, StoreFrames)
+    assert isinstance(frames.open, Opener)
+    array = frames.open().array
+    stored = getattr(array, "shards", None) or array.chunks
+    count = math.prod(-(-n // k) for n, k in zip(array.shape, stored, strict=True))
+    if (missing := count - count_files(frames.open.path)) > 0:
+        yield Problem(
+            "info",
+            f"{missing} of {count} files of chunks are not there, and read as the fill value.",
+            "They were never written, or hold nothing else.",
+        )
+
+
+CHECKS = (_missing_chunks,)
+
+
+@documented
+def file_reader(
+    filename: str | os.PathLike[str],
+    lazy: bool = False,
+    chunks: Any = "auto",
+    mmap_mode: str | None = None,
+    navigation_shape: int | tuple[int, ...] | None = None,
+    first_frame: int | None = None,
+    last_frame: int | None = None,
+    distributed: bool = False,
+    *,
+    dataset: str | None = None,
+    **options: Unpack[ReadOptions],
+) -> list[dict[str, Any]]:
+    """Read an array.
+
+    Parameters
+    ----------
+    filename : str or path
+        The folder.
+    lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
+    dataset : str, optional
+        Array of a group, or a group in it; by default the one with most axes, up to four, and
+        most pixels. The others are named.
+    **options
+        `ReadOptions`. Without a shape that of the array is kept.
+
+    Returns
+    -------
+    list of one dict
+        ``data`` has the shape of the array.
+
+    Raises
+    ------
+    NotThisFormat
+        It is no folder of an array or group.
+    Unsupported
+        The package zarr is not installed, or too old for the store.
+    FormatError
+        The array cannot be opened, there is none with pixels, or a chunk is damaged. Chunks that
+        are missing are no error: they read as the fill value of the array.
+    """
+    del distributed  # nothing is left to do for it
+    recording = parse(filename, dataset=dataset)
+    common = (lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame)
+    return read(recording, *common, options=options)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Arrays in the folders of Zarr stores, opened with the zarr package."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rsciio_tem.errors import FormatError, Unsupported
+from rsciio_tem.storage import backends
+from rsciio_tem.storage.backends import DataFile
+
+#: Files that describe an array, or a group; the last one is that of version 3.
+DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
+
+
+def description_of(path: str) -> str | None:
+    """Return the file that describes the array or group in a folder, None if there is none."""
+    files = (os.path.join(path, name) for name in DESCRIPTIONS)
+    return next((file for file in files if os.path.isfile(file)), None)
+
+
+def is_store(path: str) -> bool:
+    """Whether a path is the folder of a Zarr array or group."""
+    return description_of(path) is not None
+
+
+def newest_format() -> int:
+    """Return the version of stores that the installed package writes by itself."""
+    import zarr
+
+    return 3 if int(zarr.__version__.split(".")[0]) >= 3 else 2
+
+
+@contextmanager
+def _complaining(path: str, problem: str, hint: str = "") -> Iterator[None]:
+    """Turn whatever stores and codecs raise into an error about the store."""
+    try:
+        yield
+    except (FormatError, MemoryError):
+        raise
+    except Exception as error:
+        raise FormatError(path, f"{problem}: {error!r}.", hint) from error
+
+
+def _node(path: str) -> Any:
+    """Open the array or group in a folder."""
+    try:
+        import zarr
+    except ImportError as error:
+        raise Unsupported(
+            path, "is a Zarr store, and the package zarr is not installed.", "pip install zarr"
+        ) from error
+    if os.path.basename(description_of(path) or "") == DESCRIPTIONS[-1] and newest_format() < 3:
+        raise Unsupported(
+            path,
+            f"is a Zarr store of version 3, and zarr {zarr.__version__} reads version 2 only.",
+            "pip install 'zarr>=3'",
+        )
+    with _complaining(path, "cannot be opened as a Zarr store"):
+        return zarr.open(path, mode="r")
+
+
+def _arrays(node: Any, prefix: str = "") -> dict[str, Any]:
+    """List the arrays of a group and of the groups in it."""
+    arrays = {f"{prefix}{name}": array for name, array in node.arrays()}
+    for name, group in node.groups():
+        arrays |= _arrays(group, f"{prefix}{name}/")
+    return arrays
+
+
+_CHUNK = re.compile(r"(c[./])?\d+([./]\d+)*")
+
+
+def count_files(path: str) -> int:
+    """Count the files with chunks, or shards, of the array in a folder."""
+    count = 0
+    for folder, _, names in os.walk(path):
+        below = os.path.relpath(folder, path).replace(os.sep, "/")
+        prefix = "" if below == "." else f"{below}/"
+        count += sum(_CHUNK.fullmatch(prefix + name) is not None for name in names)
+    return count
+
+
+# ---------------------------------------------------------------- reading
+
+
+class Values:
+    """An array of a store, of which every part is read or is an error that names the store."""
+
+    def __init__(self, array: Any, path: str) -> None:
+        self.array, self.path = array, path
+
+    def __getitem__(self, key: Any) -> Any:
+        hint = "Copy the store again; other chunks of it can be read."
+        with _complaining(self.path, "a chunk cannot be read", hint):
+            if self.array.fill_value is not None or newest_format() > 2:
+                return self.array[key]
+            # without a fill value zarr 2 leaves memory as it is where chunks are missing
+            sizes = [len(range(*s.indices(n))) for s, n in zip(key, self.array.shape, strict=True)]
+            return self.array.get_basic_selection(key, out=np.zeros(sizes, self.array.dtype))
+
+
+@lru_cache(maxsize=64)
+def _opened(path: str, description: DataFile) -> Values:
+    """Open an array once in each process."""
+    del description  # other arrays of the same name are described by other files
+    return Values(_node(path), path)
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Opens the array that a folder held when it was described; pickles small.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+    description : DataFile
+        The file in it that describes the array.
+    """
+
+    path: str
+    description: DataFile
+
+    def __call__(self) -> Values:
+        """Return the array."""
+        backends.check_unchanged(self.description)
+        return _opened(self.path, self.description)
+
+
+class StoredArray(NamedTuple):
+    """An array of a store.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        It.
+    open : Opener
+        Opens it anywhere.
+    attributes : dict
+        What is said of it.
+    name : str
+        Path in the group that was opened, empty if it was opened itself.
+    others : tuple of str
+        Further arrays of numbers in that group, the largest first.
+    """
+
+    array: Any
+    open: Opener
+    attributes: dict[str, Any]
+    name: str = ""
+    others: tuple[str, ...] = ()
+
+
+def stored_array(path: str, dataset: str | None = None) -> StoredArray:
+    """Open a store and choose an array: that of a name, or the best one of a group.
+
+    The best one has most axes, up to four, and most pixels.
+    """
+    node, name = _node(path), (dataset or "").strip("/")
+    if hasattr(node, "shape"):
+        if name:
+            raise FormatError(path, f"is a single array, not a group with {dataset!r}.")
+        _require_pixels(path, node)
+        return _described(path, node)
+    with _complaining(path, "has an array or group that cannot be opened"):
+        arrays = _arrays(node)
+    names = [key for key, array in arrays.items() if array.dtype.kind in "biufc" and array.size]
+    names.sort(key=lambda key: (min(arrays[key].ndim, 4), arrays[key].size), reverse=True)
+    below = [key for key in names if not name or key == name or key.startswith(f"{name}/")]
+    if name in arrays and not below:
+        _require_pixels(path, arrays[name])
+    if not below:
+        raise FormatError(
+            path,
+            f"has no array {dataset!r}." if name else "has no array with pixels.",
+            f"Pass dataset= one of {', '.join(names)}." if names else "",
+        )
+    chosen, *others = below
+    return _described(path, arrays[chosen], chosen, others)
+
+
+def _described(path: str, array: Any, name: str = "", others: Sequence[str] = ()) -> StoredArray:
+    folder = os.path.join(path, *name.split("/")) if name else path
+    description = description_of(folder)
+    if description is None:
+        raise FormatError(path, f"has no file that describes the array {name!r}.")
+    with _complaining(folder, "has attributes that cannot be read"):
+        attributes = dict(array.attrs)
+    opener = Opener(folder, DataFile.of(description))
+    return StoredArray(array, opener, attributes, name, tuple(others))
+
+
+def _require_pixels(path: str, array: Any) -> None:
+    if array.dtype.kind not in "biufc":
+        raise Unsupported(path, f"holds elements of type {array.dtype}, which are no pixels.")
+    if not array.ndim or not array.size:
+        raise FormatError(path, f"holds an empty array of shape {tuple(array.shape)}.")

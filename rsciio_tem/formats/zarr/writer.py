@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Zarr arrays that frames are streamed into."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.formats.zarr.store import newest_format, stored_array
+from rsciio_tem.writing.signal_frames import SignalFrames, boxes
+from rsciio_tem.writing.stream import write_signal
+from rsciio_tem.writing.target import Target
+
+__all__ = ["file_writer", "target"]
+
+#: Bytes of pixels in a chunk, and in a shard (a file of version 3 that holds many chunks).
+CHUNK, SHARD = 512 << 10, 64 << 20
+
+
+class _Array(Target):
+    """The folder of one array."""
+
+    def __init__(self, path: str, frames: SignalFrames, version: int) -> None:
+        import zarr
+
+        if version == 3 and newest_format() < 3:
+            raise ValueError(
+                f"zarr {zarr.__version__} writes version 2 only; pip install 'zarr>=3' for 3"
+            )
+        self.names = (os.path.basename(path),)
+        self.version, self.nav_shape = version, frames.nav_shape
+        self.shape = (*frames.nav_shape, *frames.frame_shape)
+        self.dtype = frames.dtype.newbyteorder("<")
+        per_chunk, lines, per_shard = _layout(frames.nav_shape, frames.frame_bytes)
+        nav = len(frames.nav_shape)
+        ones = (1,) * max(0, nav - 2)
+        self.chunks = (*(*ones, 1, per_chunk)[len(ones) + 2 - nav :], *frames.frame_shape)
+        self.shards = (*(*ones, lines, per_shard)[len(ones) + 2 - nav :], *frames.frame_shape)
+        self.frames_per_block = lines * per_shard if version == 3 else per_chunk
+        self.attributes = json.loads(
+            json.dumps(
+                {
+                    "axes": [
+                        {k: axis.get(k) for k in ("name", "units", "scale", "offset", "navigate")}
+                        for axis in (*frames.nav_axes, *frames.sig_axes)
+                    ],
+                    "metadata": frames.metadata,
+                    "original_metadata": frames.original_metadata,
+                },
+                default=str,
+            )
+        )
+
+    def create(self, folder: str) -> None:
+        """Make the folder without chunks."""
+        import numcodecs
+        import zarr
+
+        path = os.path.join(folder, self.names[0])
+        shape: dict[str, Any] = {"shape": self.shape, "dtype": self.dtype, "chunks": self.chunks}
+        blosc = numcodecs.Blosc(cname="lz4", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
+        if newest_format() < 3:
+            array = zarr.open(path, mode="w", compressor=blosc, dimension_separator="/", **shape)
+        elif self.version == 2:
+            array = zarr.create_array(path, compressors=blosc, zarr_format=2, **shape)
+        else:
+            codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
+            array = zarr.create_array(
+                path, compressors=codec, shards=self.shards, zarr_format=3, **shape
+            )
+        array.attrs.update(self.attributes)
+
+    def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> None:
+        """Write whole chunks."""
+        import zarr
+
+        array = zarr.open(os.path.join(folder, self.names[0]), mode="r+")
+        done = 0
+        for box in boxes(first, first + len(frames), self.nav_shape):
+            shape = tuple(len(range(*s.indices(n))) for s, n in zip(box, self.nav_shape))  # noqa: B905
+            count = math.prod(shape)
+            part = frames[done : done + count].reshape(*shape, *self.shape[-2:])
+            array[(*box, slice(None), slice(None))] = part
+            done += count
+
+    def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
+        """Read frames."""
+        array = stored_array(os.path.join(folder, self.names[0])).open()
+        covered = boxes(first, first + count, self.nav_shape)
+        frames = np.concatenate([array[box].reshape(-1, *self.shape[-2:]) for box in covered])
+        return frames.astype(frames.dtype.newbyteorder("="), copy=False)
+
+
+def _layout(nav_shape: tuple[int, ...], frame_bytes: int) -> tuple[int, int, int]:
+    """Return frames of a line in a chunk; lines, and frames of each, in a shard."""
+    rows, columns = (1, 1, *nav_shape)[-2:]
+    frame_bytes = max(1, frame_bytes)
+    per_chunk = _divisor(columns, CHUNK // frame_bytes)
+    # a shard: whole chunks of a line, or whole lines
+    per_shard = per_chunk * _divisor(columns // per_chunk, SHARD // (frame_bytes * per_chunk))
+    whole = per_shard == columns
+    lines = _divisor(rows, SHARD // (frame_bytes * columns)) if whole else 1
+    return per_chunk, lines, per_shard
+
+
+def _divisor(size: int, most: int) -> int:
+    """Return the largest divisor of `size` that is not above `most`, at least 1."""
+    return next(n for n in range(max(1, min(size, most)), 0, -1) if size % n == 0)
+
+
+def target(frames: SignalFrames, path: str, *, zarr_format: Literal[2, 3] | None = None) -> Target:
+    """Return what `rsciio_tem.convert` streams frames into.
+
+    Parameters
+    ----------
+    frames : SignalFrames
+        What is written.
+    path : str
+        The new folder.
+    zarr_format : {2, 3}
+        Version; 3 stores many chunks in a file (a shard). By default 3 if zarr 3 is installed.
+    """
+    try:
+        newest = newest_format()
+    except ImportError as error:
+        raise ValueError("the package zarr is not installed: pip install zarr") from error
+    if zarr_format not in (None, 2, 3):
+        raise ValueError(f"zarr_format={zarr_format!r} is neither 2 nor 3")
+    return _Array(path, frames, zarr_format or newest)
+
+
+def file_writer(
+    filename: str | os.PathLike[str],
+    signal: Mapping[str, Any],
+    *,
+    zarr_format: Literal[2, 3] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a signal as a Zarr array, piece by piece if it is lazy.
+
+    Parameters
+    ----------
+    filename : str or path
+        The new folder; it appears under its name when it is complete.
+    signal : dict
+        As RosettaSciIO's writers receive it.
+    zarr_format : {2, 3}
+        Version; by default 3 if zarr 3 is installed.
+    overwrite : bool
+        Replace a folder of this name. The recording that the signal was read from is never
+        replaced.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a folder.
+    """
+    write_signal(target, filename, signal, "zarr", overwrite, zarr_format=zarr_format)
