@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problems, Truncated, Unsupported
 from rsciio_tem.parsing import hdf5
+from rsciio_tem.parsing.zip_archives import npy_header
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
 
@@ -141,17 +142,10 @@ def _member(archive: zipfile.ZipFile, name: str, largest: int) -> npt.NDArray[An
     if info.file_size > largest:
         raise ValueError(f"{name} takes {info.file_size} bytes")
     content = archive.read(info)
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    reader = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    size, _, dtype = reader(stream)
+    start, dtype, size, _ = npy_header(content)
     if dtype.kind not in "buif" or len(size) != 1:
         raise ValueError(f"{name} holds {size} elements of type {dtype}")
-    return np.frombuffer(content, dtype, size[0], stream.tell())
+    return np.frombuffer(content, dtype, size[0], start)
 
 
 @dataclass(frozen=True)

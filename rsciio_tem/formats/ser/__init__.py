@@ -100,14 +100,10 @@ def _recording(
 ) -> Recording:
     """Describe the elements of one kind."""
     file, header, *_ = series
-    all_tags = elements.tag_offsets(series, group)
-    if len(all_tags):
-        all_tags = group.spread(all_tags)
-    tags = None
-    if len(all_tags):
-        tags = elements.read_records(file, all_tags[: elements.READ_ALL_BELOW], header.tag)
+    all_tags = group.spread(elements.tag_offsets(series, group))
+    tags = elements.read_records(file, all_tags[: elements.READ_ALL_BELOW], header.tag)
     records = [group.spread(group.heads) if len(group.heads) > 1 else group.heads]
-    if tags is not None and group.length <= elements.READ_ALL_BELOW:
+    if len(tags) and group.length <= elements.READ_ALL_BELOW:
         records.append(tags)
     scales = np.unique(group.heads["CalibrationDelta" if header.spectral else "CalibrationDeltaX"])
     if len(scales) > 1:
@@ -127,7 +123,7 @@ def _recording(
         hints=arrangement.hints,
         times=elements.times_of(series, all_tags),
         stack_axis=arrangement.stack_axis,
-        metadata=metadata_of(file.path, description, 0 if tags is None else int(tags["Time"][0])),
+        metadata=metadata_of(file.path, description, int(tags["Time"][0]) if len(tags) else 0),
         original_metadata=original_metadata(header, group, records, description),
         files=(file.path, *([] if description is None else [description.path])),
         problems=tuple(problems),

@@ -73,7 +73,7 @@ class Arrangement(NamedTuple):
 def arranged(
     header: Header,
     count: int,
-    tags: npt.NDArray[np.void] | None,
+    tags: npt.NDArray[np.void],
     only_valid_data: bool,
 ) -> Arrangement:
     """Arrange elements in the dimensions of the header.
@@ -98,7 +98,7 @@ def arranged(
         return Arrangement(stack, stack_axis=axis)
     reason = f"dimensions of {' and '.join(map(str, sizes))} elements in the header"
     slow_first = kept[::-1]
-    if len(kept) == 2 and tags is not None and "PositionX" in (tags.dtype.names or ()):
+    if len(kept) == 2 and len(tags) and "PositionX" in (tags.dtype.names or ()):
         fast = _fast_dimension((sizes[0], sizes[1]), tags)
         if fast is not None:
             reason += ", the faster of which the positions of the beam tell"

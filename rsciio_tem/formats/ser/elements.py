@@ -122,7 +122,9 @@ class Elements(NamedTuple):
         return int(self.positions[self.stored][-1]) + 1
 
     def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Put the values of elements at their positions, zeros at the others."""
+        """Put the values of elements, if there are any, at their positions, zeros at the others."""
+        if not len(values):
+            return values
         out, positions = np.zeros(self.length, values.dtype), self.positions
         out[positions[positions < self.length]] = values[positions < self.length]
         return out
