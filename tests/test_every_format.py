@@ -207,29 +207,6 @@ def test_unknown_backend(first_sample: Sample) -> None:
         first_sample.read_quietly(io_backend="fast")
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    import distributed
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with (
-            distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-            ) as cluster,
-            distributed.Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
-
-
-@pytest.mark.per_kind
-@pytest.mark.filterwarnings("ignore::UserWarning:distributed")
-def test_distributed(sample: Sample, cluster: Any) -> None:
-    data = sample.read(lazy=True)["data"]
-    future = cluster.compute(data.rechunk({0: 1}) if data.ndim > 2 else data)
-    np.testing.assert_array_equal(future.result(timeout=60), sample.expected)
-
-
 def test_array_in_memory_stays_what_it_is() -> None:
     import dask.array as da
 
