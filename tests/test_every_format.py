@@ -20,7 +20,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from samples import SPECS, TEN, Mapping, Sample, Spec
+from samples import SPECS, Mapping, Sample, Spec
 from writers import blo as blo_writer
 from writers import mib as mib_writer
 from writers import mrc as mrc_writer
@@ -1186,9 +1186,3 @@ def test_hyperspy_slices_without_loading(
     if first_sample.format == "framecache":
         nbytes = 3000  # three arrays with their headers
     assert sum(bytes_read) <= (nbytes or one.data.nbytes)  # a compressed chunk is a frame
-
-
-def test_every_registered_format_has_samples() -> None:
-    made = {spec.format for spec in SPECS if spec.has_file}
-    assert made >= set(rsciio_tem.registry.FORMATS), "add samples to SPECS in conftest.py"
-    assert {spec.format for spec in SPECS if spec.variant == TEN} >= made
