@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reductions and lazy signals on the workers of a cluster; what is sent there, and how much."""
+"""What is sent to the workers of a cluster, and how much; reductions and lazy signals there.
+
+The tests with a cluster come last: it costs time as long as it runs.
+"""
 
 from __future__ import annotations
 
@@ -80,182 +83,6 @@ def holes(path: Path, count: int, frame: int = 64) -> Path:
     path.touch()
     os.truncate(path, count * frame**2)
     return path
-
-
-# -- every format --------------------------------------------------------------------------------
-
-
-def quantities(sample: Sample) -> tuple[list[Any], list[Any]]:
-    """Return what can be found out about a sample, and masks."""
-    what = ["navigator", "sum", "mean", "max"]
-    if sample.expected.dtype.kind != "c":
-        what.append("variance")
-        if sample.sig_dims == 2:
-            what.append("com")
-    weights = np.random.default_rng(3).random((2, *sample.frame_shape))
-    return what, [*weights, weights[0] > 0.5]
-
-
-@pytest.mark.per_kind
-@pytest.mark.usefixtures("small_stripes")
-def test_reduce(sample: Sample, client: Any) -> None:
-    """The result is that of one thread, to the last bit."""
-    if sample.expected.dtype.kind == "V":
-        pytest.skip("colours are not added up")
-    what, masks = quantities(sample)
-    source: Any = sample.path
-    options: dict[str, Any] = {"format": sample.format, **sample.options}
-    if source is None:
-        source, options = sample.read_quietly(lazy=True), {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RecordingWarning)
-        if sample.expected.dtype.kind == "u" and sample.expected.max() > 1 << 60:
-            with pytest.raises(OverflowError, match="do not fit into 64 bits"):
-                rsciio_tem.reduce(source, what, client=client, **options)
-            return
-        ours = rsciio_tem.reduce(source, what, masks=masks, threads=1, **options)
-        theirs = rsciio_tem.reduce(source, what, masks=masks, client=client, **options)
-    assert set(ours) == set(theirs) == {*what, "masks"}
-    for name in ours:
-        assert ours[name].dtype == theirs[name].dtype
-        assert ours[name].tobytes() == theirs[name].tobytes(), name
-
-
-def test_many_stripes(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sums of floats depend on the order in which they are added up; it is the same."""
-    monkeypatch.setattr(plan_module, "_STRIPE", 1)
-    monkeypatch.setattr(plan_module, "_BLOCK", 1)
-    data = np.random.default_rng(0).standard_normal((150, 16, 16)) * 1e6
-    path = raw_writer.write_raw(tmp_path / "a.raw", data)
-    options: dict[str, Any] = {"dtype": "<f8", "sig_shape": (16, 16), "format": "raw"}
-    what = ["navigator", "sum", "variance", "com"]
-    seen: list[int] = []
-    ours = rsciio_tem.reduce(path, what, threads=2, **options)
-    theirs = rsciio_tem.reduce(path, what, client=client, progress=seen.append, **options)
-    assert sum(seen) == 150
-    assert len(seen) == 50
-    for name in ours:
-        assert ours[name].tobytes() == theirs[name].tobytes(), name
-    np.testing.assert_allclose(ours["sum"], data.sum(axis=0), atol=1e-6)
-    np.testing.assert_allclose(ours["variance"], data.var(axis=0))
-    wait_until_idle(client)
-
-
-@pytest.mark.usefixtures("small_stripes")
-def test_sources_that_are_no_files(client: Any) -> None:
-    """Dask arrays are computed by the cluster's tasks, also there; memory is not sent around."""
-    import dask.array as da
-
-    data = np.random.default_rng(0).integers(0, 99, (3, 4, 8, 8), np.uint16)
-    lazy = da.from_array(data, chunks=(1, 4, 8, 4))
-    for array in (data, lazy, client.persist(lazy)):
-        (signal,) = rsciio_tem.from_array(array)
-        found = rsciio_tem.reduce(signal, ["navigator", "sum"], client=client)
-        np.testing.assert_array_equal(found["sum"], data.sum(axis=(0, 1)))
-        np.testing.assert_array_equal(found["navigator"], data.sum(axis=(2, 3)))
-    with pytest.warns(RecordingWarning, match="3 of 15"):
-        (signal,) = rsciio_tem.from_array(lazy, nav_shape=(15,), missing="fill", fill_value=7)
-    found = rsciio_tem.reduce(signal, client=client)
-    assert found["navigator"][12:].tolist() == [7 * 64] * 3
-
-
-# -- what goes wrong -----------------------------------------------------------------------------
-
-
-def test_file_that_changes(tmp_path: Path, client: Any) -> None:
-    path = holes(tmp_path / "a.raw", 10)
-    recording = rsciio_tem.open(path, "raw", dtype="u1", sig_shape=(64, 64))
-    lazy = rsciio_tem.load(path, "raw", dtype="u1", sig_shape=(64, 64), lazy=True)[0]["data"]
-
-    def check(text: str) -> None:
-        for run in (
-            lambda: rsciio_tem.reduce(recording, client=client),
-            lambda: client.compute(lazy.sum()).result(),
-        ):
-            with pytest.raises(FormatError, match=text) as caught:
-                run()
-            assert caught.value.path == str(path)
-            assert "said by a worker on " in str(caught.value)
-
-    os.utime(path, ns=(0, recording.frames.files[0].mtime_ns + 2_000_000_000))  # type: ignore[attr-defined]
-    check(r"written again, \+2 s .* a copy has to keep the time")
-    os.truncate(path, 100)
-    check("it had 40960 bytes, now 100")
-    path.rename(tmp_path / "elsewhere")
-    check("cannot be opened: No such file .* must see the file under this path")
-    wait_until_idle(client)
-
-
-def test_relative_path(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    holes(tmp_path / "a.raw", 10)
-    monkeypatch.chdir(tmp_path)  # where the workers are not
-    options: dict[str, Any] = {"dtype": "u1", "sig_shape": (64, 64)}
-    assert rsciio_tem.reduce("a.raw", format="raw", client=client, **options)["sum"].sum() == 0
-    recording = rsciio_tem.open("a.raw", "raw", **options)
-    with pytest.raises(FormatError, match=r"is relative to .* pass an absolute"):
-        rsciio_tem.reduce(recording, client=client)
-
-
-class Deadly(FramesBase):
-    """Frames full of their number; whoever loads the one that is deadly dies, once."""
-
-    frame_shape = (8, 8)
-    dtype = np.dtype("u2")
-    blanks = None
-
-    def __init__(self, index: range, flag: str) -> None:
-        self.index, self.flag = index, flag
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, index: Any, /) -> Deadly:
-        return Deadly(self.index[index], self.flag)
-
-    def _read_as(self, how: ReadAs) -> Self:
-        raise NotImplementedError
-
-    def load(self, out: np.ndarray, region: Any = None) -> None:
-        if 60 in self.index and os.path.exists(self.flag):
-            os.remove(self.flag)
-            os._exit(1)
-        out[...] = np.array(self.index)[:, np.newaxis, np.newaxis]
-
-
-def test_a_worker_dies(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it had done is done again, and nothing is added up twice."""
-    monkeypatch.setattr(plan_module, "_STRIPE", 1)
-    monkeypatch.setattr(plan_module, "_BLOCK", 1)
-    monkeypatch.setattr(workers, "_TOGETHER", 3)
-    flag = tmp_path / "flag"
-    flag.touch()
-    frames: Any = Deadly(range(100), str(flag))
-    found = one_pass(frames, what=("navigator", "sum", "variance"), client=client)
-    assert not flag.exists()
-    assert (found["sum"] == sum(range(100))).all()
-    assert (found["navigator"] == 64 * np.arange(100)).all()
-    np.testing.assert_allclose(found["variance"], np.var(range(100)))
-    client.wait_for_workers(2, timeout=30)
-    wait_until_idle(client)
-
-
-def test_interrupted(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends it on the cluster, too."""
-    monkeypatch.setattr(plan_module, "_STRIPE", 1 << 20)
-    path = holes(tmp_path / "a.raw", 100_000)
-    done = []
-
-    def progress(count: int) -> None:
-        done.append(count)
-        if len(done) == 3:
-            raise KeyboardInterrupt
-
-    options: dict[str, Any] = {"dtype": "u1", "sig_shape": (64, 64), "format": "raw"}
-    with pytest.raises(KeyboardInterrupt) as caught:  # whose traceback is kept
-        rsciio_tem.reduce(path, client=client, progress=progress, **options)
-    wait_until_idle(client)
-    assert caught.value.__traceback__ is not None
-    assert len(done) == 3
 
 
 # -- what is sent --------------------------------------------------------------------------------
@@ -469,6 +296,216 @@ def test_graph_does_not_grow_with_the_frames(tmp_path: Path) -> None:
     assert sizes[1_000_000, True] < sizes[1000, True] + 32 * 20_000 + 2000
 
 
+def test_specs_are_complete(sample_of: Callable[[Spec], Sample]) -> None:
+    """A new format is tested here, too: `sample` has one of each."""
+    from samples import SPECS
+
+    assert {spec.format for spec in SPECS if spec.has_file} == set(rsciio_tem.registry.FORMATS)
+
+
+@pytest.mark.parametrize("snake", [False, True])
+def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snake: bool) -> None:
+    """What ``docs/clusters.md`` says of large recordings, on one of 0.1 TB of holes."""
+    monkeypatch.syspath_prepend(REPOSITORY)
+    from benchmarks import plan
+
+    try:
+        found = plan.plan(tmp_path, 0.1, 256, snake=snake)
+    except OSError:
+        pytest.skip("no files with holes here")
+    assert 0.99e11 < found.frames * found.frame_bytes <= 1e11
+    assert found.stripes == 64
+    assert found.stripe_bytes < 2.2e9
+    assert found.sent < 2000
+    assert found.lazy_graph < 60 * found.lazy_chunks + (40_000 if snake else 5000)
+    assert plan.merges(500) == 63 + 8 + 1
+    assert plan.merges(9) == 2
+    assert plan.merges(1) == 0
+
+
+# -- every kind of frames ------------------------------------------------------------------------
+
+
+def quantities(sample: Sample) -> tuple[list[Any], list[Any]]:
+    """Return what can be found out about a sample, and masks."""
+    what = ["navigator", "sum", "mean", "max"]
+    if sample.expected.dtype.kind != "c":
+        what.append("variance")
+        if sample.sig_dims == 2:
+            what.append("com")
+    weights = np.random.default_rng(3).random((2, *sample.frame_shape))
+    return what, [*weights, weights[0] > 0.5]
+
+
+@pytest.mark.per_kind
+@pytest.mark.usefixtures("small_stripes")
+def test_reduce(sample: Sample, client: Any) -> None:
+    """The result is that of one thread, to the last bit."""
+    if sample.expected.dtype.kind == "V":
+        pytest.skip("colours are not added up")
+    what, masks = quantities(sample)
+    source: Any = sample.path
+    options: dict[str, Any] = {"format": sample.format, **sample.options}
+    if source is None:
+        source, options = sample.read_quietly(lazy=True), {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        if sample.expected.dtype.kind == "u" and sample.expected.max() > 1 << 60:
+            with pytest.raises(OverflowError, match="do not fit into 64 bits"):
+                rsciio_tem.reduce(source, what, client=client, **options)
+            return
+        ours = rsciio_tem.reduce(source, what, masks=masks, threads=1, **options)
+        theirs = rsciio_tem.reduce(source, what, masks=masks, client=client, **options)
+    assert set(ours) == set(theirs) == {*what, "masks"}
+    for name in ours:
+        assert ours[name].dtype == theirs[name].dtype
+        assert ours[name].tobytes() == theirs[name].tobytes(), name
+
+
+@pytest.mark.per_kind
+def test_lazy_signals(sample: Sample, client: Any) -> None:
+    data = sample.read(lazy=True)["data"]
+    future = client.compute(data.rechunk({0: 1}) if data.ndim > 2 else data)
+    np.testing.assert_array_equal(future.result(timeout=60), sample.expected)
+
+
+def test_many_stripes(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of floats depend on the order in which they are added up; it is the same."""
+    monkeypatch.setattr(plan_module, "_STRIPE", 1)
+    monkeypatch.setattr(plan_module, "_BLOCK", 1)
+    data = np.random.default_rng(0).standard_normal((150, 16, 16)) * 1e6
+    path = raw_writer.write_raw(tmp_path / "a.raw", data)
+    options: dict[str, Any] = {"dtype": "<f8", "sig_shape": (16, 16), "format": "raw"}
+    what = ["navigator", "sum", "variance", "com"]
+    seen: list[int] = []
+    ours = rsciio_tem.reduce(path, what, threads=2, **options)
+    theirs = rsciio_tem.reduce(path, what, client=client, progress=seen.append, **options)
+    assert sum(seen) == 150
+    assert len(seen) == 50
+    for name in ours:
+        assert ours[name].tobytes() == theirs[name].tobytes(), name
+    np.testing.assert_allclose(ours["sum"], data.sum(axis=0), atol=1e-6)
+    np.testing.assert_allclose(ours["variance"], data.var(axis=0))
+    wait_until_idle(client)
+
+
+@pytest.mark.usefixtures("small_stripes")
+def test_sources_that_are_no_files(client: Any) -> None:
+    """Dask arrays are computed by the cluster's tasks, also there; memory is not sent around."""
+    import dask.array as da
+
+    data = np.random.default_rng(0).integers(0, 99, (3, 4, 8, 8), np.uint16)
+    lazy = da.from_array(data, chunks=(1, 4, 8, 4))
+    for array in (data, lazy, client.persist(lazy)):
+        (signal,) = rsciio_tem.from_array(array)
+        found = rsciio_tem.reduce(signal, ["navigator", "sum"], client=client)
+        np.testing.assert_array_equal(found["sum"], data.sum(axis=(0, 1)))
+        np.testing.assert_array_equal(found["navigator"], data.sum(axis=(2, 3)))
+    with pytest.warns(RecordingWarning, match="3 of 15"):
+        (signal,) = rsciio_tem.from_array(lazy, nav_shape=(15,), missing="fill", fill_value=7)
+    found = rsciio_tem.reduce(signal, client=client)
+    assert found["navigator"][12:].tolist() == [7 * 64] * 3
+
+
+# -- what goes wrong -----------------------------------------------------------------------------
+
+
+def test_file_that_changes(tmp_path: Path, client: Any) -> None:
+    path = holes(tmp_path / "a.raw", 10)
+    recording = rsciio_tem.open(path, "raw", dtype="u1", sig_shape=(64, 64))
+    lazy = rsciio_tem.load(path, "raw", dtype="u1", sig_shape=(64, 64), lazy=True)[0]["data"]
+
+    def check(text: str) -> None:
+        for run in (
+            lambda: rsciio_tem.reduce(recording, client=client),
+            lambda: client.compute(lazy.sum()).result(),
+        ):
+            with pytest.raises(FormatError, match=text) as caught:
+                run()
+            assert caught.value.path == str(path)
+            assert "said by a worker on " in str(caught.value)
+
+    os.utime(path, ns=(0, recording.frames.files[0].mtime_ns + 2_000_000_000))  # type: ignore[attr-defined]
+    check(r"written again, \+2 s .* a copy has to keep the time")
+    os.truncate(path, 100)
+    check("it had 40960 bytes, now 100")
+    path.rename(tmp_path / "elsewhere")
+    check("cannot be opened: No such file .* must see the file under this path")
+    wait_until_idle(client)
+
+
+def test_relative_path(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    holes(tmp_path / "a.raw", 10)
+    monkeypatch.chdir(tmp_path)  # where the workers are not
+    options: dict[str, Any] = {"dtype": "u1", "sig_shape": (64, 64)}
+    assert rsciio_tem.reduce("a.raw", format="raw", client=client, **options)["sum"].sum() == 0
+    recording = rsciio_tem.open("a.raw", "raw", **options)
+    with pytest.raises(FormatError, match=r"is relative to .* pass an absolute"):
+        rsciio_tem.reduce(recording, client=client)
+
+
+class Deadly(FramesBase):
+    """Frames full of their number; whoever loads the one that is deadly dies, once."""
+
+    frame_shape = (8, 8)
+    dtype = np.dtype("u2")
+    blanks = None
+
+    def __init__(self, index: range, flag: str) -> None:
+        self.index, self.flag = index, flag
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: Any, /) -> Deadly:
+        return Deadly(self.index[index], self.flag)
+
+    def _read_as(self, how: ReadAs) -> Self:
+        raise NotImplementedError
+
+    def load(self, out: np.ndarray, region: Any = None) -> None:
+        if 60 in self.index and os.path.exists(self.flag):
+            os.remove(self.flag)
+            os._exit(1)
+        out[...] = np.array(self.index)[:, np.newaxis, np.newaxis]
+
+
+def test_a_worker_dies(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had done is done again, and nothing is added up twice."""
+    monkeypatch.setattr(plan_module, "_STRIPE", 1)
+    monkeypatch.setattr(plan_module, "_BLOCK", 1)
+    monkeypatch.setattr(workers, "_TOGETHER", 3)
+    flag = tmp_path / "flag"
+    flag.touch()
+    frames: Any = Deadly(range(100), str(flag))
+    found = one_pass(frames, what=("navigator", "sum", "variance"), client=client)
+    assert not flag.exists()
+    assert (found["sum"] == sum(range(100))).all()
+    assert (found["navigator"] == 64 * np.arange(100)).all()
+    np.testing.assert_allclose(found["variance"], np.var(range(100)))
+    client.wait_for_workers(2, timeout=30)
+    wait_until_idle(client)
+
+
+def test_interrupted(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends it on the cluster, too."""
+    monkeypatch.setattr(plan_module, "_STRIPE", 1 << 20)
+    path = holes(tmp_path / "a.raw", 100_000)
+    done = []
+
+    def progress(count: int) -> None:
+        done.append(count)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"dtype": "u1", "sig_shape": (64, 64), "format": "raw"}
+    with pytest.raises(KeyboardInterrupt) as caught:  # whose traceback is kept
+        rsciio_tem.reduce(path, client=client, progress=progress, **options)
+    wait_until_idle(client)
+    assert caught.value.__traceback__ is not None
+    assert len(done) == 3
+
+
 # -- threads -------------------------------------------------------------------------------------
 
 
@@ -506,30 +543,3 @@ def test_one_thread_in_a_task(tmp_path: Path, client: Any) -> None:
     assert there == 1
     assert more_than_one(started) == []
     assert threads() == here
-
-
-def test_specs_are_complete(sample_of: Callable[[Spec], Sample]) -> None:
-    """A new format is tested here, too: `sample` has one of each."""
-    from samples import SPECS
-
-    assert {spec.format for spec in SPECS if spec.has_file} == set(rsciio_tem.registry.FORMATS)
-
-
-@pytest.mark.parametrize("snake", [False, True])
-def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snake: bool) -> None:
-    """What ``docs/clusters.md`` says of large recordings, on one of 0.1 TB of holes."""
-    monkeypatch.syspath_prepend(REPOSITORY)
-    from benchmarks import plan
-
-    try:
-        found = plan.plan(tmp_path, 0.1, 256, snake=snake)
-    except OSError:
-        pytest.skip("no files with holes here")
-    assert 0.99e11 < found.frames * found.frame_bytes <= 1e11
-    assert found.stripes == 64
-    assert found.stripe_bytes < 2.2e9
-    assert found.sent < 2000
-    assert found.lazy_graph < 60 * found.lazy_chunks + (40_000 if snake else 5000)
-    assert plan.merges(500) == 63 + 8 + 1
-    assert plan.merges(9) == 2
-    assert plan.merges(1) == 0

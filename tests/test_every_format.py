@@ -20,7 +20,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from samples import SPECS, TEN, Mapping, Sample, Spec
+from samples import SPECS, Mapping, Sample, Spec
 from writers import blo as blo_writer
 from writers import mib as mib_writer
 from writers import mrc as mrc_writer
@@ -205,29 +205,6 @@ def test_backends(file_sample: Sample, backend: str) -> None:
 def test_unknown_backend(first_sample: Sample) -> None:
     with pytest.raises(ValueError, match="io_backend='fast' is none of auto, mmap"):
         first_sample.read_quietly(io_backend="fast")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    import distributed
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with (
-            distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-            ) as cluster,
-            distributed.Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
-
-
-@pytest.mark.per_kind
-@pytest.mark.filterwarnings("ignore::UserWarning:distributed")
-def test_distributed(sample: Sample, cluster: Any) -> None:
-    data = sample.read(lazy=True)["data"]
-    future = cluster.compute(data.rechunk({0: 1}) if data.ndim > 2 else data)
-    np.testing.assert_array_equal(future.result(timeout=60), sample.expected)
 
 
 def test_array_in_memory_stays_what_it_is() -> None:
@@ -1209,9 +1186,3 @@ def test_hyperspy_slices_without_loading(
     if first_sample.format == "framecache":
         nbytes = 3000  # three arrays with their headers
     assert sum(bytes_read) <= (nbytes or one.data.nbytes)  # a compressed chunk is a frame
-
-
-def test_every_registered_format_has_samples() -> None:
-    made = {spec.format for spec in SPECS if spec.has_file}
-    assert made >= set(rsciio_tem.registry.FORMATS), "add samples to SPECS in conftest.py"
-    assert {spec.format for spec in SPECS if spec.variant == TEN} >= made
