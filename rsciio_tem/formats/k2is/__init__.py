@@ -61,8 +61,8 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     at = head.find(SYNC_BYTES)
     while at >= 0 and at + HEADER.itemsize <= len(head):
         if geometry_of(np.frombuffer(head, HEADER, 1, at)[0]) is not None:
-            where = "begins" if at == 0 else "continues"
-            return (0.99 if at == 0 else 0.9), f"{where} with a block of a K2 IS sector", {}
+            verb, confidence = ("begins", 0.99) if at == 0 else ("continues", 0.9)
+            return confidence, f"{verb} with a block of a K2 IS sector", {}
         at = head.find(SYNC_BYTES, at + 1)
     return None
 

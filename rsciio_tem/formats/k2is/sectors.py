@@ -106,18 +106,18 @@ def _range(sectors: list[Sector], phase: int, which: Which, problems: Problems) 
             'Pass sectors="any" to read what there is.' if which == "common" else "",
         )
     if which == "common":
-        lacks = f"({max(sectors, key=lambda s: s.low).name} lacks the first ones)"
-        _tell_left_out(first - earliest, f"at the start are not in all sectors {lacks}", problems)
-        lacks = f"({min(sectors, key=lambda s: s.high).name} lacks the last ones)"
-        _tell_left_out(latest - last, f"at the end are not in all sectors {lacks}", problems)
+        begun, ended = max(sectors, key=lambda s: s.low), min(sectors, key=lambda s: s.high)
+        _tell_left_out(first - earliest, "start", f"{begun.name} lacks the first ones", problems)
+        _tell_left_out(latest - last, "end", f"{ended.name} lacks the last ones", problems)
     return phase + first * n, last - first
 
 
-def _tell_left_out(count: int, where: str, problems: Problems) -> None:
+def _tell_left_out(count: int, end: str, reason: str, problems: Problems) -> None:
     if count > 0:
-        tell = problems.warn if count > 1 else problems.info
-        hint = 'Pass sectors="any" to read them, with what is missing filled.'
-        tell(f"{count} frames {where} and are left out.", hint)
+        (problems.warn if count > 1 else problems.info)(
+            f"{count} frames at the {end} are not in all sectors ({reason}) and are left out.",
+            'Pass sectors="any" to read them, with what is missing filled.',
+        )
 
 
 def tell_losses(sectors: Sectors, problems: Problems) -> dict[str, Any]:

@@ -103,9 +103,7 @@ def parse(
     header, frames = described.header, described.frames(members)
     count = len(frames)
 
-    hdr_path, hdr = hdr_of(opened, path, members[0].path, problems)
-    if described.hdr is not None:
-        hdr = described.hdr
+    hdr_path, hdr = hdr_of(opened, path, members[0].path, described.hdr, problems)
     reader = MerlinTimes(frames, header.size)
     per_position = (
         images_per_position(header, hdr, reader, problems) if layers == "auto" else int(layers)

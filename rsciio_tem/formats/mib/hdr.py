@@ -76,17 +76,18 @@ def mib_of(hdr_path: str) -> str:
 
 
 def hdr_of(
-    opened: str, path: str, first: str, problems: Problems
+    opened: str, path: str, first: str, inner: dict[str, str] | None, problems: Problems
 ) -> tuple[str | None, dict[str, str] | None]:
     """Return path and content of the .hdr: what was opened, or what lies beside the .mib.
 
-    That may be named like the .mib at `path`, or like the first one of its numbered set.
+    That may be named like the .mib at `path`, or like the first one of its numbered set. What a
+    stream dump has within it, `inner`, comes first.
     """
-    if is_hdr(opened):
-        return opened, parse_hdr_file(opened)
-    side = files.side_file(path, (".hdr",)) or files.side_file(first, (".hdr",))
-    if side is None:
-        return None, None
+    side: str | None = opened
+    if not is_hdr(opened):
+        side = files.side_file(path, (".hdr",)) or files.side_file(first, (".hdr",))
+    if side is None or inner is not None:
+        return side, inner
     try:
         return side, parse_hdr_file(side)
     except NotThisFormat as error:

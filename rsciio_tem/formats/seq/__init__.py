@@ -71,10 +71,9 @@ def parse(
     -------
     Recording
     """
-    if lost not in get_args(Lost):
-        raise ValueError(f"lost={lost!r} is none of {', '.join(get_args(Lost))}")
-    if defects not in get_args(Defects):
-        raise ValueError(f"defects={defects!r} is none of {', '.join(get_args(Defects))}")
+    for name, value, kind in (("lost", lost, Lost), ("defects", defects, Defects)):
+        if value not in get_args(kind):
+            raise ValueError(f"{name}={value!r} is none of {', '.join(get_args(kind))}")
     if celeritas is False and (top is not None or bottom is not None):
         raise TypeError("top= and bottom= are for recordings in halves; celeritas=False says no")
     path = files.existing(filename)
@@ -99,14 +98,10 @@ def parse(
     camera.compare_sizes(shape, problems)
 
     hints, parameters = scan_hint(path, base, len(images.frames), problems)
-    corrections = Corrections(
-        dark=usable_reference(sides.dark, shape, problems),
-        gain=usable_reference(sides.gain, shape, problems),
-        excluded=excluded_pixels(camera, shape, defects, problems),
-        repair="fill",  # whole bands of rows and columns may be listed
-    )
+    corrections = _corrections(camera, sides, shape, defects, problems)
     times = images.times(int(sequence.header["version"]))
-    optional = {
+    original = {
+        "seq_header": header_tree(sequence.header),
         "celeritas": images.summary,
         "Configuration": tree,
         "camera_settings": settings,
@@ -122,15 +117,25 @@ def parse(
         stack_axis=_time_axis(times, camera.frame_rate),
         hints=hints,
         times=times,
-        corrections=corrections if corrections else None,
+        corrections=corrections,
         metadata=camera.metadata(path, int(times.read(0, 1).time_ns[0])),
-        original_metadata={
-            "seq_header": header_tree(sequence.header),
-            **{name: value for name, value in optional.items() if value},
-        },
+        original_metadata={name: value for name, value in original.items() if value},
         files=tuple(dict.fromkeys(member for member in members if member is not None)),
         problems=tuple(problems),
     )
+
+
+def _corrections(
+    camera: Camera, sides: Sides, shape: tuple[int, ...], defects: Defects, problems: Problems
+) -> Corrections | None:
+    """Return what comes with the recording, None if it is nothing."""
+    corrections = Corrections(
+        dark=usable_reference(sides.dark, shape, problems),
+        gain=usable_reference(sides.gain, shape, problems),
+        excluded=excluded_pixels(camera, shape, defects, problems),
+        repair="fill",  # whole bands of rows and columns may be listed
+    )
+    return corrections if corrections else None
 
 
 def _time_axis(times: Times, rate: float | None) -> Axis:
