@@ -242,21 +242,8 @@ def by_scan(frames: FrameTable, before: int, keep: Literal["first", "last"]) -> 
     return None if scan is None else replace(scan, index=_straight(np.asarray(scan.index)))
 
 
-def by_rotator(
-    frames: FrameTable,
-    before: int,
-    shape: tuple[int, ...] | None,
-    keep: Literal["first", "last"],
-    previous: bool,
-    path: str,
-) -> Arrangement:
-    """Place frames by their rotator index.
-
-    Raises
-    ------
-    FormatError
-        The rotator does not count, or the shape of the scan remains unknown.
-    """
+def _one_rotation(frames: FrameTable, before: int, path: str) -> tuple[Ints, Ints]:
+    """Return the rotator index of the frames of the longest scan, and which frames these are."""
     nothing = FormatError(
         path,
         "the rotator index in the frame headers does not count scan positions.",
@@ -272,9 +259,11 @@ def by_rotator(
     # the index starts over with each scan, and falls back after it
     parts = _parts(rotator, np.zeros_like(rotator))
     begin, end = max(parts, key=lambda p: len(np.unique(rotator[p[0] : p[1]])))
-    rotator, stored = rotator[begin:end], stored[begin:end]
-    total = int(rotator[-1])
-    problems = Problems()
+    return rotator[begin:end], stored[begin:end]
+
+
+def _shape_for(total: int, shape: tuple[int, ...] | None, path: str) -> tuple[int, ...]:
+    """Return the scan shape: a square, or that of the caller with -1 filled in."""
     if shape is None:
         side = math.isqrt(total)
         if side * side != total:
@@ -283,13 +272,35 @@ def by_rotator(
                 f"the rotator index counts {total} scan positions, which is no square scan.",
                 "Pass scan_shape=(y, x), or (-1, x), with placement='rotator'.",
             )
-        shape = (side, side)
+        return side, side
     shape = tuple(int(n) for n in shape)
     if any(n == 0 or n < -1 for n in shape) or shape.count(-1) > 1:
         raise FormatError(path, f"{shape} is not a scan shape.")
     if -1 in shape:
         others = math.prod(n for n in shape if n != -1)
         shape = tuple(-(-total // others) if n == -1 else n for n in shape)
+    return shape
+
+
+def by_rotator(
+    frames: FrameTable,
+    before: int,
+    shape: tuple[int, ...] | None,
+    keep: Literal["first", "last"],
+    previous: bool,
+    path: str,
+) -> Arrangement:
+    """Place frames by their rotator index.
+
+    Raises
+    ------
+    FormatError
+        The rotator does not count, or the shape of the scan remains unknown.
+    """
+    rotator, stored = _one_rotation(frames, before, path)
+    total = int(rotator[-1])
+    problems = Problems()
+    shape = _shape_for(total, shape, path)
     size = math.prod(shape)
     if size > 16 * len(frames) + 1024:
         raise FormatError(path, f"{len(frames)} frames are too few for the scan shape {shape}.")
