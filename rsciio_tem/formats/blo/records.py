@@ -57,7 +57,6 @@ def in_scan_order(
         return frames
     if index is not None:
         marked, ids = _ids(frames, endianness, None)
-        expected = np.arange(count)
     if not marked.any():
         problems.warn(
             f"no record begins with the bytes AA 55: the first is at byte "
@@ -78,8 +77,14 @@ def in_scan_order(
             f"{lost} records, the first of them number {int(np.argmin(marked))}, do not begin "
             "with the bytes AA 55 and are left out."
         )
-    stored, ids = np.flatnonzero(marked), ids[marked]
-    size = max(positions, 1)
+    return _by_numbers(frames, np.flatnonzero(marked), ids[marked], max(positions, 1), problems)
+
+
+def _by_numbers(
+    frames: FrameTable, stored: Ints, ids: Ints, size: int, problems: Problems
+) -> FrameTable:
+    """Put the records that have a mark at the positions that their numbers name."""
+    count = len(frames)
     if ids.max() >= size:
         if int(ids.max() - ids.min()) >= max(size, count):
             problems.warn(

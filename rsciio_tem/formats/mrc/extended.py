@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from rsciio_tem.errors import Problem
-from rsciio_tem.formats.mrc.header import Endianness, _columns
+from rsciio_tem.errors import Problems
+from rsciio_tem.formats.mrc.header import Endianness
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 
@@ -109,11 +110,11 @@ _NOT_FEI = (b"CCP4", b"MRCO", b"SERI", b"HDF5")
 
 
 #: Bytes of extended headers that are looked at.
-_EXTENDED = 1 << 19
+LONGEST_EXTENDED = 1 << 19
 
 
-def _extended(
-    path: str, header: np.void, order: Endianness, content: bytes, problems: list[Problem]
+def extended_header(
+    path: str, header: np.void, order: Endianness, content: bytes, problems: Problems
 ) -> dict[str, Any]:
     """Decode what the extended header says about the images.
 
@@ -138,12 +139,9 @@ def _extended(
     if record is not None:
         count = min(max(1, int(header["NZ"])), len(content) // step if step > 0 else 0)
         if step < record.itemsize or not count:
-            problems.append(
-                Problem(
-                    "warning",
-                    f"has an extended header of type {kind.decode('latin-1')} with records of "
-                    f"{step} bytes, which is no such; it is ignored.",
-                )
+            problems.warn(
+                f"has an extended header of type {kind.decode('latin-1')} with records of "
+                f"{step} bytes, which is no such; it is ignored."
             )
             return tree
         records = np.ndarray((count,), record.newbyteorder(order), content, strides=(step,))
@@ -156,7 +154,24 @@ def _extended(
     return tree
 
 
-def _fei_metadata(fei: Mapping[str, Any]) -> dict[str, Any]:
+def _columns(records: npt.NDArray[np.void]) -> dict[str, Any]:
+    """Return one value per field, or one per record where these differ."""
+    values: dict[str, Any] = {}
+    for name in records.dtype.names or ():
+        column = records[name]
+        if column.dtype.kind == "V":
+            if name != "unused":
+                values[name] = bytes(column[0]).hex()
+            continue
+        if column.dtype.kind == "S":
+            column = np.char.decode(np.ascontiguousarray(column), "latin-1")
+        column = column.astype(column.dtype.newbyteorder("="))
+        same = bool((column == column[0]).all()) or bool((column != column).all())
+        values[name] = column[0].item() if same else column
+    return values
+
+
+def fei_metadata(fei: Mapping[str, Any]) -> dict[str, Any]:
     """Translate an extended header of FEI."""
     old = "a_tilt" in fei
     tem: dict[str, Any] = {
@@ -193,8 +208,8 @@ def _fei_metadata(fei: Mapping[str, Any]) -> dict[str, Any]:
     return {"General": general, "Acquisition_instrument": {"TEM": tem}}
 
 
-def _fei_scan(
-    fei: Mapping[str, Any], count: int, problems: list[Problem]
+def fei_scan(
+    fei: Mapping[str, Any], count: int, problems: Problems
 ) -> tuple[tuple[ScanHint, ...], tuple[Axis, ...]]:
     """Return the scan shape that FEI1 and FEI2 give, if it accounts for the images."""
     names = [f"scan_size_{side}" for side in ("left", "top", "right", "bottom")]
@@ -210,12 +225,9 @@ def _fei_scan(
         for name, fov, n in zip("yx", fields, shape, strict=True)
     )
     reason = f"scan area of {shape[1]} x {shape[0]} positions in the extended header"
-    problems.append(
-        Problem(
-            "warning",
-            f"the scan shape {shape} and its step are taken from the extended header, whose scan "
-            "area accounts for all images; no 4D-STEM file was at hand for a comparison.",
-            "Pass navigation_shape=(x, y) if that is wrong.",
-        )
+    problems.warn(
+        f"the scan shape {shape} and its step are taken from the extended header, whose scan "
+        "area accounts for all images; no 4D-STEM file was at hand for a comparison.",
+        "Pass navigation_shape=(x, y) if that is wrong.",
     )
     return (ScanHint("header", shape, 0.8, reason),), axes

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from rsciio_tem.errors import NotThisFormat, Problem, Truncated, Unsupported
+from rsciio_tem.errors import NotThisFormat, Problems, Truncated, Unsupported
 from rsciio_tem.frames.pixels import Packing, Pixels
 
 Endianness = Literal["<", ">"]
@@ -78,7 +75,7 @@ IMOD_STAMP = 1146047817
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 
-#: Pixel types by MODE. Mode 0 is told apart by `_signed`.
+#: Pixel types by MODE. Mode 0 is told apart by `bytes_are_signed`.
 MODES: dict[int, tuple[Any, Packing]] = {
     0: ("i1", "plain"),
     1: ("i2", "plain"),
@@ -92,14 +89,8 @@ MODES: dict[int, tuple[Any, Packing]] = {
 }
 
 
-#: First bytes of compressed files, and what opens them.
-_COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
-
-
-# ---------------------------------------------------------------- header
-
-
-def _sane(header: np.void) -> bool:
+def is_sane(header: np.void) -> bool:
+    """Whether a header may be that of an MRC file, read in this byte order."""
     return bool(
         0 < header["NX"] < 1 << 24
         and 0 < header["NY"] < 1 << 24
@@ -109,8 +100,8 @@ def _sane(header: np.void) -> bool:
     )
 
 
-def _header(
-    path: str, head: bytes, endianness: Endianness | None, problems: list[Problem]
+def read_header(
+    path: str, head: bytes, endianness: Endianness | None, problems: Problems
 ) -> tuple[np.void, Endianness]:
     """Decode the header; returns it and its byte order."""
     if endianness not in ("<", ">", None):
@@ -121,13 +112,11 @@ def _header(
     first: Endianness = endianness or stamp or "<"
     for order in (first,) if endianness else (first, ">" if first == "<" else "<"):
         header: np.void = np.frombuffer(head, HEADER.newbyteorder(order), 1)[0]
-        if not _sane(header):
+        if not is_sane(header):
             continue
         if stamp is not None and order != stamp:
             name = "little" if order == "<" else "big"
-            problems.append(
-                Problem("warning", f"has the mark of the other byte order, but is {name}-endian.")
-            )
+            problems.warn(f"has the mark of the other byte order, but is {name}-endian.")
         return header, order
     header = np.frombuffer(head, HEADER.newbyteorder(first), 1)[0]
     raise NotThisFormat(
@@ -139,7 +128,7 @@ def _header(
     )
 
 
-def _signed(header: np.void, info: Mapping[str, str], problems: list[Problem]) -> bool:
+def bytes_are_signed(header: np.void, info: Mapping[str, str], problems: Problems) -> bool:
     """Whether the bytes of mode 0 are signed."""
     if header["IMODSTAMP"] == IMOD_STAMP:
         return bool(header["IMODFLAGS"] & 1)
@@ -152,59 +141,56 @@ def _signed(header: np.void, info: Mapping[str, str], problems: list[Problem]) -
         return any("Pixel Format" in key and v == "int8" for key, v in info.items())
     if header["NVERSION"] // 10 in range(2014, 2100):
         return True
-    problems.append(
-        Problem(
-            "warning",
-            "does not say whether its 8-bit pixels are signed; they are read as unsigned.",
-            "Pass signed=True or signed=False.",
-        )
+    problems.warn(
+        "does not say whether its 8-bit pixels are signed; they are read as unsigned.",
+        "Pass signed=True or signed=False.",
     )
     return False
 
 
-def _pixels(
-    path: str, header: np.void, order: Endianness, signed: bool | None, sign: bool
-) -> Pixels:
+def pixels_of(path: str, header: np.void, order: Endianness, signed: bool | None = None) -> Pixels:
+    """Return how pixels are stored; those of 8 bits are unsigned unless `signed` says other."""
     mode = int(header["MODE"])
     if mode not in MODES:
-        known = ", ".join(map(str, MODES))
         if mode >= 1000:
             raise Unsupported(
                 path,
                 f"has MODE {mode}: its pixels are compressed (MRCZ).",
                 'Use RosettaSciIO: hs.load(..., file_format="MRCZ").',
             )
-        raise Unsupported(path, f"has pixels of MODE {mode}; known are {known}.")
+        raise Unsupported(
+            path, f"has pixels of MODE {mode}; known are {', '.join(map(str, MODES))}."
+        )
     if signed is not None and mode != 0:
         raise ValueError(f"signed= is for 8-bit pixels (MODE 0); {path} has MODE {mode}")
     kind, packing = MODES[mode]
     if mode == 0:
-        kind = "i1" if (sign if signed is None else signed) else "u1"
+        kind = "i1" if signed else "u1"
     stored = np.dtype(kind)
     if stored.names is None:
         stored = stored.newbyteorder(order)
     return Pixels((int(header["NY"]), int(header["NX"])), stored, packing)
 
 
-def _steps(header: np.void) -> list[tuple[float | None, float]]:
+def steps(header: np.void) -> list[tuple[float | None, float]]:
     """Return step and origin in nm along columns, rows and images; None for an unknown step."""
     axes = [int(header[name]) for name in ("MAPC", "MAPR", "MAPS")]
     if sorted(axes) != [1, 2, 3]:
         axes = [1, 2, 3]
-    found: list[tuple[float | None, float]] = []
+    result: list[tuple[float | None, float]] = []
     for axis in axes:
         letter = "XYZ"[axis - 1]
         points = int(header[f"M{letter}"])
         step = float(header[f"{letter}len"]) / points / 10 if points > 0 else 0.0
         origin = float(header[f"{letter}ORIGIN"]) / 10
         if 1e-7 < step < 1e9:  # what is smaller was written as another type of number
-            found.append((step, origin if abs(origin) < 1e12 else 0.0))
+            result.append((step, origin if abs(origin) < 1e12 else 0.0))
         else:
-            found.append((None, 0.0))
-    return found
+            result.append((None, 0.0))
+    return result
 
 
-def _std_header(header: np.void, head: bytes) -> dict[str, Any]:
+def header_tree(header: np.void, head: bytes) -> dict[str, Any]:
     """Return the header as plain values; what RosettaSciIO gives as hexadecimal text is so here."""
     tree: dict[str, Any] = {}
     for name in HEADER.names or ():
@@ -218,23 +204,3 @@ def _std_header(header: np.void, head: bytes) -> dict[str, Any]:
     tree |= {name: head[a:b].rstrip(b"\0").hex() for name, a, b in spans}
     tree["EXTTYP"] = header["EXTTYP"].decode("latin-1")
     return tree
-
-
-# ---------------------------------------------------------------- extended header
-
-
-def _columns(records: npt.NDArray[np.void]) -> dict[str, Any]:
-    """Return one value per field, or one per record where these differ."""
-    found: dict[str, Any] = {}
-    for name in records.dtype.names or ():
-        column = records[name]
-        if column.dtype.kind == "V":
-            if name != "unused":
-                found[name] = bytes(column[0]).hex()
-            continue
-        if column.dtype.kind == "S":
-            column = np.char.decode(np.ascontiguousarray(column), "latin-1")
-        column = column.astype(column.dtype.newbyteorder("="))
-        same = bool((column == column[0]).all()) or bool((column != column).all())
-        found[name] = column[0].item() if same else column
-    return found

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from rsciio_tem.errors import Problem
-from rsciio_tem.formats.tvips.header import _headers
+from rsciio_tem.formats.tvips.header import read_frame_headers
 from rsciio_tem.parsing.checks import number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
@@ -27,7 +27,7 @@ def _every_counter(recording: Recording, seen: FrameTimes | None) -> Iterator[Pr
     counters = np.zeros(count, np.int64)
     modes = np.zeros(count, np.int64)
     for a in range(0, count, 1 << 16):
-        part = _headers(frames, before, a, min(a + (1 << 16), count))
+        part = read_frame_headers(frames, before, a, min(a + (1 << 16), count))
         counters[a : a + len(part)], modes[a : a + len(part)] = part["counter"], part["mode"]
     steps = np.diff(counters)
     regular = bool(len(steps)) and np.count_nonzero(steps == 1) >= 0.9 * len(steps)

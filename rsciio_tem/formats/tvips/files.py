@@ -8,8 +8,8 @@ import re
 
 import numpy as np
 
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Truncated, Unsupported
-from rsciio_tem.formats.tvips.header import HEADER, _frame_header_bytes, _series_header
+from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Problems, Truncated, Unsupported
+from rsciio_tem.formats.tvips.header import HEADER, frame_header_bytes, series_header
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.storage import files
@@ -18,14 +18,15 @@ from rsciio_tem.storage.backends import DataFile
 _NAME = re.compile(r"(.*_)(\d{3,})$", re.DOTALL)
 
 
-def _head(path: str) -> np.void | None:
+def header_of(path: str) -> np.void | None:
+    """Return the series header that a file begins with, None if it begins with something else."""
     try:
-        return _series_header(files.read_start(path, HEADER.itemsize), os.path.getsize(path))
+        return series_header(files.read_start(path, HEADER.itemsize), os.path.getsize(path))
     except (FormatError, OSError):
         return None
 
 
-def _member(path: str) -> tuple[str, int] | None:
+def member_of(path: str) -> tuple[str, int] | None:
     """Split the path of a member of a series into what all share, and its number."""
     stem, _ = os.path.splitext(path)
     match = _NAME.fullmatch(os.path.basename(stem))
@@ -34,75 +35,71 @@ def _member(path: str) -> tuple[str, int] | None:
     return os.path.join(os.path.dirname(path), match[1]), int(match[2])
 
 
-def _numbered(path: str) -> dict[int, DataFile]:
+def numbered(path: str) -> dict[int, DataFile]:
     """List the files named like `path` but for their number, by number."""
-    found: dict[int, DataFile] = {}
-    own = _member(path)
+    members: dict[int, DataFile] = {}
+    name = member_of(path)
     for file in files.numbered_set(path):
-        other = _member(file.path)
-        if own is None or other is None or other[0].lower() != own[0].lower():
+        other = member_of(file.path)
+        if name is None or other is None or other[0].lower() != name[0].lower():
             continue
         same_case = os.path.splitext(file.path)[1] == os.path.splitext(path)[1]
-        if same_case or other[1] not in found:
-            found[other[1]] = file
-    return found
+        if same_case or other[1] not in members:
+            members[other[1]] = file
+    return members
 
 
-def _series(path: str) -> tuple[list[DataFile], np.void, list[Problem]]:
+def _no_header(path: str) -> NotThisFormat:
+    start = files.read_start(path, 16)
+    return NotThisFormat(path, f"does not begin with a TVIPS header ({start!r}).")
+
+
+def series(path: str) -> tuple[list[DataFile], np.void, Problems]:
     """Find the files of the series that `path` belongs to, and their header."""
-    header, own = _head(path), _member(path)
-    problems: list[Problem] = []
-    found = _numbered(path) if own else {}
-    if own is None or (header is not None and own[1] != 0):
+    header, member = header_of(path), member_of(path)
+    problems = Problems()
+    by_number = numbered(path) if member else {}
+    if member is None or (header is not None and member[1] != 0):
         if header is None:
-            raise NotThisFormat(
-                path,
-                f"does not begin with a TVIPS header ({files.read_start(path, 16)!r}).",
-            )
-        if own is not None and 0 in found:
+            raise _no_header(path)
+        if member is not None and 0 in by_number:
             message = f"{os.path.basename(path)} begins a recording of its own and is read alone."
             problems.append(Problem("info", message))
         return [DataFile.of(path)], header, problems
-    name = os.path.basename(own[0])
-    if 0 not in found:
+    name = os.path.basename(member[0])
+    if 0 not in by_number:
         raise FormatError(
             path,
             f"belongs to a series whose first file, {name}000.tvips, is not beside it.",
             "Only the first file says how large the frames are.",
         )
-    first = found[0]
-    header = _head(first.path)
+    first = by_number[0]
+    header = header_of(first.path)
     if header is None:
-        raise NotThisFormat(
-            first.path,
-            f"does not begin with a TVIPS header ({files.read_start(first.path, 16)!r}).",
-        )
+        raise _no_header(first.path)
     members = [first]
-    while (number := len(members)) in found:
-        if _head(found[number].path) is not None:
+    while (number := len(members)) in by_number:
+        if header_of(by_number[number].path) is not None:
             break  # the next recording was given the next number
-        members.append(found[number])
-    if own[1] >= len(members):
+        members.append(by_number[number])
+    if member[1] >= len(members):
         raise FormatError(
             path,
             f"cannot be joined to its series: {name}{len(members):03d}.tvips is missing, or begins "
             "another recording.",
             f"Open {name}000.tvips for the files before.",
         )
-    rest = sorted(number for number in found if number >= len(members))
-    if rest and len(members) not in found:
-        problems.append(
-            Problem(
-                "warning",
-                f"{name}{len(members):03d}.tvips is missing: of the series, only the "
-                f"{len(members)} files before are read, {len(rest)} behind it are not.",
-            )
+    behind = sum(number >= len(members) for number in by_number)
+    if behind and len(members) not in by_number:
+        problems.warn(
+            f"{name}{len(members):03d}.tvips is missing: of the series, only the "
+            f"{len(members)} files before are read, {behind} behind it are not.",
         )
     return members, header, problems
 
 
-def _table(
-    members: list[DataFile], header: np.void, problems: list[Problem]
+def frame_table(
+    members: list[DataFile], header: np.void, problems: Problems
 ) -> tuple[FrameTable, int]:
     """Locate the frames; returns the table and the bytes before each frame's pixels."""
     path = members[0].path
@@ -115,7 +112,7 @@ def _table(
                 "info", f"{bits} bits per pixel are no TVIPS format, but RosettaSciIO writes them."
             )
         )
-    before = _frame_header_bytes(header, path)
+    before = frame_header_bytes(header, path)
     pixels = Pixels((int(header["dimy"]), int(header["dimx"])), np.dtype(f"<u{bits // 8}"))
     stride = before + pixels.nbytes
     runs = []
@@ -129,13 +126,10 @@ def _table(
                 f"{stride} bytes, and there is no complete one.",
             )
         if rest:
-            problems.append(
-                Problem(
-                    "warning",
-                    f"{os.path.basename(file.path)} ends inside a frame "
-                    f"({rest} of {stride} bytes); that last frame is incomplete and ignored"
-                    + (", frames behind it move up." if i + 1 < len(members) else "."),
-                )
+            problems.warn(
+                f"{os.path.basename(file.path)} ends inside a frame "
+                f"({rest} of {stride} bytes); that last frame is incomplete and ignored"
+                + (", frames behind it move up." if i + 1 < len(members) else ".")
             )
         if count:
             runs.append((i, start + before, stride, count))

@@ -86,53 +86,39 @@ FRAME = np.dtype(
 
 
 #: Bytes that a frame header needs for its rotator index, and for its scan coordinates.
-_ROTATOR_END, _SCAN_END = 52, 76
+ROTATOR_END, SCAN_END = 52, 76
 
 
 #: RosettaSciIO writes this much of it.
 _SHORT = 60
 
 
-#: This writer writes as much as TVIPS; LiberTEM expects at least 108 bytes.
-_WRITTEN = 128
+LARGEST_SIDE = 1 << 16
 
 
-#: Frames up to which every header is read; beyond, a regular scan is checked at so many of them.
-_ALL, _SAMPLES = 4096, 512
-
-
-_MAX_SIDE = 1 << 16
-
-
-# ---------------------------------------------------------------- the files of a series
-
-
-def _series_header(head: bytes, size: int) -> np.void | None:
+def series_header(head: bytes, size: int) -> np.void | None:
     """Return the series header that `head` begins with, None if it begins with something else."""
     if len(head) < HEADER.itemsize:
         return None
     header: np.void = np.frombuffer(head, HEADER, 1)[0]
-    known = header["version"] in (1, 2) or b"TVIPS" in head[52:256]
-    plain = 52 <= header["size"] <= min(size, _MAX_SIDE) and header["bitsperpixel"] <= 128
-    sides = 0 < header["dimx"] < _MAX_SIDE and 0 < header["dimy"] < _MAX_SIDE
-    return header if known and plain and sides else None
+    marked = header["version"] in (1, 2) or b"TVIPS" in head[52:256]
+    plain = 52 <= header["size"] <= min(size, LARGEST_SIDE) and header["bitsperpixel"] <= 128
+    sides = 0 < header["dimx"] < LARGEST_SIDE and 0 < header["dimy"] < LARGEST_SIDE
+    return header if marked and plain and sides else None
 
 
-def _frame_header_bytes(header: np.void, path: str) -> int:
+def frame_header_bytes(header: np.void, path: str) -> int:
     """Return how many bytes lie before the pixels of each frame."""
-    version, given = int(header["version"]), int(header["frameheaderbytes"])
+    version, announced = int(header["version"]), int(header["frameheaderbytes"])
     if version == 1:
         # RosettaSciIO writes headers of version 2 whatever the version it is told
-        written_so = bytes(header["dummy"]).startswith(b"HYPERSPY") and given >= _SHORT
-        return given if written_so else FRAME_V1.itemsize
+        written_so = bytes(header["dummy"]).startswith(b"HYPERSPY") and announced >= _SHORT
+        return announced if written_so else FRAME_V1.itemsize
     if version != 2:
         raise Unsupported(path, f"is a TVIPS recording of version {version}; known are 1 and 2.")
-    if not FRAME_V1.itemsize <= given <= _MAX_SIDE:
-        raise FormatError(path, f"announces frame headers of {given} bytes.")
-    return given
-
-
-# ---------------------------------------------------------------- frame headers
+    if not FRAME_V1.itemsize <= announced <= LARGEST_SIDE:
+        raise FormatError(path, f"announces frame headers of {announced} bytes.")
+    return announced
 
 
 def _decoded(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
@@ -143,29 +129,34 @@ def _decoded(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
     return padded.view(FRAME)[:, 0]
 
 
-def _headers(frames: FrameTable, before: int, first: int, last: int) -> npt.NDArray[np.void]:
+def read_frame_headers(
+    frames: FrameTable, before: int, first: int, last: int
+) -> npt.NDArray[np.void]:
+    """Return the headers of a range of frames."""
     return _decoded(read_headers(frames, first, last, before, min(before, FRAME.itemsize)))
 
 
-def _headers_at(frames: FrameTable, before: int, index: Ints) -> npt.NDArray[np.void]:
+def read_frame_headers_at(frames: FrameTable, before: int, index: Ints) -> npt.NDArray[np.void]:
+    """Return the headers of some frames."""
     return _decoded(read_headers_at(frames, index, before, min(before, FRAME.itemsize)))
 
 
-def _milliseconds(headers: npt.NDArray[np.void]) -> Ints:
+def milliseconds(headers: npt.NDArray[np.void]) -> Ints:
+    """Return the times of frames, in ms since 1970."""
     result: Ints = headers["timestamp"].astype(np.int64) * 1000 + headers["ms"]
     return result
 
 
-def _frame_times(frames: FrameTable, before: int, first: int, last: int) -> FrameTimes:
+def frame_times(frames: FrameTable, before: int, first: int, last: int) -> FrameTimes:
     """Read the times of frames; a blank has none."""
     headers = _decoded(read_headers(frames, first, last, before, FRAME_V1.itemsize))
-    moments = _milliseconds(headers)
+    moments = milliseconds(headers)
     nothing = np.full(len(headers), -1, np.int64)
     # counters of the camera start over, so they number nothing
     return FrameTimes(np.where(moments > 0, moments * 1_000_000, -1), nothing, nothing, nothing)
 
 
-def _tree(record: np.void, size: int = 1 << 30) -> dict[str, Any]:
+def fields_of(record: np.void, size: int = 1 << 30) -> dict[str, Any]:
     """Return the fields of a record that lie within its first `size` bytes."""
     fields: Mapping[str, Any] = record.dtype.fields or {}
     result = {}

@@ -10,37 +10,37 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError, Problem
+from rsciio_tem.errors import FormatError, Problem, Problems
 from rsciio_tem.formats.tvips.header import (
-    _ALL,
-    _MAX_SIDE,
-    _ROTATOR_END,
-    _SAMPLES,
-    _SCAN_END,
+    LARGEST_SIDE,
+    ROTATOR_END,
+    SCAN_END,
     Ints,
-    _headers,
-    _headers_at,
+    read_frame_headers,
+    read_frame_headers_at,
 )
 from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.scan.frame_headers import sampled
 from rsciio_tem.scan.mapping import frames_at_positions
 
-# ---------------------------------------------------------------- where frames belong
+#: Frames up to which every header is read; beyond, a regular scan is checked at so many of them.
+READ_ALL_BELOW, SAMPLED_HEADERS = 4096, 512
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Arrangement:
     """Frames of a scan, put where their counters say."""
 
     shape: tuple[int, ...]
     index: Ints | slice  # position, or what there is of it, to stored frame
     reason: str
-    found: dict[str, Any] = field(default_factory=dict)
+    counted: dict[str, Any] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
 
 def _whole(values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Whether values are scan coordinates: whole numbers from 0 on."""
-    whole = (values >= 0) & (values < _MAX_SIDE)  # neither NaN nor infinite
+    whole = (values >= 0) & (values < LARGEST_SIDE)  # neither NaN nor infinite
     whole &= values == np.rint(values)
     return whole
 
@@ -73,7 +73,7 @@ def _parts(slow: Ints, fast: Ints) -> list[tuple[int, int]]:
 
 def _by_coordinates(
     stored: Ints, y: Ints, x: Ints, keep: Literal["first", "last"]
-) -> _Placed | None:
+) -> Arrangement | None:
     """Place frames by their scan coordinates; None if these describe no scan."""
     changes_y, changes_x = np.count_nonzero(np.diff(y)), np.count_nonzero(np.diff(x))
     if changes_x + changes_y == 0:
@@ -84,7 +84,7 @@ def _by_coordinates(
     parts = _parts(fast, slow) if single else _parts(slow, fast)
 
     def extent(a: int, b: int) -> tuple[int, int, int, int, int]:
-        covered = len(np.unique(y[a:b] * _MAX_SIDE + x[a:b]))
+        covered = len(np.unique(y[a:b] * LARGEST_SIDE + x[a:b]))
         low, high = (y[a:b].min(), x[a:b].min()), (y[a:b].max(), x[a:b].max())
         return covered, int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
@@ -95,50 +95,41 @@ def _by_coordinates(
         return None
     # scans of the same area that were completed too
     alike = [p for p, e in zip(parts, extents, strict=True) if e == (covered, y0, x0, y1, x1)]
-    chosen = alike if covered == ny * nx else alike[:1]
+    scans = alike if covered == ny * nx else alike[:1]
     index = np.concatenate(
         [
             frames_at_positions((y[a:b] - y0) * nx + x[a:b] - x0, stored[a:b], ny * nx, keep)
-            for a, b in chosen
+            for a, b in scans
         ]
     )
-    if len(chosen) == 1:  # what is missing at the end is for the scan shape to decide
+    if len(scans) == 1:  # what is missing at the end is for the scan shape to decide
         index = index[: int(np.flatnonzero(index >= 0)[-1]) + 1]
-    inside = sum(b - a for a, b in chosen)
+    inside = sum(b - a for a, b in scans)
     blanks, used = int((index < 0).sum()), int((index >= 0).sum())
-    begin, end = chosen[0][0], chosen[-1][1]
-    problems = []
+    begin, end = scans[0][0], scans[-1][1]
+    problems = Problems()
     if blanks:
-        problems.append(
-            Problem(
-                "warning",
-                f"{blanks} of {len(index)} scan positions {(ny, nx)} have no frame by the scan "
-                "coordinates in the frame headers; they are filled.",
-            )
+        problems.warn(
+            f"{blanks} of {len(index)} scan positions {(ny, nx)} have no frame by the scan "
+            "coordinates in the frame headers; they are filled."
         )
     if repeated := inside - used:
-        problems.append(
-            Problem(
-                "warning",
-                f"{repeated} frames were recorded at a scan position that had one already; the "
-                f"{keep} of each is used.",
-                'placement="stored" returns all frames.',
-            )
+        problems.warn(
+            f"{repeated} frames were recorded at a scan position that had one already; the "
+            f"{keep} of each is used.",
+            'placement="stored" returns all frames.',
         )
-    others = [e[0] for p, e in zip(parts, extents, strict=True) if p not in chosen and e[0] > 1]
+    others = [e[0] for p, e in zip(parts, extents, strict=True) if p not in scans and e[0] > 1]
     if others:
-        problems.append(
-            Problem(
-                "warning",
-                f"{sum(others)} frames belong to {len(others)} further scans that are not complete "
-                "or of another area; they are left out.",
-                'placement="stored" returns all frames.',
-            )
+        problems.warn(
+            f"{sum(others)} frames belong to {len(others)} further scans that are not complete "
+            "or of another area; they are left out.",
+            'placement="stored" returns all frames.',
         )
     shape = (ny, nx) if ny > 1 else (nx,)
-    shape = (len(chosen), *shape) if len(chosen) > 1 else shape
+    shape = (len(scans), *shape) if len(scans) > 1 else shape
     first, last = int(stored[begin]), int(stored[end - 1])
-    return _Placed(
+    return Arrangement(
         shape,
         index,
         f"scan coordinates in the frame headers, frames {first} to {last}",
@@ -161,14 +152,14 @@ def _straight(index: Ints) -> Ints | slice:
     return index
 
 
-def _regular(frames: FrameTable, before: int) -> _Placed | None:
+def _regular(frames: FrameTable, before: int) -> Arrangement | None:
     """Recognise a scan whose frames simply follow each other, from a part of its headers.
 
-    The beginning is looked at frame by frame, the rest at `_SAMPLES` places, so that opening does
-    not take longer for longer recordings.
+    The beginning is looked at frame by frame, the rest at `SAMPLED_HEADERS` places, so that opening
+    does not take longer for longer recordings.
     """
     count = len(frames)
-    valid, y, x = _coordinates(_headers(frames, before, 0, min(count, _ALL)))
+    valid, y, x = _coordinates(read_frame_headers(frames, before, 0, min(count, READ_ALL_BELOW)))
     if not valid.any():
         return None
     lead = int(np.argmax(valid))
@@ -189,32 +180,34 @@ def _regular(frames: FrameTable, before: int) -> _Placed | None:
         return result
 
     def agrees(index: Ints) -> npt.NDArray[np.bool_]:
-        _, y, x = _coordinates(_headers_at(frames, before, index))
+        _, y, x = _coordinates(read_frame_headers_at(frames, before, index))
         return fits(index, y, x)
 
     if width < 2 or not fits(np.arange(start, len(y)), y[start:], x[start:]).all():
         return None
-    sampled = np.unique(np.linspace(len(y) - 1, count - 1, _SAMPLES).astype(np.int64))
-    good = agrees(sampled)
+    places = np.unique(np.linspace(len(y) - 1, count - 1, SAMPLED_HEADERS).astype(np.int64))
+    good = agrees(places)
     ends = int(np.argmin(good)) if not good.all() else len(good)
     if good[ends:].any():
         return None
     end = count
     if ends < len(good):  # the scan is over before the recording is: find where
-        low, high = int(sampled[ends - 1]), int(sampled[ends])
+        low, high = int(places[ends - 1]), int(places[ends])
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if agrees(np.array([middle]))[0] else (low, middle)
         end = high
-        _, y, x = _coordinates(_headers_at(frames, before, np.array([end, *sampled[ends:]])))
+        _, y, x = _coordinates(
+            read_frame_headers_at(frames, before, np.array([end, *places[ends:]]))
+        )
         if (y != y[0]).any() or (x != x[0]).any():
             return None  # not waiting: something else happens there
     lines = -(-(end - start) // width)
-    return _Placed(
+    return Arrangement(
         (lines, width),
         slice(start, end),
         f"scan coordinates in the frame headers, frames {start} to {end - 1} "
-        f"(checked at {len(np.unique([*range(_ALL), *sampled.tolist()]))} of {count} frames)",
+        f"(checked at {len(np.union1d(np.arange(READ_ALL_BELOW), places))} of {count} frames)",
         {
             "counter": "scan coordinates",
             "first_frame": start,
@@ -226,54 +219,39 @@ def _regular(frames: FrameTable, before: int) -> _Placed | None:
     )
 
 
-def _placed_by_scan(
-    frames: FrameTable, before: int, keep: Literal["first", "last"]
-) -> _Placed | None:
+def by_scan(frames: FrameTable, before: int, keep: Literal["first", "last"]) -> Arrangement | None:
     """Place frames by their scan coordinates; None if these describe no scan."""
-    if before < _SCAN_END:
+    if before < SCAN_END:
         return None
     count = len(frames)
-    if count > _ALL:
-        if (placed := _regular(frames, before)) is not None:
-            return placed
-        some = np.unique(np.linspace(0, count - 1, _SAMPLES).astype(np.int64))
+    if count > READ_ALL_BELOW:
+        if (regular := _regular(frames, before)) is not None:
+            return regular
+        some = sampled(count, SAMPLED_HEADERS)
         some = np.union1d(some, np.arange(64))
-        valid, y, x = _coordinates(_headers_at(frames, before, some))
+        valid, y, x = _coordinates(read_frame_headers_at(frames, before, some))
         y, x = y[valid], x[valid]
         if not len(y) or (y.min() == y.max() and x.min() == x.max()):
             return None
-    headers = _headers(frames, before, 0, count)
+    headers = read_frame_headers(frames, before, 0, count)
     valid, y, x = _coordinates(headers)
     stored = np.flatnonzero(valid)
     if len(stored) < 2:
         return None
-    placed = _by_coordinates(stored, y[valid], x[valid], keep)
-    return placed if placed is None else replace(placed, index=_straight(np.asarray(placed.index)))
+    scan = _by_coordinates(stored, y[valid], x[valid], keep)
+    return None if scan is None else replace(scan, index=_straight(np.asarray(scan.index)))
 
 
-def _placed_by_rotator(
-    frames: FrameTable,
-    before: int,
-    shape: tuple[int, ...] | None,
-    keep: Literal["first", "last"],
-    previous: bool,
-    path: str,
-) -> _Placed:
-    """Place frames by their rotator index.
-
-    Raises
-    ------
-    FormatError
-        The rotator does not count, or the shape of the scan remains unknown.
-    """
+def _one_rotation(frames: FrameTable, before: int, path: str) -> tuple[Ints, Ints]:
+    """Return the rotator index of the frames of the longest scan, and which frames these are."""
     nothing = FormatError(
         path,
         "the rotator index in the frame headers does not count scan positions.",
         "Pass navigation_shape=(x, y).",
     )
-    if before < _ROTATOR_END:
+    if before < ROTATOR_END:
         raise nothing
-    rotator = _headers(frames, before, 0, len(frames))["rotidx"].astype(np.int64)
+    rotator = read_frame_headers(frames, before, 0, len(frames))["rotidx"].astype(np.int64)
     stored = np.flatnonzero(rotator > 0)  # 0: no scan at that time
     rotator = rotator[stored]
     if len(stored) < 2 or rotator.min() == rotator.max():
@@ -281,9 +259,11 @@ def _placed_by_rotator(
     # the index starts over with each scan, and falls back after it
     parts = _parts(rotator, np.zeros_like(rotator))
     begin, end = max(parts, key=lambda p: len(np.unique(rotator[p[0] : p[1]])))
-    rotator, stored = rotator[begin:end], stored[begin:end]
-    total = int(rotator[-1])
-    problems = []
+    return rotator[begin:end], stored[begin:end]
+
+
+def _shape_for(total: int, shape: tuple[int, ...] | None, path: str) -> tuple[int, ...]:
+    """Return the scan shape: a square, or that of the caller with -1 filled in."""
     if shape is None:
         side = math.isqrt(total)
         if side * side != total:
@@ -292,33 +272,49 @@ def _placed_by_rotator(
                 f"the rotator index counts {total} scan positions, which is no square scan.",
                 "Pass scan_shape=(y, x), or (-1, x), with placement='rotator'.",
             )
-        shape = (side, side)
+        return side, side
     shape = tuple(int(n) for n in shape)
     if any(n == 0 or n < -1 for n in shape) or shape.count(-1) > 1:
         raise FormatError(path, f"{shape} is not a scan shape.")
     if -1 in shape:
-        known = math.prod(n for n in shape if n != -1)
-        shape = tuple(-(-total // known) if n == -1 else n for n in shape)
+        others = math.prod(n for n in shape if n != -1)
+        shape = tuple(-(-total // others) if n == -1 else n for n in shape)
+    return shape
+
+
+def by_rotator(
+    frames: FrameTable,
+    before: int,
+    shape: tuple[int, ...] | None,
+    keep: Literal["first", "last"],
+    previous: bool,
+    path: str,
+) -> Arrangement:
+    """Place frames by their rotator index.
+
+    Raises
+    ------
+    FormatError
+        The rotator does not count, or the shape of the scan remains unknown.
+    """
+    rotator, stored = _one_rotation(frames, before, path)
+    total = int(rotator[-1])
+    problems = Problems()
+    shape = _shape_for(total, shape, path)
     size = math.prod(shape)
     if size > 16 * len(frames) + 1024:
         raise FormatError(path, f"{len(frames)} frames are too few for the scan shape {shape}.")
     positions = rotator - 1
     if total > size and rotator[0] > 1 and total - rotator[0] < size:
-        problems.append(
-            Problem(
-                "warning",
-                f"the rotator index counts from {rotator[0]}, which is taken as the first position",
-            )
+        problems.warn(
+            f"the rotator index counts from {rotator[0]}, which is taken as the first position"
         )
         positions = rotator - rotator[0]
     inside = positions < size
     if outside := int((~inside).sum()):
-        problems.append(
-            Problem(
-                "warning",
-                f"the rotator index counts {total} positions, the scan shape {shape} has {size}; "
-                f"{outside} frames are left out.",
-            )
+        problems.warn(
+            f"the rotator index counts {total} positions, the scan shape {shape} has {size}; "
+            f"{outside} frames are left out."
         )
     positions, stored = positions[inside], stored[inside]
     if not len(stored):
@@ -336,14 +332,11 @@ def _placed_by_rotator(
         problems.append(Problem("info", message))
     if blanks:
         what = "repeat the frame before" if previous else "are filled"
-        problems.append(
-            Problem(
-                "warning",
-                f"{blanks} of {size} scan positions {shape} have no frame by the rotator index; "
-                f"they {what}.",
-            )
+        problems.warn(
+            f"{blanks} of {size} scan positions {shape} have no frame by the rotator index; "
+            f"they {what}."
         )
-    return _Placed(
+    return Arrangement(
         shape,
         _straight(index),
         f"rotator index in the frame headers counts {total} positions, "

@@ -12,12 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import warn
-from rsciio_tem.formats.tvips.header import _MAX_SIDE, _WRITTEN, FRAME, FRAME_V1, HEADER, Ints
+from rsciio_tem.formats.tvips.header import FRAME, FRAME_V1, HEADER, LARGEST_SIDE, Ints
 from rsciio_tem.writing.signal_frames import SignalFrames, converted, start_ns
 from rsciio_tem.writing.stream import write_signal
 from rsciio_tem.writing.target import Placed, Target
 
 __all__ = ["file_writer", "target"]
+
+#: Bytes of the frame headers that are written: as many as TVIPS writes; LiberTEM expects at least
+#: 108.
+WRITTEN = 128
 
 
 def _mode(frames: SignalFrames) -> int | None:
@@ -218,14 +222,14 @@ def target(
         raise ValueError(
             f"TVIPS files hold unsigned whole numbers, not {dtype}; change the type of the signal"
         )
-    if max(frames.frame_shape) >= _MAX_SIDE:
+    if max(frames.frame_shape) >= LARGEST_SIDE:
         raise ValueError(f"frames of {frames.frame_shape} pixels are too large for this format")
     extra = int(frame_header_extra_bytes)
     if extra < 0 or (version == 1 and extra):
         raise ValueError(f"frame_header_extra_bytes={extra} for version {version}")
     if dtype.itemsize > 2:
         warn(path, f"{dtype.itemsize * 8} bits per pixel are known to RosettaSciIO only.")
-    before = _WRITTEN + extra if version == 2 else FRAME_V1.itemsize
+    before = WRITTEN + extra if version == 2 else FRAME_V1.itemsize
     mode = mode or _mode(frames) or 2
     header = _series_record(frames, version, before, mode, path)
     record = np.dtype(
