@@ -101,6 +101,19 @@ def test_parts_of_frames_and_scan(tmp_path: Path) -> None:
     assert not first["data"].reshape(flat.shape)[:2].any()
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_sig_shape(tmp_path: Path, lazy: bool) -> None:
+    path = write_zarr(tmp_path / "a.zarr", ARRAY, CHUNKS)
+    data = load(path, lazy=lazy, sig_shape=(2, 12))["data"]
+    np.testing.assert_array_equal(data, ARRAY.reshape(5, 7, 2, 12))
+    np.testing.assert_array_equal(
+        data[1:3, 2:, 1, 3:5], ARRAY.reshape(5, 7, 2, 12)[1:3, 2:, 1, 3:5]
+    )
+    np.testing.assert_array_equal(load(path, lazy=lazy, sig_shape=(4, 6))["data"], ARRAY)
+    with pytest.raises(Unsupported, match=r"a\.zarr: .*sig_shape"):
+        load(path, lazy=lazy, sig_shape=(3, 6))
+
+
 def test_frames_in_any_order() -> None:
     rng = np.random.default_rng(2)
     frames = StoreFrames(lambda: ARRAY, (5, 7), (4, 6), ARRAY.dtype, chunks=CHUNKS)

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.frames.arrays import ArrayFrames
 from rsciio_tem.frames.pixels import Region, full_region
+from rsciio_tem.frames.protocol import ChunkHint, ReadAs
 
 #: Frames are read in one box of the scan if it has at most so many times as many.
 _SPARSEST = 2
@@ -19,11 +21,43 @@ _SPARSEST = 2
 
 @dataclass(frozen=True, eq=False)
 class StoreFrames(ArrayFrames):
-    """Frames of an array with `chunks`, see `ArrayFrames`."""
+    """Frames of an array with `chunks`, see `ArrayFrames`.
+
+    Parameters
+    ----------
+    stored_shape : tuple of int
+        Shape of a frame in the array, if `frame_shape` is another one of as many pixels.
+    """
+
+    stored_shape: tuple[int, ...] = ()
+
+    @property
+    def chunk_hint(self) -> ChunkHint | None:
+        """Which pixels are best read together."""
+        if not self.stored_shape or self.chunks is None:
+            return super().chunk_hint
+        split = len(self.nav_shape)
+        hint = ChunkHint(self.nav_shape, self.chunks[:split], self.frame_shape)
+        return hint if self.order is None else hint.flat(len(self))
+
+    def _read_as(self, how: ReadAs) -> Self:
+        shape = how.reshaped(self.frame_shape, "")
+        stored_shape = self.stored_shape or self.frame_shape
+        frames = super()._read_as(replace(how, frame_shape=None))
+        return replace(
+            frames,
+            frame_shape=shape,
+            stored_shape=() if shape == stored_shape else stored_shape,
+        )
 
     def load(self, out: npt.NDArray[np.generic], region: Region | None = None) -> None:
         """Fill ``out[i]`` with frame i, or with the given region of it."""
         region = region or full_region(self.frame_shape)
+        if self.stored_shape:
+            whole = np.empty((len(self), *self.stored_shape), out.dtype)
+            replace(self, frame_shape=self.stored_shape, stored_shape=()).load(whole)
+            out[...] = whole.reshape(len(self), *self.frame_shape)[(slice(None), *region)]
+            return
         stored = np.flatnonzero(self.index >= 0)
         out[self.index < 0] = self.fill
         if not len(stored):
