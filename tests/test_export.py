@@ -34,7 +34,7 @@ from rsciio_tem.writing import signal_frames, stream
 from rsciio_tem.writing.hdf5 import Hdf5
 from rsciio_tem.writing.hdf5_stream import ChunkedFile
 from rsciio_tem.writing.stream import _Work, shutil
-from rsciio_tem.writing.target import _ENTRY, Payloads, Placed
+from rsciio_tem.writing.target import ENTRY, FlatFile, Payloads
 
 FRAMES = np.random.default_rng(3).integers(0, 4000, (6, 7, 16, 24)).astype("u2")
 
@@ -300,7 +300,7 @@ def test_verify_finds_damage(
     square: Path, name: str, small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A byte of a frame that changes between writing and reading back."""
-    target, sync = square.with_name(name), stream._sync
+    target, sync = square.with_name(name), stream.sync
     damaged = name.replace("_000", "_001")
 
     def faulty(path: str) -> None:
@@ -310,7 +310,7 @@ def test_verify_finds_damage(
                 file.seek(-3, os.SEEK_END)
                 file.write(b"\x55")
 
-    monkeypatch.setattr(stream, "_sync", faulty)
+    monkeypatch.setattr(stream, "sync", faulty)
     with pytest.raises(FormatError, match="are not what was written"):
         rsciio_tem.convert(square, target, nav_shape=(6, 7), verify=True, **VENDORS[name])
     assert [path.name for path in square.parent.glob("a*")] == [f"{name}.partial"]
@@ -400,7 +400,7 @@ def test_too_little_space(recording: Path, monkeypatch: pytest.MonkeyPatch) -> N
 # ---------------------------------------------------------------- what interrupts it
 
 
-class Faulty(Placed):
+class Faulty(FlatFile):
     """Fails at a certain frame."""
 
     fails_at = -1
@@ -425,7 +425,7 @@ def test_disk_fills_up(
     target.write_bytes(b"precious")
     source = recording.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("rsciio_tem.formats.npy.writer.Placed", Faulty)
+        patch.setattr("rsciio_tem.formats.npy.writer.FlatFile", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
         with pytest.raises(OSError, match="the disk is full") as caught:
             rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
@@ -433,13 +433,13 @@ def test_disk_fills_up(
     assert target.read_bytes() == b"precious"
     assert recording.read_bytes() == source
     put = []
-    original = Placed.put
+    original = FlatFile.put
 
-    def counted(self: Placed, folder: str, first: int, frames: np.ndarray) -> None:
+    def counted(self: FlatFile, folder: str, first: int, frames: np.ndarray) -> None:
         put.append(first)
         original(self, folder, first, frames)
 
-    monkeypatch.setattr(Placed, "put", counted)
+    monkeypatch.setattr(FlatFile, "put", counted)
     rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True, verify=True)
     assert 0 not in put  # what was done is not done again
     assert 20 in put
@@ -452,7 +452,7 @@ def test_other_options_do_not_go_on(
 ) -> None:
     target = recording.with_name("a.npy")
     with monkeypatch.context() as patch:
-        patch.setattr("rsciio_tem.formats.npy.writer.Placed", Faulty)
+        patch.setattr("rsciio_tem.formats.npy.writer.FlatFile", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
@@ -472,7 +472,7 @@ def test_signals_begin_anew(
 ) -> None:
     """Nobody can say whether a signal is the same as last time."""
     with monkeypatch.context() as patch:
-        patch.setattr("rsciio_tem.formats.npy.writer.Placed", Faulty)
+        patch.setattr("rsciio_tem.formats.npy.writer.FlatFile", Faulty)
         patch.setattr(Faulty, "fails_at", 20)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(signal_of(FRAMES), tmp_path / "a.npy")
@@ -488,7 +488,7 @@ def test_torn_journal(
     """An entry that was being written does not count, nor does anything after a damaged one."""
     target = recording.with_name("a.npy")
     with monkeypatch.context() as patch:
-        patch.setattr("rsciio_tem.formats.npy.writer.Placed", Faulty)
+        patch.setattr("rsciio_tem.formats.npy.writer.FlatFile", Faulty)
         patch.setattr(Faulty, "fails_at", 35)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
@@ -590,12 +590,12 @@ def test_verify_finds_what_the_disk_lost(
     target = recording.with_name("a.npy")
     target.write_bytes(b"precious")
 
-    def finish(self: Placed, folder: str, payloads: Payloads) -> None:
+    def finish(self: FlatFile, folder: str, payloads: Payloads) -> None:
         with open(os.path.join(folder, self.names[0]), "rb+") as file:
             file.seek(len(self.header) + 30 * 768 + 5)
             file.write(b"\xff\xfe")
 
-    monkeypatch.setattr(Placed, "finish", finish)
+    monkeypatch.setattr(FlatFile, "finish", finish)
     with pytest.raises(FormatError, match="frames 30 to 34 are not what was written"):
         rsciio_tem.convert(recording, target, verify=True, overwrite=True)
     assert target.read_bytes() == b"precious"
@@ -708,7 +708,7 @@ def blocks_done(target: Path) -> int:
     if not head:  # it is just being made
         return -1
     assert json.loads(head)["version"] == 2
-    return len(entries) // _ENTRY.size
+    return len(entries) // ENTRY.size
 
 
 @pytest.mark.parametrize(
@@ -783,7 +783,7 @@ def test_stopped_while_files_are_named(
     whole = square.parent / "whole" / target.name
     whole.parent.mkdir()
     rsciio_tem.convert(square, whole, **options)
-    replace, names = stream._replace, []
+    replace, names = stream.give_name, []
 
     def stopped(source: str, final: str) -> None:
         if len(names) == moved:
@@ -792,7 +792,7 @@ def test_stopped_while_files_are_named(
         replace(source, final)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream, "_replace", stopped)
+        patch.setattr(stream, "give_name", stopped)
         patch.setattr(stream.os, "unlink", lambda path: stopped("", ""))
         with pytest.raises(KeyboardInterrupt):
             rsciio_tem.convert(square, target, **options)

@@ -16,7 +16,7 @@ from rsciio_tem.reading.read import read
 from rsciio_tem.recording import rotation
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.recording.rotation import axis_of, given, load_npy, wedges
+from rsciio_tem.recording.rotation import angles_asked, axis_of, load_npy, wedges
 
 
 def rows(*edges: tuple[float, float, int]) -> np.ndarray:
@@ -76,14 +76,14 @@ def test_given(tmp_path: Path) -> None:
     table = rows((0, 3, 3))
     np.save(tmp_path / "om.npy", table)
     for value in (table, table.tolist(), tmp_path / "om.npy", str(tmp_path / "om.npy")):
-        found, _ = given(value, None, 3, "p")
+        found, _ = angles_asked(value, None, 3, "p")
         np.testing.assert_array_equal(found, table)
-    assert given("auto", None, 3, "p")[0] is None
-    assert given("auto", table, 3, "p")[0] is not None
+    assert angles_asked("auto", None, 3, "p")[0] is None
+    assert angles_asked("auto", table, 3, "p")[0] is not None
     for nothing in (None, False):
-        assert given(nothing, table, 3, "p")[0] is None
+        assert angles_asked(nothing, table, 3, "p")[0] is None
     with pytest.raises(FormatError, match="p: omega has shape"):
-        given(table, None, 4, "p")
+        angles_asked(table, None, 4, "p")
 
 
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:

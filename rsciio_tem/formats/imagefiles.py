@@ -90,7 +90,7 @@ def parse(
     problems += opener.problems
     frames = images.joined(parts, used, path, problems)
     angles = _omega(meta, len(frames))
-    rows, doubts = rotation.given(omega, angles, len(frames), path)
+    rows, doubts = rotation.angles_asked(omega, angles, len(frames), path)
     if rows is None and angles is not None:
         meta["omega"] = angles
     panel = meta.get("panel")

@@ -80,7 +80,7 @@ def parse(
     parts = [_frames(name, pixels, start, gap, side, problems) for name in names]
     frames = images.joined(parts, names, side, problems)
     meta = {**(tree.get("metadata") or {}), **(tree.get("meta") or {})}
-    rows, doubts = rotation.given(omega, meta.get("omega"), len(frames), side)
+    rows, doubts = rotation.angles_asked(omega, meta.get("omega"), len(frames), side)
     recording = Recording(
         format="rawimage",
         path=side,

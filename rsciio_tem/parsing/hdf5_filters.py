@@ -63,7 +63,7 @@ class Filter(NamedTuple):
         return name
 
     @property
-    def known(self) -> bool:
+    def decodable(self) -> bool:
         """Whether chunks can be decoded without the library."""
         if self.number == BITSHUFFLE:
             return self.name != "bitshuffle-zstd" and self.data[2:3] in ((1,), (2,), (4,), (8,))

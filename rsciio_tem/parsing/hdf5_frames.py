@@ -254,7 +254,7 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
         direct = (
             layout == "chunked"
             and usual
-            and all(f.known for f in filters)
+            and all(f.decodable for f in filters)
             and math.prod(-(-n // c) for n, c in zip(shape, ds.chunks, strict=True)) < _MOST_CHUNKS
             and (hasattr(ds.id, "chunk_iter") or ds.id.get_num_chunks() < _FEW_CHUNKS)
         )

@@ -186,14 +186,14 @@ class Directory:
     # ------------------------------------------------------------------ reading
 
     def contents(
-        self, wanted: npt.NDArray[np.int64], backend: Backend = "auto"
+        self, numbers: npt.NDArray[np.int64], backend: Backend = "auto"
     ) -> Iterator[tuple[int, bytes | memoryview]]:
         """Read members in the order in which they lie in the archive.
 
         Yields
         ------
         i : int
-            ``wanted[i]`` is this member.
+            ``numbers[i]`` is this member.
         content : bytes-like
             Valid until the next one is asked for.
 
@@ -202,11 +202,11 @@ class Directory:
         FormatError
             A member is damaged.
         """
-        offsets, ends = self.members["offset"][wanted], self.ends[wanted]
+        offsets, ends = self.members["offset"][numbers], self.ends[numbers]
         order = np.argsort(offsets, kind="stable")
         offsets, ends = offsets[order], ends[order]
         fields = FIELDS[FIELDS.index("flags") :]
-        rows = np.stack([self.members[name][wanted] for name in fields], axis=1).tolist()
+        rows = np.stack([self.members[name][numbers] for name in fields], axis=1).tolist()
         group = 0
         while group < len(order):
             # all that follows without much between, as far as it fits into a buffer
@@ -217,7 +217,7 @@ class Directory:
             first_byte, stop = int(offsets[group]), int(ends[group:last].max())
             raw = backends.read(self.file, first_byte, stop - first_byte, backend).data
             for i in order[group:last].tolist():
-                yield i, self._content(int(wanted[i]), rows[i], raw, first_byte)
+                yield i, self._content(int(numbers[i]), rows[i], raw, first_byte)
             group = last
 
     def _content(

@@ -23,9 +23,9 @@ from rsciio_tem.recording.axis import Axis
 __all__ = [
     "NAME",
     "TOLERANCE",
+    "angles_asked",
     "axis_of",
     "described",
-    "given",
     "load_npy",
     "side_metadata",
     "table",
@@ -153,7 +153,7 @@ def table(value: Any, count: int) -> tuple[Table | None, tuple[Problem, ...]]:
     return rows, problems
 
 
-def given(
+def angles_asked(
     omega: Any, stored: Any, count: int, path: str
 ) -> tuple[Table | None, tuple[Problem, ...]]:
     """Return the table that the keyword ``omega=`` of a reader asks for.

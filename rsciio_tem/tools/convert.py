@@ -17,7 +17,7 @@ import numpy as np
 from rsciio_tem import registry
 from rsciio_tem.readers import load, module_for
 from rsciio_tem.writing.signal_frames import SignalFrames
-from rsciio_tem.writing.stream import _check_targets, _replace, _sync, write
+from rsciio_tem.writing.stream import check_targets, give_name, sync, write
 
 __all__ = ["convert", "export_dataset"]
 
@@ -142,14 +142,14 @@ def _by_hyperspy(
         source = dict2signal(dict(source), lazy=frames.lazy)
     else:
         frames = SignalFrames.of(source._to_dictionary(), "hspy")
-    _check_targets([path], os.path.dirname(path), frames, overwrite)
+    check_targets([path], os.path.dirname(path), frames, overwrite)
     stem, suffix = os.path.splitext(path)
     partial = f"{stem}.partial{suffix}"
     try:
         source.save(partial, overwrite=True)
-        _sync(partial)
-        _check_targets([path], os.path.dirname(path), frames, overwrite)
-        _replace(partial, path)
+        sync(partial)
+        check_targets([path], os.path.dirname(path), frames, overwrite)
+        give_name(partial, path)
     except BaseException:
         shutil.rmtree(partial) if os.path.isdir(partial) else Path(partial).unlink(missing_ok=True)
         raise

@@ -24,7 +24,7 @@ from rsciio_tem._version import __version__
 from rsciio_tem.errors import FormatError
 from rsciio_tem.writing.hdf5_stream import ChunkedFile, write_at
 from rsciio_tem.writing.signal_frames import SignalFrames
-from rsciio_tem.writing.target import Payloads, Placed, Target
+from rsciio_tem.writing.target import FlatFile, Payloads, Target
 
 __all__ = ["Compression", "Hdf5", "Layout"]
 
@@ -131,7 +131,7 @@ class Hdf5(Target):
         self.dtype = frames.dtype.newbyteorder("<")
         self.layout, self.group, self.dataname = layout, group.strip("/"), dataname
         self.frames, self.attributes = frames, dict(attributes or {})
-        self.uncompressed: Placed | None = None
+        self.uncompressed: FlatFile | None = None
         self.chunked: ChunkedFile | None = None
         self.data: Any = None  # the data set of the file with chunks
         if self.filters:
@@ -241,14 +241,14 @@ class Hdf5(Target):
             for row in range(0, self.shape[-2], self.chunk[1]):
                 yield (*(int(i) for i in nav), row, 0)
 
-    def _in_place(self, folder: str) -> Placed:
+    def _in_place(self, folder: str) -> FlatFile:
         import h5py
 
         if self.uncompressed is None:
             with h5py.File(os.path.join(folder, self.names[0]), "r") as file:
                 offset = file[self._name].id.get_offset()
             stored = np.dtype((self.dtype, self.shape[-2:]))
-            target = Placed(self.names[0], b"", stored, math.prod(self.nav_shape))
+            target = FlatFile(self.names[0], b"", stored, math.prod(self.nav_shape))
             target.offset = offset
             self.uncompressed = target
         return self.uncompressed

@@ -70,10 +70,10 @@ def _unit(text: Any) -> tuple[str, float] | None:
 
 def converted(value: float, units: Any, target: str) -> float | None:
     """Convert lengths, inverse lengths and times; None if `units` is no such unit."""
-    source, wanted = _unit(units), _unit(target)
-    if source is None or wanted is None or source[0] != wanted[0]:
+    source, result = _unit(units), _unit(target)
+    if source is None or result is None or source[0] != result[0]:
         return None
-    return float(value) if source[1] == wanted[1] else float(value) * source[1] / wanted[1]
+    return float(value) if source[1] == result[1] else float(value) * source[1] / result[1]
 
 
 def start_ns(metadata: Mapping[str, Any], path: str) -> int | None:

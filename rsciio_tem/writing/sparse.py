@@ -199,7 +199,7 @@ def angles(frames: SignalFrames, omega: Any, path: str) -> npt.NDArray[np.float6
     """Return begin and end of each frame in degrees, if the signal is a rotation series."""
     count = len(frames)
     if not isinstance(omega, str) or omega != "auto":
-        return rotation.given(omega, None, count, path)[0]
+        return rotation.angles_asked(omega, None, count, path)[0]
     stored = np.asarray(frames.original_metadata.get("omega", ()))
     if stored.shape == (count, 2) and stored.dtype.kind in "iuf" and np.isfinite(stored).all():
         return stored.astype(np.float64)

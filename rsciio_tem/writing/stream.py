@@ -36,7 +36,7 @@ from rsciio_tem.errors import FormatError
 from rsciio_tem.storage import machine
 from rsciio_tem.storage.machine import progress_bar
 from rsciio_tem.writing.signal_frames import SignalFrames
-from rsciio_tem.writing.target import _ENTRY, Payloads, Target, _Block
+from rsciio_tem.writing.target import ENTRY, Block, Payloads, Target
 
 __all__ = ["blocks", "write", "write_signal"]
 
@@ -67,7 +67,7 @@ class _Work:
 
     folder: str
     identity: dict[str, Any]
-    done: dict[int, _Block] = field(default_factory=dict)
+    done: dict[int, Block] = field(default_factory=dict)
     _payload_end: int = 0
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _journal: IO[bytes] | None = None
@@ -186,13 +186,13 @@ class _Work:
         self._journal.readline()
         while True:
             here = self._journal.tell()
-            data = self._journal.read(_ENTRY.size)
-            if len(data) < _ENTRY.size:
+            data = self._journal.read(ENTRY.size)
+            if len(data) < ENTRY.size:
                 break
-            *values, check = _ENTRY.unpack(data)
+            *values, check = ENTRY.unpack(data)
             if zlib.crc32(data[:-4]) != check:
                 break
-            block = _Block(*values)
+            block = Block(*values)
             self.done[block.first] = block
         self._journal.seek(here)
         self._journal.truncate()
@@ -206,7 +206,7 @@ class _Work:
         ends = [block.offset + block.size for block in self.done.values()]
         self._payload_end = max(ends, default=0)
 
-    def keep(self, block: _Block, payload: Any) -> _Block:
+    def keep(self, block: Block, payload: Any) -> Block:
         """Append a block's bytes; return the entry that tells where they are."""
         assert self._payloads is not None
         at = self._payload_end
@@ -214,13 +214,13 @@ class _Work:
         self._payload_end += size
         return replace(block, offset=at, size=size, payload=zlib.crc32(payload))
 
-    def note(self, blocks: Sequence[_Block]) -> None:
+    def note(self, blocks: Sequence[Block]) -> None:
         """Make what was written safe, then say so in the journal."""
         assert self._journal is not None
         assert self._payloads is not None
         self._payloads.flush()
         for name in self.identity["files"]:
-            _sync(self.path(name))
+            sync(self.path(name))
         self._journal.write(b"".join(block.packed() for block in blocks))
         self._journal.flush()
         os.fsync(self._journal.fileno())
@@ -230,7 +230,7 @@ class _Work:
         self._stack.close()
 
 
-def _sync(path: str) -> None:
+def sync(path: str) -> None:
     """Make a file or a folder of files safe on disk, as far as it exists yet."""
     if os.path.isfile(path):
         with open(path, "rb+") as file:
@@ -299,7 +299,7 @@ def write(
     named = work.named(target) if resume else []
     names = [name for name in target.names if name not in named]
     finals = [os.path.join(folder, name) for name in names]
-    _check_targets(finals, folder, frames, overwrite)
+    check_targets(finals, folder, frames, overwrite)
     existing = [work.path(name) for name in names if resume and os.path.isfile(work.path(name))]
     _check_space(folder, 0 if named else target.nbytes - sum(map(os.path.getsize, existing)))
     work.open(target, resume)
@@ -314,7 +314,7 @@ def write(
                 "any more.",
                 "Pass verify=False to complete it, or resume=False to begin anew.",
             )
-        _check_targets(finals, folder, frames, overwrite)
+        check_targets(finals, folder, frames, overwrite)
     except BaseException as error:
         target.abandon()
         with contextlib.suppress(OSError):  # a full disk takes nothing more, but what it has counts
@@ -327,7 +327,7 @@ def write(
         raise
     try:
         for name, final in zip(names, finals, strict=True):
-            _replace(work.path(name), final)
+            give_name(work.path(name), final)
     finally:
         work.close()
     os.unlink(work.path(work.JOURNAL))  # first: without it, what is left of the folder is nothing
@@ -353,7 +353,7 @@ def _complete(
         _stream(target, frames, todo, work, verify, bar)
     target.finish(work.folder, work.payloads)
     for name in target.names:
-        _sync(work.path(name))
+        sync(work.path(name))
     if verify:
         with progress_bar(total, progress, "verifying") as bar:
             _verify(target, frames, work, path, bar)
@@ -402,7 +402,7 @@ def _tell(error: BaseException, work: _Work, total: int, resumable: bool) -> Non
     )
 
 
-def _replace(source: str, final: str) -> None:
+def give_name(source: str, final: str) -> None:
     """Give a file or folder its name."""
     if os.path.isdir(source) and os.path.isdir(final):
         old = final + ".old"
@@ -413,7 +413,7 @@ def _replace(source: str, final: str) -> None:
         os.replace(source, final)
 
 
-def _check_targets(
+def check_targets(
     finals: Sequence[str], folder: str, frames: SignalFrames, overwrite: bool
 ) -> None:
     if not os.path.isdir(folder):
@@ -462,17 +462,17 @@ def _stream(
     """Load, encode and write blocks with a few threads; note them in order."""
     stop = threading.Event()
 
-    def one(first: int, last: int) -> tuple[_Block, Any]:
+    def one(first: int, last: int) -> tuple[Block, Any]:
         if stop.is_set():
             raise InterruptedError
         block = frames.block(first, last)
         crc = _checksum(target.expected(block)) if verify else 0
         payload = target.put(work.folder, first, block)
-        return _Block(first, last - first, crc), payload
+        return Block(first, last - first, crc), payload
 
-    fresh: list[tuple[_Block, Future[None] | None]] = []
+    fresh: list[tuple[Block, Future[None] | None]] = []
 
-    def written() -> list[_Block]:
+    def written() -> list[Block]:
         for _, writing in fresh:
             if writing is not None:
                 writing.result()
@@ -480,7 +480,7 @@ def _stream(
 
     unsafe, since = 0, time.monotonic()
     workers = machine.threads()
-    waiting: deque[Future[tuple[_Block, Any]]] = deque()
+    waiting: deque[Future[tuple[Block, Any]]] = deque()
     writing: deque[Future[None]] = deque()
     jobs = iter(todo)
     # the disk is waited for in a thread of its own, while blocks go on
@@ -536,7 +536,7 @@ def _checksum(frames: npt.NDArray[Any]) -> int:
 def _verify(target: Target, frames: SignalFrames, work: _Work, path: str, bar: Any) -> None:
     """Compare what is in the files with what was read from the source."""
 
-    def one(block: _Block) -> int:
+    def one(block: Block) -> int:
         # a run without verify=True may have left blocks without a checksum
         crc = block.crc
         if not crc:

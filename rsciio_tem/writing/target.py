@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from rsciio_tem.storage.files import write_whole
 
-__all__ = ["Payloads", "Placed", "Target"]
+__all__ = ["FlatFile", "Payloads", "Target"]
 
 #: A complete block: first frame, number of frames, CRC-32 of its pixels as they are to be read
 #: back, where its bytes are in the file of payloads and how many, their CRC-32, and that of this
 #: entry.
-_ENTRY = struct.Struct("<QIIQQII")
+ENTRY = struct.Struct("<QIIQQII")
 
 
 class Target(ABC):
@@ -85,7 +85,7 @@ class Target(ABC):
         return frames
 
 
-class Placed(Target):
+class FlatFile(Target):
     """Frames of fixed size in one file.
 
     Parameters
@@ -149,7 +149,7 @@ class Placed(Target):
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """An entry of the journal."""
 
     first: int
@@ -161,7 +161,7 @@ class _Block:
 
     def packed(self) -> bytes:
         values = self.first, self.count, self.crc, self.offset, self.size, self.payload
-        body = _ENTRY.pack(*values, 0)[:-4]
+        body = ENTRY.pack(*values, 0)[:-4]
         return body + struct.pack("<I", zlib.crc32(body))
 
 
@@ -170,7 +170,7 @@ class Payloads:
     """The bytes that `Target.commit` returned, in the order of the frames."""
 
     path: str
-    blocks: Sequence[_Block]
+    blocks: Sequence[Block]
 
     def __iter__(self) -> Iterator[tuple[int, int, memoryview]]:
         """Yield first frame, number of frames, and bytes of each block."""

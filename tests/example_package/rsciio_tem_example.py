@@ -25,7 +25,7 @@ from rsciio_tem.registry import Format
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage.backends import DataFile
 from rsciio_tem.storage.files import existing, read_start
-from rsciio_tem.writing.target import Placed
+from rsciio_tem.writing.target import FlatFile
 
 FORMAT = Format(
     "example",
@@ -123,7 +123,7 @@ def file_reader(
     )
 
 
-class _Target(Placed):
+class _Target(FlatFile):
     def records(self, first: int, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
         records = np.empty(len(frames), self.stored)
         records["number"] = np.arange(first, first + len(frames)) + 1
@@ -131,7 +131,7 @@ class _Target(Placed):
         return records
 
 
-def target(frames: Any, path: str) -> Placed:
+def target(frames: Any, path: str) -> FlatFile:
     """Return what `rsciio_tem.convert` streams frames into."""
     if frames.dtype != np.uint16:
         raise ValueError(f"pixels are {frames.dtype}; this format has uint16")

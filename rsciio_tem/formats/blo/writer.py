@@ -30,7 +30,7 @@ from rsciio_tem.storage import machine
 from rsciio_tem.storage.files import write_whole
 from rsciio_tem.writing.signal_frames import SignalFrames, converted, start_ns
 from rsciio_tem.writing.stream import blocks, write_signal
-from rsciio_tem.writing.target import Payloads, Placed
+from rsciio_tem.writing.target import FlatFile, Payloads
 
 __all__ = ["file_writer", "target"]
 
@@ -234,13 +234,13 @@ def _stored_type(frames: SignalFrames, scaling: Scaling, dtype: Any, path: str) 
     return stored
 
 
-class _Blockfile(Placed):
+class _Blockfile(FlatFile):
     """A header, a note, the image of the scan, and a record for each pattern.
 
     Parameters
     ----------
     name, header, stored, count
-        As in `Placed`; `header` ends with the image of the scan.
+        As in `FlatFile`; `header` ends with the image of the scan.
     fit : callable
         Turns the values of patterns into those stored.
     image : int or None
@@ -288,7 +288,7 @@ def target(
     navigator: Any = "navigator",
     endianness: Endianness = "<",
     dtype: Any = None,
-) -> Placed:
+) -> FlatFile:
     """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
     if endianness not in ("<", ">"):
         raise ValueError(f"endianness={endianness!r} is neither '<' nor '>'")

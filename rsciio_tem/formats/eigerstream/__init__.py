@@ -95,7 +95,7 @@ def parse(
     frames: Frames = Decoded(stream, len(names), shape, stream.result)
     if -1 in order:
         frames = frames[np.array(order, np.int64)]
-    rows, doubts = rotation.given(omega, angles, len(frames), path)
+    rows, doubts = rotation.angles_asked(omega, angles, len(frames), path)
     recording = Recording(
         format="eigerstream",
         path=path,

@@ -107,7 +107,7 @@ def _recording(
     problems = Problems()
     described = describe(problems)
     entries, frames = dict(described.metadata), described.frames.widened(dtype)
-    angles, odd = rotation.given(omega, entries.get("omega"), len(frames), path)
+    angles, odd = rotation.angles_asked(omega, entries.get("omega"), len(frames), path)
     problems.extend(odd)
     if angles is not None and isinstance(omega, str) and omega == "auto":
         entries.pop("omega", None)

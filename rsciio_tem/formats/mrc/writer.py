@@ -16,7 +16,7 @@ from rsciio_tem.errors import warn
 from rsciio_tem.formats.mrc.header import HEADER
 from rsciio_tem.writing.signal_frames import SignalFrames, converted
 from rsciio_tem.writing.stream import write_signal
-from rsciio_tem.writing.target import Payloads, Placed
+from rsciio_tem.writing.target import FlatFile, Payloads
 
 __all__ = ["file_writer", "target"]
 
@@ -77,7 +77,7 @@ def _header(frames: SignalFrames, mode: int, path: str) -> npt.NDArray[np.void]:
     return header
 
 
-class _Stack(Placed):
+class _Stack(FlatFile):
     """Images, behind a header that tells their statistics."""
 
     def __init__(
@@ -117,7 +117,7 @@ class _Stack(Placed):
         return frames.astype(self.stored.base)
 
 
-def target(frames: SignalFrames, path: str) -> Placed:
+def target(frames: SignalFrames, path: str) -> FlatFile:
     """Return what `rsciio_tem.convert` streams frames into."""
     if len(frames.nav_shape) > 2:
         raise ValueError(f"MRC files hold up to two scan axes, not {len(frames.nav_shape)}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.stream import write_signal
-from rsciio_tem.writing.target import Placed, Target
+from rsciio_tem.writing.target import FlatFile, Target
 
 __all__ = ["file_writer", "target"]
 
@@ -25,7 +25,7 @@ def target(frames: SignalFrames, path: str) -> Target:
     description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(head, description)
     stored = np.dtype((dtype, frames.frame_shape))
-    return Placed(os.path.basename(path), head.getvalue(), stored, len(frames))
+    return FlatFile(os.path.basename(path), head.getvalue(), stored, len(frames))
 
 
 def file_writer(

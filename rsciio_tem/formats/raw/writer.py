@@ -12,7 +12,7 @@ import numpy as np
 
 from rsciio_tem.writing.signal_frames import SignalFrames, toml_axes
 from rsciio_tem.writing.stream import write_signal
-from rsciio_tem.writing.target import Placed, Target
+from rsciio_tem.writing.target import FlatFile, Target
 
 __all__ = ["file_writer", "target"]
 
@@ -36,7 +36,7 @@ def target(frames: SignalFrames, path: str) -> Target:
     side = os.path.splitext(name)[0] + ".toml"
     text = "\n".join([*lines, ""]).encode()
     stored = np.dtype((dtype, frames.frame_shape))
-    return Placed(name, b"", stored, len(frames), {side: text})
+    return FlatFile(name, b"", stored, len(frames), {side: text})
 
 
 def file_writer(

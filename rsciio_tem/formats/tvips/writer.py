@@ -15,7 +15,7 @@ from rsciio_tem.errors import warn
 from rsciio_tem.formats.tvips.header import FRAME, FRAME_V1, HEADER, LARGEST_SIDE, Ints
 from rsciio_tem.writing.signal_frames import SignalFrames, converted, start_ns
 from rsciio_tem.writing.stream import write_signal
-from rsciio_tem.writing.target import Placed, Target
+from rsciio_tem.writing.target import FlatFile, Target
 
 __all__ = ["file_writer", "target"]
 
@@ -132,13 +132,13 @@ def _frame_headers(fields: Mapping[str, Any], index: Ints) -> npt.NDArray[np.voi
     return headers
 
 
-class _File(Placed):
+class _File(FlatFile):
     """A file of a series.
 
     Parameters
     ----------
     name, header, stored, count
-        As in `Placed`.
+        As in `FlatFile`.
     fields : dict
         What its frame headers tell.
     first : int
