@@ -7,8 +7,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_conversion import begin
 from writers import mib as writer
 
 import rsciio_tem
@@ -471,44 +470,6 @@ def test_two_at_once(recording: Path) -> None:
         work.close()
 
 
-SCRIPT = """
-import signal, sys, time, warnings
-warnings.simplefilter("ignore")
-signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
-from rsciio_tem.tools import convert
-from rsciio_tem.writing import stream
-stream.BLOCK, stream._SYNC_BYTES = 1600, 1
-write = stream.write
-def slowly(target, *rest, **options):
-    put = target.put
-    def slow(folder, first, frames):
-        time.sleep(float(sys.argv[3]))
-        return put(folder, first, frames)
-    target.put = slow
-    return write(target, *rest, **options)
-convert.write = slowly
-print("begins", flush=True)
-try:
-    convert.convert(sys.argv[1], sys.argv[2], nav_shape=(6, 7), verify=True)
-except KeyboardInterrupt as stop:
-    print(stop.__notes__[0])
-    sys.exit(130)
-"""
-
-
-def begin(recording: Path, target: Path, pause: float = 0.15) -> subprocess.Popen[str]:
-    """Start a conversion that takes that many seconds for each of its blocks."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(recording), str(target), str(pause)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begins\n"
-    return process
-
-
 def blocks_done(target: Path) -> int:
     journal = Path(f"{target}.partial", "journal")
     if not journal.exists():
@@ -530,21 +491,21 @@ def test_killed(recording: Path, name: str, kills: int) -> None:
     rng = np.random.default_rng(5)
     least = 0
     for _ in range(kills):
-        process = begin(recording, target)
+        process, _ = begin(recording, target)
         limit = time.monotonic() + 60
-        while blocks_done(target) < least + 1 and process.poll() is None:
+        while blocks_done(target) < least + 1 and process.is_alive():
             assert time.monotonic() < limit
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.03))
         process.kill()
-        process.communicate()
-        assert process.returncode != 0
+        process.join(60)
+        assert process.exitcode not in (None, 0)
         assert not target.exists()
         assert blocks_done(target) >= least + 1
         least = blocks_done(target)
-    process = begin(recording, target)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    process, _ = begin(recording, target)
+    process.join(60)
+    assert process.exitcode == 0
     assert not Path(f"{target}.partial").exists()
     written = sorted(path.name for path in whole.parent.iterdir())
     assert name in written
@@ -556,15 +517,16 @@ def test_killed(recording: Path, name: str, kills: int) -> None:
 @pytest.mark.parametrize("name", ["a.npy", "a.h5"])
 def test_ctrl_c(recording: Path, name: str) -> None:
     target = recording.with_name(name)
-    process = begin(recording, target, pause=1)
+    process, answers = begin(recording, target, pause=1)
     limit = time.monotonic() + 30
     while blocks_done(target) < 2:
         assert time.monotonic() < limit
         time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
-    assert process.returncode == 130, errors
-    assert "of 42 frames are written. The same call goes on from there" in output
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(30)
+    assert process.exitcode == 130
+    assert "of 42 frames are written. The same call goes on from there" in answers.recv()
     assert not target.exists()
     rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=False)
     assert rsciio_tem.load(target)[0]["data"].shape == (6, 7, 16, 24)
