@@ -21,6 +21,7 @@ import pytest
 from conftest import REPOSITORY
 from samples import Sample, Spec
 from writers import raw as raw_writer
+from writers import raw_csr as raw_csr_writer
 
 import rsciio_tem
 from rsciio_tem import Disk
@@ -387,6 +388,27 @@ def test_many_stripes(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(ours["sum"], data.sum(axis=0), atol=1e-6)
     np.testing.assert_allclose(ours["variance"], data.var(axis=0))
     wait_until_idle(client)
+
+
+def test_dense_and_sparse_files(
+    tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "_STRIPE", 1 << 14)
+    monkeypatch.setattr(plan_module, "_STRIPE_ENTRIES", 4000)
+    data = np.random.default_rng(2).integers(0, 5000, (48, 32, 48), np.uint16)
+    dense = raw_writer.write_raw(tmp_path / "dense.raw", data)
+    sparse = raw_csr_writer.write_raw_csr(tmp_path / "sparse.toml", (data % 90 == 0) * data)
+    what = ("navigator", "sum", "max", "com", "variance")
+    layout: dict[str, Any] = {"dtype": "<u2", "sig_shape": (32, 48), "format": "raw"}
+    for path, options in ((dense, layout), (sparse, {})):
+        seen: list[int] = []
+        ours = rsciio_tem.reduce(path, what, masks=[Disk(8)], **options)
+        theirs = rsciio_tem.reduce(
+            path, what, masks=[Disk(8)], client=client, progress=seen.append, **options
+        )
+        assert sum(seen) == 48
+        for name in ours:
+            np.testing.assert_array_equal(theirs[name], ours[name])
 
 
 @pytest.mark.usefixtures("small_stripes")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,10 @@ from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.reading import navigator
+from rsciio_tem.reading.from_array import recording_of
 from rsciio_tem.reading.lazy import LazyFrames
+from rsciio_tem.reading.read import read
+from rsciio_tem.recording.recording import StoredImage
 from rsciio_tem.storage import backends, machine
 
 Array = np.ndarray[Any, Any]
@@ -603,3 +608,27 @@ def test_converted(tmp_path: Path, hs: Any) -> None:
         if name == "a.zarr":
             pytest.importorskip("zarr")
         rsciio_tem.convert(path, tmp_path / name, **options)
+
+
+def test_stored_images_of_the_scan() -> None:
+    """The first that fits frames as they were scanned is the navigator; the others are kept."""
+    recording = recording_of(np.arange(6 * 16, dtype="u2").reshape(2, 3, 4, 4), title="a")
+    images = {name: np.full((2, 3), i) for i, name in enumerate(("dark", "bright"))}
+    stored = [StoredImage(name, (2, 3), partial(np.array, v)) for name, v in images.items()]
+    other = StoredImage("overview", (9, 9), lambda: np.ones((9, 9)), always=True)
+    nothing = StoredImage("empty", (2, 3), lambda: None)
+    recording = replace(recording, images=(nothing, *stored, other))
+
+    def titles(first: int | None = None, **options: Any) -> tuple[str | None, set[str]]:
+        (signal,) = read(recording, first_frame=first, options=options)
+        tree = signal["metadata"].get("_HyperSpy", {})
+        navigator = tree.get("_sig_navigator")
+        title = None if navigator is None else navigator["metadata"]["General"]["title"]
+        return title, {key.removeprefix("_sig_") for key in tree.get("navigators", {})}
+
+    assert titles() == ("dark", {"bright", "overview"})
+    assert titles(navigator=False) == (None, {"dark", "bright", "overview"})
+    assert titles(nav_shape=(1, 3))[0] == "dark"  # complete lines may be missing at the end
+    assert titles(nav_shape=(3, 2)) == (None, {"overview"})
+    assert titles(roi=np.eye(2, 3, dtype=bool)) == (None, {"overview"})
+    assert titles(3, nav_shape=(1, 3)) == (None, {"overview"})

@@ -496,30 +496,3 @@ def test_reduce_a_damaged_sparse_file(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="frame 0 lists a pixel several times"):
         rsciio_tem.reduce(path, ["max"])
     assert rsciio_tem.reduce(path, ["max"], dtype="u2")["max"].max() == 400
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:distributed")
-def test_reduce_on_a_cluster(
-    scan: tuple[Any, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(plan, "_STRIPE", 1 << 14)
-    monkeypatch.setattr(plan, "_STRIPE_ENTRIES", 4000)
-    path, data = scan
-    what = ("navigator", "sum", "max", "com", "variance")
-    ours = rsciio_tem.reduce(path, what, masks=[Disk(8)])
-    sparse_path = raw_csr.write_raw_csr(tmp_path / "scan.toml", (data % 90 == 0) * data)
-    sparse = rsciio_tem.reduce(sparse_path, what, masks=[Disk(8)])
-    seen: list[int] = []
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        theirs = rsciio_tem.reduce(path, what, masks=[Disk(8)], client=client, progress=seen.append)
-        again = rsciio_tem.reduce(sparse_path, what, masks=[Disk(8)], client=client)
-    assert sum(seen) == 48
-    for name in ours:
-        np.testing.assert_array_equal(theirs[name], ours[name])
-        np.testing.assert_array_equal(again[name], sparse[name])

@@ -208,7 +208,7 @@ class _Walk:
                     else self.data(pixels=(within, name) == _PIXELS)
                 )
             if end is not None:
-                self.file.seek(end)
+                self.file.seek(min(end, self.size))  # what is said to lie behind the end is missing
             if left_out:
                 continue
             if name in tree:  # two of one name: keep both

@@ -260,6 +260,8 @@ def _keep_images(
             "original_metadata": dict(image.original_metadata),
         }
         navigator.keep_stored(signal, entry, navigator_kind if as_scanned else False)
+        if as_scanned:
+            navigator_kind = False  # the next ones are kept beside it
 
 
 def _angles(recording: Recording, arranged: Arranged) -> npt.NDArray[np.float64] | None:

@@ -116,8 +116,8 @@ def _blockfile_writer(theirs: Any) -> Any:
 def pytest_configure() -> None:
     for name, ours, served, asked in FORMATS:
         upstream = _upstream(name)
-        if hasattr(ours, "_rosettasciio"):  # what is handed over must not come back to us
-            ours._rosettasciio = functools.partial(_upstream, name)
+        if name == "digitalmicrograph":  # what is handed over must not come back to us
+            dm.rosettasciio.reader = functools.partial(_upstream, name)
         facade = ModuleType(f"rsciio.{name}")
         facade.__dict__.update({k: v for k, v in vars(upstream).items() if not k.startswith("__")})
         for attribute in served:

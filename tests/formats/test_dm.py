@@ -985,3 +985,15 @@ def test_parsing_is_quick(tmp_path: Path, data: Array) -> None:
     assert time.perf_counter() - started < 1
     table = recording.original_metadata["ImageList"]["TagGroup0"]["ImageTags"]["Table"]
     assert table["size"] == 5_000_000
+
+
+def test_sizes_beyond_what_a_file_can_have(tmp_path: Path) -> None:
+    """Bytes that are missing make lengths of 2^63 and more."""
+    path = write_dm(tmp_path / "a.dm4", [image(np.ones((3, 4), "u2"))])
+    content = path.read_bytes()
+    for at in range(0, min(len(content), 700)):
+        path.write_bytes(content[:at] + content[at + 7 :])
+        try:
+            dm.file_reader(path)
+        except FormatError:
+            continue

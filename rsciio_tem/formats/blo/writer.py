@@ -6,10 +6,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -128,10 +128,23 @@ def _steps(axes: Sequence[Mapping[str, Any]], unit: str, path: str) -> list[floa
     return steps
 
 
+class _Steps(NamedTuple):
+    """Scales of the axes of the scan in nm, and of the patterns in cm."""
+
+    nav: list[float]
+    sig: list[float]
+
+    @classmethod
+    def of(cls, axes: Iterable[Mapping[str, Any]], path: str) -> _Steps:
+        """Convert the scales of all axes, with a warning where that is impossible."""
+        axes = list(axes)
+        sig = _steps([axis for axis in axes if not axis.get("navigate")], "cm", path)
+        return cls(_steps([axis for axis in axes if axis.get("navigate")], "nm", path), sig)
+
+
 def _header_record(
     frames: SignalFrames,
-    nav_steps: Sequence[float],
-    sig_steps: Sequence[float],
+    steps: _Steps,
     dtype: np.dtype[Any],
     path: str,
 ) -> tuple[npt.NDArray[np.void], bytes]:
@@ -162,13 +175,13 @@ def _header_record(
     shape = frames.nav_shape
     down = len(shape) == 1 and frames.nav_axes[0].get("name") == "y"  # a column
     ny, nx = shape if len(shape) == 2 else (shape[0], 1) if down else (1, *shape, 1)[:2]
-    step = nav_steps[0] if nav_steps else 1.0
-    sy, sx = (step, nav_steps[1]) if len(shape) == 2 else (step, step)
+    step = steps.nav[0] if steps.nav else 1.0
+    sy, sx = (step, steps.nav[1]) if len(shape) == 2 else (step, step)
     if max(nx, ny, *frames.frame_shape) > 0xFFFF:
         raise ValueError(f"a scan of {shape} with frames of {frames.frame_shape} is too large")
     header["NX"], header["NY"], header["SX"], header["SY"] = nx, ny, sx, sy
     header["DP_SZ"] = frames.frame_shape[0]
-    density = 100 / sig_steps[1] if sig_steps[1] > 0 else 0.0
+    density = 100 / steps.sig[1] if steps.sig[1] > 0 else 0.0
     header["SDP"] = number = min(round(density), 0xFFFF)
     if abs(number - density) > 0.01 * density:
         warn(
@@ -290,18 +303,29 @@ def target(
     dtype: Any = None,
 ) -> FlatFile:
     """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
+    steps = _Steps.of((*frames.nav_axes, *frames.sig_axes), path)
+    return _target(frames, path, intensity_scaling, navigator, endianness, dtype, steps)
+
+
+def _target(
+    frames: SignalFrames,
+    path: str,
+    intensity_scaling: Scaling,
+    navigator: Any,
+    endianness: Endianness,
+    dtype: Any,
+    steps: _Steps,
+) -> FlatFile:
     if endianness not in ("<", ">"):
         raise ValueError(f"endianness={endianness!r} is neither '<' nor '>'")
     if len(frames.nav_shape) > 2:
         raise ValueError(f"blockfiles hold up to two scan axes, not {len(frames.nav_shape)}")
     if frames.frame_shape[0] != frames.frame_shape[1]:
         raise ValueError(f"blockfiles hold square patterns, not {frames.frame_shape}")
-    sig_steps = _steps(frames.sig_axes, "cm", path)
-    nav_steps = _steps(frames.nav_axes, "nm", path)
     image = _scan_image(navigator, frames)
     stored = _stored_type(frames, intensity_scaling, dtype, path)
     limits = _limits(frames, intensity_scaling, stored)
-    fields, note = _header_record(frames, nav_steps, sig_steps, stored, path)
+    fields, note = _header_record(frames, steps, stored, path)
     start_image, start = int(fields["Data_offset_1"][0]), int(fields["Data_offset_2"][0])
     header = fields.astype(HEADER.newbyteorder(endianness)).tobytes() + note
     header = header.ljust(start_image, b"\0") + (b"" if image is None else image.tobytes())
@@ -368,8 +392,10 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
+    # units come first: whoever saves something that is refused then knows of both
+    steps = _Steps.of(signal.get("axes", ()), os.fspath(filename))
     write_signal(
-        target,
+        partial(_target, steps=steps),
         filename,
         signal,
         "blockfile",
