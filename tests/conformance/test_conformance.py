@@ -14,7 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import rsciio
+from upstream import needs_rosettasciio
 from writers import ser as ser_writer
+
+pytestmark = needs_rosettasciio("0.15")
 
 HERE = Path(__file__).parent
 TESTS = Path(rsciio.__file__).parent / "tests"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from oracles.empad import Empad
+from upstream import needs_rosettasciio
 from writers import empad as writer
 
 import rsciio_tem
@@ -300,6 +301,7 @@ def test_specification_agrees(tmp_path: Path) -> None:
         assert len(frame.footer) == 1024
 
 
+@needs_rosettasciio("0.13")
 @pytest.mark.filterwarnings("ignore")
 def test_same_as_rosettasciio_and_libertem(tmp_path: Path) -> None:
     from rsciio.empad import file_reader as upstream

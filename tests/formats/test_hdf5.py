@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from upstream import needs_rosettasciio
 from writers import hdf5 as writer
 
 import rsciio_tem
@@ -396,6 +397,7 @@ def test_py4dstem_old(tmp_path: Path) -> None:
     ]
 
 
+@needs_rosettasciio("0.14")
 @pytest.mark.parametrize("in_pixels", [False, True])
 def test_py4dstem(tmp_path: Path, in_pixels: bool) -> None:
     array = cube(dtype="f4")
@@ -678,6 +680,7 @@ def test_rosettasciio_reverses_old_py4dstem(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(path)["data"], array)
 
 
+@needs_rosettasciio("0.14")
 def test_rosettasciio_has_no_scan_axes_for_py4dstem(tmp_path: Path) -> None:
     path = writer.write_py4dstem(tmp_path / "a.h5", cube(dtype="f4"))
     (theirs,) = upstream("emd", path)

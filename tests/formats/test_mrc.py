@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from upstream import needs_rosettasciio
 from writers import mrc as writer
 from writers.mrc import write_movie, write_mrc
 
@@ -136,6 +137,7 @@ def test_as_in_ncempy(tmp_path: Path, mode: int) -> None:
     np.testing.assert_array_equal(load(path)["data"], by_ncempy(path))
 
 
+@needs_rosettasciio("0.14")
 @pytest.mark.parametrize("mode", [1, 2, 4, 6, 12])
 def test_as_in_rosettasciio(tmp_path: Path, mode: int) -> None:
     path = write_mrc(
@@ -227,6 +229,7 @@ def test_modes_that_libertem_does_not_know(tmp_path: Path, mode: int) -> None:
     np.testing.assert_array_equal(load(path)["data"], data)
 
 
+@needs_rosettasciio("0.14")
 def test_negative_bytes(tmp_path: Path) -> None:
     """RosettaSciIO reads -5 as 251."""
     data = images(dtype="i1") - 5
@@ -235,6 +238,7 @@ def test_negative_bytes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(path)["data"], data)
 
 
+@needs_rosettasciio("0.13")
 @pytest.mark.parametrize("endianness", [None, ">"])
 def test_big_endian_pixels_are_swapped(tmp_path: Path, endianness: Any) -> None:
     """RosettaSciIO reads such headers only when told, and then does not swap the pixels."""
