@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any
 
 #: Imported once by the process from which the others are forked.
-PRELOADED = ("h5py", "dask.array", "rsciio_tem.formats.mib", "rsciio_tem.tools.convert")
+PRELOADED = (
+    *("h5py", "dask.array", "rsciio_tem.tools.convert"),
+    *(f"rsciio_tem.formats.{name}" for name in ("mib", "npy", "hdf5", "blo", "tvips", "mrc")),
+)
 
 
-def convert(recording: str, target: str, pause: float, answers: Connection) -> None:
+def convert(
+    recording: str, target: str, pause: float, asked: dict[str, Any], answers: Connection
+) -> None:
     """Convert, and take `pause` seconds for each block; Ctrl-C ends it with 130."""
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
@@ -40,20 +45,24 @@ def convert(recording: str, target: str, pause: float, answers: Connection) -> N
     convert.write = slowly  # type: ignore[assignment]
     answers.send("begins")
     try:
-        convert.convert(recording, target, nav_shape=(6, 7), verify=True)
+        convert.convert(recording, target, nav_shape=(6, 7), verify=True, **asked)
     except KeyboardInterrupt as stop:
         answers.send(stop.__notes__[0])
         sys.exit(130)
 
 
-def begin(recording: Path, target: Path, pause: float = 0.15) -> tuple[BaseProcess, Connection]:
+def begin(
+    recording: Path, target: Path, pause: float = 0.15, **options: Any
+) -> tuple[BaseProcess, Connection]:
     """Start a conversion; return the process, and what it says."""
     windows = sys.platform == "win32"
     context = multiprocessing.get_context("spawn" if windows else "forkserver")
     if not windows:
         context.set_forkserver_preload(list(PRELOADED))
     answers, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=convert, args=(str(recording), str(target), pause, theirs))
+    process = context.Process(
+        target=convert, args=(str(recording), str(target), pause, options, theirs)
+    )
     process.start()
     theirs.close()
     assert answers.recv() == "begins"

@@ -8,8 +8,6 @@ import gc
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_conversion import begin
 from writers import mib as writer
 
 import rsciio_tem
@@ -623,7 +622,7 @@ def test_two_at_once(recording: Path) -> None:
 
 def test_two_processes_at_once(recording: Path) -> None:
     target = recording.with_name("a.npy")
-    process = begin(recording, target, pause=1)
+    process, _ = begin(recording, target, pause=1)
     try:
         limit = time.monotonic() + 30
         while blocks_done(target) < 1:
@@ -632,10 +631,10 @@ def test_two_processes_at_once(recording: Path) -> None:
         for resume in (True, False):
             with pytest.raises(FormatError, match=r"a\.npy\.partial: is in use by another process"):
                 rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=resume)
-        assert process.poll() is None
+        assert process.is_alive()
     finally:
         process.kill()
-        process.communicate()
+        process.join(60)
     rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     assert sorted(path.name for path in recording.parent.glob("a.npy*")) == ["a.npy"]
 
@@ -656,48 +655,6 @@ def test_disk_that_cannot_lock(
     assert "a.npy.partial cannot be locked" in caplog.text
     assert rsciio_tem.load(target)[0]["data"].shape == (6, 7, 16, 24)
     assert not Path(f"{target}.partial").exists()
-
-
-SCRIPT = """
-import json, signal, sys, time, warnings
-warnings.simplefilter("ignore")
-signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
-import rsciio_tem
-from rsciio_tem.tools import convert
-from rsciio_tem.writing import stream
-stream.BLOCK, stream._SYNC_BYTES = 1600, 1
-write = convert.write
-def slowly(target, *rest, **options):
-    put = target.put
-    def slow(folder, first, frames):
-        time.sleep(float(sys.argv[3]))
-        return put(folder, first, frames)
-    target.put = slow
-    return write(target, *rest, **options)
-convert.write = slowly
-print("begins", flush=True)
-try:
-    convert.convert(
-        sys.argv[1], sys.argv[2], nav_shape=(6, 7), verify=True, **json.loads(sys.argv[4])
-    )
-except KeyboardInterrupt as stop:
-    print(stop.__notes__[0])
-    sys.exit(130)
-"""
-
-
-def begin(recording: Path, target: Path, pause: float = 0.15) -> subprocess.Popen[str]:
-    """Start a conversion that takes that many seconds for each of its blocks."""
-    options = json.dumps(VENDORS.get(target.name, {}))
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(recording), str(target), str(pause), options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begins\n"
-    return process
 
 
 def blocks_done(target: Path) -> int:
@@ -729,21 +686,21 @@ def test_killed(recording: Path, square: Path, name: str, kills: int) -> None:
     rng = np.random.default_rng(5)
     least = 0
     for _ in range(kills):
-        process = begin(recording, target)
+        process, _ = begin(recording, target, **VENDORS.get(name, {}))
         limit = time.monotonic() + 60
-        while blocks_done(target) < least + 1 and process.poll() is None:
+        while blocks_done(target) < least + 1 and process.is_alive():
             assert time.monotonic() < limit
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.03))
         process.kill()
-        process.communicate()
-        assert process.returncode != 0
+        process.join(60)
+        assert process.exitcode not in (None, 0)
         assert not target.exists()
         assert blocks_done(target) >= least + 1
         least = blocks_done(target)
-    process = begin(recording, target)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    process, _ = begin(recording, target, **VENDORS.get(name, {}))
+    process.join(60)
+    assert process.exitcode == 0
     assert not Path(f"{target}.partial").exists()
     written = sorted(path.name for path in whole.parent.iterdir())
     assert name in written
@@ -757,15 +714,16 @@ def test_killed(recording: Path, square: Path, name: str, kills: int) -> None:
 def test_ctrl_c(recording: Path, square: Path, name: str) -> None:
     recording = square if name in VENDORS else recording
     target = recording.with_name(name)
-    process = begin(recording, target, pause=1)
+    process, answers = begin(recording, target, pause=1, **VENDORS.get(name, {}))
     limit = time.monotonic() + 30
     while blocks_done(target) < 2:
         assert time.monotonic() < limit
         time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
-    assert process.returncode == 130, errors
-    assert "of 42 frames are written. The same call goes on from there" in output
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(30)
+    assert process.exitcode == 130
+    assert "of 42 frames are written. The same call goes on from there" in answers.recv()
     assert not target.exists()
     rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=False, **VENDORS.get(name, {}))
     ours = rsciio_tem.load(recording, nav_shape=(6, 7))[0]["data"]
