@@ -74,7 +74,7 @@ def check(
         Without it only headers, tables and side files are read, as far as the format has them.
     progress : callable, optional
         Is called with the number of frames just decoded; never by two threads at once.
-    **own
+    **format_options
         The format's own keywords, as for `rsciio_tem.open`.
 
     Returns

@@ -184,7 +184,8 @@ def _writer(path: str, format: str) -> ModuleType:
         suffixes_of |= {name: (name,) for name in HYPERSPY}
         listed = ", ".join(f"{name} (.{', .'.join(suffixes_of[name])})" for name in suffixes_of)
         raise ValueError(
-            f"nothing writes {os.path.basename(path)!r} with format={format!r}; there are {listed}"
+            f"nothing writes {os.path.basename(path)!r} with format={format!r}; "
+            f"what is written: {listed}"
         )
     return module_for(format)
 

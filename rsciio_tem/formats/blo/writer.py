@@ -119,10 +119,12 @@ def _steps(axes: Sequence[Mapping[str, Any]], unit: str, path: str) -> list[floa
         scale = float(axis.get("scale", 1.0))
         value = converted(scale, axis.get("units"), unit)
         if value is None:
+            units, name = axis.get("units") or "(no unit)", axis.get("name")
+            named = f"axis {name!r}" if name else "an axis without a name"
             warn(
                 path,
-                f"blockfiles hold scales in {unit}; {scale:g} {axis.get('units') or ''} of axis "
-                f"{axis.get('name')!r} cannot be converted and is stored as it is.",
+                f"blockfiles hold scales in {unit}; {scale:g} {units} of {named} "
+                "cannot be converted and is stored as it is.",
             )
         steps.append(scale if value is None else value)
     return steps

@@ -44,7 +44,7 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     del head
     if not is_store(path) or path.rstrip("/\\").lower().endswith(".zspy"):
         return None
-    return 1.0, "a folder that describes a Zarr array or group", {}
+    return 1.0, "is a folder that describes a Zarr array or group", {}
 
 
 def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Recording:
