@@ -957,3 +957,20 @@ def test_command_json(tmp_path: Path) -> None:
     assert entry["frames"] == {"stored": 5, "shape": [8, 16], "dtype": "uint16"}
     (problem,) = entry["problems"]
     assert set(problem) == {"severity", "message", "hint"}
+
+
+def test_command_goes_on_behind_a_folder_without_recordings(tmp_path: Path) -> None:
+    """Originals are deleted on this verdict: nothing that was named is passed over."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one").mkdir()
+    path = mib(tmp_path / "one")
+    zarr_writer.write_zarr(tmp_path / "store.zarr", np.ones((3, 4, 5), "u2"))
+    arguments = ["check", str(tmp_path / "empty"), str(path), str(tmp_path / "store.zarr")]
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 2, result.output
+    assert "empty: error: holds no recording that we know." in result.output
+    assert "scan.mib: ok" in result.output
+    assert "store.zarr: ok (zarr, 3 frames of 5 × 4 px" in result.output
+    assert "3 recordings: 2 ok, 1 with errors" in result.output
+    listed = json.loads(CliRunner().invoke(cli.main, [*arguments, "--json"]).output)
+    assert [entry["verdict"] for entry in listed] == ["with errors", "ok", "ok"]

@@ -37,7 +37,7 @@ from rsciio_tem.cli.words import (
 )
 from rsciio_tem.errors import FormatError, Problem, RecordingWarning
 from rsciio_tem.readers import load
-from rsciio_tem.registry import formats, listed_by_us
+from rsciio_tem.registry import candidates, formats, listed_by_us
 
 __all__ = ["describe", "main"]
 
@@ -67,7 +67,8 @@ def formats_command(as_json: bool) -> None:
             "description": row.description,
             "module": row.module,
             "suffixes": list(row.suffixes),
-            "hs_load": {suffix: _opens(suffix) for suffix in row.suffixes},
+            # hs.load takes no folders besides HyperSpy's own
+            "hs_load": {s: "no" if row.folder else _opens(s) for s in row.suffixes},
         }
         for row in formats()
     ]
@@ -163,7 +164,8 @@ def check_command(
     format_options = assignments(others)
     results = []
     for path in paths:
-        for name, skipped in recordings_below(path) if os.path.isdir(path) else [(path, "")]:
+        searched = os.path.isdir(path) and not candidates(path, b"")  # a Zarr store is a recording
+        for name, skipped in recordings_below(path) if searched else [(path, "")]:
             result = checked(name, format_name, format_options, pixels, skipped)
             results.append(result)
             if not as_json:

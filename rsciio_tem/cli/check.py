@@ -11,13 +11,17 @@ from typing import Any
 import click
 
 from rsciio_tem.cli.words import problem_as_json, product_in_words
-from rsciio_tem.errors import FormatError, NotThisFormat, Unsupported
+from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported
 from rsciio_tem.readers import chosen, detect
 from rsciio_tem.registry import candidates, every_format
 from rsciio_tem.tools.open import open
 
 #: What is said of a recording in the end, and the exit status.
 EXIT_STATUS = {"ok": 0, "not checked": 0, "with warnings": 1, "with errors": 2}
+
+
+#: What is said of a folder below which there is none.
+NOTHING_HERE = "holds no recording that we know."
 
 
 def checked(
@@ -28,6 +32,9 @@ def checked(
 
     from rsciio_tem.tools.check import check
 
+    if skipped == NOTHING_HERE:  # somebody expects recordings there
+        problem = problem_as_json(Problem("error", skipped))
+        return {"path": path, "verdict": "with errors", "problems": [problem]}
     if skipped:
         return {"path": path, "verdict": "not checked", "reason": skipped, "problems": []}
     source: Any = path
@@ -92,7 +99,10 @@ def print_checked(result: Mapping[str, Any]) -> None:
 
 
 def recordings_below(folder: str) -> Iterator[tuple[str, str]]:
-    """Give the recordings below a folder, each once, and why one is not checked."""
+    """Give the recordings below a folder, each once, and why one is not checked.
+
+    A folder without any is given itself, with `NOTHING_HERE`.
+    """
     opened: dict[str, set[str]] = {}
     skipped: dict[str, str] = {}
     seen: set[str] = set()
@@ -130,4 +140,4 @@ def recordings_below(folder: str) -> Iterator[tuple[str, str]]:
             yield path, ""
     yield from skipped.items()
     if not opened and not skipped:
-        raise FormatError(folder, "holds no recording that we know.")
+        yield folder, NOTHING_HERE

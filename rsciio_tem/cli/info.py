@@ -30,6 +30,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of
 from rsciio_tem.registry import Candidate, every_format
 from rsciio_tem.scan.scan import RULES, Scan, ScanHint
+from rsciio_tem.storage.files import size_of
 
 __all__ = ["describe"]
 
@@ -90,7 +91,7 @@ def describe(
         "candidates": [
             {"format": c.format, "confidence": c.confidence, "reason": c.reason} for c in candidates
         ],
-        "files": [{"path": f, "size": os.path.getsize(f)} for f in recording.files],
+        "files": [{"path": f, "size": size_of(f)} for f in recording.files],
         "frames": {
             "stored": recording.count,
             "shape": list(frames.frame_shape),

@@ -23,6 +23,7 @@ __all__ = [
     "read_start",
     "replacing",
     "side_file",
+    "size_of",
     "split_number",
     "write_whole",
 ]
@@ -51,6 +52,17 @@ def read_start(path: str | os.PathLike[str], size: int) -> bytes:
             return file.read(size)
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error.strerror}.") from error
+
+
+def size_of(path: str | os.PathLike[str]) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path)
+    return sum(
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(path)
+        for name in names
+    )
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
