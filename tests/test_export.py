@@ -499,6 +499,42 @@ def test_torn_journal(
     np.testing.assert_array_equal(np.load(target), ours)
 
 
+@pytest.mark.parametrize("size", [3, 8, 42])
+@pytest.mark.parametrize("name", ["a.npy", "a.mrc"])
+def test_going_on_with_other_blocks(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch, name: str, size: int
+) -> None:
+    """Blocks of lazy data follow their chunks, which may be others the next time."""
+    target = recording.with_name(name)
+    put = FlatFile.put
+
+    def full(self: FlatFile, folder: str, first: int, frames: np.ndarray) -> None:
+        if first >= 15:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(self, folder, first, frames)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FlatFile, "put", full)
+        with pytest.raises(OSError, match="the disk is full"):
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    monkeypatch.setattr(stream, "BLOCK", size * FRAMES[0, 0].nbytes)
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7), verify=True)
+    ours = rsciio_tem.load(recording, nav_shape=(6, 7))[0]["data"]
+    np.testing.assert_array_equal(rsciio_tem.load(target)[0]["data"], ours)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_of_somebody_else(recording: Path, resume: bool) -> None:
+    """What happens to have the name of a working folder is not removed."""
+    folder = recording.with_name("a.npy.partial")
+    folder.mkdir()
+    folder.joinpath("notes.txt").write_text("precious")
+    with pytest.raises(FormatError, match="is no folder of an unfinished conversion"):
+        rsciio_tem.convert(recording, recording.with_name("a.npy"), resume=resume)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert not recording.with_name("a.npy").exists()
+
+
 @pytest.fixture
 def unfinished(
     recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
@@ -763,6 +799,52 @@ def test_stopped_while_files_are_named(
     assert not Path(f"{target}.partial").exists()
     with pytest.raises(FileExistsError):
         rsciio_tem.convert(square, target, **options)
+
+
+def _stopped_at_the_end(recording: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert until the file has its name, and nothing is cleared away."""
+
+    def stopped(path: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream.os, "unlink", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    assert target.exists()
+    assert Path(f"{target}.partial", "complete").exists()
+
+
+def test_named_and_moved_away(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = recording.with_name("a.npy")
+    _stopped_at_the_end(recording, target, monkeypatch)
+    target.rename(recording.with_name("b.npy"))
+    for verify in (False, True):
+        with pytest.raises(FormatError, match=r"a\.npy is not there any more.*resume=False"):
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7), verify=verify)
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=False)
+    assert target.read_bytes() == recording.with_name("b.npy").read_bytes()
+
+
+def test_another_process_ends_meanwhile(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gave the file its name and cleared up before the folder could be locked."""
+    target = recording.with_name("a.npy")
+    _stopped_at_the_end(recording, target, monkeypatch)
+    whole = target.read_bytes()
+    check_space = stream._check_space
+
+    def slow(folder: str, needed: int) -> None:
+        shutil.rmtree(f"{target}.partial")
+        check_space(folder, needed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "_check_space", slow)
+        with pytest.raises(FormatError, match="was in use by another process"):
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
+    assert target.read_bytes() == whole
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
+    assert target.read_bytes() == whole
+    assert not Path(f"{target}.partial").exists()
 
 
 # ---------------------------------------------------------------- command line

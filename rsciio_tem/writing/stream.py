@@ -76,6 +76,7 @@ class _Work:
     JOURNAL: ClassVar = "journal"
     PAYLOADS: ClassVar = "payloads"
     LOCK: ClassVar = "lock"
+    HEADER: ClassVar = "header"  #: what becomes the journal
     COMPLETE: ClassVar = "complete"  #: exists while the files are given their names
 
     def path(self, name: str) -> str:
@@ -88,6 +89,11 @@ class _Work:
             self._payloads.flush()
         return Payloads(self.path(self.PAYLOADS), blocks)
 
+    @property
+    def end(self) -> int:
+        """Number of frames that are done; they are noted in order, from the first one on."""
+        return max((block.first + block.count for block in self.done.values()), default=0)
+
     def named(self, target: Target) -> list[str]:
         """List the files that have their names already, if it stopped while they got them."""
         if not all(os.path.isfile(self.path(name)) for name in (self.JOURNAL, self.COMPLETE)):
@@ -99,9 +105,24 @@ class _Work:
             if os.path.lexists(os.path.join(beside, name)) and not os.path.lexists(self.path(name))
         ]
 
+    def check_named(self, target: Target, named: Sequence[str]) -> None:
+        """Look again once the folder is locked: files are here, or `named` have their names."""
+        if self.named(target) != named:
+            raise FormatError(self.folder, "was in use by another process just now.", "Try again.")
+        if not os.path.isfile(self.path(self.COMPLETE)):
+            return
+        for name in target.names:
+            if name not in named and not os.path.lexists(self.path(name)):
+                raise FormatError(
+                    self.folder,
+                    f"is what a finished conversion left, but {name} is not there any more.",
+                    "Pass resume=False to begin anew.",
+                )
+
     def open(self, target: Target, resume: bool) -> None:
         """Take up the folder if it belongs to this conversion, or make a new one."""
         if os.path.isdir(self.folder):
+            self._check_ours(target)
             header = self._header()
             if resume and header not in (None, self._own_header()):
                 raise FormatError(
@@ -118,8 +139,8 @@ class _Work:
                 Path(self.path(self.PAYLOADS)).touch()
                 # the journal comes last, as a whole: without it, a folder is begun anew
                 header = json.dumps(self._own_header()).encode() + b"\n"
-                Path(self.path("header")).write_bytes(header)
-                os.replace(self.path("header"), self.path(self.JOURNAL))
+                Path(self.path(self.HEADER)).write_bytes(header)
+                os.replace(self.path(self.HEADER), self.path(self.JOURNAL))
             except BaseException:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 raise
@@ -131,6 +152,17 @@ class _Work:
             self._payloads.seek(self._payload_end)
             self._payloads.truncate()
             self._stack = stack.pop_all()
+
+    def _check_ours(self, target: Target) -> None:
+        """Refuse a folder that no conversion made, before anything in it is touched."""
+        entries = set(os.listdir(self.folder))
+        files = {self.JOURNAL, self.PAYLOADS, self.LOCK, self.COMPLETE, self.HEADER, *target.names}
+        if self.JOURNAL not in entries and (others := sorted(entries - files)):
+            raise FormatError(
+                self.folder,
+                f"is no folder of an unfinished conversion: {others[0]!r} is in it.",
+                "Move it away, or choose another name.",
+            )
 
     def _own_header(self) -> dict[str, Any]:
         return {"version": _VERSION, **self.identity}
@@ -184,6 +216,7 @@ class _Work:
         assert self._journal is not None
         self._journal.seek(0)
         self._journal.readline()
+        end = 0  # frames are noted in order
         while True:
             here = self._journal.tell()
             data = self._journal.read(ENTRY.size)
@@ -193,7 +226,10 @@ class _Work:
             if zlib.crc32(data[:-4]) != check:
                 break
             block = Block(*values)
+            if block.first != end:
+                break
             self.done[block.first] = block
+            end += block.count
         self._journal.seek(here)
         self._journal.truncate()
         # payloads are not forced onto the disk: after a power cut the last may be missing
@@ -304,6 +340,8 @@ def write(
     _check_space(folder, 0 if named else target.nbytes - sum(map(os.path.getsize, existing)))
     work.open(target, resume)
     try:
+        if resume:
+            work.check_named(target, named)
         if not named:
             _complete(target, frames, path, work, progress, verify)
             Path(work.path(work.COMPLETE)).write_bytes(b"verified" if verify else b"")
@@ -348,7 +386,10 @@ def _complete(
     total = len(frames)
     with progress_bar(total, progress, "writing") as bar:
         bar.update(sum(block.count for block in work.done.values()))
-        todo = [cut for cut in blocks(frames, target.frames_per_block) if cut[0] not in work.done]
+        # what another number of processors cut differently counts up to where it ends
+        done = work.end
+        cuts = blocks(frames, target.frames_per_block)
+        todo = [(max(first, done), last) for first, last in cuts if last > done]
         target.take_up(work.folder, work.payloads)
         _stream(target, frames, todo, work, verify, bar)
     target.finish(work.folder, work.payloads)
