@@ -386,7 +386,7 @@ def _complete(
     total = len(frames)
     with progress_bar(total, progress, "writing") as bar:
         bar.update(sum(block.count for block in work.done.values()))
-        # what another number of processors cut differently counts up to where it ends
+        # blocks may have been cut differently before: what is done ends at a frame
         done = work.end
         cuts = blocks(frames, target.frames_per_block)
         todo = [(max(first, done), last) for first, last in cuts if last > done]
