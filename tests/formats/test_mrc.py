@@ -1167,6 +1167,8 @@ def signal_of(data: Any, units: str = "nm", **metadata: Any) -> dict[str, Any]:
     }
 
 
+# mrcfile 1.5.4 changes the type of an array in place, which NumPy 2.5 deprecates
+@pytest.mark.filterwarnings("ignore:Setting the dtype:DeprecationWarning")
 @pytest.mark.parametrize("nav", [(), (6,), (2, 3)])
 @pytest.mark.parametrize("dtype", ["i1", "i2", "f4", "c8", "u2", "f2", "u1", ">f4", ">u2"])
 @pytest.mark.parametrize("lazy", [False, True])
