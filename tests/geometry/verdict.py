@@ -180,6 +180,7 @@ def rosettasciio(path: Path, recording: Recording) -> Shown:
     import importlib
 
     plugin = {"mib": "quantumdetector", "blo": "blockfile", "tvips": "tvips", "mrc": "mrc"}
+    plugin["empad"] = "empad"
     if recording.format not in plugin:
         return Shown(np.zeros(0, np.int64), error="no reader")
     module = importlib.import_module(f"rsciio.{plugin[recording.format]}")
@@ -209,6 +210,8 @@ class LiberTEM:
 
     def __call__(self, path: Path, recording: Recording) -> Shown:
         kind = recording.format if recording.format in ("mib", "blo", "tvips", "mrc") else "auto"
+        if kind == "mib" and path.with_suffix(".hdr").exists():
+            path = path.with_suffix(".hdr")
         try:
             with recorded_warnings() as messages:
                 dataset = self.context.load(kind, path=str(path))
