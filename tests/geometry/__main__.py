@@ -7,7 +7,7 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ def recordings(count: int, seed: int, only: str = "") -> Iterable[Recording]:
 def table(cases: list[Case], reader: str) -> str:
     """Return a row for each family."""
     lines = [f"| family | {' | '.join(VERDICTS)} |", "|---" * (1 + len(VERDICTS)) + "|"]
-    kinds = (
+    kinds: tuple[tuple[str, Callable[[Recording], bool]], ...] = (
         ("scans", lambda r: r.tellable and r.is_scan),
         ("no scans", lambda r: r.tellable and not r.is_scan),
         ("what no file tells", lambda r: not r.tellable),
@@ -53,8 +53,13 @@ def totals(cases: list[Case], readers: Iterable[str]) -> str:
     ]
     some = [case for case in cases if case.counts]
     for reader in readers:
-        for form in [*dict.fromkeys(case.recording.format for case in some), "all"]:
-            of_form = [c for c in some if form in (c.recording.format, "all")]
+        readable = [case for case in some if case.verdicts[reader] != "cannot read"]
+        forms = dict.fromkeys(case.recording.format for case in readable)
+        groups = {form: [c for c in some if c.recording.format == form] for form in forms}
+        groups |= {"all it reads": readable, "all": some}
+        for form, of_form in groups.items():
+            if not of_form:
+                continue
             counts = Counter(c.verdicts[reader] for c in of_form)
             cells = " | ".join(f"{100 * counts[v] / len(of_form):.1f} %" for v in VERDICTS)
             lines.append(f"| {reader} | {form} | {len(of_form)} | {cells} |")

@@ -151,11 +151,16 @@ def rest(rng: Rng, s: Setting) -> float:
     return max(s.dwell, s.gap) * float(rng.uniform(8, 200))
 
 
+def outside(rng: Rng, s: Setting) -> int:
+    """Return a number of frames outside the scan; whole lines of them could be lines of it."""
+    return int(rng.choice([n for n in range(1, 2 * s.columns) if n != s.columns]))
+
+
 @family
 def frames_before(rng: Rng) -> Recording:
     s = draw(rng, least=5)
     events = raster(rng, s)
-    more = int(rng.integers(1, 2 * s.columns))
+    more = outside(rng, s)
     before = train(more, s)
     before["time"] -= before["time"][-1] + rest(rng, s)
     claims = some_header(rng, s, events)
@@ -168,7 +173,7 @@ def frames_before(rng: Rng) -> Recording:
 def frames_behind(rng: Rng) -> Recording:
     s = draw(rng, least=5)
     events = raster(rng, s)
-    more = int(rng.integers(1, 2 * s.columns))
+    more = outside(rng, s)
     behind = train(more, s, events["time"][-1] + rest(rng, s))
     claims = some_header(rng, s, events)
     return merlin(
@@ -256,8 +261,8 @@ def flown_back(
     elif mark == "nothing":
         events["time"] = np.arange(len(events)) * s.dwell
     parameters = {"extra": extra, "first": first, "mark": mark}
-    whole = {"claims": claims, "extra": extra, "flyback": flyback, "parameters": parameters}
-    return merlin(rng, events, s, **whole)
+    facts: dict[str, Any] = {"flyback": flyback, "parameters": parameters}
+    return merlin(rng, events, s, extra=extra, claims=claims, **facts)
 
 
 @family
@@ -379,6 +384,32 @@ def late_system(rng: Rng) -> Recording:
         events["time"][i:] += rng.uniform(2.3, 6) * max(s.dwell, s.gap)
     claims = some_header(rng, s, events)
     return merlin(rng, events, s, claims=claims, parameters={"late": late.tolist()})
+
+
+@family
+def several_troubles(rng: Rng) -> Recording:
+    """Begun late, or frames ahead of the scan; frames lost; stopped, or frames behind the scan."""
+    s = draw(rng, least=8)
+    events = numbered(raster(rng, s))
+    lost: list[int] = []
+    if rng.random() < 0.7:
+        events, lost = without(rng, events, int(rng.integers(1, 3)))
+    parts = [events[int(rng.integers(0, s.columns)) :]]
+    if rng.random() < 0.5:
+        before = train(outside(rng, s), s)
+        before["time"] -= before["time"][-1] + rest(rng, s)
+        parts = [before, events]
+    if rng.random() < 0.5:
+        parts.append(train(outside(rng, s), s, events["time"][-1] + rest(rng, s)))
+    header = rng.choice(["none", "right", "stale"])
+    claims = maybe_header(rng, events)
+    if header == "right":
+        claims = right_header(rng, s, events)
+    elif header == "stale":
+        lines, columns = stale_size(rng, s)
+        claims = pixel_trigger(events, scan_x=columns, scan_y=lines)
+    parameters = {"lost": lost, "header": str(header), "parts": [len(part) for part in parts]}
+    return merlin(rng, np.concatenate(parts), s, claims=claims, parameters=parameters)
 
 
 @family
@@ -504,10 +535,16 @@ def series_with_stamps_in_batches(rng: Rng) -> Recording:
     return series(rng, in_batches(rng, events, size), s, parameters={"batch": size})
 
 
+def uneven(rng: Rng) -> float:
+    """Return a dwell time that is no whole number of ms: rounding comes and goes regularly."""
+    dwell = log_uniform(rng, 1.05, 12)
+    return (dwell if rng.random() < 0.5 else round(dwell * 20) / 20) * MS
+
+
 @family
 def series_with_stamps_of_1_ms(rng: Rng) -> Recording:
     events, s, _ = draw_series(rng)
-    s = replace(s, dwell=log_uniform(rng, 1.05, 12) * MS)
+    s = replace(s, dwell=uneven(rng))
     events = train(len(events), s)
     return series(rng, events, replace(s, unit=MS, jitter=min(s.jitter, US)))
 

@@ -137,6 +137,19 @@ def tvips_coordinates_repeated(rng: Rng) -> Recording:
     return recording("tvips", in_ms(rng, events, s), s, claims=coordinates(events), repeats=count)
 
 
+@family
+def tvips_coordinates_and_waiting_frames(rng: Rng) -> Recording:
+    """The beam waits at the first position, and rests at the last one."""
+    s = small(rng)
+    events = raster(rng, s)
+    before, behind = (int(n) for n in rng.integers(0, 2 * s.columns, 2))
+    events = np.pad(events, (before, behind), mode="edge")
+    events["time"] = np.arange(len(events)) * s.dwell
+    parameters = {"before": before, "behind": behind}
+    claims = coordinates(events)
+    return recording("tvips", in_ms(rng, events, s), s, claims=claims, parameters=parameters)
+
+
 def slow(rng: Rng) -> Setting:
     """Draw a scan of which the line ends are seen in whole ms."""
     return draw(rng, most=24, unit=MS)
@@ -159,7 +172,7 @@ def tvips_missed_trigger(rng: Rng) -> Recording:
 
 @family
 def tvips_series(rng: Rng) -> Recording:
-    s = replace(small(rng), dwell=log_uniform(rng, 1.05, 50) * MS)
+    s = replace(small(rng), dwell=merlin.uneven(rng))
     events = train(s.lines * s.columns, s)
     return recording("tvips", in_ms(rng, events, s), s, lines=0, width=0)
 

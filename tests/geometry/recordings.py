@@ -34,8 +34,8 @@ def frames_with_numbers(
 
 def places(corner: NDArray[np.generic]) -> NDArray[np.int64]:
     """Return the place in the file of frames of which `corner` are two pixels; -1 for a blank."""
-    values = np.nan_to_num(corner).real.astype(np.int64)
-    return values[..., 0] + 256 * values[..., 1] - 1
+    values: NDArray[np.int64] = np.nan_to_num(corner).real.astype(np.int64)
+    return np.asarray(values[..., 0] + 256 * values[..., 1] - 1)
 
 
 def write_mib(folder: Path, recording: Recording) -> Path:

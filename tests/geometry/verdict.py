@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import tempfile
 import warnings
@@ -24,14 +25,19 @@ VERDICTS: tuple[Verdict, ...] = ("right", "told", "unknown", "misled", "silent",
 
 #: From this on a reader says that it is sure.
 SURE = 0.8
+#: What is wrong with a stack of all frames of a scan.
+FLAT = "a flat stack"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a reader shows: places in the file, -1 for blanks, in the shape of the navigation."""
+    """What a reader shows: places in the file, -1 for blanks, in the shape of the navigation.
+
+    No confidence: the reader says none, a warning is all that it has.
+    """
 
     places: Ints
-    confidence: float = 1.0
+    confidence: float | None = None
     warnings: tuple[str, ...] = ()
     reason: str = ""
     error: str = ""
@@ -44,7 +50,7 @@ Reader = Callable[[Path, Recording], Shown]
 
 
 def is_flat(shown: Ints) -> bool:
-    return sum(length > 1 for length in shown.shape) < 2
+    return bool(np.count_nonzero(np.array(shown.shape) > 1) < 2)
 
 
 def trouble(shown: Ints, recording: Recording) -> str:
@@ -58,8 +64,9 @@ def trouble(shown: Ints, recording: Recording) -> str:
                 f"{np.unique(shown[shown >= 0]).size} of {count} frames are shown, or in disorder"
             )
         return ""
-    if shown.ndim < 2 or (is_flat(shown) and recording.lines > 1 and recording.columns > 1):
-        return "a flat stack"
+    if shown.ndim < 2 or is_flat(shown):
+        every = np.array_equal(np.unique(shown[shown >= 0]), np.arange(count))
+        return FLAT if every else f"a flat stack of {shown.size} of {count} frames"
     if shown.max(initial=-1) >= count:
         return "frames that are not stored"
     return _misplaced(shown, recording) or _lacking(shown, recording)
@@ -127,11 +134,12 @@ def judge(shown: Shown, recording: Recording) -> tuple[Verdict, str]:
     wrong = trouble(shown.places, recording)
     if not wrong:
         return "right", ""
-    if recording.is_scan and wrong == "a flat stack":
+    if wrong == FLAT:
         return "unknown", wrong
     if not shown.warnings:
         return "silent", wrong
-    return ("misled" if shown.confidence >= SURE else "told"), wrong
+    sure = shown.confidence is not None and shown.confidence >= SURE
+    return ("misled" if sure else "told"), wrong
 
 
 # -- readers -------------------------------------------------------------------------------------
@@ -148,15 +156,19 @@ def recorded_warnings() -> Iterator[list[str]]:
 
     listener = Listener(logging.WARNING)
     names = ("rsciio", "libertem", "hyperspy")
+    others: dict[str, tuple[list[logging.Handler], bool]] = {}
     for name in names:
-        logging.getLogger(name).addHandler(listener)
+        logger = logging.getLogger(name)
+        others[name] = (logger.handlers, logger.propagate)
+        logger.handlers, logger.propagate = [listener], False
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield messages
     finally:
         for name in names:
-            logging.getLogger(name).removeHandler(listener)
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = others[name]
     messages += [str(w.message) for w in caught if w.category not in _ABOUT_CODE]
 
 
@@ -177,8 +189,6 @@ def ours(path: Path, recording: Recording) -> Shown:
 
 def rosettasciio(path: Path, recording: Recording) -> Shown:
     """Open with RosettaSciIO."""
-    import importlib
-
     plugin = {"mib": "quantumdetector", "blo": "blockfile", "tvips": "tvips", "mrc": "mrc"}
     plugin["empad"] = "empad"
     if recording.format not in plugin:
@@ -190,7 +200,7 @@ def rosettasciio(path: Path, recording: Recording) -> Shown:
             shown = _places(signal["data"])
     except Exception as error:
         return Shown(np.zeros(0, np.int64), error=f"{type(error).__name__}: {error}")
-    return Shown(shown, 1.0, tuple(messages))
+    return Shown(shown, None, tuple(m for m in messages if "couldn't be found" not in m))
 
 
 def _places(data: Any) -> Ints:
@@ -204,9 +214,8 @@ class LiberTEM:
     """Open with LiberTEM; one context for all."""
 
     def __init__(self) -> None:
-        from libertem.api import Context
-
-        self.context = Context.make_with("inline")
+        api: Any = importlib.import_module("libertem.api")
+        self.context = api.Context.make_with("inline")
 
     def __call__(self, path: Path, recording: Recording) -> Shown:
         kind = recording.format if recording.format in ("mib", "blo", "tvips", "mrc") else "auto"
@@ -216,12 +225,13 @@ class LiberTEM:
             with recorded_warnings() as messages:
                 dataset = self.context.load(kind, path=str(path))
                 shape = tuple(dataset.shape.nav)
-                offset = int(dataset.get_sync_offset_info()["sync_offset"]) if kind != "auto" else 0
+                info = dataset.get_sync_offset_info()
+                offset = info["frames_skipped_start"] - info["frames_inserted_start"]
         except Exception as error:
             return Shown(np.zeros(0, np.int64), error=f"{type(error).__name__}: {error}")
         shown = offset + np.arange(int(np.prod(shape)))
         shown[(shown < 0) | (shown >= len(recording.events))] = -1
-        return Shown(shown.reshape(shape), 1.0, tuple(messages))
+        return Shown(shown.reshape(shape), None, tuple(messages))
 
 
 # -- cases ---------------------------------------------------------------------------------------
