@@ -11,7 +11,17 @@ import pytest
 from geometry.__main__ import describe, recordings, table
 from geometry.recordings import places, write
 from geometry.simulate import FAMILIES, Recording, make
-from geometry.verdict import Case, Ints, Shown, judge, ours, trouble, try_case
+from geometry.verdict import (
+    Case,
+    Ints,
+    LiberTEM,
+    Shown,
+    judge,
+    ours,
+    rosettasciio,
+    trouble,
+    try_case,
+)
 from numpy.typing import NDArray
 
 #: How many recordings, and what must be reached with them; shares of those whose files tell.
@@ -189,7 +199,13 @@ def test_places() -> None:
     assert places(corner).tolist() == [0, 255, -1, -1, 299]
 
 
-@pytest.mark.parametrize("name", ["complete", "seq complete", "tvips coordinates"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("complete", "seq complete", "tvips coordinates", "dectris side file"),
+        *("blo complete", "mrc description", "empad complete"),
+    ],
+)
 def test_files_hold_every_frame(name: str, tmp_path: Path) -> None:
     """As stored, without any scan: each frame says its place."""
     import rsciio_tem
@@ -199,3 +215,11 @@ def test_files_hold_every_frame(name: str, tmp_path: Path) -> None:
     n = len(recording.events)
     signal = rsciio_tem.load(path, lazy=False, navigation_shape=(n,))[0]
     assert places(signal["data"][..., 0, :2]).tolist() == list(range(n))
+
+
+def test_peers() -> None:
+    recording = make("line trigger", 0)
+    case = try_case(recording, {"RosettaSciIO": rosettasciio, "LiberTEM": LiberTEM()})
+    assert case.verdicts["RosettaSciIO"] == "right"
+    assert case.shown["LiberTEM"].places.size
+    assert rosettasciio(Path("scan.seq"), make("seq complete", 0)).error == "no reader"

@@ -125,7 +125,8 @@ def main() -> None:
     print(f"\n{len(cases)} recordings, seed {options.seed}, {time.perf_counter() - begin:.0f} s")
     if options.list:
         for case in cases:
-            if case.verdicts["rsciio-tem"] != "right":
+            honest = ("right",) if case.counts else ("right", "told", "unknown")
+            if case.verdicts["rsciio-tem"] not in honest:
                 print(f"\n{describe(case, 'rsciio-tem')}")
 
 

@@ -296,12 +296,12 @@ def flyback_frame_not_marked(rng: Rng) -> Recording:
 @family
 def several_extra_frames_per_line(rng: Rng) -> Recording:
     s = draw(rng, least=5)
-    extra = int(rng.integers(2, 5))
+    extra = min(int(rng.integers(2, 5)), s.columns // 2)  # more look like scans repeated
     n = s.lines * (s.columns + extra)
     claims = pixel_trigger(np.zeros(n, EVENT), scan_x=s.columns, scan_y=s.lines)
-    if rng.random() < 0.6:
-        claims["frames_per_trigger"] = s.columns + extra
     mark = "times" if rng.random() < 0.6 else "nothing"
+    if rng.random() < 0.6 or mark == "nothing":
+        claims["frames_per_trigger"] = s.columns + extra
     return flown_back(rng, s, extra, rng.random() < 0.5, mark, claims)
 
 

@@ -39,6 +39,11 @@ def recording(form: str, events: Events, s: Setting, extra: int = 0, **facts: An
     return Recording(form, events, parameters=parameters, **whole)
 
 
+def stopped(rng: Rng, events: Events, s: Setting) -> Events:
+    """Stop within the last two lines; two complete ones are left."""
+    return events[: -int(rng.integers(1, min(2 * s.columns, len(events) - 2 * s.columns + 1)))]
+
+
 # -- StreamPix: times of the computer, nothing else ----------------------------------------------
 
 
@@ -125,7 +130,7 @@ def tvips_coordinates_and_lost_frames(rng: Rng) -> Recording:
 def tvips_coordinates_stopped(rng: Rng) -> Recording:
     s = small(rng)
     events = raster(rng, s)
-    events = events[: -int(rng.integers(1, 2 * s.columns))]
+    events = stopped(rng, events, s)
     return recording("tvips", in_ms(rng, events, s), s, claims=coordinates(events))
 
 
@@ -231,7 +236,7 @@ def dectris_stale_side_file(rng: Rng) -> Recording:
 def dectris_stopped(rng: Rng) -> Recording:
     s = small(rng)
     events = numbered(raster(rng, s))
-    events = events[: -int(rng.integers(1, 2 * s.columns))]
+    events = stopped(rng, events, s)
     claims = triggered(s) if rng.random() < 0.5 else sized(s)
     return dectris(rng, s, claims, events=events)
 
@@ -319,7 +324,7 @@ def blo_lost_patterns(rng: Rng) -> Recording:
 def blo_stopped(rng: Rng) -> Recording:
     s = small(rng, 40)
     events = counted_from_0(raster(rng, s))
-    return blockfile(s, events[: -int(rng.integers(1, 2 * s.columns))])
+    return blockfile(s, stopped(rng, events, s))
 
 
 # -- Direct Electron: a description beside the movie ---------------------------------------------
@@ -342,7 +347,7 @@ def mrc_description(rng: Rng) -> Recording:
 @family
 def mrc_description_stopped(rng: Rng) -> Recording:
     s = small(rng, 40)
-    return movie(s, raster(rng, s)[: -int(rng.integers(1, 2 * s.columns))])
+    return movie(s, stopped(rng, raster(rng, s), s))
 
 
 @family

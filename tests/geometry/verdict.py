@@ -218,7 +218,8 @@ class LiberTEM:
         self.context = api.Context.make_with("inline")
 
     def __call__(self, path: Path, recording: Recording) -> Shown:
-        kind = recording.format if recording.format in ("mib", "blo", "tvips", "mrc") else "auto"
+        kinds = ("mib", "blo", "tvips", "mrc", "empad")
+        kind = recording.format if recording.format in kinds else "auto"
         if kind == "mib" and path.with_suffix(".hdr").exists():
             path = path.with_suffix(".hdr")
         try:
