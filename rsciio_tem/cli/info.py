@@ -58,7 +58,9 @@ def describe(
         - ``files``: list of ``{path, size}``
         - ``frames``: ``{stored, shape, dtype, nbytes}``
         - ``layers``: frames per scan position
-        - ``scan``: ``{shape, navigation_shape, rule, confidence, reason, alternatives, frames}``;
+        - ``scan``: ``{shape, navigation_shape, rule, confidence, reason, contradictions,
+          alternatives, frames}``, with losses ``incomplete_lines`` (their number) and ``lines``,
+          a list of ``{line, first, frames, blanks}``;
           each alternative has ``options``, the keywords that choose it; ``frames`` counts what
           was skipped, inserted and ignored
         - ``times``: ``{trigger, exposure, period, start, duration}``, null where unknown
@@ -100,8 +102,7 @@ def describe(
         },
         "layers": recording.layers,
         "scan": {
-            **scan.evidence.describe(),
-            "shape": list(scan.shape),
+            **scan.describe(),
             "navigation_shape": list(scan.shape[::-1]),
             "alternatives": _alternatives(recording, scan),
             "frames": dict(scan.counts or {}),
@@ -225,11 +226,16 @@ def print_info(info: Mapping[str, Any], scan: Scan) -> None:
             ("inserted_end", "missing at its end"),
             ("skipped_in_lines", "left out between lines"),
             ("ignored_end", "left over after it"),
+            ("blank", "missing within it"),
         )
         if counts.get(name)
     ]
     if notes:
         table.row("", "; ".join(notes))
+    if lossy := info["scan"].get("lines"):
+        named = [f"line {one['line']} lacks {one['blanks']}" for one in lossy[:6]]
+        more = info["scan"]["incomplete_lines"] - len(named)
+        table.row("", "; ".join(named) + (f"; and {more} more lines" if more > 0 else ""))
     others = [
         f"{options_in_words(other['options'])}: {scan_in_words(other['shape'])}; {other['reason']}"
         for other in info["scan"]["alternatives"]

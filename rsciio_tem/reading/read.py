@@ -293,6 +293,8 @@ def _axes(
         scan_axes = recording.scan_axes[-n_nav:] if n_nav else ()
         for i, axis in enumerate(reversed(scan_axes)):
             nav_axes[n_nav - 1 - i] = axis
+        if n_nav == 3 > len(recording.scan_axes) and scan.evidence.repeated:
+            nav_axes[0] = Axis("repeats")
         if recording.layers > 1 and n_nav > 1:
             nav_axes[0] = recording.layer_axis
         if n_nav == 1 and scan.evidence.rule == "stack" and recording.stack_axis is not None:
@@ -320,11 +322,7 @@ def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
         "version": __version__,
         "format": recording.format,
         "files": list(recording.files[:1000]),
-        "scan": {
-            **scan.evidence.describe(),
-            "shape": list(scan.shape),
-            "alternatives": [h.describe() for h in scan.alternatives],
-        },
+        "scan": scan.describe(),
         "frames": dict(scan.counts or {}),
     }
     if flip_y is not None:

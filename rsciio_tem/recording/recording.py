@@ -81,6 +81,8 @@ class Recording:
         or ``first_frame``; for example the one in which the shutter opened.
     images : tuple of StoredImage
         Images of the scan that are stored with the frames; the first that fits is the navigator.
+    announced : int
+        Number of positions that the recording was started for; 0 if the file does not say.
     layers : int
         Frames recorded at each scan position (energy thresholds, counters).
     layer_axis : Axis
@@ -107,6 +109,7 @@ class Recording:
     first_of_stack: int = 0
     first_of_scan: int = 0
     images: tuple[StoredImage, ...] = ()
+    announced: int = 0
     layers: int = 1
     layer_axis: Axis = field(default_factory=lambda: Axis("layer"))
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -119,14 +122,16 @@ class Recording:
         """Number of stored frames."""
         return len(self.frames)
 
-    def scan(self, request: ScanRequest | None = None) -> Scan:
+    def scan(self, request: ScanRequest | None = None, *, exhaustive: bool = False) -> Scan:
         """Decide how the frames are arranged; see `resolve_scan`."""
         return resolve_scan(
             self.count,
             request or ScanRequest(),
             self.hints,
             self.times,
+            announced=self.announced,
             layers=self.layers,
+            exhaustive=exhaustive,
             first_of_stack=self.first_of_stack,
             first_of_scan=self.first_of_scan,
             path=self.path,
@@ -135,4 +140,6 @@ class Recording:
     def candidates(self) -> list[ScanHint]:
         """List the scan shapes the recording may have, most credible first."""
         times = decimated(self.times, self.layers) if self.layers > 1 else self.times
-        return propose(self.count // self.layers, self.hints, times)
+        return propose(
+            self.count // self.layers, self.hints, times, announced=self.announced
+        )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of the proposed scans is taken."""
+"""How the frames of a recording are arranged: evidence, the user's word, and the mapping."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from typing import Any, get_args
 import numpy as np
 
 from rsciio_tem.errors import FormatError, warn
-from rsciio_tem.scan.mapping import map_frames
+from rsciio_tem.scan.claims import claims_alone, claims_of
+from rsciio_tem.scan.mapping import map_frames, map_placement
+from rsciio_tem.scan.placement import Placement
 from rsciio_tem.scan.scan import RULES, Flyback, Missing, Scan, ScanHint, ScanRequest
-from rsciio_tem.scan.times import Times, guess_lines
+from rsciio_tem.scan.survey import survey
+from rsciio_tem.scan.times import Times
+from rsciio_tem.scan.verdict import DOUBTFUL, Verdict, verdict
+from rsciio_tem.scan.words import places, plural, size
 
 __all__ = ["decimated", "propose", "resolve_scan"]
 
-# ---------------------------------------------------------------- deciding
+_EVIDENCE = ("auto", "header", "exposures", "timestamps")
 
 
 def propose(
@@ -26,10 +31,10 @@ def propose(
     hints: Sequence[ScanHint] = (),
     times: Times | None = None,
     *,
+    announced: int = 0,
     first: int = 0,
     last: int | None = None,
     rule: str = "auto",
-    search_times: bool = True,
 ) -> list[ScanHint]:
     """List the scan shapes a recording may have, most credible first.
 
@@ -40,71 +45,87 @@ def propose(
     hints : sequence of ScanHint
         What the header says.
     times : Times, optional
-        Access to per-frame times.
+        Access to what the headers of frames say.
+    announced : int
+        Number of frames that the recording was started for; 0 if unknown.
     first, last : int
         Range of stored frames the shape is for.
     rule : str
         Restrict to one rule; "auto" for all.
-    search_times : bool
-        Whether the times are looked at even when the header already names a shape.
 
     Returns
     -------
     list of ScanHint
-        The last one is always the flat stack.
+        With rule "auto", the flat stack is always among them.
     """
     last = count if last is None else last
-    n = last - first
-    hypotheses = list(hints) if rule in ("auto", "header") else []
-    if times is not None and n > 1:
-        if rule in ("exposures", "timestamps") or (
-            rule == "auto" and (search_times or not hypotheses)
-        ):
-            guess = guess_lines(times, first, last, rule)
-            if guess is not None:
-                lines = -(-(n - guess.start) // guess.length)
-                shape = (lines, guess.length)
-                hypotheses.append(
-                    ScanHint(
-                        guess.rule,
-                        shape,
-                        guess.confidence,
-                        guess.reason,
-                        start=guess.start,
-                    )
-                )
-        elif rule == "rosettasciio":
-            hypotheses = _rosettasciio(n, hints, times, first, last)
+    decided = _decide(hints, times, announced, first, last, rule)
+    return _candidates(decided, last - first, rule)
+
+
+def _candidates(decided: Verdict, n: int, rule: str) -> list[ScanHint]:
+    result = [decided.hint] if decided.hint is not None else []
+    result += decided.alternatives
     side = math.isqrt(max(n, 0))
     if side * side == n and side > 1 and rule in ("auto", "square"):
-        hypotheses.append(
-            ScanHint("square", (side, side), 0.05, f"{n} frames are a perfect square ({side}²)")
-        )
+        reason = f"{n} frames are a perfect square ({side}²)"
+        result.append(ScanHint("square", (side, side), 0.05, reason))
     if rule in ("auto", "stack", "rosettasciio"):
-        reason = "as asked" if rule == "stack" else "nothing tells a scan shape"
-        sure = n == 1 and not any(math.prod(h.shape) == 1 for h in hypotheses)
-        hypotheses.append(ScanHint("stack", (), 1.0 if sure else 0.5, reason))
-    return sorted(hypotheses, key=lambda h: -h.confidence)
+        reason = "as asked" if rule == "stack" else "; ".join(
+            ["nothing tells a scan shape", *decided.remarks][bool(decided.remarks) :]
+        )
+        sure = n == 1 and not any(math.prod(h.shape) == 1 for h in result)
+        result.append(ScanHint("stack", (), 1.0 if sure else 0.5, reason))
+    return sorted(result, key=lambda hint: -hint.confidence)
+
+
+def _decide(
+    hints: Sequence[ScanHint],
+    times: Times | None,
+    announced: int,
+    first: int,
+    last: int,
+    rule: str,
+    exhaustive: bool = False,
+) -> Verdict:
+    """Weigh what there is of the kinds of evidence that a rule stands for."""
+    n = last - first
+    if n < 1 or rule in ("square", "stack"):
+        return Verdict(None)
+    if rule == "rosettasciio":
+        return Verdict(None if times is None else _rosettasciio(n, hints, times, first, last))
+    heard = hints if rule in ("auto", "header") else ()
+    strongest = max(heard, key=lambda hint: hint.confidence, default=None)
+    certain = strongest is not None and (
+        strongest.exact or strongest.rule == "stack" or len(strongest.shape) != 2
+    )
+    claims = claims_of(heard, announced, times)
+    if times is None or certain or n < 4:
+        return claims_alone(heard, claims, n)
+    if rule in ("exposures", "timestamps"):  # asked for: whatever triggered the camera
+        claims = replace(claims, external=None, software=False)
+    view = survey(times, first, last, claims, rule=rule, exhaustive=exhaustive)
+    return verdict(view, claims, n)
 
 
 def _rosettasciio(
     n: int, hints: Sequence[ScanHint], times: Times, first: int, last: int
-) -> list[ScanHint]:
+) -> ScanHint | None:
     """Decide as RosettaSciIO 0.15 does: the first step longer than the mean ends the first line.
 
     Kept for reproducing what was loaded with it; the jitter of the camera's clock can decide.
     """
     trigger = [h for h in hints if h.rule == "trigger"]
     if trigger:
-        return trigger
+        return trigger[0]
     steps = np.diff(times.read(first, min(last, first + 10_000)).time_ns)
     late = np.flatnonzero(steps > steps.mean()) if len(steps) else steps
     if not len(late):
-        return []
+        return None
     line = int(late[0]) + 1
     if n // line < 1:
-        return []
-    return [ScanHint("rosettasciio", (n // line, line), 0.9, "first time step above the mean")]
+        return None
+    return ScanHint("rosettasciio", (n // line, line), 0.9, "first time step above the mean")
 
 
 def resolve_scan(
@@ -113,19 +134,23 @@ def resolve_scan(
     hints: Sequence[ScanHint] = (),
     times: Times | None = None,
     *,
+    announced: int = 0,
     layers: int = 1,
     first_of_stack: int = 0,
     first_of_scan: int = 0,
+    exhaustive: bool = False,
     path: str | os.PathLike[str] = "<array>",
 ) -> Scan:
     """Decide how `count` stored frames are arranged.
 
     A stack begins with frame `first_of_stack`, a scan with `first_of_scan`, if the caller gives
-    neither ``sync_offset`` nor ``first_frame``.
+    neither ``sync_offset`` nor ``first_frame``. With `exhaustive` all frame headers are read, else
+    no more than it takes.
 
-    Order of trust: the caller's shape; the header; flyback exposures; line ends in the
-    timestamps; otherwise a flat stack. A perfect square is only proposed, never taken, unless
-    ``scan="square"`` asks for it.
+    A shape that the caller gives is used as it is; a warning says when the times speak clearly for
+    another one. Otherwise header and side files, frame numbers, times and exposures are weighed
+    against each other. A perfect square is only proposed, never taken, unless ``scan="square"``
+    asks for it.
 
     Raises
     ------
@@ -143,125 +168,263 @@ def resolve_scan(
         first_of_stack = first_of_scan = 0
     if layers > 1:
         times = decimated(times, layers)
+    begin, end = first // layers, last // layers
+
     if request.shape is not None:
-        asked = ScanHint("argument", request.shape, 1.0, "given by the caller")
-        hint = None
-        if request.flyback == "drop":
-            hint = _flyback_columns(
-                propose(count // layers, hints, times, first=first // layers, last=last // layers),
-                path,
-                columns=request.shape[-1] if request.shape[-1] != -1 else None,
-            )
-        shape, index, counts = map_frames(
+        return _as_asked(
             count,
             request,
-            hint=hint,
+            hints,
+            times,
+            announced=announced,
             layers=layers,
             start=first_of_scan if len(request.shape) > 1 else first_of_stack,
             path=path,
         )
-        return Scan(shape, index, asked, (), counts)
-
-    hypotheses = propose(
-        count // layers,
-        hints,
-        times,
-        first=first // layers,
-        last=last // layers,
-        rule=request.rule,
-        search_times=request.flyback == "drop",
-    )
-    chosen: ScanHint | None = next((h for h in hypotheses if h.rule != "square"), None)
+    decided = _decide(hints, times, announced, begin, end, request.rule, exhaustive)
+    candidates = _candidates(decided, end - begin, request.rule)
+    chosen: ScanHint | None = decided.hint
     if request.rule == "square":
-        chosen = next((h for h in hypotheses if h.rule == "square"), None)
+        chosen = next((h for h in candidates if h.rule == "square"), None)
         if chosen is not None:
             warn(path, f"the scan is taken to be {chosen.shape} only because {chosen.reason}.")
+    elif chosen is None:
+        chosen = next((h for h in candidates if h.rule == "stack"), None)
     if chosen is None:
         raise FormatError(
             path,
             f'scan="{request.rule}" finds no scan shape for {last - first} frames.',
-            f"Candidates: {_list(propose(count, hints, times, first=first, last=last))}. "
+            f"Candidates: {_list(propose(count // layers, hints, times, announced=announced))}. "
             "Pass navigation_shape=(x, y).",
         )
-    if chosen.confidence >= 0.5 and chosen.shape:
-        if request.flyback == "drop":
-            chosen = _flyback_columns([chosen, *hypotheses], path, columns=None)
-        elif request.line_skip:
-            columns = chosen.line_length - request.line_skip
-            if columns < 1:
-                raise FormatError(
-                    path,
-                    f"line_skip={request.line_skip} leaves nothing of lines of "
-                    f"{chosen.line_length} frames.",
-                )
-            chosen = replace(chosen, shape=(*chosen.shape[:-1], columns), line=chosen.line_length)
-        elif chosen.line_length > chosen.shape[-1] and request.flyback == "keep":
-            chosen = replace(
-                chosen, shape=(*chosen.shape[:-1], chosen.line_length), line=0, column=0
-            )
-        elif chosen.line_length > chosen.shape[-1]:
-            chosen = _aligned(chosen, times, first // layers, last // layers)
+    placement = decided.placement
+    column = 0
+    if chosen.shape and chosen.rule != "stack":
+        chosen, placement, column = _without_flyback(chosen, decided, request, hints, path)
     # a single frame, or no evidence at all: no hint
-    hint = chosen if chosen is not None and chosen.shape else None
+    hint = chosen if chosen.shape else None
     if hint is not None and hint.shape == (count // layers,) and count > layers:
         hint = None  # a line that holds every frame says no more than a stack does
-    shape, index, counts = map_frames(
-        count,
-        replace(request, line_skip=0),
-        hint=hint,
-        layers=layers,
-        start=first_of_stack if hint is None else first_of_scan,
-        path=path,
-    )
+    if hint is not None:
+        _report(decided, hint, placement, end - begin, request, path)
+    if hint is not None and placement is not None and not placement.rigid:
+        shape, index, counts = map_placement(
+            count, request, hint.shape, placement, column=column, layers=layers, path=path
+        )
+    else:
+        shape, index, counts = map_frames(
+            count,
+            replace(request, line_skip=0),
+            hint=hint,
+            layers=layers,
+            start=first_of_stack if hint is None else first_of_scan,
+            path=path,
+        )
     if hint is None and shape == (1,) and layers == 1:
         shape = ()
-    others = tuple(
-        h for h in hypotheses if h is not chosen and h.shape != (chosen.shape if chosen else 0)
-    )
-    assert chosen is not None
-    return Scan(shape, index, chosen, others, counts)
+    others = tuple(h for h in candidates if h is not chosen and h.shape != chosen.shape)
+    return Scan(shape, index, chosen, others, counts, decided.doubts)
 
 
-def _aligned(hint: ScanHint, times: Times | None, first: int, last: int) -> ScanHint:
-    """Find where in the stored lines the flyback frames are; without evidence, at their ends."""
-    guess = guess_lines(times, first, last, "exposures") if times is not None else None
-    if guess is None or guess.length != hint.line_length:
-        return hint
-    # the over-exposed frame opens the line; the scan proper follows it
-    return replace(
-        hint,
-        start=guess.start,
-        column=hint.line_length - hint.shape[-1],
-        reason=f"{hint.reason}; {guess.reason}",
-    )
+def _report(
+    decided: Verdict,
+    hint: ScanHint,
+    placement: Placement | None,
+    total: int,
+    request: ScanRequest,
+    path: str | os.PathLike[str],
+) -> None:
+    """Warn of contradictions, and of frames outside of the scan or left out of it."""
+    for doubt in decided.doubts:
+        warn(
+            path,
+            f"the scan shape is uncertain ({size(hint.shape, request.hyperspy_order)}, "
+            f"confidence {hint.confidence}): {doubt}",
+        )
+    for remark in decided.remarks:
+        warn(path, remark)
+    if placement is None or request.sync_offset:
+        return
+    before = int(placement.runs["frame"][0])
+    missing = int(placement.runs["slot"][0])
+    if before:
+        warn(path, f"{plural(before, 'frame')} before the first line of the scan are not used.")
+    if missing:
+        warn(
+            path,
+            f"the recording begins within a line: {places([(0, missing)], placement.length)} "
+            f"{'was' if missing == 1 else 'were'} not recorded.",
+        )
+    if decided.doubled:
+        named = ", ".join(str(frame) for frame in decided.doubled[:5])
+        more = len(decided.doubled) - 5
+        warn(
+            path,
+            f"{plural(len(decided.doubled), 'frame')} repeat the number of the one before and are "
+            f"left out: {named}{f' and {more} more' if more > 0 else ''}.",
+        )
+    behind = total - int((placement.runs["frame"] + placement.runs["count"]).max())
+    if behind and not placement.rigid:
+        warn(path, f"{plural(behind, 'frame')} behind the last line of the scan are not used.")
 
 
-def _flyback_columns(
-    hypotheses: Sequence[ScanHint], path: str | os.PathLike[str], columns: int | None
-) -> ScanHint:
-    """Leave out the frames recorded while the beam flew back.
+def _without_flyback(
+    chosen: ScanHint,
+    decided: Verdict,
+    request: ScanRequest,
+    hints: Sequence[ScanHint],
+    path: str | os.PathLike[str],
+) -> tuple[ScanHint, Placement | None, int]:
+    """Leave out, or keep, what was recorded while the beam flew back.
 
-    A header that names a narrower scan than the stored lines decides; otherwise it is the
-    over-exposed first frame of each line.
+    Returns the scan, the placement of its frames, and the first column kept of each stored line.
     """
-    for hint in hypotheses:
-        if hint.shape and hint.line_length > hint.shape[-1]:
-            return hint
-    for hint in hypotheses:
-        if hint.rule == "exposures":
-            width = hint.line_length - 1 if columns is None else columns
-            if width < hint.line_length:
-                return replace(
-                    hint,
-                    shape=(*hint.shape[:-1], width),
-                    line=hint.line_length,
-                    column=hint.line_length - width,
+    placement, stored = decided.placement, chosen.line_length
+    columns = chosen.shape[-1]
+    if request.flyback == "keep":
+        if decided.marks and placement is not None:
+            placement = decided.with_marks()
+            shape = (*chosen.shape[:-1], placement.length)
+            reason = chosen.reason.replace("and is left out", "and is kept")
+            return replace(
+                chosen, shape=shape, line=0, start=placement.start, reason=reason
+            ), placement, 0
+        if stored > columns:
+            return replace(chosen, shape=(*chosen.shape[:-1], stored), line=0, column=0), None, 0
+        return chosen, placement, 0
+    if request.line_skip:
+        if columns - request.line_skip < 1:
+            raise FormatError(
+                path,
+                f"line_skip={request.line_skip} leaves nothing of lines of {columns} frames.",
+            )
+        shape = (*chosen.shape[:-1], columns - request.line_skip)
+        return replace(chosen, shape=shape, line=stored), placement, 0
+    if request.flyback == "drop" and not decided.marks and stored == columns:
+        narrower = [
+            h for h in hints if h.rule == "header" and h.shape and h.shape[-1] < h.line_length == stored
+        ]
+        if narrower:
+            return narrower[0], placement, narrower[0].column
+        narrow = [
+            h.shape[-1]
+            for h in hints
+            if h.rule == "header" and h.shape and 0 < stored - h.shape[-1] <= max(3, stored // 8)
+        ]
+        if not narrow:
+            raise FormatError(
+                path,
+                'flyback="drop": no flyback frames are seen in the exposure times.',
+                "Pass navigation_shape=(x, y) with line_skip= the number of extra frames per line.",
+            )
+        return replace(chosen, shape=(*chosen.shape[:-1], narrow[0]), line=stored), placement, 0
+    return chosen, placement, chosen.column
+
+
+def _as_asked(
+    count: int,
+    request: ScanRequest,
+    hints: Sequence[ScanHint],
+    times: Times | None,
+    *,
+    announced: int,
+    layers: int,
+    start: int,
+    path: str | os.PathLike[str],
+) -> Scan:
+    """Arrange frames in the shape that the caller gave; the times say where they belong in it."""
+    assert request.shape is not None
+    first, last, _ = slice(request.first_frame, request.last_frame).indices(count)
+    begin, end = first // layers, last // layers
+    asked = ScanHint("argument", request.shape, 1.0, "given by the caller")
+    columns = request.shape[-1]
+    contradictions: tuple[str, ...] = ()
+    decided = Verdict(None)
+    looks = len(request.shape) > 1 and request.rule == "auto" and times is not None
+    looks = looks and not any(hint.exact for hint in hints)
+    if looks and (request.flyback == "drop" or not _as_expected(times, request, begin, end)):
+        decided = _decide(hints, times, announced, begin, end, "auto")
+    seen = decided.hint
+    if request.flyback == "drop":
+        if not decided.marks and (seen is None or seen.line_length <= columns):
+            raise FormatError(
+                path,
+                'flyback="drop": no flyback frames are seen in the exposure times.',
+                "Pass navigation_shape=(x, y) with line_skip= the number of extra frames per line.",
+            )
+        if decided.marks and decided.placement is not None and seen is not None:
+            shape = _filled(request.shape, decided.placement, path)
+            shape, index, counts = map_placement(
+                count, request, shape, decided.placement, layers=layers, path=path
+            )
+            return Scan(shape, index, asked, (), counts)
+        hint = seen
+    else:
+        hint = None
+        clear = seen is not None and decided.by_times and not request.line_skip
+        if clear and seen is not None and columns not in (-1, seen.line_length):
+            if not (decided.marks and columns == seen.line_length + 1):
+                asked_for = size(request.shape, request.hyperspy_order)
+                contradictions = (
+                    f"{asked_for} was asked for, but {seen.reason}: that is "
+                    f"{size(seen.shape, request.hyperspy_order)}.",
                 )
-    raise FormatError(
-        path,
-        'flyback="drop": no flyback frames are seen in the exposure times.',
-        "Pass navigation_shape=(x, y) with line_skip= the number of extra frames per line.",
+                warn(path, contradictions[0])
+        elif clear and seen is not None and columns == seen.line_length:
+            placement = decided.placement
+            fits = placement is not None and seen.confidence >= DOUBTFUL
+            if fits and placement is not None and request.sync_offset is None:
+                if not (placement.rigid and placement.start == 0):
+                    shape = _filled(request.shape, placement, path)
+                    _report(decided, asked, placement, end - begin, request, path)
+                    shape, index, counts = map_placement(
+                        count, request, shape, placement, layers=layers, path=path
+                    )
+                    return Scan(shape, index, asked, (), counts)
+    shape, index, counts = map_frames(
+        count, request, hint=hint, layers=layers, start=start, path=path
     )
+    return Scan(shape, index, asked, (), counts, contradictions)
+
+
+def _filled(
+    shape: tuple[int, ...], placement: Placement, path: str | os.PathLike[str]
+) -> tuple[int, ...]:
+    """Replace the -1 in a shape by what the lines of a placement fill."""
+    if any(n == 0 or n < -1 for n in shape) or shape.count(-1) > 1:
+        raise FormatError(
+            path, f"{shape} is not a scan shape.", "Sizes are positive; one may be -1 for 'all'."
+        )
+    if shape[-1] == -1:
+        return (*shape[:-1], placement.length)
+    if -1 not in shape:
+        return shape
+    others = math.prod(n for n in shape[:-1] if n != -1)
+    return tuple(max(1, placement.lines // others) if n == -1 else n for n in shape)
+
+
+def _as_expected(times: Times | None, request: ScanRequest, begin: int, end: int) -> bool:
+    """Whether times show line ends all over the recording just where the caller's shape has them.
+
+    Some ten places are looked at. What is not clear from them is looked at more closely.
+    """
+    assert request.shape is not None
+    columns = request.shape[-1]
+    offset = request.sync_offset or 0
+    n = end - begin
+    line = columns + request.line_skip
+    if times is None or columns < 4 or n < 512 or (n - offset) // line < 8:
+        return False
+    for at in np.unique(np.linspace(1, (n - offset) // line - 1, 8).astype(int)).tolist():
+        place = begin + offset + at * line
+        part = times.read(place - 2, place + 2)
+        if len(part) < 4 or (part.time_ns < 0).any():
+            return False
+        before, across, behind = np.diff(part.time_ns).tolist()
+        usual = max(before, behind)
+        if across - usual <= max(4 * abs(before - behind), 4 * times.resolution_ns, 0.002 * usual):
+            return False
+    return True
 
 
 def decimated(times: Times | None, layers: int) -> Times | None:

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.frames.protocol import FrameIndex
+from rsciio_tem.scan.placement import Placement
 from rsciio_tem.scan.scan import ScanHint, ScanRequest
+from rsciio_tem.scan.words import places
 
-__all__ = ["frames_at_positions", "map_frames"]
+__all__ = ["frames_at_positions", "map_frames", "map_placement"]
 
 _logger = logging.getLogger(__name__)
 
@@ -141,18 +143,138 @@ def map_frames(
         return shape, slice(first + offset, first + offset + positions), counts
     index = np.arange(positions, dtype=np.int64)
     if snake:
-        grid = index.reshape(-1, columns)
-        grid[1::2] = grid[1::2, ::-1]
-        index = grid.reshape(-1)
+        index = _snaked(index, columns)
     index = index // columns * line + column + index % columns + offset
     index[(index < 0) | (index >= available)] = -1
     if wound:
         index = _wound(index.reshape(shape), request).reshape(-1)
+    return (*_of_layers(index, shape, layers, first), counts)
+
+
+def map_placement(
+    stored: int,
+    request: ScanRequest,
+    shape: tuple[int, ...],
+    placement: Placement,
+    *,
+    column: int = 0,
+    layers: int = 1,
+    path: str | os.PathLike[str] = "<array>",
+) -> tuple[tuple[int, ...], FrameIndex, dict[str, Any]]:
+    """Map scan positions to frames that were put into lines one by one.
+
+    Positions that no frame was recorded for are blank; those at the end are treated as by
+    `map_frames`. Complete lines stay where they are, whatever is missing before them.
+
+    Parameters
+    ----------
+    stored : int
+        Number of stored frames.
+    request : ScanRequest
+        What the caller asked for.
+    shape : tuple of int
+        Scan shape; the last axis may be narrower than the stored lines.
+    placement : Placement
+        Where frames belong, counted from ``first_frame``.
+    column : int
+        First column kept of each stored line.
+    layers, path
+        As in `map_frames`.
+
+    Returns
+    -------
+    shape, index, counts
+        As `map_frames`; ``counts["blank"]`` has the number of positions without a frame that lie
+        between recorded ones.
+    """
+    first, last, _ = slice(request.first_frame, request.last_frame).indices(stored)
+    available = (last - first) // layers
+    *slow, columns = shape
+    length, lines = placement.length, math.prod(slow)
+    if placement.slots < lines * length and lines * columns > 1000 * (available + 1000):
+        raise FormatError(
+            path,
+            f"a scan of {lines * columns} positions {shape} for {available} frames is a mistake.",
+            "Pass a smaller navigation_shape, or -1 for its slow axis.",
+        )
+    if request.sync_offset:
+        placement = placement.shifted(request.sync_offset)
+    grid = placement.frames(lines * length).reshape(lines, length)[:, column : column + columns]
+    index = grid.reshape(-1)
+    recorded = np.flatnonzero(index >= 0)
+    if not len(recorded):
+        raise FormatError(path, f"no frame is left of {available} for a scan of {shape}.")
+    end = int(recorded[-1]) + 1
+    if request.missing == "raise" and len(recorded) < len(index):
+        raise FormatError(
+            path,
+            f"{len(index) - len(recorded)} of {len(index)} scan positions {shape} were not "
+            f"recorded: {places(_blanks_of(index), columns)}.",
+            'Pass missing="fill" or missing="crop", or another navigation_shape.',
+        )
+    shape, positions, flat = _treat_missing(shape, len(index), end, request, available, path)
+    if request.missing == "crop" and not flat and len(shape) > 1:
+        slab = positions // shape[0]
+        skipped = -(-int(recorded[0]) // slab) if recorded[0] else 0
+        if recorded[0] and skipped < shape[0]:
+            index, shape = index[skipped * slab :], (shape[0] - skipped, *shape[1:])
+            positions -= skipped * slab
+    index = index[:positions]
+    inside = index[index >= 0]
+    end = min(end, positions)
+    begin = int(np.argmax(index >= 0))
+    used = np.zeros(available, np.bool_)
+    used[inside] = True
+    low, high = int(inside.min()), int(inside.max())
+    counts = {
+        "stored": stored,
+        "first": first,
+        "last": last,
+        "skipped_start": low,
+        "inserted_start": begin,
+        "inserted_end": positions - end,
+        "skipped_in_lines": int(np.count_nonzero(~used[low : high + 1])),
+        "ignored_end": available - 1 - high,
+        "blank": int(np.count_nonzero(index[begin:end] < 0)),
+        "complete": bool((index >= 0).all()),
+    }
+    if counts["blank"]:
+        blanks = [b for b in _blanks_of(index[:end]) if b[0] >= begin]
+        warn(
+            path,
+            f"{counts['blank']} of {positions} scan positions were not recorded and are blank: "
+            f"{places(blanks, columns)}.",
+        )
+    if request.snake and not flat:
+        index = index[_snaked(np.arange(positions), columns)]
+    if request.winding is not None and not flat:
+        index = _wound(index.reshape(shape), request).reshape(-1)
+    return (*_of_layers(index, shape, layers, first), counts)
+
+
+def _blanks_of(index: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return first place and number of the stretches without a frame."""
+    edges = np.diff(np.concatenate([[0], (index < 0).astype(np.int8), [0]]))
+    begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return list(zip(begins.tolist(), (ends - begins).tolist(), strict=True))
+
+
+def _snaked(index: npt.NDArray[np.int64], columns: int) -> npt.NDArray[np.int64]:
+    """Reverse every second line."""
+    grid = index.reshape(-1, columns).copy()
+    grid[1::2] = grid[1::2, ::-1]
+    return grid.reshape(-1)
+
+
+def _of_layers(
+    index: npt.NDArray[np.int64], shape: tuple[int, ...], layers: int, first: int
+) -> tuple[tuple[int, ...], npt.NDArray[np.int64]]:
+    """Turn positions into stored frames; several frames per position are a leading axis."""
     if layers > 1:
         index = np.where(index < 0, -1, index * layers)
         index = np.where(index < 0, -1, index + np.arange(layers)[:, np.newaxis]).reshape(-1)
         shape = (layers, *shape)
-    return shape, np.where(index < 0, -1, index + first), counts
+    return shape, np.where(index < 0, -1, index + first)
 
 
 def _wound(index: npt.NDArray[np.int64], request: ScanRequest) -> npt.NDArray[np.int64]:

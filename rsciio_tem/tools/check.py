@@ -198,7 +198,7 @@ def _unwritten(path: str) -> Iterator[tuple[int, int]]:
 def _scan(recording: Recording) -> Iterator[Problem]:
     """Let the decision on the scan shape warn of what is missing or too many."""
     try:
-        recording.scan()
+        recording.scan(exhaustive=True)
     except FormatError as error:
         yield Problem("warning", error.problem, error.hint)
 

@@ -215,5 +215,7 @@ def stamped(rng: Rng, events: Events, s: Setting, *, begin: int | None = None) -
     if begin is None:
         begin = 1_620_000_000 * SECOND + int(rng.integers(0, 80_000 * SECOND))
     times = events["time"] + s.jitter * rng.standard_normal(len(events)).clip(-4, 4)
+    # float64 has not enough digits for ns since 1970
+    events = events.astype([(n, np.int64 if n == "time" else t) for n, t in events.dtype.descr])
     events["time"] = (np.floor(times / s.unit).astype(np.int64) + begin // s.unit) * s.unit
     return events

@@ -85,6 +85,15 @@ def _by_numbers(
 ) -> FrameTable:
     """Put the records that have a mark at the positions that their numbers name."""
     count = len(frames)
+    different = len(np.unique(ids))
+    if 2 * different <= len(ids) > 1:
+        numbers = (
+            f"all {count} records have the number {ids[0]}"
+            if different == 1
+            else f"the numbers of the {count} records, {ids.min()} to {ids.max()}, repeat"
+        )
+        problems.warn(f"{numbers}: they number nothing, the order of the file is taken.")
+        return frames
     if ids.max() >= size:
         if int(ids.max() - ids.min()) >= max(size, count):
             problems.warn(

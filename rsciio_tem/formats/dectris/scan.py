@@ -54,7 +54,7 @@ def scan_hints(
     elif x > 0 and y > 0:
         hints.append(ScanHint("header", (y, x), 0.95, reason))
     images, triggers = int(number(special, "nimages")), int(number(special, "ntrigger"))
-    if images > 1 and triggers > 1 and images * triggers == count:
+    if images > 1 and triggers > 1 and images * triggers >= count:  # fewer if it was stopped
         reason = f"{triggers} triggers (ntrigger) of {images} frames (nimages)"
         hints.append(ScanHint("trigger", (triggers, images), 0.8, reason))
     return tuple(hints)

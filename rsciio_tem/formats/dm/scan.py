@@ -148,7 +148,7 @@ def arranged(image: Image, dimensions: Dimensions) -> Arrangement:
     reason = f"sizes {image.sizes}, scan axes by {dimensions.reason}"
     names = (*("",) * len(axes), "y", "x")[-len(axes) :]
     return Arrangement(
-        (ScanHint("header", image.lengths(axes), 0.95, reason),),
+        (ScanHint("header", image.lengths(axes), 0.95, reason, exact=True),),
         tuple(image.axis(axis, name) for axis, name in zip(axes, names, strict=True)),
         signal_names=("ky", "kx"),
     )

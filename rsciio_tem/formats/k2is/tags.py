@@ -41,7 +41,7 @@ def scan_hints(tags: dict[str, Any]) -> tuple[ScanHint, ...]:
     if not lines or not columns:
         return ()
     reason = f"SI Dimensions in the .gtg: {columns} x {lines}"
-    stored = ScanHint("header", (lines, columns), 0.95, reason)
+    stored = ScanHint("header", (lines, columns), 0.95, reason, exact=True)
     sampling = group(tags, "SI Image Tags", "SI", "Acquisition", "Spatial Sampling")
     height, width = (_positive(group(sampling, f"{a} (pixels)")) for a in ("Height", "Width"))
     if not (0 < width < columns and 0 < height <= lines):

@@ -18,7 +18,7 @@ from typing import Any, Literal, Unpack
 
 from rsciio_tem.errors import FormatError, Problems
 from rsciio_tem.formats.mib.checks import CHECKS
-from rsciio_tem.formats.mib.hdr import hdr_of, is_hdr, mib_of, parse_hdr_file, scan_hints
+from rsciio_tem.formats.mib.hdr import announced, hdr_of, is_hdr, mib_of, parse_hdr_file, scan_hints
 from rsciio_tem.formats.mib.header import header_tree, metadata
 from rsciio_tem.formats.mib.layout import describe_file
 from rsciio_tem.formats.mib.members import members_around
@@ -117,6 +117,7 @@ def parse(
         signal_axes=(Axis(), Axis()),
         hints=scan_hints(hdr, count // per_position, per_position),
         times=recording_times(header, reader, hdr),
+        announced=min(announced(hdr), 1 << 40) // per_position,
         layers=per_position,
         layer_axis=Axis("counter"),
         metadata=metadata(header, path),

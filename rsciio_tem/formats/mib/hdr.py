@@ -95,32 +95,34 @@ def hdr_of(
         return None, None
 
 
+def announced(hdr: dict[str, str] | None) -> int:
+    """Return how many frames the recording was started for; 0 if the .hdr does not say."""
+    return _whole(hdr, "Frames in Acquisition")
+
+
 def scan_hints(hdr: dict[str, str] | None, count: int, layers: int) -> tuple[ScanHint, ...]:
-    """Read the shape of a scan of `count` positions from what the .hdr says about triggers."""
+    """Return what the .hdr says of the scan of `count` positions, as it says it.
 
-    def whole(name: str) -> int:
-        value = to_number(value_of(hdr or {}, name))
-        return int(value) if value is not None else 0
-
+    Both entries may be those of the recording before; frames per trigger is the line length if a
+    line triggers the camera, and 1 if each position does.
+    """
     hints = []
-    columns, lines = whole("ScanX"), whole("ScanY")
-    in_acquisition, per_trigger = whole("Frames in Acquisition"), whole("Frames per Trigger")
+    columns, lines = _whole(hdr, "ScanX"), _whole(hdr, "ScanY")
+    per_trigger = _whole(hdr, "Frames per Trigger")
     if columns > 0 and lines > 0 and columns * lines > 1:
-        stored = columns
-        if per_trigger > columns and per_trigger < 2 * columns:
-            stored = per_trigger
-        elif count % lines == 0 and 0 < count // lines - columns <= max(1, columns // 8):
-            stored = count // lines
         reason = f"the .hdr says ScanX = {columns}, ScanY = {lines}"
-        if stored > columns:
-            reason += f"; {stored} frames are stored per line, {stored - columns} of them flyback"
-        hints.append(ScanHint("header", (lines, columns), 0.95, reason, line=stored))
-    total = in_acquisition or count
+        hints.append(ScanHint("header", (lines, columns), 0.95, reason))
+    total = announced(hdr) or count
     if layers > 1:  # whether the .hdr counts positions or frames is not known
         total = min(total, count)
     if 1 < per_trigger < min(total, count):
         reason = f"the .hdr says {per_trigger} frames per trigger"
-        reason += f" of {in_acquisition} frames" if in_acquisition else ""
+        reason += f" of {announced(hdr)} frames" if announced(hdr) else ""
         shape = (-(-total // per_trigger), per_trigger)
         hints.append(ScanHint("trigger", shape, 0.9, reason))
     return tuple(hints)
+
+
+def _whole(hdr: dict[str, str] | None, name: str) -> int:
+    value = to_number(value_of(hdr or {}, name))
+    return int(value) if value is not None else 0

@@ -163,9 +163,9 @@ def _count_lost(layout: Layout, peek: Peek, problems: Problems) -> None:
     number = integer(last[1].decode("latin-1").strip()) if len(last) > 2 else -1
     if (lost := number - first - (count - 1)) > 0:
         problems.warn(
-            f"{lost} frames were lost: they are numbered {first} to {number}, but only {count} are "
-            "stored.",
-            "Frames after the loss are shifted against the scan.",
+            f"{lost} frame{'s were' if lost > 1 else ' was'} lost: they are numbered {first} to "
+            f"{number}, but only {count} are stored.",
+            "A stack holds the frames that are there; in a scan, positions without one are blank.",
             "number",
         )
 

@@ -72,7 +72,7 @@ def as_movie(
         return replace(
             recording,
             frames=recording.frames[index],
-            hints=(ScanHint("header", grid, 0.99, reason),),
+            hints=(ScanHint("header", grid, 0.99, reason, exact=True),),
             scan_axes=(*described.scan_axes, *(Axis("repeats"),) * (len(grid) - 2)),
         )
     if described.scanning and described.stem:

@@ -92,7 +92,7 @@ def arranged(
         complete = values["TotalNumberElements"] == values["ValidNumberElements"]
         if (asked > count and not only_valid_data) or (asked == count == 1 and complete):
             reason = f"the header says that {asked} elements were asked for"
-            return Arrangement((ScanHint("header", (asked,), sure, reason),), (axis,))
+            return Arrangement((ScanHint("header", (asked,), sure, reason, exact=True),), (axis,))
         reason = f"one dimension of {asked} elements in the header"
         stack = (ScanHint("stack", (count,), 0.95, reason),) if count > 1 else ()
         return Arrangement(stack, stack_axis=axis)
@@ -106,7 +106,7 @@ def arranged(
     names = [*[None] * (len(kept) - 2), "y", "x"]
     axes = tuple(_of_dimension(d, n) for d, n in zip(slow_first, names, strict=True))
     shape = tuple(d.size for d in slow_first)
-    return Arrangement((ScanHint("header", shape, sure, reason),), axes)
+    return Arrangement((ScanHint("header", shape, sure, reason, exact=True),), axes)
 
 
 def _of_dimension(dimension: Dimension, name: str | None) -> Axis:

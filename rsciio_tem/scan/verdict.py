@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hypothesis that explains all evidence, and in words what it does not explain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rsciio_tem.scan.events import Events
+from rsciio_tem.scan.hypotheses import Claims, Fit, flyback_columns
+from rsciio_tem.scan.placement import Placement, merged
+from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.scan.survey import Survey
+from rsciio_tem.scan.words import duration, plural, size
+
+__all__ = ["Verdict", "verdict"]
+
+#: Confidence of a scan that something speaks against, or that rests on one witness.
+DOUBTFUL = 0.75
+
+#: Most that evidence from headers and times is worth.
+_MOST = 0.95
+
+#: Score below which frames are a stack.
+_TAKEN = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What the frames are.
+
+    Parameters
+    ----------
+    hint : ScanHint or None
+        The scan; None for a stack.
+    placement : Placement, optional
+        Where each frame belongs.
+    doubts : tuple of str
+        What contradicts it, or is missing to be sure; keeps the confidence below 0.8.
+    remarks : tuple of str
+        What else a person should know.
+    alternatives : tuple of ScanHint
+        What else might be.
+    marks, doubled : tuple of int
+        Frames left out: exposed during flyback, or stored twice.
+    by_times : bool
+        Whether times or exposures show the lines.
+    """
+
+    hint: ScanHint | None
+    placement: Placement | None = None
+    doubts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    alternatives: tuple[ScanHint, ...] = ()
+    marks: tuple[int, ...] = ()
+    doubled: tuple[int, ...] = ()
+    by_times: bool = False
+
+    def with_marks(self) -> Placement:
+        """Place the frames exposed during flyback, too: as first of each line, or as last.
+
+        They open a line if one was recorded before the first frame of the scan.
+        """
+        assert self.placement is not None
+        runs, length = self.placement.runs, self.placement.length
+        begins = runs["frame"]
+        opening = any(mark < int(begins[0]) for mark in self.marks)
+        pieces = []
+        for frame, slot, count in runs.tolist():
+            done = 0
+            while done < count:  # a run may hold several lines
+                line, column = divmod(slot + done, length)
+                size = min(count - done, length - column)
+                pieces.append((frame + done, line * (length + 1) + column + opening, size))
+                done += size
+        for mark in self.marks:
+            at = int(np.searchsorted(begins, mark, "right")) - 1
+            if opening and at + 1 < len(runs):
+                pieces.append((mark, int(runs["slot"][at + 1]) // length * (length + 1), 1))
+            elif not opening and at >= 0:
+                last = int(runs["slot"][at] + runs["count"][at]) - 1
+                pieces.append((mark, last // length * (length + 1) + length, 1))
+        return merged(length + 1, sorted(pieces))
+
+
+def verdict(view: Survey, claims: Claims, total: int) -> Verdict:
+    """Decide between the line lengths that were tried, and a stack.
+
+    Parameters
+    ----------
+    view : Survey
+        What the headers of frames tell.
+    claims : Claims
+        What header and side files say.
+    total : int
+        Number of stored positions.
+    """
+    fits, events = view.fits, view.events
+    remarks = (f"{events.remark}; they are not used.",) if events.remark and not fits else ()
+    if not fits:
+        return Verdict(None, remarks=remarks)
+    best = fits[0]
+    others = tuple(_alternative(fit, view, claims, total) for fit in _worth_offering(fits[1:]))
+    offered = _alternative(best, view, claims, total)
+    if claims.external is False:
+        reason = "the camera triggered itself (internal trigger)"
+        return Verdict(None, remarks=(reason,), alternatives=(offered, *others))
+    if best.score <= _TAKEN or _one_pause(best, events, claims):
+        return Verdict(None, remarks=remarks, alternatives=(offered, *others))
+    placement = view.placement(best)
+    if placement is None:
+        return Verdict(None, remarks=remarks, alternatives=others)
+    margin = best.score - max([0.0, *(fit.score for fit in fits[1:])])
+    confidence = min(_MOST, 1 / (1 + math.exp(-margin / 2)))
+    shape, placement, outside = _shape(best, placement, claims)
+    doubts, notes = _doubts(best, view, claims, placement, total)
+    doubts += outside
+    if doubts:
+        confidence = min(confidence, DOUBTFUL)
+    hint = ScanHint(
+        _rule(best, events, claims),
+        shape,
+        round(confidence, 2),
+        _reason(best, events, claims),
+        start=placement.start,
+        line=best.length,
+    )
+    hint, notes = _with_repeats(hint, best, events, claims, notes)
+    return Verdict(
+        hint,
+        placement,
+        tuple(doubts),
+        tuple(notes),
+        others,
+        tuple(events.marks.tolist()),
+        tuple(events.doubled.tolist()),
+        (best.gap.visible and best.evidence > 3) or len(events.marks) > 0,
+    )
+
+
+def _worth_offering(fits: list[Fit]) -> list[Fit]:
+    """Return what headers say and did not win, and what times might show."""
+    searched = [fit for fit in fits if fit.searched and fit.score > -3]
+    return [fit for fit in fits if not fit.searched or fit in searched[:2]][:5]
+
+
+# ---------------------------------------------------------------- shape
+
+
+def _shape(
+    fit: Fit, placement: Placement, claims: Claims
+) -> tuple[tuple[int, int], Placement, list[str]]:
+    """Return lines and columns; lines that headers announce and nobody recorded are included.
+
+    Incomplete lines beyond the number that a header says are no part of the scan; complete ones
+    are, and contradict it.
+    """
+    lines = placement.lines
+    for hint in claims.sizes:
+        said, columns = hint.shape[-2:]
+        if not 0 <= fit.length - columns <= flyback_columns(columns) or said < 2:
+            continue
+        if lines <= said:
+            return (said, fit.length), placement, []
+        first = placement.slots and int(placement.runs["slot"][0]) % fit.length
+        last = placement.slots % fit.length
+        if first and lines - 1 == said:  # frames before the scan
+            return (said, fit.length), placement.shifted(fit.length), []
+        if last and lines - 1 == said:
+            return (said, fit.length), placement, []
+        if lines % said == 0 or not fit.gap.visible:
+            return (lines if lines % said == 0 else said, fit.length), placement, []
+        whole = placement.slots // fit.length
+        return (
+            (whole, fit.length),
+            placement,
+            [f"{hint.reason}, but {whole} whole lines were recorded."],
+        )
+    announced = claims.announced
+    if announced and announced % fit.length == 0 and lines - 1 == announced // fit.length:
+        first = int(placement.runs["slot"][0]) % fit.length
+        if first:
+            return (lines - 1, fit.length), placement.shifted(fit.length), []
+        return (lines - 1, fit.length), placement, []
+    if (
+        announced % fit.length == 0
+        and lines < announced // fit.length
+        and (_per_trigger(fit, claims) or lines == announced // fit.length - 1)
+    ):
+        return (announced // fit.length, fit.length), placement, []
+    return (lines, fit.length), placement, []
+
+
+def _per_trigger(fit: Fit, claims: Claims) -> bool:
+    return any(hint.shape[-1] == fit.length for hint in claims.per_trigger)
+
+
+def _with_repeats(
+    hint: ScanHint, fit: Fit, events: Events, claims: Claims, notes: list[str]
+) -> tuple[ScanHint, list[str]]:
+    """Make scans that were repeated a leading axis: told by counts, or by longer line ends."""
+    lines, columns = hint.shape
+    for claim in claims.sizes:
+        said, width = claim.shape[-2:]
+        fitting = 0 <= columns - width <= flyback_columns(width)
+        if fitting and said > 1 and lines > said and lines % said == 0:
+            repeats = lines // said
+            reason = f"{hint.reason}; {lines} lines are {repeats} scans of {said} lines"
+            return replace(hint, shape=(repeats, said, columns), reason=reason), notes
+    ends = fit.path.ends
+    if ends is None or not fit.gap.visible or len(ends) != lines - 1 or lines < 4:
+        return hint, notes
+    long = np.flatnonzero(
+        events.excess[ends] > 3 * fit.gap.size + 10 * fit.gap.scatter
+    )
+    if not len(long):
+        return hint, notes
+    each = int(long[0]) + 1
+    if each < 2 or lines % each or not np.array_equal(long + 1, np.arange(each, lines, each)):
+        return hint, notes
+    repeats = lines // each
+    pause = duration(float(np.median(events.excess[ends][long])))
+    reason = f"{hint.reason}; every {each} lines the next one comes {pause} later"
+    if repeats == 2:
+        notes = [
+            *notes,
+            f"one longer pause after {each} of {lines} lines: taken for two scans, one after the "
+            f"other. Pass navigation_shape=({columns}, {lines}) if it is one.",
+        ]
+    return replace(hint, shape=(repeats, each, columns), reason=reason), notes
+
+
+# ---------------------------------------------------------------- words
+
+
+def _sources(fit: Fit, claims: Claims, marks: int) -> list[ScanHint]:
+    """Return what headers say that agrees with the line length."""
+    result = []
+    for hint in claims.sizes:
+        columns = hint.shape[-1]
+        if 0 <= fit.length - columns <= flyback_columns(columns) or fit.length == hint.line_length:
+            result.append(hint)
+    if claims.external is not False:
+        result += [h for h in claims.per_trigger if fit.length in (h.shape[-1], h.shape[-1] - marks)]
+    return result
+
+
+def _rule(fit: Fit, events: Events, claims: Claims) -> str:
+    marks = int(bool(len(events.marks)))
+    sources = _sources(fit, claims, marks)
+    if sources:
+        return sources[0].rule
+    return "exposures" if marks else "timestamps"
+
+
+def _reason(fit: Fit, events: Events, claims: Claims) -> str:
+    marks = int(bool(len(events.marks)))
+    parts = [hint.reason for hint in _sources(fit, claims, marks)]
+    if marks:
+        parts.append(
+            f"every {fit.length + 1} frames one is exposed longer than the others "
+            f"({duration(events.exposure)}): it was open while the beam flew back, and is left out"
+        )
+    elif fit.gap.visible and fit.evidence > 0:
+        parts.append(
+            f"every {fit.length} frames the next one comes {duration(fit.gap.size)} late "
+            f"(usual step {duration(events.step)})"
+        )
+    return "; ".join(parts)
+
+
+def _against(fit: Fit, events: Events, claims: Claims, marks: int) -> str:
+    """Say what speaks against an entry: the times, else other entries."""
+    if fit.gap.visible and fit.evidence > 0:
+        return f"every {fit.length} frames the next one comes {duration(fit.gap.size)} late"
+    sources = _sources(fit, claims, marks)
+    return "; ".join(hint.reason for hint in sources) or _reason(fit, events, claims)
+
+
+def _alternative(fit: Fit, view: Survey, claims: Claims, total: int) -> ScanHint:
+    placement = view.placement(fit)
+    lines = placement.lines if placement is not None else -(-total // fit.length)
+    for hint in claims.sizes:
+        if hint.shape[-1] == fit.length:
+            lines = hint.shape[-2]
+    confidence = round(min(0.45, max(0.05, 1 / (1 + math.exp(1 - fit.score / 4)))), 2)
+    reason = _reason(fit, view.events, claims) or f"lines of {fit.length} frames"
+    start = placement.start if placement is not None else 0
+    return ScanHint(
+        _rule(fit, view.events, claims),
+        (lines, fit.length),
+        confidence,
+        reason,
+        start=start,
+        line=fit.length,
+    )
+
+
+def _one_pause(fit: Fit, events: Events, claims: Claims) -> bool:
+    """Whether a single long pause is all that speaks for lines."""
+    marks = int(bool(len(events.marks)))
+    if _sources(fit, claims, marks) or marks or fit.path.ends is None or len(fit.path.ends) > 1:
+        return False
+    return claims.external is not True or fit.gap.size > 3 * events.step
+
+
+def _doubts(
+    fit: Fit, view: Survey, claims: Claims, placement: Placement, total: int
+) -> tuple[list[str], list[str]]:
+    """Return what contradicts the scan or is missing to be sure of it, and what is to be known."""
+    events, length = view.events, fit.length
+    marks = int(bool(len(events.marks)))
+    doubts: list[str] = []
+    notes: list[str] = []
+    seen = fit.gap.visible and fit.evidence > 0
+    how = "the times" if seen else "other entries"
+    for hint in claims.sizes:
+        lines, columns = hint.shape[-2:]
+        if length == hint.line_length or length == columns:
+            continue
+        if 0 < length - columns <= flyback_columns(columns) and length * lines in (
+            placement.slots,
+            total,
+        ):
+            if not marks:
+                notes.append(
+                    f"{length} frames are stored per line of {columns}: which of them were "
+                    "recorded during flyback is not told. All are kept; "
+                    f"line_skip={length - columns} leaves out the last ones of each line."
+                )
+            continue
+        doubts.append(
+            f"{hint.reason}, but {how} speak for {size((placement.lines, length))}: "
+            f"{_against(fit, events, claims, marks)}."
+        )
+    if claims.external is not False:
+        for hint in claims.per_trigger:
+            if length not in (hint.shape[-1], hint.shape[-1] - marks):
+                doubts.append(
+                    f"{hint.reason}, but {how} speak for lines of {length}: "
+                    f"{_against(fit, events, claims, marks)}."
+                )
+    sources = _sources(fit, claims, marks)
+    whole = placement.slots % length == 0 and int(placement.runs["slot"][0]) == 0
+    if not sources and not marks and claims.external is not True and not whole and view.complete:
+        doubts.append(
+            f"only pauses tell lines of {length} frames, and the first or the last one is "
+            "incomplete: pauses of a camera or a disk would look the same."
+        )
+    if claims.software:
+        doubts.append("a program triggered the camera, no scan generator.")
+    if len(sources) == 1 and not seen and not _confirmed(sources[0], placement, claims, total):
+        doubts.append(
+            f"nothing but one entry tells the lines: {sources[0].reason}; "
+            + (
+                "the times show no line ends."
+                if events.timed
+                else f"{events.remark}."
+                if events.remark
+                else f"it does not fit {plural(total, 'frame')}."
+            )
+        )
+    if len(fit.path.cut) > 0.05 * max(1, fit.lines):
+        doubts.append(
+            f"{len(fit.path.cut)} of {fit.lines} lines were cut short, nothing tells where."
+        )
+    all_recorded = claims.external is True and claims.announced == total
+    if not sources and not marks and fit.lines == 2 and not all_recorded:
+        doubts.append(f"one single pause tells that there are two lines of {length} frames.")
+    return doubts, notes
+
+
+def _confirmed(hint: ScanHint, placement: Placement, claims: Claims, total: int) -> bool:
+    """Whether counts of frames agree with the only entry."""
+    product = math.prod(hint.shape)
+    if hint.rule == "trigger":
+        return product == claims.announced == total
+    return product in (total, placement.slots, claims.announced) or total % product == 0
+
+
