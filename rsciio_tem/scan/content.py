@@ -194,9 +194,9 @@ def content_agrees(parts: npt.ArrayLike, length: int, start: int = 0) -> float |
     float or None
         How much the evidence for these lines exceeds that of the best others: 1 to 3 frames
         shorter or longer, multiples and divisors, what `content_lines` would look at, and the
-        same length from another place on. In standard deviations, about. Above 0 no other is as
-        good; above 3 it confirms the length. Below 0 it speaks against it, below -3 clearly.
-        None if the images show no lines, of this length or any other.
+        same length from another place on. In standard deviations, about. Above 0 nothing is as
+        good; above 3 the images confirm these lines. Below 0 they speak against them: they show
+        others, as surely as `content_lines` is sure. None if they say neither.
     """
     series = _prepare(parts)
     if series is None or length < 1:
@@ -215,11 +215,11 @@ def content_agrees(parts: npt.ArrayLike, length: int, start: int = 0) -> float |
         for lines in _ranking(series, sorted(r for r in rivals if _SHORTEST <= r <= longest))
         if claim is None or (lines.length, lines.start) != (claim.length, claim.start)
     ]
-    shown = [lines for lines in (claim, *ranking[:1]) if lines and _is_shown(lines)]
-    if not shown:
-        return None
-    rival = ranking[0].score if ranking else 0.0
-    return round((claim.score if claim else 0.0) - rival, 2)
+    rival = ranking[0] if ranking else None
+    lead = (claim.score if claim else 0.0) - (rival.score if rival else 0.0)
+    if rival and lead < 0:
+        return None if _doubts(series, rival) else round(lead, 2)
+    return round(lead, 2) if claim and _is_shown(claim) else None
 
 
 # ---------------------------------------------------------------- the decision
@@ -282,6 +282,7 @@ def _doubts(series: _Series, lines: _Lines) -> list[str]:
 
 
 def _is_shown(lines: _Lines) -> bool:
+    """Tell whether there is enough to confirm lines that something else says."""
     rows = lines.rows
     return (
         lines.step > 4
@@ -295,6 +296,7 @@ def _is_shown(lines: _Lines) -> bool:
 
 
 def _is_serpentine(lines: _Lines) -> bool:
+    """Tell whether these are pairs of lines there and back."""
     rows = lines.rows
     return (
         rows is not None
@@ -375,9 +377,12 @@ def _compare_rows(series: _Series, lines: _Lines) -> _Rows:
     turn = (int(np.argmax(reflection)) + 1 + (first - lines.start)) % length
     turn = (turn + lines.start) % length
 
+    trim = min(2, length // 8)  # a cycle that is no whole number of frames long differs there
+    box = box[:, :, trim : length - trim]
+    length -= 2 * trim
     ramp = np.linspace(-1, 1, length)
     ramp /= np.sqrt((ramp**2).sum())
-    box -= box.mean(2, keepdims=True)
+    box = box - box.mean(2, keepdims=True)
     box -= (box @ ramp)[..., None] * ramp
     mean = box.mean(1)
     size = (mean**2).sum(1).clip(1e-12)
@@ -440,7 +445,10 @@ def _prepare(parts: npt.ArrayLike) -> _Series | None:
 
 
 def _components(table: Floats, valid: Mask) -> tuple[Floats, Floats]:
-    """Combine parts to series with variance 1 that change little from frame to frame."""
+    """Combine parts to series with variance 1 that change little from frame to frame, and weigh.
+
+    A series weighs as much as the square of its share that is not noise.
+    """
     jumps = np.diff(table, axis=0)[valid[1:] & valid[:-1]]
     count = np.count_nonzero(valid)
     power, axes = np.linalg.eigh(table.T @ table / count)
@@ -452,7 +460,9 @@ def _components(table: Floats, valid: Mask) -> tuple[Floats, Floats]:
     roughness, turn = np.linalg.eigh(jumps.T @ jumps / (2 * len(jumps)))
     smooth = roughness < 1 - 2.5 / np.sqrt(count)  # 1 is noise
     smooth[_COMPONENTS:] = False
-    return np.ascontiguousarray((table @ (whiten @ turn[:, smooth])).T), 1 - roughness[smooth]
+    return np.ascontiguousarray((table @ (whiten @ turn[:, smooth])).T), (
+        1 - roughness[smooth]
+    ) ** 2
 
 
 def _by_lag(series: Floats, lags: int) -> Floats:
