@@ -153,11 +153,9 @@ def content_lines(parts: npt.ArrayLike) -> LineContent | None:
     if series is None:
         return None
     ranking = _ranking(series, _candidates(series))
-    if not ranking:
+    if not ranking or ranking[0].score < 4:
         return None
     best = ranking[0]
-    if best.score < 4:
-        return None
     alternatives = tuple(dict.fromkeys(c.length for c in ranking[1:] if c.length != best.length))
     doubts = _doubts(series, best)
     serpentine = _is_serpentine(best)
@@ -202,20 +200,16 @@ def content_agrees(parts: npt.ArrayLike, length: int, start: int = 0) -> float |
     if series is None or length < 1:
         return None
     longest = len(series) // _FEWEST_LINES
-    if not _SHORTEST <= length <= longest:
-        claim = None
-    else:
+    claim = None
+    if _SHORTEST <= length <= longest:
         claim = _measure(series, length, start % length)
         claim = replace(claim, rows=_compare_rows(series, claim))
     rivals = {length + d for d in range(-3, 4)} | {k * length for k in (2, 3, 4)}
     rivals |= {length // k for k in range(2, 9) if length % k == 0}
     rivals |= set(_candidates(series))
-    ranking = [
-        lines
-        for lines in _ranking(series, sorted(r for r in rivals if _SHORTEST <= r <= longest))
-        if claim is None or (lines.length, lines.start) != (claim.length, claim.start)
-    ]
-    rival = ranking[0] if ranking else None
+    ranking = _ranking(series, sorted(r for r in rivals if _SHORTEST <= r <= longest))
+    others = (r for r in ranking if (r.length, r.start) != (length, start % length))
+    rival = next(others, None)
     lead = (claim.score if claim else 0.0) - (rival.score if rival else 0.0)
     if rival and lead < 0:
         return None if _doubts(series, rival) else round(lead, 2)
@@ -284,26 +278,17 @@ def _doubts(series: _Series, lines: _Lines) -> list[str]:
 def _is_shown(lines: _Lines) -> bool:
     """Tell whether there is enough to confirm lines that something else says."""
     rows = lines.rows
-    return (
-        lines.step > 4
-        and lines.step > lines.rival
-        and lines.rise > 0.1
-        and rows is not None
-        and rows.excess > 1
-        and rows.share > 0.05
-        and rows.direct >= rows.mirrored
-    )
+    if rows is None or lines.step < max(4, lines.rival) or lines.rise < 0.1:
+        return False
+    return rows.excess > 1 and rows.share > 0.05 and rows.mirrored <= rows.direct
 
 
 def _is_serpentine(lines: _Lines) -> bool:
     """Tell whether these are pairs of lines there and back."""
     rows = lines.rows
-    return (
-        rows is not None
-        and lines.length % 2 == 0
-        and lines.length >= 4 * _SHORTEST  # short lines are mirrored by chance
-        and rows.mirrored > max(rows.direct + 0.05, 0.3)
-    )
+    if rows is None or lines.length % 2 or lines.length < 4 * _SHORTEST:
+        return False  # short lines are mirrored by chance
+    return rows.mirrored > max(rows.direct + 0.05, 0.3)
 
 
 def _reason(series: _Series, lines: _Lines, doubts: list[str]) -> str:
