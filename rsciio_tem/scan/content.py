@@ -250,7 +250,7 @@ def _doubts(series: _Series, lines: _Lines) -> list[str]:
     divides the number of frames, with a line that begins at the first, is rare by chance.
     """
     doubts = []
-    bonus = 2.0 if lines.whole else 0.0
+    bonus = 1.5 if lines.whole else 0.0
     half = len(series) // 2
     halves = []
     for offset, part in ((0, series.steps[:half]), (half, series.steps[half:])):
