@@ -245,32 +245,32 @@ def test_scans_that_begin_late_and_were_stopped() -> None:
 
 def test_one_part_sees_less() -> None:
     answers = []
-    for k in range(30):
+    for k in range(25):
         rng = np.random.default_rng([3, k])
         parts, _, nx = scan(rng, SPECIMENS[k % 5], DOSES[k % 3])
         answers.append((content_lines(parts.sum(axis=1)), nx, 0))
     length, right, sure, wrong = verdicts(answers)
     assert wrong == 0
-    assert length >= 24
-    assert right >= 23
-    assert sure >= 11
+    assert length >= 20
+    assert right >= 19
+    assert sure >= 9
 
 
 def test_serpentine_scans_are_never_sure() -> None:
     answers = []
-    for k in range(30):
+    for k in range(25):
         rng = np.random.default_rng([4, k])
         parts, _, nx = scan(rng, SPECIMENS[k % 5], DOSES[k % 3], serpentine=True)
         answers.append((content_lines(parts), nx))
     assert not any(a and a.sure and a.length != nx for a, nx in answers)
     assert not any(a and a.sure and a.serpentine for a, _ in answers)
     seen = [a.length == nx and a.start % nx == 0 for a, nx in answers if a and a.serpentine]
-    assert sum(seen) >= 15
+    assert sum(seen) >= 12
 
 
 @pytest.mark.parametrize("kind", SERIES, ids=lambda kind: kind.__name__)
 def test_what_is_no_scan(kind: Callable[..., Array]) -> None:
-    for k in range(6):
+    for k in range(5):
         rng = np.random.default_rng([5, k])
         answer = content_lines(series(rng, kind, DOSES[k % 3]))
         assert answer is None or not answer.sure, answer
@@ -367,7 +367,7 @@ def test_cost() -> None:
     assert answer.length == 250
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     hnp.arrays(
         np.float64,
