@@ -16,7 +16,7 @@ import click
 
 from rsciio_tem._version import __version__
 from rsciio_tem.cli.check import EXIT_STATUS, checked, print_checked, recordings_below
-from rsciio_tem.cli.info import describe, print_info
+from rsciio_tem.cli.info import add_what_images_show, describe, print_info
 from rsciio_tem.cli.options import (
     assignments,
     format_name,
@@ -114,14 +114,20 @@ def _opens(suffix: str) -> str:
 @main.command("info", short_help="Say what a file holds, and how its scan was found.")
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--pixels", is_flag=True, help="Also read all frames once: do they show lines?")
 @reader_options
 @reporting
-def info_command(path: str, as_json: bool, options: dict[str, Any]) -> None:
-    """Say what PATH holds, and how the scan shape was found. Reads no pixels."""
+def info_command(path: str, as_json: bool, pixels: bool, options: dict[str, Any]) -> None:
+    """Say what PATH holds, and how the scan shape was found.
+
+    Without --pixels no pixel is read.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecordingWarning)
         recording, candidates, arranged = opened(path, options)
     info = describe(path, recording, candidates, arranged)
+    if pixels:
+        add_what_images_show(info, arranged)
     prefix = f"{recording.path}: "
     info["problems"] += [
         problem_as_json(Problem("warning", str(w.message).removeprefix(prefix)))

@@ -24,6 +24,7 @@ from rsciio_tem.cli.words import (
     scan_in_words,
     size_in_words,
 )
+from rsciio_tem.errors import Problem
 from rsciio_tem.reading.arrange import Arranged
 from rsciio_tem.reading.lazy import default_chunks
 from rsciio_tem.recording.recording import Recording
@@ -129,6 +130,35 @@ def describe(
         ],
         "problems": [problem_as_json(problem) for problem in recording.problems],
     }
+
+
+def add_what_images_show(info: dict[str, Any], arranged: Arranged) -> None:
+    """Read all frames once, and add the scan lines they show to the alternatives, or problems."""
+    from tqdm import tqdm
+
+    from rsciio_tem.reading.images_as_evidence import agreement, hint_of, sums_of_parts
+    from rsciio_tem.scan.content import content_lines
+
+    frames, scan = arranged.source.frames, arranged.scan
+    with tqdm(total=len(frames), unit=" frames", leave=False, disable=None) as bar:
+        parts = sums_of_parts(frames, bar.update)
+    hint = hint_of(content_lines(parts), len(parts))
+    if len(scan.shape) > 1:
+        if trouble := agreement(scan, parts):
+            info["problems"].append(problem_as_json(Problem("warning", trouble)))
+        return
+    if hint is not None:
+        info["scan"]["alternatives"].insert(
+            0,
+            {
+                **hint.describe(),
+                "navigation_shape": list(hint.shape[::-1]),
+                "options": {"scan": "content"},
+            },
+        )
+    else:
+        problem = Problem("info", "the images show no scan lines.")
+        info["problems"].append(problem_as_json(problem))
 
 
 def _alternatives(recording: Recording, scan: Scan) -> list[dict[str, Any]]:

@@ -14,8 +14,11 @@ from rsciio_tem._version import __version__
 from rsciio_tem.cli.words import evidence_in_words, product_in_words, scan_in_words, size_in_words
 from rsciio_tem.frames.wrapped import Floats, Grey, long_integers
 from rsciio_tem.reading.arrange import Arranged
+from rsciio_tem.reading.images_as_evidence import agreement, hint_of, part_masks
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.registry import every_format
+from rsciio_tem.scan.content import content_lines
+from rsciio_tem.scan.scan import Scan
 
 # ---------------------------------------------------------------- preview
 
@@ -24,6 +27,18 @@ def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return the finite numbers among values, of complex ones their moduli."""
     real = np.asarray(np.abs(values) if values.dtype.kind == "c" else values, np.float64)
     return np.asarray(real[np.isfinite(real)])
+
+
+def _what_images_show(scan: Scan, parts: npt.NDArray[Any]) -> list[str]:
+    """Say what lines the images show, where the scan shape is uncertain."""
+    sums = np.asarray(parts, np.float64)
+    if len(scan.shape) > 1:
+        trouble = agreement(scan, sums)
+        return [f"{trouble[0].upper()}{trouble[1:]}"] if trouble else []
+    hint = hint_of(content_lines(sums), len(sums))
+    if hint is None:
+        return []
+    return [f"The images speak for {scan_in_words(hint.shape)} (--scan content): {hint.reason}"]
 
 
 def sheet_of(path: str, recording: Recording, arranged: Arranged, quiet: bool = False) -> Any:
@@ -44,20 +59,23 @@ def sheet_of(path: str, recording: Recording, arranged: Arranged, quiet: bool = 
     index = np.linspace(0, len(frames) - 1, sample).astype(np.int64)
     disk = preview.find_disk(one_pass(frames[index], what=["sum"])["sum"])
     virtual = preview.detectors(disk, frames.frame_shape) if disk else None
+    masks = [] if virtual is None else list(virtual.masks)
+    unsure = len(frames.frame_shape) == 2 and scan.evidence.confidence < 0.8
+    parts = list(part_masks(frames.frame_shape)) if unsure else []
     with tqdm(
         total=len(frames), unit=" frames", leave=False, disable=True if quiet else None
     ) as bar:
         results = one_pass(
             frames,
             what=("navigator", "sum", "max"),
-            masks=None if virtual is None else virtual.masks,
+            masks=[*masks, *parts] if masks or parts else None,
             progress=bar.update,
         )
     navigator = results["navigator"]
     total = float(_finite(navigator).sum())
     values = _finite(results["max"])
     largest = float(values.max()) if values.size else math.nan
-    maps = [m.reshape(shape) for m in results.get("masks", ())]
+    maps = [m.reshape(shape) for m in results.get("masks", ())[: len(masks)]]
     rows, size = len(frames), product_in_words(frames.frame_shape[::-1])
     words, why = scan_in_words(shape), evidence_in_words(scan.evidence, shape)
     lines = [
@@ -68,6 +86,8 @@ def sheet_of(path: str, recording: Recording, arranged: Arranged, quiet: bool = 
         f"Sum of all pixels {preview.compact(total)}, per frame "
         f"{preview.compact(total / rows)}; largest pixel {preview.compact(largest)}",
     ]
+    if parts:
+        lines += _what_images_show(scan, np.abs(results["masks"][len(masks) :]).T)
     return preview.sheet(
         title=os.path.basename(path),
         lines=lines,

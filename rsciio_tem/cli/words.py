@@ -115,6 +115,7 @@ _SOURCES = {
     "trigger": "from the triggers",
     "exposures": "from the exposure times",
     "timestamps": "from the timestamps",
+    "content": "from the images",
     "square": "as a perfect square",
     "rosettasciio": "as RosettaSciIO decides",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,10 @@ def arrange(
     options = dict(options or {})
     check_options(options, recording.path)
     request = scan_request(navigation_shape, first_frame, last_frame, options)
+    if request.rule == "content" and request.shape is None:
+        from rsciio_tem.reading.images_as_evidence import with_content
+
+        recording = replace(recording, hints=with_content(recording, first_frame, last_frame))
     scan = recording.scan(request)
     frames, flip_y = _configured(recording, options)
     index, nav_shape, roi_index = scan.index, scan.shape, None

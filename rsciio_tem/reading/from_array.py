@@ -118,6 +118,8 @@ def recording_of(
         path=title or "<array>",
         frames=frames,
         signal_axes=(Axis(),) * sig_dims,
-        hints=(ScanHint("header", nav_shape, 1.0, "shape of the array", exact=True),) if nav_shape else (),
+        hints=(ScanHint("header", nav_shape, 1.0, "shape of the array", exact=True),)
+        if nav_shape
+        else (),
         metadata={"General": {"title": title}, "Signal": {"signal_type": ""}},
     )

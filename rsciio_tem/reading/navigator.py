@@ -24,6 +24,7 @@ from rsciio_tem.frames.protocol import Frames, ReadAs
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.frames.wrapped import Wrapped, long_integers
 from rsciio_tem.reading.options import checked_navigator
+from rsciio_tem.scan.content import content_lines
 from rsciio_tem.storage import machine
 
 if TYPE_CHECKING:
@@ -94,6 +95,21 @@ def attach(signal: dict[str, Any], source: LazyFrames, kind_asked: Any) -> None:
         "original_metadata": {"rsciio_tem": {"navigator": how}},
     }
     _set(signal, image, how)
+    if kind == "full" and n_nav == 1:
+        _offer_lines(signal, values)
+
+
+def _offer_lines(signal: dict[str, Any], sums: npt.NDArray[Any]) -> None:
+    """Offer the scan lines that the sums of the frames of a stack show, as an alternative."""
+    from rsciio_tem.reading.images_as_evidence import hint_of
+
+    hint = hint_of(content_lines(np.asarray(sums, np.float64)), len(sums))
+    tree = signal["original_metadata"].get("rsciio_tem", {})
+    if hint is None or "scan" not in tree:
+        return
+    alternatives = [*tree["scan"].get("alternatives", ()), hint.describe()]
+    ours = {**tree, "scan": {**tree["scan"], "alternatives": alternatives}}
+    signal["original_metadata"] = {**signal["original_metadata"], "rsciio_tem": ours}
 
 
 def keep_stored(signal: dict[str, Any], image: dict[str, Any], kind_asked: Any) -> None:

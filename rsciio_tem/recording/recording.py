@@ -140,6 +140,4 @@ class Recording:
     def candidates(self) -> list[ScanHint]:
         """List the scan shapes the recording may have, most credible first."""
         times = decimated(self.times, self.layers) if self.layers > 1 else self.times
-        return propose(
-            self.count // self.layers, self.hints, times, announced=self.announced
-        )
+        return propose(self.count // self.layers, self.hints, times, announced=self.announced)

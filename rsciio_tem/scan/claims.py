@@ -37,8 +37,8 @@ def claims_alone(hints: Sequence[ScanHint], claims: Claims, count: int) -> Verdi
         return Verdict(None, alternatives=tuple(ranked[:1]))
     best, *others = ranked
     alternatives = tuple(others)
-    if best.exact or len(best.shape) != 2 or best.confidence < 0.5:
-        if best.confidence < 0.5:
+    if best.exact or best.rule == "content" or len(best.shape) != 2 or best.confidence < 0.5:
+        if best.confidence < 0.5 and best.rule != "content":
             return Verdict(None, alternatives=tuple(ranked))
         return Verdict(best, alternatives=alternatives)
     doubts: list[str] = []

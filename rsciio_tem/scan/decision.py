@@ -13,12 +13,13 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.scan.claims import claims_alone, claims_of
+from rsciio_tem.scan.hypotheses import Claims
 from rsciio_tem.scan.mapping import map_frames, map_placement
 from rsciio_tem.scan.placement import Placement
 from rsciio_tem.scan.scan import RULES, Flyback, Missing, Scan, ScanHint, ScanRequest
 from rsciio_tem.scan.survey import survey
 from rsciio_tem.scan.times import Times
-from rsciio_tem.scan.verdict import DOUBTFUL, Verdict, verdict
+from rsciio_tem.scan.verdict import Verdict, verdict
 from rsciio_tem.scan.words import places, plural, size
 
 __all__ = ["decimated", "propose", "resolve_scan"]
@@ -71,8 +72,12 @@ def _candidates(decided: Verdict, n: int, rule: str) -> list[ScanHint]:
         reason = f"{n} frames are a perfect square ({side}²)"
         result.append(ScanHint("square", (side, side), 0.05, reason))
     if rule in ("auto", "stack", "rosettasciio"):
-        reason = "as asked" if rule == "stack" else "; ".join(
-            ["nothing tells a scan shape", *decided.remarks][bool(decided.remarks) :]
+        reason = (
+            "as asked"
+            if rule == "stack"
+            else "; ".join(
+                ["nothing tells a scan shape", *decided.remarks][bool(decided.remarks) :]
+            )
         )
         sure = n == 1 and not any(math.prod(h.shape) == 1 for h in result)
         result.append(ScanHint("stack", (), 1.0 if sure else 0.5, reason))
@@ -94,7 +99,9 @@ def _decide(
         return Verdict(None)
     if rule == "rosettasciio":
         return Verdict(None if times is None else _rosettasciio(n, hints, times, first, last))
-    heard = hints if rule in ("auto", "header") else ()
+    if rule == "content":
+        return claims_alone([h for h in hints if h.rule == "content"], Claims(), n)
+    heard = [h for h in hints if h.rule != "content"] if rule in ("auto", "header") else []
     strongest = max(heard, key=lambda hint: hint.confidence, default=None)
     certain = strongest is not None and (
         strongest.exact or strongest.rule == "stack" or len(strongest.shape) != 2
@@ -286,9 +293,11 @@ def _without_flyback(
             placement = decided.with_marks()
             shape = (*chosen.shape[:-1], placement.length)
             reason = chosen.reason.replace("and is left out", "and is kept")
-            return replace(
-                chosen, shape=shape, line=0, start=placement.start, reason=reason
-            ), placement, 0
+            return (
+                replace(chosen, shape=shape, line=0, start=placement.start, reason=reason),
+                placement,
+                0,
+            )
         if stored > columns:
             return replace(chosen, shape=(*chosen.shape[:-1], stored), line=0, column=0), None, 0
         return chosen, placement, 0
@@ -302,7 +311,9 @@ def _without_flyback(
         return replace(chosen, shape=shape, line=stored), placement, 0
     if request.flyback == "drop" and not decided.marks and stored == columns:
         narrower = [
-            h for h in hints if h.rule == "header" and h.shape and h.shape[-1] < h.line_length == stored
+            h
+            for h in hints
+            if h.rule == "header" and h.shape and h.shape[-1] < h.line_length == stored
         ]
         if narrower:
             return narrower[0], placement, narrower[0].column
@@ -344,7 +355,8 @@ def _as_asked(
     looks = looks and not any(hint.exact for hint in hints)
     if looks and (request.flyback == "drop" or not _as_expected(times, request, begin, end)):
         decided = _decide(hints, times, announced, begin, end, "auto")
-    seen = decided.hint
+    seen, placement = decided.hint, decided.placement
+    hint = None
     if request.flyback == "drop":
         if not decided.marks and (seen is None or seen.line_length <= columns):
             raise FormatError(
@@ -352,38 +364,36 @@ def _as_asked(
                 'flyback="drop": no flyback frames are seen in the exposure times.',
                 "Pass navigation_shape=(x, y) with line_skip= the number of extra frames per line.",
             )
-        if decided.marks and decided.placement is not None and seen is not None:
-            shape = _filled(request.shape, decided.placement, path)
-            shape, index, counts = map_placement(
-                count, request, shape, decided.placement, layers=layers, path=path
-            )
-            return Scan(shape, index, asked, (), counts)
         hint = seen
+    elif seen is None or not decided.by_times or request.line_skip:
+        placement = None
+    elif columns == seen.line_length or (
+        columns == -1 and placement is not None and math.prod(request.shape[:-1]) == placement.lines
+    ):
+        # the shape is the caller's; which frame belongs to which position is in the times
+        shifted = placement is not None and not (placement.rigid and placement.start == 0)
+        if not shifted or request.sync_offset is not None:
+            placement = None
+        elif placement is not None:
+            _report(decided, asked, placement, end - begin, request, path)
     else:
-        hint = None
-        clear = seen is not None and decided.by_times and not request.line_skip
-        if clear and seen is not None and columns not in (-1, seen.line_length):
-            if not (decided.marks and columns == seen.line_length + 1):
-                asked_for = size(request.shape, request.hyperspy_order)
-                contradictions = (
-                    f"{asked_for} was asked for, but {seen.reason}: that is "
-                    f"{size(seen.shape, request.hyperspy_order)}.",
-                )
-                warn(path, contradictions[0])
-        elif clear and seen is not None and columns == seen.line_length:
-            placement = decided.placement
-            fits = placement is not None and seen.confidence >= DOUBTFUL
-            if fits and placement is not None and request.sync_offset is None:
-                if not (placement.rigid and placement.start == 0):
-                    shape = _filled(request.shape, placement, path)
-                    _report(decided, asked, placement, end - begin, request, path)
-                    shape, index, counts = map_placement(
-                        count, request, shape, placement, layers=layers, path=path
-                    )
-                    return Scan(shape, index, asked, (), counts)
-    shape, index, counts = map_frames(
-        count, request, hint=hint, layers=layers, start=start, path=path
-    )
+        placement = None
+        with_flyback = decided.marks and columns == seen.line_length + 1
+        if columns != -1 and not with_flyback:
+            contradictions = (
+                f"{size(request.shape, request.hyperspy_order)} was asked for, but {seen.reason}: "
+                f"that is {size(seen.shape, request.hyperspy_order)}.",
+            )
+            warn(path, contradictions[0])
+    if placement is not None and (decided.marks or request.flyback != "drop"):
+        shape = _filled(request.shape, placement, path)
+        shape, index, counts = map_placement(
+            count, request, shape, placement, layers=layers, path=path
+        )
+    else:
+        shape, index, counts = map_frames(
+            count, request, hint=hint, layers=layers, start=start, path=path
+        )
     return Scan(shape, index, asked, (), counts, contradictions)
 
 

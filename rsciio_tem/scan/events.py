@@ -201,7 +201,8 @@ def _with_clock(events: Events, time: Ints, usual_step: float) -> Events:
         return _without_times(events, "the times are too uneven, as of frames stamped in batches")
     long = usual > 4 * step
     share = float(np.mean(long))
-    pauses = float(np.median(usual[long])) if long.any() else step
+    # one long pause, or a clock that was set, makes no batches
+    pauses = float(np.median(usual[long])) if np.count_nonzero(long) > 2 else step
     if not events.exposure and (1 - share) * step + share * pauses > 4 * step:
         return _without_times(
             events, "the times come in batches: most frames follow each other at once"

@@ -100,7 +100,7 @@ def _freak(z: Floats, share: float) -> Floats:
 
 
 def gap_at(events: Events, length: int) -> Gap:
-    """Fold the excess over lines of one length: where do they begin, how long is the gap?"""
+    """Fold the excess over lines of one length: where they begin, how long the gap is."""
     scatter = events.scatter
     if not events.timed:
         return Gap(0.0, scatter, 0.0, 0)
@@ -238,17 +238,19 @@ class _Search:
             leaving[-1] -= 6.0
             leaving += self._charge(begin, count - begin)
             column = int(np.argmin(leaving))
-            if leaving[column] < behind + self.usual[begin]:
+            outside = float(self.usual[begin]) + 8.0 * bool(self.events.after_mark[begin])
+            if leaving[column] < behind + outside:
                 behind, left_at, left_from = float(leaving[column]), j, column
             else:
-                behind += float(self.usual[begin])
+                behind += outside
             behind += float(inner[j])
-            entering = before + self.rare + self._charge(begin, begin)
+            # 2 more: a loss explains a step that suits it better than a pause before the scan
+            entering = before + self.rare + 2 + self._charge(begin, begin)
             if self._no_line_begins(begin):
                 entering = math.inf
             cost, how, source = self._across(begin, at_end, entering)
             trail.append((how, source))
-            before += float(self.usual[begin] + inner[j])
+            before += outside + float(inner[j])
             cost = cost + self._within(begin, stop) + inner[j]
         last = np.roll(cost, int(lengths[-1]) - 1)
         last[:-1] += 1.0
@@ -281,7 +283,7 @@ class _Search:
             return np.zeros(length)
         offset = np.arange(1, stop - begin) % length
         by_offset = np.bincount(offset, self.saving[begin + 1 : stop], length)
-        return by_offset[-np.arange(length) % length]
+        return np.asarray(by_offset[-np.arange(length) % length], np.float64)
 
     def _across(self, begin: int, cost: Floats, entering: float) -> tuple[Floats, Ints, Ints]:
         """Return cost by column of the frame at a break, what happened, and the column before."""

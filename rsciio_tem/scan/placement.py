@@ -74,7 +74,9 @@ class Placement:
     def blanks(self, slots: int) -> list[tuple[int, int]]:
         """Return places without a frame among the first `slots`, as (place, number of places)."""
         result, at = [], 0
-        for slot, count in sorted(zip(self.runs["slot"].tolist(), self.runs["count"].tolist(), strict=True)):
+        for slot, count in sorted(
+            zip(self.runs["slot"].tolist(), self.runs["count"].tolist(), strict=True)
+        ):
             if slot >= slots:
                 break
             if slot > at:
@@ -105,7 +107,11 @@ def merged(length: int, runs: Iterable[tuple[int, int, int]]) -> Placement:
     for frame, slot, count in runs:
         if count <= 0:
             continue
-        if result and frame == result[-1][0] + result[-1][2] and slot == result[-1][1] + result[-1][2]:
+        if (
+            result
+            and frame == result[-1][0] + result[-1][2]
+            and slot == result[-1][1] + result[-1][2]
+        ):
             result[-1][2] += count
         else:
             result.append([frame, slot, count])

@@ -32,7 +32,7 @@ Flyback = Literal["auto", "keep", "drop"]
 
 
 #: Names that the keyword ``scan`` takes.
-RULES = ("auto", "header", "exposures", "timestamps", "square", "stack", "rosettasciio")
+RULES = ("auto", "header", "exposures", "timestamps", "content", "square", "stack", "rosettasciio")
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class _Long:
         if not _clear(fits) and self._worth_more(sample):
             for start in (self.total // 2 - 350, self.total - 700):
                 part, seen = self._sample(start, 700)
-                if _clear(seen):  # the camera ran before the scan
+                if _clear(seen) and seen[0].lines > 4:  # the camera ran before the scan
                     begin, sample, fits = start, part, seen
                     break
             else:
@@ -159,13 +159,17 @@ class _Long:
         first, last = self.headers(0, 64), self.headers(self.total - 1, self.total)
         events = events_of(first)
         numbered = int(last.sequence[0] - first.sequence[0]) if len(first.sequence) else -1
-        if not events.timed or len(events.marks) or (events.numbered and numbered != self.total - 1):
+        if (
+            not events.timed
+            or len(events.marks)
+            or (events.numbered and numbered != self.total - 1)
+        ):
             return None
         places = np.unique(np.linspace(1, lines - 1, _CLAIMED).astype(int)) * length
         parts = [self.headers(place - 2, place + 2).time_ns for place in places.tolist()]
         if any(len(part) < 4 or (part < 0).any() for part in parts):
             return None
-        steps = np.diff(np.array(parts), axis=1)
+        steps = np.diff(np.array(parts), axis=1).astype(np.float64)
         step = float(np.median(steps[:, [0, 2]]))
         unit = unit_of(np.append(first.time_ns, parts))
         scatter = max(0.6 * unit, 20.0, 1e-7 * step, float(np.abs(steps[:, [0, 2]] - step).max()))
@@ -194,7 +198,9 @@ class _Long:
 
     def _worth_more(self, sample: Events) -> bool:
         """Whether lines may be longer than the sample, or begin behind it."""
-        return sample.timed or bool(len(sample.marks)) or (sample.exposure > 0 and not sample.remark)
+        return (
+            sample.timed or bool(len(sample.marks)) or (sample.exposure > 0 and not sample.remark)
+        )
 
     def _rigid(self, fits: list[Fit], sample: Events) -> dict[int, Placement]:
         """Lay lines over all frames, for lengths that were looked at in a sample only."""
@@ -447,7 +453,7 @@ class _Lines:
         assert self.head is not None
         total = self.source.total
         runs = [tuple(int(n) for n in run) for run in self.head.runs[:-1]]
-        frame, slot, _ = (int(n) for n in self.head.runs[-1])
+        frame = int(self.head.runs["frame"][-1])
         if self.begin and len(self.head.runs) == 1:
             return None  # the beginning of the scan lies before the sample
         edges = {frame: shift, **dict(changes)}

@@ -61,12 +61,12 @@ class Verdict:
     def with_marks(self) -> Placement:
         """Place the frames exposed during flyback, too: as first of each line, or as last.
 
-        They open a line if one was recorded before the first frame of the scan.
+        They close lines if the first line is whole and none was recorded before it.
         """
         assert self.placement is not None
         runs, length = self.placement.runs, self.placement.length
         begins = runs["frame"]
-        opening = any(mark < int(begins[0]) for mark in self.marks)
+        opening = any(mark < int(begins[0]) for mark in self.marks) or bool(runs["slot"][0])
         pieces = []
         for frame, slot, count in runs.tolist():
             done = 0
@@ -136,7 +136,7 @@ def verdict(view: Survey, claims: Claims, total: int) -> Verdict:
         others,
         tuple(events.marks.tolist()),
         tuple(events.doubled.tolist()),
-        (best.gap.visible and best.evidence > 3) or len(events.marks) > 0,
+        (best.gap.visible and best.evidence > 8) or len(events.marks) > 0,
     )
 
 
@@ -212,9 +212,7 @@ def _with_repeats(
     ends = fit.path.ends
     if ends is None or not fit.gap.visible or len(ends) != lines - 1 or lines < 4:
         return hint, notes
-    long = np.flatnonzero(
-        events.excess[ends] > 3 * fit.gap.size + 10 * fit.gap.scatter
-    )
+    long = np.flatnonzero(events.excess[ends] > 3 * fit.gap.size + 10 * fit.gap.scatter)
     if not len(long):
         return hint, notes
     each = int(long[0]) + 1
@@ -243,7 +241,9 @@ def _sources(fit: Fit, claims: Claims, marks: int) -> list[ScanHint]:
         if 0 <= fit.length - columns <= flyback_columns(columns) or fit.length == hint.line_length:
             result.append(hint)
     if claims.external is not False:
-        result += [h for h in claims.per_trigger if fit.length in (h.shape[-1], h.shape[-1] - marks)]
+        result += [
+            h for h in claims.per_trigger if fit.length in (h.shape[-1], h.shape[-1] - marks)
+        ]
     return result
 
 
@@ -378,5 +378,3 @@ def _confirmed(hint: ScanHint, placement: Placement, claims: Claims, total: int)
     if hint.rule == "trigger":
         return product == claims.announced == total
     return product in (total, placement.slots, claims.announced) or total % product == 0
-
-

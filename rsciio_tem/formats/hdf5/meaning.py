@@ -68,7 +68,9 @@ class Meaning:
     ) -> tuple[tuple[ScanHint, ...], tuple[Axis, ...]]:
         """Return the scan shapes that the layout or the data set speak for, and the scan axes."""
         if len(nav_shape) > 1:
-            return (ScanHint("header", nav_shape, 0.95, "shape of the data set", exact=True),), nav_axes
+            return (
+                ScanHint("header", nav_shape, 0.95, "shape of the data set", exact=True),
+            ), nav_axes
         if self.hint is not None and math.prod(self.hint.shape) == math.prod(nav_shape):
             return (self.hint,), self.scan_axes
         return (), nav_axes

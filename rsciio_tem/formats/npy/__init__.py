@@ -94,7 +94,9 @@ def parse(
         path=path,
         frames=_frames(file, stored, header, nav_shape, frame_shape),
         signal_axes=(Axis(),) * len(frame_shape),
-        hints=(ScanHint("header", nav_shape, 0.95, "shape of the array", exact=True),) if nav_shape else (),
+        hints=(ScanHint("header", nav_shape, 0.95, "shape of the array", exact=True),)
+        if nav_shape
+        else (),
         metadata={
             "General": general(path, f"{stem} {stored.key}" if head[:4] == ZIP else None),
             "Signal": {"signal_type": ""},

@@ -120,7 +120,9 @@ def parse(
         # nothing says how far apart scan positions are
         scan_axes=(Axis("y", "nm"), Axis("x", "nm")),
         stack_axis=time_axis(frames, before, first),
-        hints=() if scan is None else (ScanHint("header", scan.shape, 0.95, scan.reason, exact=True),),
+        hints=()
+        if scan is None
+        else (ScanHint("header", scan.shape, 0.95, scan.reason, exact=True),),
         times=times_of(ordered),
         stored_times=None if scan is None else times_of(frames),
         metadata=metadata(header, first[0], path),

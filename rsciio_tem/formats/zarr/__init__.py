@@ -76,7 +76,9 @@ def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Re
         frames=StoreFrames(stored.open, nav_shape, frame_shape, native, chunks=chunks),
         signal_axes=tuple(axes[count:]) or (Axis(),) * len(frame_shape),
         scan_axes=tuple(axes[:count]),
-        hints=(ScanHint("header", nav_shape, 1.0, "shape of the array", exact=True),) if nav_shape else (),
+        hints=(ScanHint("header", nav_shape, 1.0, "shape of the array", exact=True),)
+        if nav_shape
+        else (),
         metadata={"General": general(os.path.normpath(path)), "Signal": {"signal_type": ""}},
         original_metadata={
             "attributes": attributes,
