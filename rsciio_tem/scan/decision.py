@@ -194,7 +194,9 @@ def resolve_scan(
     if request.rule == "square":
         chosen = next((h for h in candidates if h.rule == "square"), None)
         if chosen is not None:
-            warn(path, f"the scan is taken to be {chosen.shape} only because {chosen.reason}.")
+            warn(
+                path, f"the scan is taken to be {size(chosen.shape)} only because {chosen.reason}."
+            )
     elif chosen is None:
         chosen = next((h for h in candidates if h.rule == "stack"), None)
     if chosen is None:
@@ -245,7 +247,7 @@ def _report(
     for doubt in decided.doubts:
         warn(
             path,
-            f"the scan shape is uncertain ({size(hint.shape, request.hyperspy_order)}, "
+            f"the scan shape is uncertain ({size(hint.shape)}, "
             f"confidence {hint.confidence}): {doubt}",
         )
     for remark in decided.remarks:
@@ -403,7 +405,9 @@ def _filled(
     """Replace the -1 in a shape by what the lines of a placement fill."""
     if any(n == 0 or n < -1 for n in shape) or shape.count(-1) > 1:
         raise FormatError(
-            path, f"{shape} is not a scan shape.", "Sizes are positive; one may be -1 for 'all'."
+            path,
+            f"{size(shape, False)} is not a scan shape.",
+            "Sizes are positive; one may be -1 for 'all'.",
         )
     if shape[-1] == -1:
         return (*shape[:-1], placement.length)
@@ -455,4 +459,7 @@ def decimated(times: Times | None, layers: int) -> Times | None:
 
 
 def _list(hints: Sequence[ScanHint]) -> str:
-    return "; ".join(f"{h.rule} {h.shape or 'flat'} ({h.reason})" for h in hints) or "none"
+    return (
+        "; ".join(f"{h.rule} {size(h.shape) if h.shape else 'flat'} ({h.reason})" for h in hints)
+        or "none"
+    )

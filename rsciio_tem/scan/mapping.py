@@ -15,7 +15,7 @@ from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.frames.protocol import FrameIndex
 from rsciio_tem.scan.placement import Placement
 from rsciio_tem.scan.scan import ScanHint, ScanRequest
-from rsciio_tem.scan.words import places
+from rsciio_tem.scan.words import places, plural, size
 
 __all__ = ["frames_at_positions", "map_frames", "map_placement"]
 
@@ -93,7 +93,7 @@ def map_frames(
     extra = line - shape[-1] if line else request.line_skip
     if extra < 0:
         raise FormatError(path, f"lines of {line} stored frames do not hold {shape[-1]} positions.")
-    shape = _resolve_unknown(shape, available - offset - column, extra, explicit, path)
+    shape = _resolve_unknown(shape, available - offset - column, extra, request, path)
     columns = shape[-1]
     line = columns + extra
     lines = math.prod(shape[:-1])
@@ -109,7 +109,8 @@ def map_frames(
     end = _first_position(lambda p: source_of(p) >= available, positions)
     nothing = FormatError(
         path,
-        f"no frame is left: {available} frames, scan shape {shape}, sync_offset {offset}.",
+        f"no frame is left: {plural(available, 'frame')}, a scan of {_named(shape, request)}, "
+        f"sync_offset {offset}.",
         "Pass another sync_offset or navigation_shape.",
     )
     if end <= begin:
@@ -194,7 +195,8 @@ def map_placement(
     if placement.slots < lines * length and lines * columns > 1000 * (available + 1000):
         raise FormatError(
             path,
-            f"a scan of {lines * columns} positions {shape} for {available} frames is a mistake.",
+            f"a scan of {lines * columns} positions, {_named(shape, request)}, for {available} frames "
+            "is a mistake.",
             "Pass a smaller navigation_shape, or -1 for its slow axis.",
         )
     if request.sync_offset:
@@ -203,13 +205,15 @@ def map_placement(
     index = grid.reshape(-1)
     recorded = np.flatnonzero(index >= 0)
     if not len(recorded):
-        raise FormatError(path, f"no frame is left of {available} for a scan of {shape}.")
+        raise FormatError(
+            path, f"no frame is left of {available} for a scan of {_named(shape, request)}."
+        )
     end = int(recorded[-1]) + 1
     if request.missing == "raise" and len(recorded) < len(index):
         raise FormatError(
             path,
-            f"{len(index) - len(recorded)} of {len(index)} scan positions {shape} were not "
-            f"recorded: {places(_blanks_of(index), columns)}.",
+            f"{len(index) - len(recorded)} of {len(index)} scan positions, "
+            f"{_named(shape, request)}, were not recorded: {places(_blanks_of(index), columns)}.",
             'Pass missing="fill" or missing="crop", or another navigation_shape.',
         )
     shape, positions, flat = _treat_missing(shape, len(index), end, request, available, path)
@@ -328,17 +332,24 @@ def _first_position(reached: Any, positions: int) -> int:
     return low
 
 
+def _named(shape: tuple[int, ...], request: ScanRequest) -> str:
+    """Say a shape in the order in which the caller says shapes."""
+    return size(shape, None if request.shape is None else request.hyperspy_order)
+
+
 def _resolve_unknown(
     shape: tuple[int, ...],
     available: int,
     extra: int,
-    explicit: bool,
+    request: ScanRequest,
     path: str | os.PathLike[str],
 ) -> tuple[int, ...]:
     """Replace the -1 in a shape; `extra` stored frames of each line are not part of it."""
     if any(n == 0 or n < -1 for n in shape) or shape.count(-1) > 1:
         raise FormatError(
-            path, f"{shape} is not a scan shape.", "Sizes are positive; one may be -1 for 'all'."
+            path,
+            f"{_named(shape, request)} is not a scan shape.",
+            "Sizes are positive; one may be -1 for 'all'.",
         )
     if -1 not in shape:
         return shape
@@ -346,21 +357,23 @@ def _resolve_unknown(
     if shape[-1] != -1:
         # a line's frames beyond its columns need not exist for the last line
         columns = shape[-1]
-        size = max(0, (available - columns) // (columns + extra) + 1) * columns // other_axes
+        largest = max(0, (available - columns) // (columns + extra) + 1) * columns // other_axes
     else:
-        size = (available + extra) // other_axes - extra
-    if size <= 0:
+        largest = (available + extra) // other_axes - extra
+    if largest <= 0:
         raise FormatError(
-            path, f"{available} frames do not fill a single line of the scan shape {shape}."
+            path,
+            f"{available} frames do not fill a single line of the scan {_named(shape, request)}.",
         )
-    used = size * other_axes
-    if explicit and used < available and not extra:
+    used = largest * other_axes
+    filled = tuple(largest if n == -1 else n for n in shape)
+    if request.shape is not None and used < available and not extra:
         warn(
             path,
             f"{available - used} of {available} frames dropped: the scan shape "
-            f"{tuple(size if n == -1 else n for n in shape)} holds complete lines only.",
+            f"{_named(filled, request)} holds complete lines only.",
         )
-    return tuple(size if n == -1 else n for n in shape)
+    return filled
 
 
 def _treat_missing(
@@ -382,15 +395,16 @@ def _treat_missing(
     if mode == "raise":
         raise FormatError(
             path,
-            f"{lacking} of {positions} scan positions {shape} were not recorded "
-            f"({available} frames).",
+            f"{lacking} of {positions} scan positions, {_named(shape, request)}, were not recorded "
+            f"({plural(available, 'frame')}).",
             'Pass missing="fill" or missing="crop", or another navigation_shape.',
         )
     if mode == "fill":
         if positions > 1000 * (available + 1000):
             raise FormatError(
                 path,
-                f"a scan of {positions} positions {shape} for {available} frames is a mistake.",
+                f"a scan of {positions} positions, {_named(shape, request)}, for {available} frames "
+                "is a mistake.",
                 "Pass a smaller navigation_shape, or -1 for its slow axis.",
             )
         warn(path, f"{lacking} of {positions} scan positions were not recorded and are filled.")
@@ -399,16 +413,17 @@ def _treat_missing(
     complete = end // per_slowest if len(shape) > 1 else 0
     if complete:
         dropped = end - complete * per_slowest
+        parts = "lines" if len(shape) == 2 else "scans"
         warn(
             path,
-            f"only {complete} of {shape[0]} lines are complete; "
-            f"the scan shape is {(complete, *shape[1:])}"
-            + (f", {dropped} frames of the next line are dropped." if dropped else "."),
+            f"only {complete} of {shape[0]} {parts} are complete; "
+            f"the scan shape is {_named((complete, *shape[1:]), request)}"
+            + (f", {plural(dropped, 'frame')} of the next one are dropped." if dropped else "."),
         )
         return (complete, *shape[1:]), complete * per_slowest, False
     warn(
         path,
-        f"{end} frames do not fill one line of the scan shape {shape}; "
+        f"{plural(end, 'frame')} do not fill one line of the scan {_named(shape, request)}; "
         "they are returned as a flat stack.",
     )
     return (end,), end, True

@@ -23,22 +23,31 @@ def duration(ns: float) -> str:
     return f"{ns:.4g} ns"
 
 
-def size(shape: Sequence[int], hyperspy_order: bool = False) -> str:
+def size(shape: Sequence[int], hyperspy_order: bool | None = None) -> str:
     """Say a scan shape, and which axis comes first.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        In array order, slowest axis first.
+    hyperspy_order : bool, optional
+        Whether to write it as ``navigation_shape`` or as ``nav_shape``; None for words.
 
     Examples
     --------
-    >>> size((8, 12)), size((8, 12), hyperspy_order=True)
-    ('8 lines of 12', '(x, y) = (12, 8)')
+    >>> size((8, 12)), size((8, 12), hyperspy_order=True), size((8, 12), hyperspy_order=False)
+    ('8 lines of 12', '(x, y) = (12, 8)', '(y, x) = (8, 12)')
     """
+    numbers, names = list(shape), ["y", "x"]
+    if hyperspy_order is None and all(n > 0 for n in shape) and len(shape) in (2, 3):
+        repeats = f"{shape[0]} scans of " if len(shape) == 3 else ""
+        return f"{repeats}{shape[-2]} lines of {shape[-1]}"
+    if len(shape) == 1:
+        return f"of {shape[0]} positions"
+    names = [*(f"slow {i}" for i in range(len(shape) - 2)), *names]
     if hyperspy_order:
-        names = {2: "(x, y)", 3: "(x, y, repeats)"}.get(len(shape), "(x, ...)")
-        return f"{names} = ({', '.join(str(n) for n in reversed(shape))})"
-    if len(shape) == 2:
-        return f"{shape[0]} lines of {shape[1]}"
-    if len(shape) == 3:
-        return f"{shape[0]} scans of {shape[1]} lines of {shape[2]}"
-    return f"{tuple(shape)}"
+        numbers, names = numbers[::-1], names[::-1]
+    return f"({', '.join(names)}) = ({', '.join(str(n) for n in numbers)})"
 
 
 def plural(count: int, noun: str) -> str:
