@@ -228,6 +228,7 @@ def _must_be_new(path: str, overwrite: bool) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
 @click.option("--resume/--no-resume", default=True, help="Go on with an unfinished conversion.")
 @click.option("--verify", is_flag=True, help="Read TARGET back and compare checksums.")
+@click.option("--strict", is_flag=True, help="Write nothing if a check of SOURCE gives a warning.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @reader_options
 @reporting
@@ -238,36 +239,70 @@ def convert_command(
     overwrite: bool,
     resume: bool,
     verify: bool,
+    strict: bool,
     quiet: bool,
     options: dict[str, Any],
 ) -> None:
     """Write SOURCE as TARGET, piece by piece. What interrupts it loses nothing: run it again.
 
-    SOURCE is never changed, and an earlier TARGET stays until the new one is complete.
+    SOURCE is never changed, and an earlier TARGET stays until the new one is complete. SOURCE is
+    checked as by rsciio-tem check; with warnings the exit status is 1.
     """
     from rsciio_tem.tools.convert import convert
 
     set_options = {name: value for name, value in options.items() if value is not None}
     name = set_options.pop("format_name", "auto")
     began = time.perf_counter()
-    try:
-        path = convert(
+    doubts = _checked_before(source, name)
+    if strict and doubts:
+        raise FormatError(
             source,
-            target,
-            target_format or "auto",
-            source_format=name,
-            overwrite=overwrite,
-            progress=not quiet,
-            resume=resume,
-            verify=verify,
-            **set_options,
+            f"a check gives {len(doubts)} warning{'s' * (len(doubts) > 1)}; nothing was written.",
+            "Leave out --strict to write what is there.",
         )
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", RecordingWarning)
+            path = convert(
+                source,
+                target,
+                target_format or "auto",
+                source_format=name,
+                overwrite=overwrite,
+                progress=not quiet,
+                resume=resume,
+                verify=verify,
+                **set_options,
+            )
     except KeyboardInterrupt as stop:
         click.echo(err=True)
         say("stopped", "\n".join(getattr(stop, "__notes__", ["nothing is written."])), "yellow")
         raise click.exceptions.Exit(130) from stop
     size = size_in_words(sum(f.stat().st_size for f in _all_files(path)))
-    click.echo(f"{path}  {size} in {time.perf_counter() - began:.1f} s" + ", verified" * verify)
+    more = [w for w in caught if not any(doubt in str(w.message) for doubt in doubts)]
+    for w in more:
+        warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    read_back = ", verified: every pixel was read back" * verify
+    click.echo(f"{path}  {size} in {time.perf_counter() - began:.1f} s{read_back}")
+    if doubts or any(issubclass(w.category, RecordingWarning) for w in more):
+        raise click.exceptions.Exit(1)
+
+
+def _checked_before(source: str, format: str) -> list[str]:
+    """Check a recording before it is converted; say and return what is missing or contradictory."""
+    from rsciio_tem.tools.check import check
+    from rsciio_tem.tools.open import open
+
+    try:
+        recording = open(source, format)
+    except FormatError:  # the conversion says it, or another package reads it
+        return []
+    doubts = []
+    for problem in check(recording):
+        if problem.severity != "info":
+            say(problem.severity, f"{source}: {problem}", "yellow")
+            doubts.append(problem.message)
+    return doubts
 
 
 def _all_files(path: str) -> list[Path]:

@@ -323,7 +323,10 @@ def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
         "format": recording.format,
         "files": list(recording.files[:1000]),
         "scan": scan.describe(),
-        "frames": dict(scan.counts or {}),
+        "frames": {
+            **({"announced": recording.announced} if recording.announced else {}),
+            **(scan.counts or {}),
+        },
     }
     if flip_y is not None:
         result["orientation"] = {"flip_y": flip_y}

@@ -195,8 +195,8 @@ def map_placement(
     if placement.slots < lines * length and lines * columns > 1000 * (available + 1000):
         raise FormatError(
             path,
-            f"a scan of {lines * columns} positions, {_named(shape, request)}, for {available} frames "
-            "is a mistake.",
+            f"a scan of {lines * columns} positions, {_named(shape, request)}, for {available} "
+            "frames is a mistake.",
             "Pass a smaller navigation_shape, or -1 for its slow axis.",
         )
     if request.sync_offset:
@@ -403,8 +403,8 @@ def _treat_missing(
         if positions > 1000 * (available + 1000):
             raise FormatError(
                 path,
-                f"a scan of {positions} positions, {_named(shape, request)}, for {available} frames "
-                "is a mistake.",
+                f"a scan of {positions} positions, {_named(shape, request)}, for {available} "
+                "frames is a mistake.",
                 "Pass a smaller navigation_shape, or -1 for its slow axis.",
             )
         warn(path, f"{lacking} of {positions} scan positions were not recorded and are filled.")

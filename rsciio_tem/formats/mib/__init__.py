@@ -18,7 +18,15 @@ from typing import Any, Literal, Unpack
 
 from rsciio_tem.errors import FormatError, Problems
 from rsciio_tem.formats.mib.checks import CHECKS
-from rsciio_tem.formats.mib.hdr import announced, hdr_of, is_hdr, mib_of, parse_hdr_file, scan_hints
+from rsciio_tem.formats.mib.hdr import (
+    announced,
+    compare_counts,
+    hdr_of,
+    is_hdr,
+    mib_of,
+    parse_hdr_file,
+    scan_hints,
+)
 from rsciio_tem.formats.mib.header import header_tree, metadata
 from rsciio_tem.formats.mib.layout import describe_file
 from rsciio_tem.formats.mib.members import members_around
@@ -110,6 +118,8 @@ def parse(
     )
     if not 1 <= per_position <= count:
         raise ValueError(f"layers={layers!r} for a recording of {count} frames")
+    if not single_file:
+        compare_counts(hdr, count, per_position, problems)
     return Recording(
         format="mib",
         path=path,

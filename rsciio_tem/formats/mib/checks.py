@@ -136,12 +136,7 @@ def _against_hdr(recording: Recording, seen: FrameTimes | None) -> Iterator[Prob
             "Keep it with the recording if the camera computer has one.",
         )
         return
-    header, count = recording.original_metadata["mib_header"], recording.count
-    announced = to_number(value_of(hdr, "Frames in Acquisition")) or 0
-    if announced and announced not in (count, count // recording.layers):
-        text = f"the .hdr announces {int(announced)} frames, {count} are stored."
-        hint = "The acquisition was stopped, or files of a numbered set are missing."
-        yield Problem("warning", text, hint) if count < announced else Problem("info", text)
+    header = recording.original_metadata["mib_header"]
     depth = to_number(value_of(hdr, "Counter Depth"))
     if depth and header["counter_depth"] and depth != header["counter_depth"]:
         yield Problem(

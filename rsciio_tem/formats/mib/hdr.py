@@ -100,6 +100,18 @@ def announced(hdr: dict[str, str] | None) -> int:
     return _whole(hdr, "Frames in Acquisition")
 
 
+def compare_counts(hdr: dict[str, str] | None, count: int, layers: int, problems: Problems) -> None:
+    """Say if more frames were asked for than are stored, unless their numbers tell of losses."""
+    asked = announced(hdr)
+    if not asked or asked in (count, count // layers):
+        return
+    text = f"the .hdr announces {asked} frames, {count} are stored."
+    if count > asked:
+        problems.info(text)
+    elif all(problem.about != "number" for problem in problems):
+        problems.warn(text, "The acquisition was stopped, or files of a numbered set are missing.")
+
+
 def scan_hints(hdr: dict[str, str] | None, count: int, layers: int) -> tuple[ScanHint, ...]:
     """Return what the .hdr says of the scan of `count` positions, as it says it.
 
