@@ -50,7 +50,8 @@ class Gap:
     @property
     def visible(self) -> bool:
         """Whether lines are seen at all."""
-        return self.z > 3 and self.size > 0
+        # the largest of many places stands out by chance; at the first one nothing was chosen
+        return self.z > (4.5 if self.place else 3) and self.size > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,12 @@ def line_end_cost(excess: Floats, scatter: float, gap: Gap) -> Floats:
     z = (excess - gap.size) / gap.scatter
     regular = 0.98 * scatter / gap.scatter * np.exp(-0.5 * np.minimum(np.abs(z), 38.0) ** 2)
     return np.asarray(-np.log(regular + _freak(np.abs(excess) / scatter, 0.02)))
+
+
+def _rounded(rest: float, grain: float) -> float:
+    """Return what is left of an excess, less a part of it, beyond the rounding of the clock."""
+    whole = rest + grain  # the excess was shrunk towards 0
+    return math.copysign(max(abs(whole) - grain, 0.0), whole)
 
 
 def _freak(z: Floats, share: float) -> Floats:
@@ -271,8 +278,15 @@ class _Search:
         return bool((near & (excess > OUTSTANDING * self.events.scatter)).any())
 
     def _charge(self, begin: int, outside: int) -> float:
-        """Cost of the step into or out of the scan: none, unless just whole lines lie outside."""
-        if outside % self.length:
+        """Cost of the step into or out of the scan.
+
+        None if it is neither a usual step nor a line end, unless just whole lines lie outside: a
+        few frames of a line that began before the recording are part of the scan.
+        """
+        excess, gap = float(self.events.excess[begin]), self.gap
+        ordinary = abs(excess) < OUTSTANDING * self.events.scatter
+        ordinary |= gap.visible and abs(excess - gap.size) < 4 * gap.scatter
+        if outside % self.length and not ordinary:
             return 0.0
         return float(min(self.usual[begin], self.usual[begin] + self.saving[begin]))
 
@@ -292,8 +306,12 @@ class _Search:
         marked = bool(events.after_mark[begin])
         lost = {0}
         if events.timed and excess > 0.5 * events.step:
-            sizes = (0.0, gap.size, 2 * gap.size) if gap.visible else (0.0,)
-            lost |= {round((excess - size) / events.step) for size in sizes}
+            lost.add(round(excess / events.step))
+            for ends in (1, 2) if gap.visible else ():
+                # a gap that varies by more than a step hides how many frames were lost with it
+                middle = round((excess - ends * gap.size) / events.step)
+                reach = min(8, int(2.5 * gap.scatter / events.step + 0.5))
+                lost |= set(range(middle - reach, middle + reach + 1))
         best = np.full(length, math.inf)
         how = np.zeros(length, np.int64)
         source = np.zeros(length, np.int64)
@@ -307,9 +325,12 @@ class _Search:
                 price = self.rare + 0.5 * (k > 1)
                 price += 2.0 * (events.numbered and events.jumps > 0)
             rest = excess - k * events.step
+            if k:
+                rest = _rounded(rest, events.grain)
             lines = total // length
             turn = total % length
-            same, further = self._step(rest, lines, marked), self._step(rest, lines + 1, marked)
+            same = self._step(rest, lines, marked)
+            further = self._step(excess - k * events.step, lines + 1, marked)
             tried = np.roll(cost, turn) + price + np.where(columns < turn, further, same)
             better = tried < best
             best[better], how[better] = tried[better], k
