@@ -68,6 +68,8 @@ class Path:
         Lines cut short of which nothing tells which columns are missing.
     losses : int
         Times at which frames were lost that no frame number tells.
+    vague : int
+        How many of them may belong to another line, or be no loss at all.
     ends : ndarray of int64
         Events that begin a line, the first excluded.
     uncharged : float
@@ -79,6 +81,7 @@ class Path:
     cost: float
     cut: tuple[int, ...] = ()
     losses: int = 0
+    vague: int = 0
     ends: Ints | None = None
     uncharged: float = 0.0
 
@@ -163,6 +166,8 @@ def _search(events: Events, length: int, gap: Gap) -> Path:
     if gap.visible:
         saving = line_end_cost(events.excess, events.scatter, gap) - usual
     special = np.abs(events.excess) > OUTSTANDING * events.scatter
+    if events.grain:  # rounding hides most of a lost frame
+        special |= (events.excess > 0) & (events.excess + events.grain > 0.75 * events.step)
     special |= (events.advance != 1) | events.after_mark
     special[0] = True
     rigid = _rigid(events, length, gap, usual, saving, special)
@@ -305,8 +310,8 @@ class _Search:
         advance, excess = int(events.advance[begin]), float(events.excess[begin])
         marked = bool(events.after_mark[begin])
         lost = {0}
-        if events.timed and excess > 0.5 * events.step:
-            lost.add(round(excess / events.step))
+        if events.timed and excess + events.grain * (excess > 0) > 0.5 * events.step:
+            lost |= {round((excess + part) / events.step) for part in (0.0, events.grain)}
             for ends in (1, 2) if gap.visible else ():
                 # a gap that varies by more than a step hides how many frames were lost with it
                 middle = round((excess - ends * gap.size) / events.step)
@@ -374,7 +379,7 @@ class _Search:
         happened.reverse()
         slot = np.full(len(self.events), -1, np.int64)
         cut: list[int] = []
-        losses = 0
+        losses = vague = 0
         at = begin_column
         for j in range(first, len(trail) + 1):
             begin = int(self.breaks[j])
@@ -384,8 +389,14 @@ class _Search:
                     cut.append((at - 1) // length)
                     at += -at % length
                 else:
+                    before = at - 1
                     at += int(self.events.advance[begin]) - 1 + kind
                     losses += kind > 0
+                    # as many places as the gap varies by could be missing in the line before
+                    blurred = self.gap.visible and self.gap.scatter > 0.25 * self.events.step
+                    vague += kind > 0 and (
+                        2 * kind > length or (blurred and before // length != at // length)
+                    )
             size = int(lengths[j])
             slot[begin : begin + size] = at + np.arange(size)
             at += size
@@ -398,6 +409,7 @@ class _Search:
             cost,
             tuple(cut),
             losses,
+            vague,
             np.flatnonzero(plain) + 1,
             float(self.usual[edges].sum()),
         )

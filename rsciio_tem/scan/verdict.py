@@ -114,9 +114,11 @@ def verdict(view: Survey, claims: Claims, total: int) -> Verdict:
         return Verdict(None, remarks=remarks, alternatives=others)
     margin = best.score - max([0.0, *(fit.score for fit in fits[1:])])
     confidence = min(_MOST, 1 / (1 + math.exp(-margin / 2)))
+    placement, flyback = _from_beginning(best, placement, claims, total)
     shape, placement, outside = _shape(best, placement, claims)
-    doubts, notes = _doubts(best, view, claims, placement, total)
+    doubts, notes = _doubts(best, view, claims, placement, total, flyback)
     doubts += outside
+    doubts += _weak(fits, confidence) if not doubts else []
     if doubts:
         confidence = min(confidence, DOUBTFUL)
     hint = ScanHint(
@@ -138,6 +140,55 @@ def verdict(view: Survey, claims: Claims, total: int) -> Verdict:
         tuple(events.doubled.tolist()),
         (best.gap.visible and best.evidence > 8) or len(events.marks) > 0,
     )
+
+
+def _from_beginning(
+    fit: Fit, placement: Placement, claims: Claims, total: int
+) -> tuple[Placement, str]:
+    """Let lines begin with the recording where the gap lies beside their flyback frames.
+
+    Lines that headers say are all there, and a gap as far from their beginning as flyback frames
+    take: the gap is no line end. Returns the placement, and in words which frames those are.
+    """
+    length, place = fit.length, fit.gap.place
+    if not fit.gap.visible or not place:
+        return placement, ""
+    for hint in (*claims.sizes, *claims.per_trigger):
+        if hint.rule == "trigger":
+            lines = total // length
+            extra = min(place, length - place)
+            told = length == hint.shape[-1] and claims.announced == total == lines * length
+            told &= claims.external is not False and extra <= flyback_columns(length - extra)
+        else:
+            lines = hint.shape[-2]
+            extra = length - hint.shape[-1]
+            told = 0 < extra <= flyback_columns(length - extra) and extra in (place, length - place)
+        runs = placement.runs.copy()
+        if not told or lines < 2:
+            continue
+        frame, slot = int(runs["frame"][0]), int(runs["slot"][0])
+        if frame == 0 and slot == length - place:
+            runs["slot"] -= slot
+        elif frame == place and slot == 0:
+            runs["slot"] += place
+            runs = np.concatenate([np.array([(0, 0, place)], runs.dtype), runs])
+        else:
+            continue
+        turned = merged(length, runs.tolist())
+        if turned.slots == lines * length:
+            which = "first" if extra == place else "last"
+            return turned, f"the {which} {extra}" if extra > 1 else f"the {which} one"
+    return placement, ""
+
+
+def _weak(fits: list[Fit], confidence: float) -> list[str]:
+    """Say why a scan is uncertain that nothing in particular speaks against."""
+    if confidence >= 0.8:
+        return []
+    others = [fit for fit in fits[1:] if fit.score > fits[0].score - 4]
+    if others:
+        return [f"lines of {others[0].length} frames explain the recording nearly as well."]
+    return ["hardly more speaks for lines than against them."]
 
 
 def _worth_offering(fits: list[Fit]) -> list[Fit]:
@@ -307,7 +358,7 @@ def _one_pause(fit: Fit, events: Events, claims: Claims) -> bool:
 
 
 def _doubts(
-    fit: Fit, view: Survey, claims: Claims, placement: Placement, total: int
+    fit: Fit, view: Survey, claims: Claims, placement: Placement, total: int, flyback: str
 ) -> tuple[list[str], list[str]]:
     """Return what contradicts the scan or is missing to be sure of it, and what is to be known."""
     events, length = view.events, fit.length
@@ -324,7 +375,13 @@ def _doubts(
             placement.slots,
             total,
         ):
-            if not marks:
+            if not marks and flyback:
+                notes.append(
+                    f"{length} frames are stored per line of {columns}: by the times {flyback} of "
+                    f"them {'were' if length - columns > 1 else 'was'} recorded during flyback. "
+                    "All are kept."
+                )
+            elif not marks:
                 notes.append(
                     f"{length} frames are stored per line of {columns}: which of them were "
                     "recorded during flyback is not told. All are kept; "
@@ -362,6 +419,12 @@ def _doubts(
                 else f"it does not fit {plural(total, 'frame')}."
             )
         )
+    if fit.path.vague:
+        doubts.append(
+            f"the time between lines varies: at {plural(fit.path.vague, 'place')} frames may be "
+            "lost in another line, or none at all."
+        )
+    doubts += _apart(fit, events, claims, placement)
     if len(fit.path.cut) > 0.05 * max(1, fit.lines):
         doubts.append(
             f"{len(fit.path.cut)} of {fit.lines} lines were cut short, nothing tells where."
@@ -370,6 +433,26 @@ def _doubts(
     if not sources and not marks and fit.lines == 2 and not all_recorded:
         doubts.append(f"one single pause tells that there are two lines of {length} frames.")
     return doubts, notes
+
+
+def _apart(fit: Fit, events: Events, claims: Claims, placement: Placement) -> list[str]:
+    """Say that a few lines at the beginning or the end come long before or after the others."""
+    lines, ends = placement.lines, fit.path.ends
+    announced = {h.shape[-2] for h in claims.sizes if h.shape[-1] <= fit.length}
+    announced.add(claims.announced // fit.length)
+    if ends is None or not fit.gap.visible or lines < 6 or lines in announced:
+        return []
+    long = ends[events.excess[ends] > 5 * fit.gap.size + 10 * fit.gap.scatter + 2 * events.step]
+    line = fit.path.slot[long] // fit.length
+    outer = np.minimum(line, lines - line)
+    if not 0 < len(long) <= 2 or (outer > max(1, lines // 4)).any():
+        return []
+    pause = duration(float(events.excess[long].max()))
+    return [
+        f"{plural(int(outer[0]), 'line')} at the "
+        f"{'beginning' if line[0] < lines / 2 else 'end'} come {pause} apart from the others: "
+        "those frames may not belong to the scan."
+    ]
 
 
 def _confirmed(hint: ScanHint, placement: Placement, claims: Claims, total: int) -> bool:
