@@ -279,7 +279,8 @@ class _Search:
         if not self.gap.visible:
             return False
         excess = self.events.excess[begin + 1 : begin + self.length]
-        near = np.abs(excess - self.gap.size) < 4 * self.gap.scatter
+        # a gap that varies much is no reason to take a late stamp for one
+        near = np.abs(excess - self.gap.size) < min(4 * self.gap.scatter, 0.5 * self.gap.size)
         return bool((near & (excess > OUTSTANDING * self.events.scatter)).any())
 
     def _charge(self, begin: int, outside: int) -> float:
