@@ -291,7 +291,7 @@ class _Search:
         """
         excess, gap = float(self.events.excess[begin]), self.gap
         ordinary = abs(excess) < OUTSTANDING * self.events.scatter
-        ordinary |= gap.visible and abs(excess - gap.size) < 4 * gap.scatter
+        ordinary |= gap.visible and abs(excess - gap.size) < max(4 * gap.scatter, gap.size)
         if outside % self.length and not ordinary:
             return 0.0
         return float(min(self.usual[begin], self.usual[begin] + self.saving[begin]))

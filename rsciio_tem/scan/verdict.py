@@ -10,6 +10,7 @@ import numpy as np
 
 from rsciio_tem.scan.events import Events
 from rsciio_tem.scan.hypotheses import Claims, Fit, flyback_columns
+from rsciio_tem.scan.path import OUTSTANDING
 from rsciio_tem.scan.placement import Placement, merged
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.scan.survey import Survey
@@ -424,7 +425,7 @@ def _doubts(
             f"the time between lines varies: at {plural(fit.path.vague, 'place')} frames may be "
             "lost in another line, or none at all."
         )
-    doubts += _apart(fit, events, claims, placement)
+    doubts += _apart(fit, events, claims, placement) + _unexplained(fit, events, claims, total)
     if len(fit.path.cut) > 0.05 * max(1, fit.lines):
         doubts.append(
             f"{len(fit.path.cut)} of {fit.lines} lines were cut short, nothing tells where."
@@ -453,6 +454,29 @@ def _apart(fit: Fit, events: Events, claims: Claims, placement: Placement) -> li
         f"{'beginning' if line[0] < lines / 2 else 'end'} come {pause} apart from the others: "
         "those frames may not belong to the scan."
     ]
+
+
+def _unexplained(fit: Fit, events: Events, claims: Claims, total: int) -> list[str]:
+    """Say that steps are as long as lost frames, or a lost line, would make them."""
+    if not events.timed or not fit.gap.visible or events.grain or len(fit.path.slot) < total:
+        return []
+    if claims.announced == total:
+        return []
+    slot, ends, step = fit.path.slot, fit.path.ends, events.step
+    follows = np.zeros(len(slot), np.bool_)
+    follows[1:] = (slot[1:] == slot[:-1] + 1) & (slot[1:] % fit.length > 0)
+    k = np.round(events.excess / step)
+    exact = (k > 0) & (k < 4) & (np.abs(events.excess - k * step) < 3 * events.scatter)
+    exact &= events.excess > OUTSTANDING * events.scatter
+    at = np.flatnonzero(follows & exact & (3 * events.scatter < 0.1 * step))
+    if ends is not None and len(ends) > 2:
+        line = 2 * fit.gap.size + fit.length * step
+        near = np.abs(events.excess[ends] - line) < 6 * fit.gap.scatter + step
+        near &= events.excess[ends] > 2.5 * fit.gap.size
+        at = np.append(at, ends[near])
+    if not 0 < len(at) < 4:
+        return []
+    return [f"the step before frame {events.frame[at[0]]} is as long as if frames were lost there."]
 
 
 def _confirmed(hint: ScanHint, placement: Placement, claims: Claims, total: int) -> bool:
