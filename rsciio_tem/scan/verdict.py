@@ -407,6 +407,15 @@ def _doubts(
             f"only pauses tell lines of {length} frames, and the first or the last one is "
             "incomplete: pauses of a camera or a disk would look the same."
         )
+    begun = int(placement.runs["slot"][0]) % length
+    if begun and _per_trigger(fit, claims) and claims.announced not in (
+        placement.slots,
+        placement.slots - begun,
+    ):
+        doubts.append(
+            f"each trigger starts a line of {length} frames, but the first {length - begun} do not "
+            "fill one: they may have been recorded before the scan."
+        )
     if claims.software:
         doubts.append("a program triggered the camera, no scan generator.")
     if len(sources) == 1 and not seen and not _confirmed(sources[0], placement, claims, total):
