@@ -53,6 +53,8 @@ class Events:
         How often the number went on by more than one.
     remark : str
         Why the times are no evidence, in words.
+    grain : float
+        Rounding by which `excess` was shrunk, ns; 0 unless the clock is coarse.
     """
 
     frame: Ints
@@ -69,6 +71,7 @@ class Events:
     numbered: bool = False
     jumps: int = 0
     remark: str = ""
+    grain: float = 0.0
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -160,16 +163,23 @@ def _flyback_marks(exposure: Ints) -> npt.NDArray[np.bool_]:
     spread = 1.4826 * float(np.median(np.abs(exposure - median)))
     long = exposure > median + max(0.4 * median, 4.5 * spread)
     places = np.flatnonzero(long)
+    first = np.flatnonzero(np.diff(places, prepend=-2) > 1)
+    sizes = np.diff(np.append(first, len(places)))
+    places = places[first]  # several may follow each other in each line
     if len(places) > 3 and exposure[places[0]] > 2 * np.median(exposure[places[1:]]):
-        places = places[1:]  # the camera waited for the scan to start
-    if not 3 <= len(places) < 0.4 * len(exposure):
+        places, sizes = places[1:], sizes[1:]  # the camera waited for the scan to start
+    if not 3 <= len(places) or not sizes.sum() < 0.4 * len(exposure):
         return nothing
     distances = np.diff(places)
     each, counts = np.unique(distances, return_counts=True)
-    if counts.max() < 0.6 * len(distances) or each[np.argmax(counts)] < 3:
+    if counts.max() < 0.6 * len(distances) or each[np.argmax(counts)] - np.median(sizes) < 2:
         return nothing
-    nothing[places] = True
+    nothing[np.repeat(places, sizes) + _within_runs(sizes)] = True
     return nothing
+
+
+def _within_runs(sizes: Ints) -> Ints:
+    return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
 
 def _with_clock(events: Events, time: Ints, usual_step: float) -> Events:
@@ -222,7 +232,7 @@ def _with_clock(events: Events, time: Ints, usual_step: float) -> Events:
     scatter = max(scatter, (0.15 if coarse else 0.6) * unit, 20.0, 1e-7 * step)
     # a stamp that came late: the two steps around it belong together
     late = np.flatnonzero((excess[1:-1] > 3 * scatter) & (excess[2:] < -5 * scatter)) + 1
-    late = late[~events.after_mark[late + 1] & (events.advance[late + 1] == 1)]
+    late = late[~events.after_mark[late + 1]]
     excess[late] += excess[late + 1]
     excess[late + 1] = 0.0
     advance = _glitches(events.advance, excess, step, scatter)
@@ -241,6 +251,7 @@ def _with_clock(events: Events, time: Ints, usual_step: float) -> Events:
         True,
         events.numbered,
         int(np.count_nonzero(advance > 1)),
+        grain=float(unit) if coarse else 0.0,
     )
 
 

@@ -50,7 +50,8 @@ class Gap:
     @property
     def visible(self) -> bool:
         """Whether lines are seen at all."""
-        return self.z > 3 and self.size > 0
+        # the largest of many places stands out by chance; at the first one nothing was chosen
+        return self.z > (4.5 if self.place else 3) and self.size > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,8 @@ class Path:
         Lines cut short of which nothing tells which columns are missing.
     losses : int
         Times at which frames were lost that no frame number tells.
+    vague : int
+        How many of them may belong to another line, or be no loss at all.
     ends : ndarray of int64
         Events that begin a line, the first excluded.
     uncharged : float
@@ -78,6 +81,7 @@ class Path:
     cost: float
     cut: tuple[int, ...] = ()
     losses: int = 0
+    vague: int = 0
     ends: Ints | None = None
     uncharged: float = 0.0
 
@@ -93,6 +97,12 @@ def line_end_cost(excess: Floats, scatter: float, gap: Gap) -> Floats:
     z = (excess - gap.size) / gap.scatter
     regular = 0.98 * scatter / gap.scatter * np.exp(-0.5 * np.minimum(np.abs(z), 38.0) ** 2)
     return np.asarray(-np.log(regular + _freak(np.abs(excess) / scatter, 0.02)))
+
+
+def _rounded(rest: float, grain: float) -> float:
+    """Return what is left of an excess, less a part of it, beyond the rounding of the clock."""
+    whole = rest + grain  # the excess was shrunk towards 0
+    return math.copysign(max(abs(whole) - grain, 0.0), whole)
 
 
 def _freak(z: Floats, share: float) -> Floats:
@@ -156,6 +166,8 @@ def _search(events: Events, length: int, gap: Gap) -> Path:
     if gap.visible:
         saving = line_end_cost(events.excess, events.scatter, gap) - usual
     special = np.abs(events.excess) > OUTSTANDING * events.scatter
+    if events.grain:  # rounding hides most of a lost frame
+        special |= (events.excess > 0) & (events.excess + events.grain > 0.75 * events.step)
     special |= (events.advance != 1) | events.after_mark
     special[0] = True
     rigid = _rigid(events, length, gap, usual, saving, special)
@@ -267,12 +279,20 @@ class _Search:
         if not self.gap.visible:
             return False
         excess = self.events.excess[begin + 1 : begin + self.length]
-        near = np.abs(excess - self.gap.size) < 4 * self.gap.scatter
+        # a gap that varies much is no reason to take a late stamp for one
+        near = np.abs(excess - self.gap.size) < min(4 * self.gap.scatter, 0.5 * self.gap.size)
         return bool((near & (excess > OUTSTANDING * self.events.scatter)).any())
 
     def _charge(self, begin: int, outside: int) -> float:
-        """Cost of the step into or out of the scan: none, unless just whole lines lie outside."""
-        if outside % self.length:
+        """Cost of the step into or out of the scan.
+
+        None if it is neither a usual step nor a line end, unless just whole lines lie outside: a
+        few frames of a line that began before the recording are part of the scan.
+        """
+        excess, gap = float(self.events.excess[begin]), self.gap
+        ordinary = abs(excess) < OUTSTANDING * self.events.scatter
+        ordinary |= gap.visible and abs(excess - gap.size) < max(4 * gap.scatter, gap.size)
+        if outside % self.length and not ordinary:
             return 0.0
         return float(min(self.usual[begin], self.usual[begin] + self.saving[begin]))
 
@@ -291,9 +311,13 @@ class _Search:
         advance, excess = int(events.advance[begin]), float(events.excess[begin])
         marked = bool(events.after_mark[begin])
         lost = {0}
-        if events.timed and excess > 0.5 * events.step:
-            sizes = (0.0, gap.size, 2 * gap.size) if gap.visible else (0.0,)
-            lost |= {round((excess - size) / events.step) for size in sizes}
+        if events.timed and excess + events.grain * (excess > 0) > 0.5 * events.step:
+            lost |= {round((excess + part) / events.step) for part in (0.0, events.grain)}
+            for ends in (1, 2) if gap.visible else ():
+                # a gap that varies by more than a step hides how many frames were lost with it
+                middle = round((excess - ends * gap.size) / events.step)
+                reach = min(8, int(2.5 * gap.scatter / events.step + 0.5))
+                lost |= set(range(middle - reach, middle + reach + 1))
         best = np.full(length, math.inf)
         how = np.zeros(length, np.int64)
         source = np.zeros(length, np.int64)
@@ -307,9 +331,12 @@ class _Search:
                 price = self.rare + 0.5 * (k > 1)
                 price += 2.0 * (events.numbered and events.jumps > 0)
             rest = excess - k * events.step
+            if k:
+                rest = _rounded(rest, events.grain)
             lines = total // length
             turn = total % length
-            same, further = self._step(rest, lines, marked), self._step(rest, lines + 1, marked)
+            same = self._step(rest, lines, marked)
+            further = self._step(excess - k * events.step, lines + 1, marked)
             tried = np.roll(cost, turn) + price + np.where(columns < turn, further, same)
             better = tried < best
             best[better], how[better] = tried[better], k
@@ -353,7 +380,7 @@ class _Search:
         happened.reverse()
         slot = np.full(len(self.events), -1, np.int64)
         cut: list[int] = []
-        losses = 0
+        losses = vague = 0
         at = begin_column
         for j in range(first, len(trail) + 1):
             begin = int(self.breaks[j])
@@ -363,8 +390,14 @@ class _Search:
                     cut.append((at - 1) // length)
                     at += -at % length
                 else:
+                    before = at - 1
                     at += int(self.events.advance[begin]) - 1 + kind
                     losses += kind > 0
+                    # as many places as the gap varies by could be missing in the line before
+                    blurred = self.gap.visible and self.gap.scatter > 0.25 * self.events.step
+                    vague += kind > 0 and (
+                        2 * kind > length or (blurred and before // length != at // length)
+                    )
             size = int(lengths[j])
             slot[begin : begin + size] = at + np.arange(size)
             at += size
@@ -377,6 +410,7 @@ class _Search:
             cost,
             tuple(cut),
             losses,
+            vague,
             np.flatnonzero(plain) + 1,
             float(self.usual[edges].sum()),
         )

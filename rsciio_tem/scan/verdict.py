@@ -10,6 +10,7 @@ import numpy as np
 
 from rsciio_tem.scan.events import Events
 from rsciio_tem.scan.hypotheses import Claims, Fit, flyback_columns
+from rsciio_tem.scan.path import OUTSTANDING
 from rsciio_tem.scan.placement import Placement, merged
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.scan.survey import Survey
@@ -114,9 +115,11 @@ def verdict(view: Survey, claims: Claims, total: int) -> Verdict:
         return Verdict(None, remarks=remarks, alternatives=others)
     margin = best.score - max([0.0, *(fit.score for fit in fits[1:])])
     confidence = min(_MOST, 1 / (1 + math.exp(-margin / 2)))
+    placement, flyback = _from_beginning(best, placement, claims, total)
     shape, placement, outside = _shape(best, placement, claims)
-    doubts, notes = _doubts(best, view, claims, placement, total)
+    doubts, notes = _doubts(best, view, claims, placement, total, flyback)
     doubts += outside
+    doubts += _weak(fits, confidence) if not doubts else []
     if doubts:
         confidence = min(confidence, DOUBTFUL)
     hint = ScanHint(
@@ -138,6 +141,55 @@ def verdict(view: Survey, claims: Claims, total: int) -> Verdict:
         tuple(events.doubled.tolist()),
         (best.gap.visible and best.evidence > 8) or len(events.marks) > 0,
     )
+
+
+def _from_beginning(
+    fit: Fit, placement: Placement, claims: Claims, total: int
+) -> tuple[Placement, str]:
+    """Let lines begin with the recording where the gap lies beside their flyback frames.
+
+    Lines that headers say are all there, and a gap as far from their beginning as flyback frames
+    take: the gap is no line end. Returns the placement, and in words which frames those are.
+    """
+    length, place = fit.length, fit.gap.place
+    if not fit.gap.visible or not place:
+        return placement, ""
+    for hint in (*claims.sizes, *claims.per_trigger):
+        if hint.rule == "trigger":
+            lines = total // length
+            extra = min(place, length - place)
+            told = length == hint.shape[-1] and claims.announced == total == lines * length
+            told &= claims.external is not False and extra <= flyback_columns(length - extra)
+        else:
+            lines = hint.shape[-2]
+            extra = length - hint.shape[-1]
+            told = 0 < extra <= flyback_columns(length - extra) and extra in (place, length - place)
+        runs = placement.runs.copy()
+        if not told or lines < 2:
+            continue
+        frame, slot = int(runs["frame"][0]), int(runs["slot"][0])
+        if frame == 0 and slot == length - place:
+            runs["slot"] -= slot
+        elif frame == place and slot == 0:
+            runs["slot"] += place
+            runs = np.concatenate([np.array([(0, 0, place)], runs.dtype), runs])
+        else:
+            continue
+        turned = merged(length, runs.tolist())
+        if turned.slots == lines * length:
+            which = "first" if extra == place else "last"
+            return turned, f"the {which} {extra}" if extra > 1 else f"the {which} one"
+    return placement, ""
+
+
+def _weak(fits: list[Fit], confidence: float) -> list[str]:
+    """Say why a scan is uncertain that nothing in particular speaks against."""
+    if confidence >= 0.8:
+        return []
+    others = [fit for fit in fits[1:] if fit.score > fits[0].score - 4]
+    if others:
+        return [f"lines of {others[0].length} frames explain the recording nearly as well."]
+    return ["hardly more speaks for lines than against them."]
 
 
 def _worth_offering(fits: list[Fit]) -> list[Fit]:
@@ -307,7 +359,7 @@ def _one_pause(fit: Fit, events: Events, claims: Claims) -> bool:
 
 
 def _doubts(
-    fit: Fit, view: Survey, claims: Claims, placement: Placement, total: int
+    fit: Fit, view: Survey, claims: Claims, placement: Placement, total: int, flyback: str
 ) -> tuple[list[str], list[str]]:
     """Return what contradicts the scan or is missing to be sure of it, and what is to be known."""
     events, length = view.events, fit.length
@@ -324,7 +376,13 @@ def _doubts(
             placement.slots,
             total,
         ):
-            if not marks:
+            if not marks and flyback:
+                notes.append(
+                    f"{length} frames are stored per line of {columns}: by the times {flyback} of "
+                    f"them {'were' if length - columns > 1 else 'was'} recorded during flyback. "
+                    "All are kept."
+                )
+            elif not marks:
                 notes.append(
                     f"{length} frames are stored per line of {columns}: which of them were "
                     "recorded during flyback is not told. All are kept; "
@@ -349,6 +407,15 @@ def _doubts(
             f"only pauses tell lines of {length} frames, and the first or the last one is "
             "incomplete: pauses of a camera or a disk would look the same."
         )
+    begun = int(placement.runs["slot"][0]) % length
+    if begun and _per_trigger(fit, claims) and claims.announced not in (
+        placement.slots,
+        placement.slots - begun,
+    ):
+        doubts.append(
+            f"each trigger starts a line of {length} frames, but the first {length - begun} do not "
+            "fill one: they may have been recorded before the scan."
+        )
     if claims.software:
         doubts.append("a program triggered the camera, no scan generator.")
     if len(sources) == 1 and not seen and not _confirmed(sources[0], placement, claims, total):
@@ -362,6 +429,12 @@ def _doubts(
                 else f"it does not fit {plural(total, 'frame')}."
             )
         )
+    if fit.path.vague:
+        doubts.append(
+            f"the time between lines varies: at {plural(fit.path.vague, 'place')} frames may be "
+            "lost in another line, or none at all."
+        )
+    doubts += _apart(fit, events, claims, placement) + _unexplained(fit, events, claims, total)
     if len(fit.path.cut) > 0.05 * max(1, fit.lines):
         doubts.append(
             f"{len(fit.path.cut)} of {fit.lines} lines were cut short, nothing tells where."
@@ -370,6 +443,49 @@ def _doubts(
     if not sources and not marks and fit.lines == 2 and not all_recorded:
         doubts.append(f"one single pause tells that there are two lines of {length} frames.")
     return doubts, notes
+
+
+def _apart(fit: Fit, events: Events, claims: Claims, placement: Placement) -> list[str]:
+    """Say that a few lines at the beginning or the end come long before or after the others."""
+    lines, ends = placement.lines, fit.path.ends
+    announced = {h.shape[-2] for h in claims.sizes if h.shape[-1] <= fit.length}
+    announced.add(claims.announced // fit.length)
+    if ends is None or not fit.gap.visible or lines < 6 or lines in announced:
+        return []
+    long = ends[events.excess[ends] > 5 * fit.gap.size + 10 * fit.gap.scatter + 2 * events.step]
+    line = fit.path.slot[long] // fit.length
+    outer = np.minimum(line, lines - line)
+    if not 0 < len(long) <= 2 or (outer > max(1, lines // 4)).any():
+        return []
+    pause = duration(float(events.excess[long].max()))
+    return [
+        f"{plural(int(outer[0]), 'line')} at the "
+        f"{'beginning' if line[0] < lines / 2 else 'end'} come {pause} apart from the others: "
+        "those frames may not belong to the scan."
+    ]
+
+
+def _unexplained(fit: Fit, events: Events, claims: Claims, total: int) -> list[str]:
+    """Say that steps are as long as lost frames, or a lost line, would make them."""
+    if not events.timed or not fit.gap.visible or events.grain or len(fit.path.slot) < total:
+        return []
+    if claims.announced == total:
+        return []
+    slot, ends, step = fit.path.slot, fit.path.ends, events.step
+    follows = np.zeros(len(slot), np.bool_)
+    follows[1:] = (slot[1:] == slot[:-1] + 1) & (slot[1:] % fit.length > 0)
+    k = np.round(events.excess / step)
+    exact = (k > 0) & (k < 4) & (np.abs(events.excess - k * step) < 3 * events.scatter)
+    exact &= events.excess > OUTSTANDING * events.scatter
+    at = np.flatnonzero(follows & exact & (3 * events.scatter < 0.1 * step))
+    if ends is not None and len(ends) > 2:
+        line = 2 * fit.gap.size + fit.length * step
+        near = np.abs(events.excess[ends] - line) < 6 * fit.gap.scatter + step
+        near &= events.excess[ends] > 2.5 * fit.gap.size
+        at = np.append(at, ends[near])
+    if not 0 < len(at) < 4:
+        return []
+    return [f"the step before frame {events.frame[at[0]]} is as long as if frames were lost there."]
 
 
 def _confirmed(hint: ScanHint, placement: Placement, claims: Claims, total: int) -> bool:
