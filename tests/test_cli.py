@@ -106,7 +106,7 @@ def test_info(folder: Path) -> None:
         "begins with a Merlin frame header",
         "grains.hdr, 2.05 kB",
         "192 of 256 × 256 px, uint16, 25.2 MB",
-        "Scan 16 × 12 (x, y) from the timestamps (80%): every 16 frames",
+        "Scan 16 × 12 (x, y) from the timestamps (95%): every 16 frames",
         "--scan stack: stack of 192 frames",
         "Trigger external",
         "Exposure 950 µs, a frame every 1 ms",
@@ -148,6 +148,9 @@ SCHEMA = {
         "navigation_shape": [int],
         "confidence": float,
         "reason": str,
+        "contradictions": [str],
+        "incomplete_lines": int,
+        "lines": [{"line": int, "first": int, "frames": int, "blanks": int}],
         "alternatives": [
             {
                 "rule": str,
@@ -159,6 +162,8 @@ SCHEMA = {
             }
         ],
         "frames": {
+            "announced": int,
+            "blank": int,
             "stored": int,
             "first": int,
             "last": int,
@@ -250,16 +255,16 @@ def test_info_tells_of_missing_lines(folder: Path) -> None:
     assert "Problems only 12 of 20 lines are complete" in text
 
 
-def test_info_offers_to_drop_the_flyback(tmp_path: Path) -> None:
+def test_info_offers_to_keep_the_flyback(tmp_path: Path) -> None:
     exposures = mib_writer.flyback_exposures(6, 9, start=5)
     frames = np.zeros((len(exposures), 256, 256), np.uint16)
     mib_writer.write_mib(tmp_path / "a.mib", frames, 12, exposures_ns=exposures)
     found = info(tmp_path / "a.mib")
-    assert found["scan"]["shape"] == [6, 9]
+    assert found["scan"]["shape"] == [7, 8]
     assert found["scan"]["rule"] == "exposures"
-    (narrow,) = (a for a in found["scan"]["alternatives"] if "flyback" in a["options"])
-    assert narrow["shape"] == [6, 8]
-    assert info(tmp_path / "a.mib", "--flyback", "drop")["scan"]["shape"] == [6, 8]
+    (wide,) = (a for a in found["scan"]["alternatives"] if "flyback" in a["options"])
+    assert wide["shape"] == [7, 9]
+    assert info(tmp_path / "a.mib", "--flyback", "keep")["scan"]["shape"] == [7, 9]
 
 
 def test_info_of_a_stack_suggests_shapes(tmp_path: Path) -> None:
@@ -608,7 +613,7 @@ def test_compact(value: float, text: str) -> None:
 def test_demo(here: Path, truth: np.ndarray) -> None:
     result = run("demo", "try", "--size", "16,12")
     text = one_line(result.stdout)
-    assert "16 × 12 (x, y) from the timestamps (80%): every 16 frames" in text
+    assert "16 × 12 (x, y) from the timestamps (95%): every 16 frames" in text
     assert 'hs.load("' in text or "HyperSpy is not installed" in text
     assert "(16, 12|256, 256)" in text or "(12, 16, 256, 256)" in text
     assert "rsciio-tem info try" in text

@@ -223,7 +223,7 @@ def test_the_shape_of_the_caller_is_used_but_told() -> None:
         "(usual step 1 ms): that is (x, y) = (50, 30)."
     ]
     scan = source.scan(shape=(50, 30))
-    assert "50 lines of 30 was asked for" in source.messages[0]
+    assert "(y, x) = (50, 30) was asked for" in source.messages[0]
     source.scan(shape=(30, 50))
     assert not source.messages
 

@@ -60,8 +60,8 @@ def describe(
         - ``frames``: ``{stored, shape, dtype, nbytes}``
         - ``layers``: frames per scan position
         - ``scan``: ``{shape, navigation_shape, rule, confidence, reason, contradictions,
-          alternatives, frames}``, with losses ``incomplete_lines`` (their number) and ``lines``,
-          a list of ``{line, first, frames, blanks}``;
+          alternatives, frames, incomplete_lines, lines}``; ``lines`` are those with losses, as
+          ``{line, first, frames, blanks}``, a hundred at most;
           each alternative has ``options``, the keywords that choose it; ``frames`` counts what
           was skipped, inserted and ignored
         - ``times``: ``{trigger, exposure, period, start, duration}``, null where unknown
@@ -103,10 +103,11 @@ def describe(
         },
         "layers": recording.layers,
         "scan": {
+            **{"incomplete_lines": 0, "lines": []},
             **scan.describe(),
             "navigation_shape": list(scan.shape[::-1]),
             "alternatives": _alternatives(recording, scan),
-            "frames": dict(scan.counts or {}),
+            "frames": {"announced": recording.announced, "blank": 0, **(scan.counts or {})},
         },
         "times": _times_of(recording),
         "data": {
@@ -191,9 +192,9 @@ def _alternatives(recording: Recording, scan: Scan) -> list[dict[str, Any]]:
         else:
             add(shape, hint, hint.reason, navigation_shape=list(hint.shape[::-1]))
         ruled.add(hint.rule)
-        if hint.rule == "exposures" and hint.line_length > 2 and hint.shape:
-            narrow = (*layers, *hint.shape[:-1], hint.line_length - 1)
-            add(narrow, hint, "without the flyback frame of each line", flyback="drop")
+        if hint.rule == "exposures" and hint.shape:
+            wide = (*layers, *hint.shape[:-1], hint.shape[-1] + 1)
+            add(wide, hint, "with the flyback frame of each line", flyback="keep")
         elif hint.line > hint.shape[-1:][0] if hint.shape else False:
             wide = (*layers, -(-per_layer // hint.line), hint.line)
             add(wide, hint, "with the flyback frames", flyback="keep")

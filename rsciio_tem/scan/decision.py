@@ -92,6 +92,7 @@ def _decide(
     last: int,
     rule: str,
     exhaustive: bool = False,
+    brief: bool = False,
 ) -> Verdict:
     """Weigh what there is of the kinds of evidence that a rule stands for."""
     n = last - first
@@ -107,11 +108,11 @@ def _decide(
         strongest.exact or strongest.rule == "stack" or len(strongest.shape) != 2
     )
     claims = claims_of(heard, announced, times)
-    if times is None or certain or n < 4:
+    if times is None or certain or n < 4 or rule == "header":
         return claims_alone(heard, claims, n)
     if rule in ("exposures", "timestamps"):  # asked for: whatever triggered the camera
         claims = replace(claims, external=None, software=False)
-    view = survey(times, first, last, claims, rule=rule, exhaustive=exhaustive)
+    view = survey(times, first, last, claims, rule=rule, exhaustive=exhaustive, brief=brief)
     return verdict(view, claims, n)
 
 
@@ -255,9 +256,14 @@ def _report(
     if placement is None or request.sync_offset:
         return
     before = int(placement.runs["frame"][0])
+    before -= sum(mark < before for mark in decided.marks)
     missing = int(placement.runs["slot"][0])
     if before:
-        warn(path, f"{plural(before, 'frame')} before the first line of the scan are not used.")
+        warn(
+            path,
+            f"{plural(before, 'frame')} before the first line of the scan "
+            f"{'is' if before == 1 else 'are'} not used.",
+        )
     if missing:
         warn(
             path,
@@ -274,7 +280,11 @@ def _report(
         )
     behind = total - int((placement.runs["frame"] + placement.runs["count"]).max())
     if behind and not placement.rigid:
-        warn(path, f"{plural(behind, 'frame')} behind the last line of the scan are not used.")
+        warn(
+            path,
+            f"{plural(behind, 'frame')} behind the last line of the scan "
+            f"{'is' if behind == 1 else 'are'} not used.",
+        )
 
 
 def _without_flyback(
@@ -355,8 +365,9 @@ def _as_asked(
     decided = Verdict(None)
     looks = len(request.shape) > 1 and request.rule == "auto" and times is not None
     looks = looks and not any(hint.exact for hint in hints)
+    looks = looks and times is not None and not (times.scattered and end - begin > 512)
     if looks and (request.flyback == "drop" or not _as_expected(times, request, begin, end)):
-        decided = _decide(hints, times, announced, begin, end, "auto")
+        decided = _decide(hints, times, announced, begin, end, "auto", brief=True)
     seen, placement = decided.hint, decided.placement
     hint = None
     if request.flyback == "drop":

@@ -168,7 +168,7 @@ def _flyback_marks(exposure: Ints) -> npt.NDArray[np.bool_]:
     places = places[first]  # several may follow each other in each line
     if len(places) > 3 and exposure[places[0]] > 2 * np.median(exposure[places[1:]]):
         places, sizes = places[1:], sizes[1:]  # the camera waited for the scan to start
-    if not 3 <= len(places) or not sizes.sum() < 0.4 * len(exposure):
+    if not len(places) >= 3 or not sizes.sum() < 0.4 * len(exposure):
         return nothing
     distances = np.diff(places)
     each, counts = np.unique(distances, return_counts=True)

@@ -413,12 +413,12 @@ def _treat_missing(
     complete = end // per_slowest if len(shape) > 1 else 0
     if complete:
         dropped = end - complete * per_slowest
-        parts = "lines" if len(shape) == 2 else "scans"
+        part = "line" if len(shape) == 2 else "scan"
         warn(
             path,
-            f"only {complete} of {shape[0]} {parts} are complete; "
+            f"only {complete} of {shape[0]} {part}s are complete; "
             f"the scan shape is {_named((complete, *shape[1:]), request)}"
-            + (f", {plural(dropped, 'frame')} of the next one are dropped." if dropped else "."),
+            + (f", {plural(dropped, 'frame')} of the next {part} are dropped." if dropped else "."),
         )
         return (complete, *shape[1:]), complete * per_slowest, False
     warn(

@@ -290,7 +290,8 @@ class _Search:
         few frames of a line that began before the recording are part of the scan.
         """
         excess, gap = float(self.events.excess[begin]), self.gap
-        ordinary = abs(excess) < OUTSTANDING * self.events.scatter
+        # a clock that was set back is no pause
+        ordinary = excess < OUTSTANDING * self.events.scatter
         ordinary |= gap.visible and abs(excess - gap.size) < max(4 * gap.scatter, gap.size)
         if outside % self.length and not ordinary:
             return 0.0

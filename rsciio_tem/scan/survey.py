@@ -68,6 +68,7 @@ def survey(
     *,
     rule: str = "auto",
     exhaustive: bool = False,
+    brief: bool = False,
 ) -> Survey:
     """Look at stored frames first..last; frame numbers in the result count from `first`.
 
@@ -81,6 +82,8 @@ def survey(
         Kind of evidence to go by.
     exhaustive : bool
         Read all headers, whatever the number of frames.
+    brief : bool
+        Look at one sample only, where lines are not seen at once.
     """
     total = last - first
     if times is None:
@@ -89,7 +92,7 @@ def survey(
     if total <= _WHOLE:
         events = events_of(times.read(first, last))
         return Survey(events, best_fits(events, claims, rule=rule), True, {})
-    return _Long(times, first, total, claims, rule).look(exhaustive)
+    return _Long(times, first, total, claims, rule, brief).look(exhaustive)
 
 
 def _without_headers(total: int, claims: Claims, rule: str, none: np.ndarray) -> Survey:
@@ -110,6 +113,7 @@ class _Long:
     total: int
     claims: Claims
     rule: str
+    brief: bool = False
     read: int = 0
 
     def look(self, exhaustive: bool) -> Survey:
@@ -118,7 +122,7 @@ class _Long:
             return quick
         begin, size = 0, _SAMPLE
         sample, fits = self._sample(begin, size)
-        if not _clear(fits) and self._worth_more(sample):
+        if not _clear(fits) and not self.brief and self._worth_more(sample):
             for start in (self.total // 2 - 350, self.total - 700):
                 part, seen = self._sample(start, 700)
                 if _clear(seen) and seen[0].lines > 4:  # the camera ran before the scan
@@ -235,22 +239,25 @@ class _Long:
         if min(ends[0].min(initial=0), ends[1].min(initial=0)) < 0 or not each:
             return offsets
         origin = int(ends[0][0])
-        known = {0: 0, self.total - 1: self._lost(int(ends[1][0]) - origin, self.total - 1, each)}
-        if known[self.total - 1] < 0 or known[self.total - 1] > 10 * self.total:
+        lost_before = {
+            0: 0,
+            self.total - 1: self._lost(int(ends[1][0]) - origin, self.total - 1, each),
+        }
+        if lost_before[self.total - 1] < 0 or lost_before[self.total - 1] > 10 * self.total:
             return offsets  # numbered anew somewhere
         todo = [(0, self.total - 1)]
         while todo:
             low, high = todo.pop()
-            if known[low] == known[high]:
+            if lost_before[low] == lost_before[high]:
                 continue
             if high - low == 1:
-                offsets.append((high, known[high]))
+                offsets.append((high, lost_before[high]))
                 continue
             if self.read > _BUDGET + _SAMPLE_MAX:
                 return None
             middle = (low + high) // 2
             number = int(self.headers(middle, middle + 1).sequence[0])
-            known[middle] = self._lost(number - origin, middle, each)
+            lost_before[middle] = self._lost(number - origin, middle, each)
             todo += [(low, middle), (middle, high)]
         if any(b < a for (_, a), (_, b) in zip(sorted(offsets), sorted(offsets)[1:], strict=False)):
             return None  # doubled frames: they are looked for one by one
@@ -431,23 +438,23 @@ class _Lines:
             places = frame - begin + self.offset(frame) - self.offset(begin)
             return round((passed - places * step) / step)
 
-        todo, known = [(begin, end - 1)], {begin: 0, end - 1: lag(end - 1)}
+        todo, lag_at = [(begin, end - 1)], {begin: 0, end - 1: lag(end - 1)}
         changes: list[tuple[int, int]] = []
         while todo:
             left, right = todo.pop()
-            if known[left] == known[right]:
+            if lag_at[left] == lag_at[right]:
                 continue
             if right - left == 1:
-                changes.append((right, low_shift + known[right]))
+                changes.append((right, low_shift + lag_at[right]))
                 continue
             if self.source.read > 2 * _BUDGET + _SAMPLE_MAX:
                 return None
             middle = (left + right) // 2
-            known[middle] = lag(middle)
+            lag_at[middle] = lag(middle)
             todo += [(left, middle), (middle, right)]
-        if known[end - 1] == missing:
+        if lag_at[end - 1] == missing:
             return sorted(changes)
-        return [*sorted(changes), (end, high_shift)] if known[end - 1] == 0 else None
+        return [*sorted(changes), (end, high_shift)] if lag_at[end - 1] == 0 else None
 
     def _laid(self, shift: int, changes: list[tuple[int, int]]) -> Placement | None:
         assert self.head is not None

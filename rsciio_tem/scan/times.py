@@ -51,6 +51,8 @@ class Times:
         between frames tell where a line ends.
     software_trigger : bool
         Whether a program started each frame.
+    scattered : bool
+        Whether nearly each frame is a file of its own: then a header costs opening one.
     """
 
     count: int
@@ -58,3 +60,4 @@ class Times:
     resolution_ns: int = 100
     external_trigger: bool | None = None
     software_trigger: bool = False
+    scattered: bool = False

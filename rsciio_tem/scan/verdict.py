@@ -113,6 +113,7 @@ def verdict(view: Survey, claims: Claims, total: int) -> Verdict:
     placement = view.placement(best)
     if placement is None:
         return Verdict(None, remarks=remarks, alternatives=others)
+    best, placement = _settled(best, placement)
     margin = best.score - max([0.0, *(fit.score for fit in fits[1:])])
     confidence = min(_MOST, 1 / (1 + math.exp(-margin / 2)))
     placement, flyback = _from_beginning(best, placement, claims, total)
@@ -158,14 +159,17 @@ def _from_beginning(
         if hint.rule == "trigger":
             lines = total // length
             extra = min(place, length - place)
-            told = length == hint.shape[-1] and claims.announced == total == lines * length
-            told &= claims.external is not False and extra <= flyback_columns(length - extra)
+            certain = length == hint.shape[-1] and claims.announced == total == lines * length
+            certain &= claims.external is not False and extra <= flyback_columns(length - extra)
         else:
             lines = hint.shape[-2]
             extra = length - hint.shape[-1]
-            told = 0 < extra <= flyback_columns(length - extra) and extra in (place, length - place)
+            certain = 0 < extra <= flyback_columns(length - extra) and extra in (
+                place,
+                length - place,
+            )
         runs = placement.runs.copy()
-        if not told or lines < 2:
+        if not certain or lines < 2:
             continue
         frame, slot = int(runs["frame"][0]), int(runs["slot"][0])
         if frame == 0 and slot == length - place:
@@ -198,6 +202,20 @@ def _worth_offering(fits: list[Fit]) -> list[Fit]:
     return [fit for fit in fits if not fit.searched or fit in searched[:2]][:5]
 
 
+def _settled(fit: Fit, placement: Placement) -> tuple[Fit, Placement]:
+    """Leave out lines at the beginning that are too short: the scan had not settled yet."""
+    short = 0
+    while short in fit.path.cut or (
+        short == 0 and placement.runs["slot"][0] > 0 and 1 in fit.path.cut
+    ):
+        short += 1
+    if not short or short >= placement.lines:
+        return fit, placement
+    cut = tuple(line - short for line in fit.path.cut if line >= short)
+    path = replace(fit.path, cut=cut)
+    return replace(fit, path=path), placement.shifted(short * fit.length)
+
+
 # ---------------------------------------------------------------- shape
 
 
@@ -211,8 +229,8 @@ def _shape(
     """
     lines = placement.lines
     for hint in claims.sizes:
-        said, columns = hint.shape[-2:]
-        if not 0 <= fit.length - columns <= flyback_columns(columns) or said < 2:
+        said = hint.shape[-2]
+        if not _says(hint, fit) or said < 2:
             continue
         if lines <= said:
             return (said, fit.length), placement, []
@@ -222,14 +240,14 @@ def _shape(
             return (said, fit.length), placement.shifted(fit.length), []
         if last and lines - 1 == said:
             return (said, fit.length), placement, []
-        if lines % said == 0 or not fit.gap.visible:
-            return (lines if lines % said == 0 else said, fit.length), placement, []
-        whole = placement.slots // fit.length
-        return (
-            (whole, fit.length),
-            placement,
-            [f"{hint.reason}, but {whole} whole lines were recorded."],
-        )
+        whole = placement.slots == lines * fit.length
+        if lines % said == 0 and (whole or fit.gap.visible):
+            return (lines, fit.length), placement, []
+        if not fit.gap.visible:
+            return (said, fit.length), placement, []
+        complete = placement.slots // fit.length
+        doubt = f"{hint.reason}, but {complete} whole lines were recorded."
+        return (complete, fit.length), placement, [doubt]
     announced = claims.announced
     if announced and announced % fit.length == 0 and lines - 1 == announced // fit.length:
         first = int(placement.runs["slot"][0]) % fit.length
@@ -255,9 +273,8 @@ def _with_repeats(
     """Make scans that were repeated a leading axis: told by counts, or by longer line ends."""
     lines, columns = hint.shape
     for claim in claims.sizes:
-        said, width = claim.shape[-2:]
-        fitting = 0 <= columns - width <= flyback_columns(width)
-        if fitting and said > 1 and lines > said and lines % said == 0:
+        said = claim.shape[-2]
+        if fit.length == claim.shape[-1] and 1 < said < lines and lines % said == 0:
             repeats = lines // said
             reason = f"{hint.reason}; {lines} lines are {repeats} scans of {said} lines"
             return replace(hint, shape=(repeats, said, columns), reason=reason), notes
@@ -287,16 +304,20 @@ def _with_repeats(
 
 def _sources(fit: Fit, claims: Claims, marks: int) -> list[ScanHint]:
     """Return what headers say that agrees with the line length."""
-    result = []
-    for hint in claims.sizes:
-        columns = hint.shape[-1]
-        if 0 <= fit.length - columns <= flyback_columns(columns) or fit.length == hint.line_length:
-            result.append(hint)
+    result = [hint for hint in claims.sizes if _says(hint, fit)]
     if claims.external is not False:
         result += [
             h for h in claims.per_trigger if fit.length in (h.shape[-1], h.shape[-1] - marks)
         ]
     return result
+
+
+def _says(hint: ScanHint, fit: Fit) -> bool:
+    """Whether a size agrees with the line length, or does so with some flyback frames per line."""
+    lines, columns = hint.shape[-2:]
+    if fit.length in (columns, hint.line_length):
+        return True
+    return 0 < fit.length - columns <= flyback_columns(columns) and fit.lines <= lines + 1
 
 
 def _rule(fit: Fit, events: Events, claims: Claims) -> str:
@@ -369,13 +390,10 @@ def _doubts(
     seen = fit.gap.visible and fit.evidence > 0
     how = "the times" if seen else "other entries"
     for hint in claims.sizes:
-        lines, columns = hint.shape[-2:]
+        columns = hint.shape[-1]
         if length == hint.line_length or length == columns:
             continue
-        if 0 < length - columns <= flyback_columns(columns) and length * lines in (
-            placement.slots,
-            total,
-        ):
+        if _says(hint, fit):
             if not marks and flyback:
                 notes.append(
                     f"{length} frames are stored per line of {columns}: by the times {flyback} of "
@@ -408,9 +426,14 @@ def _doubts(
             "incomplete: pauses of a camera or a disk would look the same."
         )
     begun = int(placement.runs["slot"][0]) % length
-    if begun and _per_trigger(fit, claims) and claims.announced not in (
-        placement.slots,
-        placement.slots - begun,
+    if (
+        begun
+        and _per_trigger(fit, claims)
+        and claims.announced
+        not in (
+            placement.slots,
+            placement.slots - begun,
+        )
     ):
         doubts.append(
             f"each trigger starts a line of {length} frames, but the first {length - begun} do not "
@@ -493,4 +516,7 @@ def _confirmed(hint: ScanHint, placement: Placement, claims: Claims, total: int)
     product = math.prod(hint.shape)
     if hint.rule == "trigger":
         return product == claims.announced == total
-    return product in (total, placement.slots, claims.announced) or total % product == 0
+    stored = hint.shape[-2] * placement.length
+    return bool({product, stored} & {total, placement.slots, claims.announced}) or (
+        total % product == 0
+    )

@@ -235,7 +235,7 @@ MAPPINGS = [
     Mapping({"nav_shape": (3, 5), "missing": "crop"}, (2, 5), _ALL, "2 of 3 lines"),
     Mapping({"navigation_shape": (5, 3), "missing": "fill"}, (3, 5), [*_ALL, *[_] * 5], "5 of 15"),
     Mapping({"nav_shape": (2, 2, 3)}, (2, 2, 3), [*_ALL, _, _], "2 of 12"),
-    Mapping({"navigation_shape": (3, 2, 2)}, (1, 2, 3), _ALL[:6], "4 frames of the next line"),
+    Mapping({"navigation_shape": (3, 2, 2)}, (1, 2, 3), _ALL[:6], "4 frames of the next scan"),
     Mapping({"nav_shape": (-1, -1)}, None, []),
     Mapping({"nav_shape": (-1, 11)}, None, []),
     Mapping({"nav_shape": (-2, 5)}, None, []),

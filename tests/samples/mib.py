@@ -113,7 +113,7 @@ def layered(layers: int) -> Callable[[Array], Array]:
 
 
 _TIMES = np.random.default_rng(7)
-_FLYBACK = mib_writer.flyback_exposures(4, 5, 2)
+_FLYBACK = mib_writer.flyback_exposures(4, 5, 0, startup_ns=None)
 _SCAN_TIMES, _SCAN_EXPOSURES = mib_writer.scan_times((5, 4), rng=_TIMES)
 
 SPECS = [
@@ -201,14 +201,15 @@ SPECS = [
     mib_set("set, last opened", ("scan_000001.mib", "scan_000002.mib", "scan_000003.mib"), 2),
     mib("via .hdr", options={}, open_hdr=True, hdr={"frames_per_trigger": 4}),
     mib("ScanX and ScanY", options={}, hdr={"scan_x": 4, "scan_y": 3, "software": "1.5"}),
-    mib("ScanX and ScanY, flyback dropped", options={"flyback": "drop"}, stored=15,
-        hdr={"scan_x": 4, "scan_y": 3, "frames_per_trigger": 5, "software": "1.5"},
-        change=lambda f: f.reshape(3, 5, *f.shape[1:])[:, :4], plain=False),
-    mib("flyback dropped", nav=(4, 4), stored=22, options={"flyback": "drop"},
+    mib("ScanX and ScanY, flyback dropped", options={}, stored=20, nav=(4, 4),
+        hdr={"scan_x": 4, "scan_y": 4, "frames_per_trigger": 5, "software": "1.5"},
         exposures_ns=_FLYBACK,
-        change=lambda f: f[2:].reshape(4, 5, *f.shape[1:])[:, 1:], plain=False),
-    mib("flyback kept", nav=(4, 5), stored=22, options={}, exposures_ns=_FLYBACK,
-        change=lambda f: f[2:]),
+        change=lambda f: f.reshape(4, 5, *f.shape[1:])[:, 1:], plain=False),
+    mib("flyback dropped", nav=(4, 4), stored=20, options={"flyback": "drop"},
+        exposures_ns=_FLYBACK,
+        change=lambda f: f.reshape(4, 5, *f.shape[1:])[:, 1:], plain=False),
+    mib("flyback kept", nav=(4, 5), stored=20, options={"flyback": "keep"},
+        exposures_ns=_FLYBACK, plain=False),
     mib("line ends in timestamps", nav=(5, 4), options={}, times_ns=_SCAN_TIMES,
         exposures_ns=_SCAN_EXPOSURES),
     mib("line_skip", options={"nav_shape": (3, 4), "line_skip": 1}, stored=15,
