@@ -63,8 +63,7 @@ def claims_alone(hints: Sequence[ScanHint], claims: Claims, count: int) -> Verdi
                 "ones of each line."
             )
             continue
-        fits = math.prod(best.shape) == count
-        if not fits or math.prod(other.shape) == count or other.confidence >= 0.8:
+        if math.prod(other.shape) == count or other.confidence >= 0.8:
             doubts.append(f"{best.reason}, but {other.reason}.")
     if not doubts and best.line_length == columns:
         best, more = _with_counts(best, count)
@@ -78,7 +77,7 @@ def _with_counts(best: ScanHint, count: int) -> tuple[ScanHint, list[str]]:
     """Explain more frames than positions by flyback columns, or by repeated scans."""
     lines, columns = best.shape
     extra = count // lines - columns if lines else 0
-    if lines > 1 and count == lines * (columns + extra) and 0 < extra <= flyback_columns(columns):
+    if lines > 2 and count == lines * (columns + extra) and 0 < extra <= flyback_columns(columns):
         stored = columns + extra
         reason = f"{best.reason}; {count} frames are {lines} lines of {stored}"
         remark = (

@@ -59,9 +59,11 @@ class Claims:
             lines, columns = hint.shape[-2:]
             result |= {columns, hint.line_length}
             stored = slots // lines if lines else 0
-            if slots == stored * lines and columns < stored <= columns + flyback_columns(columns):
+            extra = stored - columns
+            # of two lines, each other recording would fit
+            if lines > 2 and slots == stored * lines and 0 < extra <= flyback_columns(columns):
                 result.add(stored)
-        return {length for length in result if 1 < length < slots}
+        return {length for length in result if 1 < length <= slots}
 
 
 def flyback_columns(columns: int) -> int:

@@ -242,7 +242,7 @@ class _Search:
         cost += self._within(0, int(stops[0])) + inner[0]
         before = float(inner[0])  # nothing yet is part of the scan
         behind, left_at, left_from = math.inf, 0, 0  # the scan is over
-        trail: list[tuple[Ints, Ints]] = []
+        trail: list[tuple[Ints, int]] = []
         for j in range(1, len(self.breaks)):
             begin, stop = int(self.breaks[j]), int(stops[j])
             at_end = np.roll(cost, int(lengths[j - 1]) - 1)  # by column of the frame before
@@ -260,8 +260,8 @@ class _Search:
             entering = before + self.rare + 2 + self._charge(begin, begin)
             if self._no_line_begins(begin):
                 entering = math.inf
-            cost, how, source = self._across(begin, at_end, entering)
-            trail.append((how, source))
+            cost, how, short = self._across(begin, at_end, entering)
+            trail.append((how, short))
             before += outside + float(inner[j])
             cost = cost + self._within(begin, stop) + inner[j]
         last = np.roll(cost, int(lengths[-1]) - 1)
@@ -306,8 +306,11 @@ class _Search:
         by_offset = np.bincount(offset, self.saving[begin + 1 : stop], length)
         return np.asarray(by_offset[-np.arange(length) % length], np.float64)
 
-    def _across(self, begin: int, cost: Floats, entering: float) -> tuple[Floats, Ints, Ints]:
-        """Return cost by column of the frame at a break, what happened, and the column before."""
+    def _across(self, begin: int, cost: Floats, entering: float) -> tuple[Floats, Ints, int]:
+        """Return cost by column of the frame at a break, and what happened there.
+
+        The last is the column at which a line was cut short, if one was.
+        """
         events, length, gap = self.events, self.length, self.gap
         advance, excess = int(events.advance[begin]), float(events.excess[begin])
         marked = bool(events.after_mark[begin])
@@ -321,49 +324,46 @@ class _Search:
                 lost |= set(range(middle - reach, middle + reach + 1))
         best = np.full(length, math.inf)
         how = np.zeros(length, np.int64)
-        source = np.zeros(length, np.int64)
-        columns = np.arange(length)
         for k in sorted(lost):
             if not 0 <= k <= 2 * length:
                 continue
-            total = advance + k
-            price = 0.0
+            price, rest = 0.0, excess
             if k:
                 price = self.rare + 0.5 * (k > 1)
                 price += 2.0 * (events.numbered and events.jumps > 0)
-            rest = excess - k * events.step
-            if k:
-                rest = _rounded(rest, events.grain)
-            lines = total // length
-            turn = total % length
-            same = self._step(rest, lines, marked)
+                rest = _rounded(excess - k * events.step, events.grain)
+            lines, turn = divmod(advance + k, length)
+            tried = np.empty(length)
+            tried[turn:] = cost[: length - turn] + price + self._step(rest, lines, marked)
             further = self._step(excess - k * events.step, lines + 1, marked)
-            tried = np.roll(cost, turn) + price + np.where(columns < turn, further, same)
-            better = tried < best
-            best[better], how[better] = tried[better], k
-            source[better] = (columns[better] - total) % length
+            tried[:turn] = cost[length - turn :] + price + further
+            if k:
+                how[tried < best] = k
+            np.minimum(best, tried, out=best)
         # a line cut short: the next one begins here, what is missing is not known
         short = int(np.argmin(cost[:-1])) if length > 1 else 0
         price = self.rare - 1 if marked else self.rare + math.log(length) + 1
         cut = float(cost[short]) + price + self._step(excess, 1, marked)
         if cut < best[0]:
-            best[0], how[0], source[0] = cut, _CUT, short
+            best[0], how[0] = cut, _CUT
         if entering < best[0]:
             best[0], how[0] = entering, _ENTER
-        return best, how, source
+        return best, how, short
 
     def _step(self, excess: float, lines: int, marked: bool) -> float:
-        """Cost of a step that crosses so many line ends."""
-        value = np.array([excess])
-        if lines == 0:
-            return float(step_cost(value, self.events.scatter)[0]) + 8.0 * marked
-        if not self.gap.visible:
-            return float(step_cost(value, self.events.scatter)[0])
-        value -= (lines - 1) * self.gap.size
-        return float(line_end_cost(value, self.events.scatter, self.gap)[0])
+        """Cost of a step that crosses so many line ends; `step_cost` and `line_end_cost` of one."""
+        scatter, gap = self.events.scatter, self.gap
+        if lines == 0 or not gap.visible:
+            z = abs(excess) / scatter
+            usual = 0.99 * math.exp(-0.5 * min(z, 38.0) ** 2) + 0.01 / (_RANGE * max(z, 1.0))
+            return -math.log(usual) + 8.0 * (marked and lines == 0)
+        excess -= (lines - 1) * gap.size
+        z = abs(excess - gap.size) / gap.scatter
+        regular = 0.98 * scatter / gap.scatter * math.exp(-0.5 * min(z, 38.0) ** 2)
+        return -math.log(regular + 0.02 / (_RANGE * max(abs(excess) / scatter, 1.0)))
 
     def _traced(
-        self, trail: list[tuple[Ints, Ints]], lengths: Ints, column: int, cost: float
+        self, trail: list[tuple[Ints, int]], lengths: Ints, column: int, cost: float
     ) -> Path:
         """Go back from the column of the last frame, then lay out what was gone through."""
         length = self.length
@@ -371,13 +371,15 @@ class _Search:
         first = len(trail)
         begin_column = (column - int(lengths[first]) + 1) % length
         for j in range(len(trail), 0, -1):
-            how, source = trail[j - 1]
+            how, short = trail[j - 1]
             kind = int(how[begin_column])
             if kind == _ENTER:
                 break
             happened.append(kind)
             first = j - 1
-            begin_column = (int(source[begin_column]) - int(lengths[first]) + 1) % length
+            advance = int(self.events.advance[int(self.breaks[j])])
+            before = short if kind == _CUT else begin_column - advance - kind
+            begin_column = (before - int(lengths[first]) + 1) % length
         happened.reverse()
         slot = np.full(len(self.events), -1, np.int64)
         cut: list[int] = []
