@@ -19,7 +19,7 @@ from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
-from rsciio_tem.parsing.hdf5 import opened
+from rsciio_tem.parsing.hdf5 import opened, require_files
 from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames
 from rsciio_tem.parsing.hdf5_filters import Filter, plugins
 from rsciio_tem.parsing.hdf5_index import DataSet, userblock
@@ -275,6 +275,7 @@ def _dataset(file: Any, name: str) -> Any:
     import h5py
 
     path = file.filename
+    require_files(file, name)
     try:
         thing = file[name]
     except KeyError:
@@ -362,7 +363,7 @@ def _require(filters: tuple[Filter, ...], path: str, name: str) -> None:
 
 def _beside(path: str, name: str) -> str:
     """Find a file that an HDF5 file refers to: in its folder, else from the current one."""
-    beside = os.path.join(os.path.dirname(path), name)
+    beside = files.beside(path, name)
     return beside if os.path.exists(beside) or not os.path.exists(name) else name
 
 

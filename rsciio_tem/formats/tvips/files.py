@@ -37,9 +37,19 @@ def member_of(path: str) -> tuple[str, int] | None:
 
 def numbered(path: str) -> dict[int, DataFile]:
     """List the files named like `path` but for their number, by number."""
+    sets = []
+    for place in files.places(path):
+        sets.append(_numbered_at(place))
+        if len(sets[-1]) > 1:
+            return sets[-1]
+    return sets[0]
+
+
+def _numbered_at(path: str) -> dict[int, DataFile]:
     members: dict[int, DataFile] = {}
     name = member_of(path)
-    for file in files.numbered_set(path):
+    stem = os.path.splitext(os.path.basename(path))[0]
+    for file in files.numbered_set(path, files.split_number(stem)[0]):
         other = member_of(file.path)
         if name is None or other is None or other[0].lower() != name[0].lower():
             continue
