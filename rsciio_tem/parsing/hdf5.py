@@ -348,6 +348,37 @@ def walk(start: Any) -> Walk:
     return tour
 
 
+def refuse_pipes(start: Any) -> None:
+    """Raise a FormatError if links of an open file lead to a pipe or device.
+
+    The library opens what a link leads to, and waits there, as soon as somebody looks.
+    """
+    import h5py
+
+    count, entered, waiting = 0, {address(start)}, deque([start])
+    while waiting:
+        group = waiting.popleft()
+        for name in group:
+            count += 1
+            if count > _MOST_GROUPS:
+                return
+            try:
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    other = files.beside(start.file.filename, link.filename)
+                    if os.path.exists(other):
+                        require_file(other, os.stat(other))
+                elif isinstance(link, h5py.HardLink):
+                    below = group[name]
+                    if isinstance(below, h5py.Group) and (at := address(below)) not in entered:
+                        entered.add(at)
+                        waiting.append(below)
+            except FormatError:
+                raise
+            except DAMAGE:
+                continue
+
+
 def groups_with(start: Any, attribute: str) -> list[str]:
     """Return the groups that have an attribute; `start` alone if it has, none inside of others.
 

@@ -24,6 +24,7 @@ from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames
 from rsciio_tem.parsing.hdf5_filters import Filter, plugins
 from rsciio_tem.parsing.hdf5_index import DataSet, userblock
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.files import beside
 
 __all__ = ["Storage", "frames_of", "storage"]
 
@@ -363,8 +364,8 @@ def _require(filters: tuple[Filter, ...], path: str, name: str) -> None:
 
 def _beside(path: str, name: str) -> str:
     """Find a file that an HDF5 file refers to: in its folder, else from the current one."""
-    beside = files.beside(path, name)
-    return beside if os.path.exists(beside) or not os.path.exists(name) else name
+    other = beside(path, name)
+    return other if os.path.exists(other) or not os.path.exists(name) else name
 
 
 def _external(ds: Any, path: str, nbytes: int) -> tuple[_Bytes, ...]:

@@ -231,9 +231,9 @@ _marks = _Marks()
 
 
 def settle() -> None:
-    """Take every later change of a file that was described for an error.
+    """Take every change of a file that was described for an error from now on.
 
-    Called when a lazy signal is given away, which may be computed much later.
+    Called when lazy signals are computed, which may be long after they were described.
     """
     _marks.clear()
 
@@ -241,8 +241,11 @@ def settle() -> None:
 def _compare(file: DataFile, status: os.stat_result) -> None:
     if status.st_size != file.size:
         sizes = f"it had {file.size} bytes, now {status.st_size}"
+        hint = "Load it again"
+        if status.st_size > file.size:
+            hint += "; while it is still being written, without lazy=True"
         raise FormatError(
-            file.path, f"changed since it was opened ({sizes}).", "Load it again." + _where()
+            file.path, f"changed since it was opened ({sizes}).", f"{hint}." + _where()
         )
     if status.st_mtime_ns != file.mtime_ns:
         seconds = (status.st_mtime_ns - file.mtime_ns) / 1e9
@@ -498,8 +501,9 @@ def mapping(file: DataFile) -> npt.NDArray[np.uint8]:
 def map_file(file: DataFile, mode: str = "r") -> npt.NDArray[np.uint8]:
     """Map a whole file as bytes; mode "r" read-only, "c" copy-on-write."""
     _handle(file)  # checks that the file is still the one that was described
-    name = "c" if mode == "c" else "r"
-    return giving_way(lambda: np.memmap(file.path, np.uint8, name))[: file.size]  # type: ignore[call-overload]
+    name: Literal["c", "r"] = "c" if mode == "c" else "r"
+    mapped: npt.NDArray[np.uint8] = giving_way(lambda: np.memmap(file.path, np.uint8, name))
+    return mapped[: file.size]
 
 
 def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8]) -> None:

@@ -227,19 +227,19 @@ def side_file(
     another ``scan.mib``.
     """
 
-    def found(place: str) -> str | None:
+    def side_at(place: str) -> str | None:
         folder, base = os.path.split(place)
-        stem, own = os.path.splitext(base)
+        stem, suffix_of_path = os.path.splitext(base)
         prefix, _ = split_number(stem)
         for one in dict.fromkeys((stem, prefix, prefix.rstrip("_-. ")) if shared else (stem,)):
-            if not one or (one != stem and in_folder(folder, one + own)):
+            if not one or (one != stem and in_folder(folder, one + suffix_of_path)):
                 continue
             for suffix in suffixes:
                 if side := in_folder(folder, one + suffix):
                     return str(Path(side))
         return None
 
-    return first_found(path, found)
+    return first_found(path, side_at)
 
 
 @contextmanager

@@ -47,12 +47,12 @@ class Part:
 def master_of(path: str) -> str:
     """Return the master that a data file belongs to, empty if there is none."""
 
-    def found(place: str) -> str:
+    def master_at(place: str) -> str:
         match = _DATA.fullmatch(place)
         master = f"{match[1]}_master{match[2]}" if match else ""
         return master if os.path.isfile(master) else ""
 
-    return files.first_found(path, found)
+    return files.first_found(path, master_at)
 
 
 def linked_parts(file: Any, path: str) -> list[Part]:

@@ -79,12 +79,12 @@ def _sources(path: str, problems: Problems) -> dict[int, DataFile]:
     """Find the .frms6 files of a recording, by number: more than the one that was opened."""
     sets = []
     for place in files.places(path):
-        own = Problems()
-        sets.append((_sources_at(place, own), own))
+        doubled = Problems()
+        sets.append((_sources_at(place, doubled), doubled))
         if len(sets[-1][0]) > 1:
             break
-    sources, found = sets[-1] if len(sets[-1][0]) > 1 else sets[0]
-    problems += found
+    sources, doubled = sets[-1] if len(sets[-1][0]) > 1 else sets[0]
+    problems += doubled
     if not sources:
         name = os.path.basename(_base_of(path))
         raise FormatError(path, f"has no {name}_000.frms6, {name}_001.frms6, … beside it.")

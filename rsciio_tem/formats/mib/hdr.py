@@ -8,8 +8,8 @@ import re
 from typing import NamedTuple
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problems
-from rsciio_tem.parsing.text import key_values, to_number, value_of
 from rsciio_tem.formats.mib.header import integer
+from rsciio_tem.parsing.text import key_values, to_number, value_of
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile
@@ -93,7 +93,7 @@ class Recorded(NamedTuple):
     """What is known of the frames before the .hdr is read."""
 
     members: list[DataFile]
-    count: int
+    frames: int
     depth: int | None
 
 
@@ -147,8 +147,8 @@ def _of_another(side: str, hdr: dict[str, str], recorded: Recorded) -> str:
     depth, asked = _whole(hdr, "Counter Depth"), announced(hdr)
     if depth and recorded.depth and depth != recorded.depth:
         return f"it says {depth} bits of counter depth, the frames {recorded.depth}"
-    if asked and recorded.count > asked and recorded.count % asked:
-        return f"it announces {asked} frames, and there are {recorded.count}"
+    if asked and recorded.frames > asked and recorded.frames % asked:
+        return f"it announces {asked} frames, and there are {recorded.frames}"
     return ""
 
 

@@ -24,15 +24,15 @@ def beside(path: str, base: str, suffix: str) -> str | None:
 
     Of a recording in halves, `base` is what both have in common.
     """
-    own = os.path.basename(path)
+    basename = os.path.basename(path)
 
-    def found(place: str) -> str | None:
+    def side_at(place: str) -> str | None:
         folder, name = os.path.split(place)
-        name = name if base == own else base
+        name = name if base == basename else base
         names = (name + suffix, os.path.splitext(name)[0] + suffix)
         return next((side for n in names if (side := files.in_folder(folder, n))), None)
 
-    return files.first_found(path, found)
+    return files.first_found(path, side_at)
 
 
 class Sides(NamedTuple):

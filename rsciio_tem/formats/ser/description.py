@@ -118,7 +118,10 @@ def _objects(path: str, problems: Problems) -> list[dict[str, Any]]:
     if not os.path.getsize(path):
         problems.warn(f"{os.path.basename(path)} is empty.")
         return objects
-    with open(open_file(path), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with (
+        open(open_file(path), "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
         at = content.find(first)
         while at >= 0 and len(objects) < _MAX_OBJECTS:
             stop = content.find(last, at)
