@@ -37,10 +37,12 @@ class Members:
 
 def members_of(path: str, single_file: bool, problems: Problems) -> Members:
     """Find and describe the files of the recording that one of them belongs to."""
+    hdr_path = files.first_found(path, _hdr_of)
+    path = _among_others(path)
     numbered = _NAME.fullmatch(path)
     through_hdr = not numbered and files.read_start(path, 4) != START
     base = _base_of(path)
-    hdr_path = path if through_hdr else files.first_found(path, _hdr_of)
+    hdr_path = path if through_hdr else hdr_path
     hdr: dict[str, str] = {}
     try:
         hdr = read_hdr(hdr_path) if hdr_path is not None else {}
@@ -76,19 +78,18 @@ def _hdr_of(path: str) -> str | None:
 
 
 def _sources(path: str, problems: Problems) -> dict[int, DataFile]:
-    """Find the .frms6 files of a recording, by number: more than the one that was opened."""
-    sets = []
-    for place in files.places(path):
-        doubled = Problems()
-        sets.append((_sources_at(place, doubled), doubled))
-        if len(sets[-1][0]) > 1:
-            break
-    sources, doubled = sets[-1] if len(sets[-1][0]) > 1 else sets[0]
-    problems += doubled
+    """Find the .frms6 files of a recording, by number."""
+    sources = _sources_at(path, problems)
     if not sources:
         name = os.path.basename(_base_of(path))
         raise FormatError(path, f"has no {name}_000.frms6, {name}_001.frms6, … beside it.")
     return sources
+
+
+def _among_others(path: str) -> str:
+    """Return the path, or what it is a link to, whichever is one of several numbered files."""
+    several = (p for p in files.places(path) if len(_sources_at(p, Problems())) > 1)
+    return next(several, path)
 
 
 def _sources_at(path: str, problems: Problems) -> dict[int, DataFile]:

@@ -37,15 +37,6 @@ def member_of(path: str) -> tuple[str, int] | None:
 
 def numbered(path: str) -> dict[int, DataFile]:
     """List the files named like `path` but for their number, by number."""
-    sets = []
-    for place in files.places(path):
-        sets.append(_numbered_at(place))
-        if len(sets[-1]) > 1:
-            return sets[-1]
-    return sets[0]
-
-
-def _numbered_at(path: str) -> dict[int, DataFile]:
     members: dict[int, DataFile] = {}
     name = member_of(path)
     stem = os.path.splitext(os.path.basename(path))[0]
@@ -59,6 +50,12 @@ def _numbered_at(path: str) -> dict[int, DataFile]:
     return members
 
 
+def _among_others(path: str) -> str:
+    """Return the path, or what it is a link to, whichever is one of several numbered files."""
+    several = (p for p in files.places(path) if member_of(p) and len(numbered(p)) > 1)
+    return next(several, path)
+
+
 def _no_header(path: str) -> NotThisFormat:
     start = files.read_start(path, 16)
     return NotThisFormat(path, f"does not begin with a TVIPS header ({start!r}).")
@@ -66,6 +63,7 @@ def _no_header(path: str) -> NotThisFormat:
 
 def series(path: str) -> tuple[list[DataFile], np.void, Problems]:
     """Find the files of the series that `path` belongs to, and their header."""
+    path = _among_others(path)
     header, member = header_of(path), member_of(path)
     problems = Problems()
     by_number = numbered(path) if member else {}
