@@ -231,7 +231,7 @@ def test_growing_file(file: DataFile, content: bytes) -> None:
     with open(file.path, "ab") as stream:
         stream.write(b"more")
     backends.settle()
-    with pytest.raises(FormatError, match="changed since .* without lazy=True"):
+    with pytest.raises(FormatError, match=r"changed since .* without lazy=True"):
         read(again, 0, 10, "auto")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
 from rsciio_tem.storage import files
-from rsciio_tem.storage.backends import giving_way, open_file, require_file
+from rsciio_tem.storage.backends import giving_way, opener, require_file
 
 __all__ = [
     "DAMAGE",
@@ -69,7 +69,7 @@ def is_hdf5(path: str, head: bytes) -> bool:
         at *= 2
     if len(head) < 4096:
         return False
-    with open(open_file(path), "rb") as file:
+    with open(path, "rb", opener=opener) as file:
         while at <= 1 << 20:
             file.seek(at)
             signature = file.read(len(SIGNATURE))

@@ -42,6 +42,7 @@ __all__ = [
     "map_file",
     "mapping",
     "open_file",
+    "opener",
     "read",
     "read_pieces",
     "read_rows",
@@ -154,6 +155,12 @@ def open_file(path: str | os.PathLike[str], flags: int = 0) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def opener(path: str, flags: int) -> int:
+    """Open a regular file, for `open`."""
+    del flags  # only for reading
+    return open_file(path)
 
 
 def giving_way(opening: Callable[[], T]) -> T:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from rsciio_tem.errors import FormatError
-from rsciio_tem.storage.backends import DataFile, open_file, require_file
+from rsciio_tem.storage.backends import DataFile, opener, require_file
 
 __all__ = [
     "beside",
@@ -75,7 +75,7 @@ def existing(path: str | os.PathLike[str]) -> str:
 def read_start(path: str | os.PathLike[str], size: int) -> bytes:
     """Return the first `size` bytes of a file, fewer if it is shorter."""
     try:
-        with open(open_file(path), "rb") as file:
+        with open(path, "rb", opener=opener) as file:
             return file.read(size)
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error.strerror}.") from error

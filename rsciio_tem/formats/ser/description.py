@@ -14,7 +14,7 @@ from rsciio_tem.errors import FormatError, Problems
 from rsciio_tem.parsing.text import to_number
 from rsciio_tem.parsing.trees import xml_content
 from rsciio_tem.storage import files
-from rsciio_tem.storage.backends import open_file
+from rsciio_tem.storage.backends import opener
 
 _logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def _objects(path: str, problems: Problems) -> list[dict[str, Any]]:
         problems.warn(f"{os.path.basename(path)} is empty.")
         return objects
     with (
-        open(open_file(path), "rb") as file,
+        open(path, "rb", opener=opener) as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
         at = content.find(first)
