@@ -11,7 +11,7 @@ from typing import Any
 from rsciio_tem import registry
 from rsciio_tem.errors import NotThisFormat, OtherFormat
 from rsciio_tem.registry import Candidate
-from rsciio_tem.storage.files import existing, read_start
+from rsciio_tem.storage.files import existing, read_start, unmarked
 
 __all__ = ["detect", "file_reader", "load", "module_for"]
 
@@ -38,7 +38,7 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
     name = os.fspath(path)
     if os.path.isdir(name) and (folder_formats := registry.candidates(name, b"")):
         return folder_formats
-    return registry.candidates(existing(name), read_start(name, 4096))
+    return registry.candidates(existing(name), unmarked(read_start(name, 4096)))
 
 
 def module_for(format: str) -> ModuleType:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -150,6 +152,87 @@ def test_few_handles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not backends._handles
     if sys.platform == "linux":
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def _limited(code: str, *arguments: str, limit: int = 256) -> str:
+    """Run code in a process that may open few files; return what it prints."""
+    prefix = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
+    command = [sys.executable, "-W", "ignore", "-c", prefix + textwrap.dedent(code), *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files")
+@pytest.mark.parametrize("backend", ["auto", "mmap"])
+def test_limit_of_open_files(tmp_path: Path, backend: str) -> None:
+    """Handles give way to files that others open, down to the last one."""
+    for i in range(300):
+        (tmp_path / f"{i}").write_bytes(bytes([i % 256]))
+    code = """
+        import os, sys
+        from rsciio_tem.storage.backends import DataFile, read
+        folder, backend = sys.argv[1:]
+        files = [DataFile.of(os.path.join(folder, str(i))) for i in range(300)]
+        def right():
+            return all(read(f, 0, 1, backend)[0] == i % 256 for i, f in enumerate(files))
+        print(right())
+        kept = []
+        while len(kept) < 500:
+            try:
+                kept.append(os.open(files[0].path, os.O_RDONLY))
+            except OSError:
+                break
+        from rsciio_tem.storage import backends
+        backends.close_all()
+        print(right())
+        for fd in kept[:4]:
+            os.close(fd)
+        while True:  # all that is left is two for a mapped file
+            try:
+                kept.append(os.open(files[0].path, os.O_RDONLY))
+            except OSError:
+                break
+        for fd in kept[-2:]:
+            os.close(fd)
+        print(right())
+    """
+    assert _limited(code, str(tmp_path), backend).split() == ["True"] * 3
+
+
+def test_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FormatError, match="folder: is a folder, not a file"):
+        DataFile.of(tmp_path / "folder")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(FormatError, match="pipe: is a pipe, not a file"):
+            DataFile.of(tmp_path / "pipe")
+        with pytest.raises(FormatError, match="is a pipe, not a file"):
+            read(DataFile(str(tmp_path / "pipe"), 0, 0), 0, 0, "auto")
+    if os.path.exists("/dev/zero"):
+        with pytest.raises(FormatError, match="is a device, not a file"):
+            DataFile.of("/dev/zero")
+
+
+@pytest.mark.skipif(not hasattr(os, "pread"), reason="what was there cannot be compared")
+def test_growing_file(file: DataFile, content: bytes) -> None:
+    """What was described is read on while the file grows, until lazy signals are computed."""
+    for start in (0, SIZE - 100):
+        with open(file.path, "ab") as stream:
+            stream.write(b"more")
+        assert read(file, start, 100, "auto").tobytes() == content[start : start + 100]
+        assert len(map_file(file)) == SIZE
+    with open(file.path, "r+b") as stream:
+        stream.write(b"other")
+    with pytest.raises(FormatError, match="changed since it was opened"):
+        read(file, 5000, 10, "auto")
+    again = DataFile.of(file.path)
+    with open(file.path, "ab") as stream:
+        stream.write(b"more")
+    backends.settle()
+    with pytest.raises(FormatError, match=r"changed since .* without lazy=True"):
+        read(again, 0, 10, "auto")
 
 
 def test_views_outlive_their_handle(file: DataFile, content: bytes) -> None:

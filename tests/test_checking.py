@@ -167,6 +167,21 @@ def test_a_recording_that_is_open(tmp_path: Path) -> None:
         rsciio_tem.check(path, depht=12)
 
 
+def test_a_file_that_grows_meanwhile(tmp_path: Path) -> None:
+    path = mib_writer.write_mib(tmp_path / "a.mib", np.ones((4, 8, 8), "u2"), 12, "processed")
+    size = path.stat().st_size
+
+    def write_on(_: int) -> None:
+        with path.open("ab") as file:
+            file.write(b"MQ1,000005")
+
+    problems = rsciio_tem.check(path, pixels=True, progress=write_on)
+    growing = [p for p in problems if "still being written" in p.message]
+    assert [p.severity for p in growing] == ["warning"]
+    assert f"a.mib had {size} bytes, and" in growing[0].message
+    assert not [p for p in problems if p.severity == "error"]
+
+
 def test_words() -> None:
     assert number_ranges([3]) == "3"
     assert number_ranges([3, 4, 5, 9]) == "3 to 5, 9"

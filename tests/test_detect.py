@@ -57,6 +57,16 @@ def files(one_of_each: list[Sample]) -> list[Path]:
     return [sample.path for sample in one_of_each if sample.path and sample.path.is_file()]
 
 
+def test_paths_that_are_no_file(tmp_path: Path) -> None:
+    (tmp_path / "gone.mib").symlink_to(tmp_path / "archive.mib")
+    with pytest.raises(FormatError, match=r"is a link to .*archive\.mib, which does not exist"):
+        rsciio_tem.detect(tmp_path / "gone.mib")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.mib")
+        with pytest.raises(FormatError, match=r"pipe\.mib: is a pipe, not a file"):
+            rsciio_tem.detect(tmp_path / "pipe.mib")
+
+
 def test_every_format_is_recognised(one_of_each: list[Sample]) -> None:
     assert {sample.format for sample in one_of_each} == set(registry.FORMATS)
     for sample in one_of_each:

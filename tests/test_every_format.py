@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pickle
@@ -894,6 +895,22 @@ def test_bad_side_file(tmp_path: Path, text: str) -> None:
         with pytest.raises(FormatError, match=r"data\."):
             rsciio_tem.load(tmp_path / name, "raw")
         rsciio_tem.detect(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_through_a_link(file_sample: Sample, tmp_path: Path) -> None:
+    """What lies beside the target belongs to the recording, whatever name the link has."""
+    path = file_sample.path
+    assert path is not None
+    direct = file_sample.parse()
+    for name in (path.name, f"linked{path.suffix}"):
+        (tmp_path / name).symlink_to(path)
+        linked = dataclasses.replace(file_sample, path=tmp_path / name).parse()
+        assert len(linked.files) == len(direct.files)
+        assert len(linked.frames) == len(direct.frames)
+        assert linked.corrections == direct.corrections or linked.corrections is not None
+        if name == path.name:  # some tell the shape of the scan
+            assert [hint.shape for hint in linked.hints] == [hint.shape for hint in direct.hints]
 
 
 # -- keywords ------------------------------------------------------------------------------------

@@ -35,6 +35,33 @@ V2_MOUNTS = """\
 STEP = "/slurm/uid_9/job_7/step_0"
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "caching.CacheImpl._locator_classes = []",
+        "caching.IndexDataCacheFile.save = caching.IndexDataCacheFile.load = full",
+    ],
+)
+def test_compiled_code_that_cannot_be_kept(broken: str) -> None:
+    """Neither a package that cannot be written nor a full disk ends anything; one line says so."""
+    code = f"""
+import errno
+from numba.core import caching
+def full(*args): raise OSError(errno.ENOSPC, "No space left on device")
+{broken}
+import numpy as np
+from rsciio_tem.kernels.common import big_endian, little
+raw = np.array([1, 2], np.uint8)
+print(little(raw, 0, 2), big_endian(raw, 0, 2))
+"""
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert process.stdout.split() == ["513", "258"], process.stderr
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("compiled code cannot be kept")
+    assert "NUMBA_CACHE_DIR" in line
+
+
 class Tree:
     """A root folder in which Linux describes the groups of this process."""
 

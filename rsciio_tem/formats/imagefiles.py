@@ -73,7 +73,8 @@ def parse(
     section = _section(tree, "image-files", path)
     keywords = {EMPTY: empty_frames, PER_FILE: max_file_frames, TOTAL: max_total_frames}
     limits = _limits(tree, keywords, path, problems)
-    folders = list(dict.fromkeys((os.path.dirname(path), "")))
+    folders = [os.path.dirname(place) for place in files.places(path)]
+    folders = list(dict.fromkeys((*folders, "")))
     entries = {**_section(tree, "metadata", path), **_section(tree, "meta", path)}
     meta = rotation.side_metadata(entries, folders, problems)
     listed, directory = section.get("files"), section.get("directory") or ""

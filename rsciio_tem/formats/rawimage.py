@@ -75,7 +75,8 @@ def parse(
     listed = [tree["filename"]] if isinstance(tree["filename"], str) else tree["filename"]
     if not isinstance(listed, list):
         raise FormatError(side, f"filename is {listed!r}.")
-    folders = list(dict.fromkeys((os.path.dirname(side), "")))
+    folders = [os.path.dirname(place) for place in files.places(side)]
+    folders = list(dict.fromkeys((*folders, "")))
     names = listed_files(listed, "", folders, side, problems)
     parts = [_frames(name, pixels, start, gap, side, problems) for name in names]
     frames = images.joined(parts, names, side, problems)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,57 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-jit = nb.njit(nogil=True, cache=True, boundscheck=False)
+_logger = logging.getLogger(__name__)
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator for compiled functions, which are kept on disk if that is possible."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        made = nb.njit(nogil=True, boundscheck=False, **options)(function)
+        if not hasattr(made, "enable_caching"):  # NUMBA_DISABLE_JIT
+            return made
+        try:
+            made.enable_caching()
+            _guard(made._cache)
+        except RuntimeError:  # neither beside the source nor in the user's folder
+            _without_cache("there is no folder that can be written")
+        return made
+
+    return decorate
+
+
+def _guard(cache: Any) -> None:
+    """Let a disk that is full, or was taken away, end the cache and nothing else."""
+
+    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except OSError as error:
+                _without_cache(str(error))
+                return None
+
+        return call
+
+    cache.load_overload = guarded(cache.load_overload)
+    cache.save_overload = guarded(cache.save_overload)
+
+
+_told: list[str] = []
+
+
+def _without_cache(reason: str) -> None:
+    if not _told:
+        _told.append(reason)
+        _logger.warning(
+            "compiled code cannot be kept, so that each process compiles it again: %s; set "
+            "NUMBA_CACHE_DIR to a folder that can be written",
+            reason,
+        )
+
+
+jit = compiled()
 
 
 def intrinsic(function: Callable[..., Any], *, literal: bool = False) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.kernels.common import intrinsic, jit
+from rsciio_tem.kernels.common import compiled, intrinsic, jit
 
 __all__ = [
     "add_frames",
@@ -34,7 +34,7 @@ __all__ = [
 _NUMBERS = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}
 
 
-jit_sums = nb.njit(nogil=True, cache=True, boundscheck=False, fastmath={"reassoc", "contract"})
+jit_sums = compiled(fastmath={"reassoc", "contract"})
 
 
 def as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -66,6 +66,11 @@ def _unique(images: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 def beside(path: str) -> Sides:
     """Find the files that Direct Electron's server wrote beside a movie."""
+    results = [_beside(place) for place in files.places(path)]
+    return next((sides for sides in results if sides != Sides()), results[0])
+
+
+def _beside(path: str) -> Sides:
     folder, base = os.path.split(path)
     match = _MOVIE.fullmatch(base)
     if match is None:
@@ -75,7 +80,7 @@ def beside(path: str) -> Sides:
     external = re.compile(rf"{stem}(?:_.+?)?_ext(\d+)(?:_(.+))?\.mrc", re.IGNORECASE)
     texts: dict[str, str] = {}
     images: dict[str, list[tuple[str, str]]] = {"virtual": [], "external": []}
-    for entry in sorted(os.listdir(folder or "."), key=files.natural_key):
+    for entry in sorted(files.listing(folder), key=files.natural_key):
         name = os.path.join(folder, entry)
         if entry == base or not entry.startswith(match[1] + "_") or _MOVIE.fullmatch(entry):
             continue

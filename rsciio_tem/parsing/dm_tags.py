@@ -17,6 +17,7 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
 from rsciio_tem.parsing.trees import value_at as group
+from rsciio_tem.storage.backends import opener
 
 __all__ = ["TagArray", "group", "is_dm", "plain_tags", "read_tags"]
 
@@ -105,7 +106,7 @@ def read_tags(
         Its structure is damaged.
     """
     try:
-        with open(path, "rb", buffering=1 << 16) as file:
+        with open(path, "rb", buffering=1 << 16, opener=opener) as file:
             return _Walk(file, path, rosettasciio, skip).root()
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error.strerror}.") from error

@@ -17,6 +17,7 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
 from rsciio_tem.storage import files
+from rsciio_tem.storage.backends import giving_way, opener, require_file
 
 __all__ = [
     "DAMAGE",
@@ -68,7 +69,7 @@ def is_hdf5(path: str, head: bytes) -> bool:
         at *= 2
     if len(head) < 4096:
         return False
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=opener) as file:
         while at <= 1 << 20:
             file.seek(at)
             signature = file.read(len(SIGNATURE))
@@ -92,8 +93,10 @@ def opened(path: str) -> Iterator[Any]:
     """Open a file for looking around; whatever h5py finds wrong with it is a FormatError."""
     import h5py
 
+    with contextlib.suppress(OSError):  # HDF5 says better what is wrong
+        require_file(path, os.stat(path))
     try:
-        file = _open(h5py, path)
+        file = giving_way(lambda: _open(h5py, path))
     except DAMAGE as error:
         if not isinstance(error, OSError) or "signature not found" in str(error):
             raise NotThisFormat(path, "is no HDF5 file.") from None
@@ -258,6 +261,39 @@ class Walk:
     complete: bool = True
 
 
+def require_files(start: Any, path: str, depth: int = 0) -> None:
+    """Raise a FormatError if a path in an open file leads through a link to a pipe or device.
+
+    The library would open that, and wait.
+    """
+    import h5py
+
+    if depth > _DEPTH:
+        raise FormatError(start.file.filename, f"{path} leads through more than {_DEPTH} links.")
+    node = start.file if path.startswith("/") else start
+    for name in path.strip("/").split("/"):
+        try:
+            link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
+        except DAMAGE:
+            return
+        if isinstance(link, h5py.SoftLink):
+            require_files(node, link.path, depth + 1)
+        elif isinstance(link, h5py.ExternalLink):
+            other = files.beside(node.file.filename, link.filename)
+            if not os.path.exists(other):
+                other = link.filename  # the library looks there, too
+            if not os.path.exists(other):
+                return
+            with opened(other) as file:
+                require_files(file, link.path, depth + 1)
+        elif not isinstance(link, h5py.HardLink):
+            return
+        try:
+            node = node[name]
+        except DAMAGE:
+            return
+
+
 def walk(start: Any) -> Walk:
     """Visit everything below a group, through soft and external links too.
 
@@ -282,7 +318,11 @@ def walk(start: Any) -> Walk:
         if not direct:
             path, parent, name = linked.popleft()
             try:
+                require_files(parent, name)
                 meet(path, parent[name])
+            except FormatError as error:
+                kind = error.problem.rstrip(".")
+                tour.broken.append((path.lstrip("/"), f"{error.path}, which {kind}"))
             except DAMAGE:
                 link = parent.get(name, getlink=True)
                 target = getattr(link, "filename", "")
@@ -306,6 +346,37 @@ def walk(start: Any) -> Walk:
             except DAMAGE as error:
                 tour.broken.append((below.lstrip("/"), str(error)))
     return tour
+
+
+def refuse_pipes(start: Any) -> None:
+    """Raise a FormatError if links of an open file lead to a pipe or device.
+
+    The library opens what a link leads to, and waits there, as soon as somebody looks.
+    """
+    import h5py
+
+    count, entered, waiting = 0, {address(start)}, deque([start])
+    while waiting:
+        group = waiting.popleft()
+        for name in group:
+            count += 1
+            if count > _MOST_GROUPS:
+                return
+            try:
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    other = files.beside(start.file.filename, link.filename)
+                    if os.path.exists(other):
+                        require_file(other, os.stat(other))
+                elif isinstance(link, h5py.HardLink):
+                    below = group[name]
+                    if isinstance(below, h5py.Group) and (at := address(below)) not in entered:
+                        entered.add(at)
+                        waiting.append(below)
+            except FormatError:
+                raise
+            except DAMAGE:
+                continue
 
 
 def groups_with(start: Any, attribute: str) -> list[str]:

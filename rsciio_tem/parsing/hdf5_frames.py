@@ -19,11 +19,12 @@ from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
-from rsciio_tem.parsing.hdf5 import opened
+from rsciio_tem.parsing.hdf5 import opened, require_files
 from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames
 from rsciio_tem.parsing.hdf5_filters import Filter, plugins
 from rsciio_tem.parsing.hdf5_index import DataSet, userblock
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.files import beside
 
 __all__ = ["Storage", "frames_of", "storage"]
 
@@ -275,6 +276,7 @@ def _dataset(file: Any, name: str) -> Any:
     import h5py
 
     path = file.filename
+    require_files(file, name)
     try:
         thing = file[name]
     except KeyError:
@@ -362,8 +364,8 @@ def _require(filters: tuple[Filter, ...], path: str, name: str) -> None:
 
 def _beside(path: str, name: str) -> str:
     """Find a file that an HDF5 file refers to: in its folder, else from the current one."""
-    beside = os.path.join(os.path.dirname(path), name)
-    return beside if os.path.exists(beside) or not os.path.exists(name) else name
+    other = beside(path, name)
+    return other if os.path.exists(other) or not os.path.exists(name) else name
 
 
 def _external(ds: Any, path: str, nbytes: int) -> tuple[_Bytes, ...]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
-from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.backends import DataFile, open_file
 
 __all__ = ["MAGICS", "Layout", "describe"]
 
@@ -144,7 +144,7 @@ def describe(file: DataFile, like: Layout | None = None) -> Layout:
         Its headers make no sense.
     """
     try:
-        fd = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        fd = open_file(file.path)
     except OSError as error:
         raise FormatError(file.path, f"cannot be opened: {error.strerror}.") from error
     try:

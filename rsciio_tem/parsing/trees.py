@@ -10,7 +10,7 @@ from typing import Any
 
 from rsciio_tem.errors import FormatError, NotThisFormat
 from rsciio_tem.recording.axis import Axis
-from rsciio_tem.storage.files import read_start
+from rsciio_tem.storage.files import decoded, read_start
 
 __all__ = [
     "plain",
@@ -47,7 +47,7 @@ def side_parameters(path: str | os.PathLike[str]) -> dict[str, Any]:
     if len(content) > _SIDE_FILE_LIMIT:
         raise FormatError(path, "is larger than 1 MiB, so it is no parameter file.")
     try:
-        text = content.decode("utf-8-sig")
+        text = decoded(content)
         if os.fspath(path).lower().endswith(".toml"):
             tree: Any = tomllib.loads(text)
         else:
@@ -157,7 +157,7 @@ def yaml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     content = read_start(path, size)
     try:
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        tree = _plain(yaml.load(content.decode("utf-8-sig"), loader), [_YAML_ENTRIES], 0)
+        tree = _plain(yaml.load(decoded(content), loader), [_YAML_ENTRIES], 0)
     except Exception as error:  # PyYAML lets many kinds through, from odd dates and numbers
         raise FormatError(path, f"is no valid YAML: {error}.") from None
     if not isinstance(tree, dict):

@@ -14,7 +14,7 @@ from rsciio_tem.errors import FormatError
 from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import ChunkHint, Frames
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.storage import machine
+from rsciio_tem.storage import backends, machine
 
 __all__ = ["LazyFrames", "default_chunks", "lazy_source", "picked"]
 
@@ -93,6 +93,7 @@ class LazyFrames:
         return len(self.shape)
 
     def __getitem__(self, key: Any, /) -> npt.NDArray[Any]:
+        backends.settle()
         key = key if isinstance(key, tuple) else (key,)
         if any(k is Ellipsis for k in key):
             at = next(i for i, k in enumerate(key) if k is Ellipsis)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problem
 from rsciio_tem.recording.axis import Axis
+from rsciio_tem.storage.files import existing
 
 __all__ = [
     "NAME",
@@ -53,11 +54,10 @@ def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     FormatError
         It is no .npy of numbers, or ends early.
     """
+    path = existing(path)
     try:
         # mapping compares what the header announces with the size of the file
         array = np.array(np.lib.format.open_memmap(path, mode="r"))
-    except FileNotFoundError:
-        raise FormatError(path, "does not exist.") from None
     except (OSError, ValueError, TypeError, EOFError, SyntaxError, MemoryError) as error:
         raise FormatError(path, f"is no readable .npy: {error}.") from None
     if array.dtype.kind not in "buifcSU":
@@ -92,8 +92,7 @@ def side_metadata(
         if isinstance(value, str) and (match := _TRIGGER.fullmatch(value)):
             name = match[1].strip("\"'")
             places = [os.path.join(folder, os.path.expanduser(name)) for folder in folders]
-            existing = [place for place in places if os.path.isfile(place)]
-            meta[key] = load_npy((existing or places)[0])
+            meta[key] = load_npy(next(filter(os.path.isfile, places), places[0]))
             continue
         if isinstance(value, str) and value.split()[:1] == ["!"]:
             problems.append(

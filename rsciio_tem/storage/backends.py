@@ -2,20 +2,28 @@
 """How bytes are fetched from files, the same in every process and thread.
 
 A `DataFile` is a path with the size and time it had when it was described. Reading checks them, so
-that a file which changed in between is an error and never a mixture. Handles are opened on first
-use, cached per process, and closed in the order of their last use; nothing that is pickled holds
-one.
+that a file which changed in between is an error and never a mixture. One that was being written
+while it was described may go on growing until `settle`, as long as its bytes at both ends of what
+was described stay the same. Handles are opened on first use, cached per process as far as its limit
+of open files allows, and closed in the order of their last use; nothing that is pickled holds one.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
 import mmap
 import os
 import socket
+import stat
 import sys
 import threading
+import time
+import zlib
 from collections import OrderedDict
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +37,20 @@ __all__ = [
     "backend_name",
     "check_unchanged",
     "close_all",
+    "giving_way",
     "in_task",
     "map_file",
     "mapping",
+    "open_file",
+    "opener",
     "read",
     "read_pieces",
     "read_rows",
+    "require_file",
+    "settle",
 ]
+
+T = TypeVar("T")
 
 Backend = Literal["auto", "mmap", "buffered", "direct"]
 
@@ -45,7 +60,13 @@ Backend = Literal["auto", "mmap", "buffered", "direct"]
 BLOCK = 2 << 20
 
 
-_MAX_HANDLES = 256
+#: Handles that are kept open at most; files that are left for others where fewer may be open.
+_MAX_HANDLES, _RESERVE = 256, 64
+
+
+#: Files that were written so many seconds ago may still be growing; bytes at either end of them
+#: that have to stay; files of which they are remembered.
+_FRESH, _END, _MOST_MARKS = 10.0, 4096, 1024
 
 
 #: Bytes between two rows that are not read along.
@@ -78,11 +99,83 @@ class DataFile(NamedTuple):
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> DataFile:
         """Describe the file at `path`."""
+        file = cls.listed(path)
+        if abs(time.time() - file.mtime_ns / 1e9) < _FRESH:
+            _marks.put(file)
+        return file
+
+    @classmethod
+    def listed(cls, path: str | os.PathLike[str]) -> DataFile:
+        """Describe one of many files, which is not looked into: it must not grow afterwards."""
         try:
             status = os.stat(path)
         except OSError as error:
             raise FormatError(path, f"cannot be opened: {error.strerror}.") from error
+        require_file(path, status)
         return cls(os.fspath(path), status.st_size, status.st_mtime_ns)
+
+
+#: What else than a file a path may lead to.
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def require_file(path: str | os.PathLike[str], status: os.stat_result) -> None:
+    """Raise a FormatError if something is no regular file; to read a pipe may take forever."""
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something special")
+        raise FormatError(
+            path,
+            f"is {kind}, not a file.",
+            "Pass a file; if this only lies beside the recording, move it away or rename it.",
+        )
+
+
+def open_file(path: str | os.PathLike[str], flags: int = 0) -> int:
+    """Open a regular file for reading; return its descriptor.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    FormatError
+        It is no regular file.
+    """
+    for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"):  # the last one: no waiting for pipes
+        flags |= getattr(os, name, 0)
+    fd = giving_way(lambda: os.open(path, os.O_RDONLY | flags))
+    try:
+        require_file(path, os.fstat(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def opener(path: str, flags: int) -> int:
+    """Open a regular file, for `open`."""
+    del flags  # only for reading
+    return open_file(path)
+
+
+def giving_way(opening: Callable[[], T]) -> T:
+    """Open something; where too many files are open, after those that are only kept are closed."""
+    for pause in (0.0, 0.001, 0.01, 0.1):
+        try:
+            return opening()
+        except OSError as error:
+            # HDF5 tells the number in its text only
+            text = str(error)
+            if error.errno not in (errno.EMFILE, errno.ENFILE) and "Too many open" not in text:
+                raise
+        close_all()
+        time.sleep(pause)  # other threads are reading from some
+    return opening()
 
 
 def backend_name(value: Any) -> Backend:
@@ -103,11 +196,63 @@ def check_unchanged(file: DataFile) -> None:
     _compare(file, status)
 
 
+class _Marks:
+    """What files that may be growing held, at both ends, when they were described."""
+
+    def __init__(self) -> None:
+        self._marks: OrderedDict[DataFile, int] = OrderedDict()
+
+    def put(self, file: DataFile) -> None:
+        """Remember a file that was just described."""
+        with contextlib.suppress(OSError, FormatError):
+            fd = open_file(file.path)
+            try:
+                mark = self.of(fd, file)
+            finally:
+                os.close(fd)
+            if mark is not None:
+                self._marks[file] = mark
+        while len(self._marks) > _MOST_MARKS:
+            self._marks.popitem(last=False)
+
+    def of(self, fd: int, file: DataFile) -> int | None:
+        """Return a checksum of both ends of what was described, None if they cannot be read."""
+        size = min(file.size, _END)
+        try:
+            ends = [os.pread(fd, size, at) for at in (0, file.size - size)]
+        except (OSError, AttributeError):  # unbuffered; Windows
+            return None
+        return zlib.crc32(b"".join(ends)) if all(len(end) == size for end in ends) else None
+
+    def grown(self, fd: int, file: DataFile) -> bool:
+        """Whether a file only goes on behind what was described."""
+        mark = self._marks.get(file)
+        return mark is not None and self.of(fd, file) == mark
+
+    def clear(self) -> None:
+        """Let nothing grow any more."""
+        self._marks.clear()
+
+
+_marks = _Marks()
+
+
+def settle() -> None:
+    """Take every change of a file that was described for an error from now on.
+
+    Called when lazy signals are computed, which may be long after they were described.
+    """
+    _marks.clear()
+
+
 def _compare(file: DataFile, status: os.stat_result) -> None:
     if status.st_size != file.size:
         sizes = f"it had {file.size} bytes, now {status.st_size}"
+        hint = "Load it again"
+        if status.st_size > file.size:
+            hint += "; while it is still being written, without lazy=True"
         raise FormatError(
-            file.path, f"changed since it was opened ({sizes}).", "Load it again." + _where()
+            file.path, f"changed since it was opened ({sizes}).", f"{hint}." + _where()
         )
     if status.st_mtime_ns != file.mtime_ns:
         seconds = (status.st_mtime_ns - file.mtime_ns) / 1e9
@@ -148,16 +293,14 @@ class _Handle:
     """An open file, shared by the threads of this process."""
 
     def __init__(self, file: DataFile, direct: bool) -> None:
-        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        if direct:
-            flags |= getattr(os, "O_DIRECT", 0)
         try:
-            self.fd = os.open(file.path, flags)
+            self.fd = open_file(file.path, getattr(os, "O_DIRECT", 0) if direct else 0)
         except OSError as error:
             raise _gone(file, error) from error
         self.file = file
         self.lock = threading.Lock()
         self._map: npt.NDArray[np.uint8] | None = None
+        self._grown: tuple[int, int] | None = None  # size and time of growth that was looked at
         self.check()
 
     def __del__(self) -> None:
@@ -167,7 +310,17 @@ class _Handle:
 
     def check(self) -> None:
         """Raise if the file is no longer the one that was described."""
-        _compare(self.file, os.fstat(self.fd))
+        status, file = os.fstat(self.fd), self.file
+        now = status.st_size, status.st_mtime_ns
+        if now in ((file.size, file.mtime_ns), self._grown):
+            return
+        if now[0] == file.size:  # a new time comes shortly before the bytes that are added
+            time.sleep(0.002)
+            status = os.fstat(self.fd)
+        if status.st_size > file.size and _marks.grown(self.fd, file):
+            self._grown = status.st_size, status.st_mtime_ns
+            return
+        _compare(file, status)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`; return the number of bytes that were there."""
@@ -189,9 +342,8 @@ class _Handle:
     def mapped(self) -> npt.NDArray[np.uint8]:
         with self.lock:
             if self._map is None:
-                self._map = np.frombuffer(
-                    mmap.mmap(self.fd, 0, access=mmap.ACCESS_READ), dtype=np.uint8
-                )
+                mapped = giving_way(lambda: mmap.mmap(self.fd, 0, access=mmap.ACCESS_READ))
+                self._map = np.frombuffer(mapped, dtype=np.uint8)
             return self._map
 
 
@@ -215,9 +367,29 @@ def _handle(file: DataFile, direct: bool = False) -> _Handle:
     handle = _Handle(file, direct)
     with _handles_lock:
         handle = _handles.setdefault(key, handle)
-        while len(_handles) > _MAX_HANDLES:
+        while len(_handles) > _most_handles():
             _handles.popitem(last=False)  # closed when the last thread using it lets go
     return handle
+
+
+def _most_handles() -> int:
+    """Return how many handles are kept: a mapped file takes two of those that may be open."""
+    return max(1, min(_MAX_HANDLES, (_open_file_limit() - _RESERVE) // 2))
+
+
+@functools.lru_cache(maxsize=1)
+def _limit_at(second: int) -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 512
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
+def _open_file_limit() -> int:
+    """Return how many files this process may open; it may change its limit at any time."""
+    return _limit_at(int(time.monotonic()))
 
 
 def close_all() -> None:
@@ -336,7 +508,9 @@ def mapping(file: DataFile) -> npt.NDArray[np.uint8]:
 def map_file(file: DataFile, mode: str = "r") -> npt.NDArray[np.uint8]:
     """Map a whole file as bytes; mode "r" read-only, "c" copy-on-write."""
     _handle(file)  # checks that the file is still the one that was described
-    return np.memmap(file.path, np.uint8, mode="c" if mode == "c" else "r")
+    name: Literal["c", "r"] = "c" if mode == "c" else "r"
+    mapped: npt.NDArray[np.uint8] = giving_way(lambda: np.memmap(file.path, np.uint8, name))
+    return mapped[: file.size]
 
 
 def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8]) -> None:

@@ -1,32 +1,55 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which files belong together: numbered sets, side files, natural order."""
+"""Which files belong together: numbered sets, side files, natural order.
+
+What is looked for lies beside the path that was passed; if that is a symbolic link, and nothing
+belongs to it there, beside the file that it leads to. `places` is the one rule for that.
+"""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from rsciio_tem.errors import FormatError
-from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.backends import DataFile, opener, require_file
 
 __all__ = [
+    "beside",
+    "decoded",
     "existing",
-    "first_named",
+    "first_found",
+    "in_folder",
+    "listing",
     "natural_key",
     "numbered_set",
+    "places",
     "read_start",
     "replacing",
     "side_file",
     "size_of",
     "split_number",
+    "unmarked",
     "write_whole",
 ]
+
+T = TypeVar("T")
+
+#: Links that are followed, one leading to the next, at most; as Linux does.
+_LINKS = 40
+
+#: What a text may begin with, and the encoding that this means.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 
 
 def existing(path: str | os.PathLike[str]) -> str:
@@ -36,6 +59,10 @@ def existing(path: str | os.PathLike[str]) -> str:
         return name
     if os.path.isdir(name):
         raise FormatError(name, "is a folder.", "Pass one of the recording's files.")
+    if os.path.exists(name):
+        require_file(name, os.stat(name))
+    if os.path.islink(name):
+        raise FormatError(name, f"is a link to {os.readlink(name)}, which does not exist.")
     folder = os.path.dirname(name) or "."
     if not os.path.isdir(folder):
         raise FormatError(name, f"does not exist, nor does the folder {folder}.")
@@ -48,10 +75,73 @@ def existing(path: str | os.PathLike[str]) -> str:
 def read_start(path: str | os.PathLike[str], size: int) -> bytes:
     """Return the first `size` bytes of a file, fewer if it is shorter."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=opener) as file:
             return file.read(size)
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error.strerror}.") from error
+
+
+def decoded(content: bytes, encoding: str = "utf-8") -> str:
+    """Return a text without the byte order mark, which else says what its encoding is."""
+    for mark, named in _MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(named, "replace")
+    return content.decode(encoding)
+
+
+def unmarked(head: bytes) -> bytes:
+    """Return the beginning of a file; of a text with a byte order mark, in UTF-8 without it."""
+    if any(head.startswith(mark) for mark, _ in _MARKS):
+        return decoded(head).encode("utf-8", "replace")
+    return head
+
+
+def places(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Give the paths beside which files that belong to `path` may lie, the best first.
+
+    Itself, then the file that it is a symbolic link to, with the name that it has there.
+    """
+    name = os.fspath(path)
+    yield name
+    for _ in range(_LINKS):
+        try:
+            target = os.readlink(name)
+        except OSError:  # no link, or a system without any
+            break
+        name = os.path.join(os.path.dirname(name), target)
+        yield name
+    else:
+        return
+    real = os.path.realpath(path)  # a folder above may be a link, too
+    if name != os.fspath(path) and os.path.normcase(real) != os.path.normcase(name):
+        yield real
+
+
+def first_found(path: str | os.PathLike[str], look: Callable[[str], T]) -> T:
+    """Return the first result of `look` for the places of a path that is not empty, or None.
+
+    If there is none, return the one for the path itself.
+    """
+    results = []
+    for place in places(path):
+        if result := look(place):
+            return result
+        results.append(result)
+    return results[0]
+
+
+def beside(path: str | os.PathLike[str], name: str) -> str:
+    """Return the path of a file that `path` names; where it is missing, where it should be."""
+    joined = [os.path.join(os.path.dirname(place), name) for place in places(path)]
+    return next(filter(os.path.exists, joined), joined[0])
+
+
+def listing(folder: str) -> list[str]:
+    """Return the names in a folder, sorted."""
+    try:
+        return sorted(os.listdir(folder or "."))
+    except OSError as error:
+        raise FormatError(folder, f"cannot be listed: {error.strerror}.") from error
 
 
 def size_of(path: str | os.PathLike[str]) -> int:
@@ -86,48 +176,70 @@ def numbered_set(path: str | os.PathLike[str], prefix: str | None = None) -> lis
 
     ``stem.mib, stem1.mib, stem2.mib`` or ``stem_000001.mib, …``, in the order of the numbers;
     the suffix may be written in either case. `prefix` is what precedes the number, by default
-    all but the digits that the stem ends with.
+    all but the digits that the stem ends with; and where nothing lies beside a link, the set is
+    that of its target.
     """
     name = os.fspath(path)
+    if prefix is not None:
+        return _numbered(name, prefix)
+    sets = []
+    for place in places(name):
+        stem = os.path.splitext(os.path.basename(place))[0]
+        sets.append(_numbered(place, split_number(stem)[0]))
+        if len(sets[-1]) > 1:
+            return sets[-1]
+    return sets[0]
+
+
+def _numbered(name: str, prefix: str) -> list[DataFile]:
     folder, base = os.path.split(name)
-    stem, suffix = os.path.splitext(base)
-    prefix = split_number(stem)[0] if prefix is None else prefix
+    suffix = os.path.splitext(base)[1]
     pattern = re.compile(re.escape(prefix) + r"(\d*)" + re.escape(suffix), re.IGNORECASE)
     members: list[tuple[int, str]] = []
-    with os.scandir(folder or ".") as entries:
-        for entry in entries:
-            match = pattern.fullmatch(entry.name)
-            if match and os.path.normcase(entry.name).startswith(os.path.normcase(prefix)):
-                members.append((int(match[1]) if match[1] else -1, entry.name))
+    for entry in listing(folder):
+        match = pattern.fullmatch(entry)
+        if match and os.path.normcase(entry).startswith(os.path.normcase(prefix)):
+            members.append((int(match[1]) if match[1] else -1, entry))
     members.sort()
     if not any(os.path.normcase(entry) == os.path.normcase(base) for _, entry in members):
         return [DataFile.of(name)]  # a disk that ignores case in a system that does not
     beginning = os.path.join(folder, "")
-    return [DataFile.of(beginning + entry) for _, entry in members]
+    described = [DataFile.listed(beginning + entry) for _, entry in members]
+    newest = max(range(len(described)), key=lambda i: described[i].mtime_ns)
+    described[newest] = DataFile.of(described[newest].path)  # the one that may be growing
+    return described
 
 
-def first_named(folder: str, names: Iterable[str]) -> str | None:
-    """Find the first of some files that is in a folder, in any case."""
-    try:
-        listing = {entry.lower(): entry for entry in os.listdir(folder or ".")}
-    except OSError as error:
-        raise FormatError(folder, f"cannot be listed: {error.strerror}.") from error
-    paths = (os.path.join(folder, listing[n.lower()]) for n in names if n.lower() in listing)
-    return next(filter(os.path.isfile, paths), None)
+def in_folder(folder: str, name: str) -> str | None:
+    """Find a file in a folder, in any case."""
+    entries = {entry.lower(): entry for entry in listing(folder)}
+    path = os.path.join(folder, entries.get(name.lower(), ""))
+    return path if os.path.isfile(path) else None
 
 
-def side_file(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str | None:
+def side_file(
+    path: str | os.PathLike[str], suffixes: tuple[str, ...], *, shared: bool = False
+) -> str | None:
     """Find the side file of `path` with one of the suffixes, in any case.
 
     A member of a numbered set may share the side file of the set: ``scan_000001.mib`` has
-    ``scan_000001.hdr``, or else ``scan.hdr``.
+    ``scan_000001.hdr``, or else ``scan.hdr`` if that may be `shared`, and is not the side file of
+    another ``scan.mib``.
     """
-    stem = Path(path).stem
-    prefix, _ = split_number(stem)
-    stems = dict.fromkeys((stem, prefix, prefix.rstrip("_-. ")))
-    names = [stem + suffix for stem in stems if stem for suffix in suffixes]
-    side = first_named(str(Path(path).parent), names)
-    return None if side is None else str(Path(side))
+
+    def side_at(place: str) -> str | None:
+        folder, base = os.path.split(place)
+        stem, suffix_of_path = os.path.splitext(base)
+        prefix, _ = split_number(stem)
+        for one in dict.fromkeys((stem, prefix, prefix.rstrip("_-. ")) if shared else (stem,)):
+            if not one or (one != stem and in_folder(folder, one + suffix_of_path)):
+                continue
+            for suffix in suffixes:
+                if side := in_folder(folder, one + suffix):
+                    return str(Path(side))
+        return None
+
+    return first_found(path, side_at)
 
 
 @contextmanager

@@ -15,9 +15,9 @@ import threading
 import warnings
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,7 @@ def check(
     from rsciio_tem.tools import open as open_module
 
     problems: list[Problem] = []
+    sizes = {} if isinstance(source, Recording) else _sizes([os.fspath(source)])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecordingWarning)
         try:
@@ -100,6 +101,7 @@ def check(
         except FormatError as error:
             where = "" if error.path == os.fspath(source) else f"{error.path}: "  # type: ignore[arg-type]
             return [Problem("error", where + error.problem, error.hint)]
+        sizes = _sizes(recording.files) | _described_sizes(recording) | sizes
         problems += recording.problems
         module = own_module(recording.path, recording.format)
         seen: FrameTimes | None = None
@@ -118,6 +120,7 @@ def check(
         if pixels:
             with _stumbling(problems):
                 problems += _decoded(recording, progress)
+        problems += _growing(sizes)
     prefix = f"{recording.path}: "
     warned = []
     for w in caught:
@@ -150,6 +153,44 @@ def _stumbling(problems: list[Problem]) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------- files
+
+
+def _sizes(paths: Iterable[str]) -> dict[str, int]:
+    """Return the sizes that files have now."""
+    sizes = {}
+    for path in paths:
+        with suppress(OSError):
+            if os.path.isfile(path):
+                sizes[path] = os.path.getsize(path)
+    return sizes
+
+
+def _described_sizes(recording: Recording) -> dict[str, int]:
+    """Return the sizes that the files with the frames had when they were described."""
+    frames = recording.frames
+    files = frames.files if isinstance(frames, FrameTable) else ()
+    return {file.path: file.size for file in files}
+
+
+def _growing(sizes: dict[str, int]) -> Iterator[Problem]:
+    """Tell files of another size than before."""
+    after = _sizes(sizes)
+    changed = [path for path, size in sizes.items() if after.get(path) != size]
+    for path in changed[:5]:
+        grown = after.get(path, 0) > sizes[path]
+        yield Problem(
+            "warning" if grown else "error",
+            f"{os.path.basename(path)} had {sizes[path]} bytes, and {after.get(path, 0)} after the "
+            "check: "
+            + (
+                "it is still being written, and only its beginning was checked."
+                if grown
+                else "something else writes it."
+            ),
+            "Check it again when it is complete.",
+        )
+    if len(changed) > 5:
+        yield Problem("warning", f"{len(changed) - 5} more files changed during the check.")
 
 
 def _holes(recording: Recording) -> Iterator[Problem]:

@@ -119,12 +119,43 @@ def test_absolute_paths_of_another_computer(tmp_path: Path, named: str) -> None:
 
 
 def test_renamed_raw(tmp_path: Path) -> None:
+    """Files that got another name together are found; the .raw of another recording never is."""
     path = writer.write_empad(tmp_path, SCAN, "1.2.2", name="mine.raw", described_as="gone.raw")
-    with pytest.warns(RecordingWarning, match=r"'gone\.raw', .* the only \.raw"):
-        np.testing.assert_array_equal(load(path)["data"], SCAN)
-    shutil.copy(tmp_path / "mine.raw", tmp_path / "scan.raw")
-    with pytest.warns(RecordingWarning, match=r"scan\.raw is read instead"):
+    with pytest.raises(FormatError, match=r"names the data file 'gone\.raw'.*mine\.raw"):
         load(path)
+    shutil.copy(tmp_path / "mine.raw", tmp_path / "scan.raw")
+    with pytest.warns(RecordingWarning, match=r"scan\.raw, which is named like the \.xml"):
+        np.testing.assert_array_equal(load(path)["data"], SCAN)
+    writer.write_empad(tmp_path, SCAN, "1.2.2", name="scan.raw", stem="other")
+    with pytest.raises(FormatError, match=r"names the data file 'gone\.raw'"):
+        load(path)
+
+
+def test_raw_of_another_xml(tmp_path: Path) -> None:
+    writer.write_empad(tmp_path, SCAN, "1.2.2", name="monday_x4_y3.raw", stem="monday")
+    path = writer.write_empad(tmp_path, SCAN, "1.2.2", name="tuesday_x4_y3.raw", stem="tuesday")
+    (tmp_path / "tuesday_x4_y3.raw").unlink()
+    with pytest.raises(FormatError, match=r"tuesday\.xml: names the data file"):
+        load(path)
+    (problem,) = rsciio_tem.check(path)
+    assert problem.severity == "error"
+    # a part of a name is another name
+    (tmp_path / "day_x4_y3.raw").write_bytes((tmp_path / "monday_x4_y3.raw").read_bytes())
+    assert empad.parse(tmp_path / "day_x4_y3.raw").files == (str(tmp_path / "day_x4_y3.raw"),)
+
+
+def test_through_a_link(tmp_path: Path) -> None:
+    archive, mine = tmp_path / "archive", tmp_path / "mine"
+    archive.mkdir()
+    mine.mkdir()
+    path = writer.write_empad(archive, SCAN)
+    for name in (path.name, "scan_x4_y3.raw"):
+        (mine / "linked").with_suffix(Path(name).suffix).symlink_to(archive / name)
+    (mine / "linked.raw").rename(mine / "linked_x4_y3.raw")
+    for name in ("linked.xml", "linked_x4_y3.raw"):
+        signal = load(mine / name)
+        np.testing.assert_array_equal(signal["data"], SCAN)
+        assert signal["original_metadata"]["root"]
 
 
 def test_missing_raw_is_said_at_once_even_lazily(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import os
 import pickle
 import shutil
 import warnings
@@ -1008,3 +1009,19 @@ def test_file_that_is_open_elsewhere(tmp_path: Path) -> None:
     with h5py.File(path, "r"):
         np.testing.assert_array_equal(load(path)["data"], array)
         np.testing.assert_array_equal(load(path, lazy=True)["data"].compute(), array)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_links_to_a_pipe(tmp_path: Path) -> None:
+    """The library would wait for what somebody writes into it."""
+    os.mkfifo(tmp_path / "pipe.h5")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["b"] = np.zeros((3, 8, 8), "u2")
+        file["in/data"] = h5py.ExternalLink("pipe.h5", "/x")
+        file["soft"] = h5py.SoftLink("/in/data")
+    for options in ({}, {"dataset": "in/data"}, {"dataset": "soft"}):
+        with pytest.raises(FormatError, match=r"pipe\.h5: is a pipe, not a file"):
+            load(tmp_path / "a.h5", **options)
+    assert load(tmp_path / "a.h5", dataset="b")["data"].shape == (3, 8, 8)
+    with pytest.raises(FormatError, match=r"pipe\.h5: is a pipe, not a file"):
+        rsciio_tem.load(tmp_path / "pipe.h5")

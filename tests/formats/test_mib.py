@@ -1038,6 +1038,54 @@ def test_members_that_change_are_noticed(tmp_path: Path) -> None:
         data[7].compute()
 
 
+def test_hdr_of_another_recording(tmp_path: Path) -> None:
+    """A .hdr without the number is that of a set, or of one recording; never of two."""
+    for name in ("run.mib", "run2.mib"):
+        write_set(tmp_path, [name], each=6)
+    (tmp_path / "run.hdr").write_bytes(writer.hdr_text(6, 2, 6))
+    assert mib.parse(tmp_path / "run.mib").files[1:] == (str(tmp_path / "run.hdr"),)
+    assert mib.parse(tmp_path / "run2.mib").files[1:] == ()
+    (tmp_path / "run.mib").rename(tmp_path / "run1.mib")
+    with pytest.warns(RecordingWarning, match=r"run\.hdr is not read: run1\.mib, which begins"):
+        assert "hdr_file" not in read(tmp_path / "run2.mib")["original_metadata"]
+    (tmp_path / "run1.mib").unlink()
+    assert mib.parse(tmp_path / "run2.mib").files[1:] == (str(tmp_path / "run.hdr"),)
+
+
+@pytest.mark.parametrize(
+    ("asked", "depth", "reason"),
+    [(6, 12, "it says 12 bits of counter depth, the frames 6"), (4, 6, "it announces 4 frames")],
+)
+def test_hdr_that_contradicts_a_set(tmp_path: Path, asked: int, depth: int, reason: str) -> None:
+    (path,) = write_set(tmp_path, ["run_000001.mib"], each=6)
+    (tmp_path / "run.hdr").write_bytes(writer.hdr_text(asked, 2, depth))
+    recording = mib.parse(path)
+    assert recording.files == (str(path),)
+    assert [reason in problem.message for problem in recording.problems] == [True]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_hdr_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (path,) = write_set(tmp_path, ["run.mib"], each=6)
+    text = writer.hdr_text(6, 2, 6).decode("latin-1")
+    (tmp_path / "run.hdr").write_bytes(text.encode(encoding))
+    for name in (path, tmp_path / "run.hdr"):
+        assert nav(read(name)) == (3, 2)
+        assert rsciio_tem.detect(name)[0].format == "mib"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipe_beside_a_recording(tmp_path: Path) -> None:
+    (path,) = write_set(tmp_path, ["run.mib"])
+    os.mkfifo(tmp_path / "run1.mib")
+    os.mkfifo(tmp_path / "run.hdr")
+    with pytest.raises(FormatError, match=r"run1\.mib: is a pipe, not a file"):
+        read(path)
+    assert order(read(path, single_file=True)) == [0, 1, 2]
+    with pytest.raises(FormatError, match=r"run1\.mib: is a pipe, not a file"):
+        read(tmp_path / "run1.mib")
+
+
 @contextmanager
 def opened_files() -> Iterator[list[str]]:
     """List the .mib files that are opened."""

@@ -389,6 +389,32 @@ def test_side_files_that_cannot_be_parsed(
             read(opened)
 
 
+def test_side_file_of_another_recording(described: tuple[Path, np.ndarray]) -> None:
+    """One without the number is shared by a set, unless it is that of another file."""
+    path, _ = described
+    for name in ("scan1.raw", "scan2.raw"):
+        (path.parent / name).write_bytes(path.read_bytes())
+    side = writer.side_file(path.parent / "scan.raw", "toml", **DESCRIPTION)
+    assert raw.parse(path.parent / "scan2.raw").files[1:] == (str(side),)
+    (path.parent / "scan.raw").write_bytes(path.read_bytes())
+    with pytest.raises(FormatError, match="nothing says its"):
+        raw.parse(path.parent / "scan2.raw")
+    other = side.rename(side.with_name("scan3.toml"))
+    with pytest.raises(FormatError, match="with its name lies beside it"):
+        raw.parse(other)
+
+
+@pytest.mark.parametrize("format", ["toml", "yaml"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_mark(described: tuple[Path, np.ndarray], format: Any, encoding: str) -> None:
+    path, pixels = described
+    side = writer.side_file(path, format, **DESCRIPTION)
+    side.write_bytes(side.read_text().encode(encoding))
+    for name in (path, side):
+        assert rsciio_tem.detect(name)[0].format == "raw"
+        assert rsciio_tem.load(name)[0]["data"].size == pixels.size
+
+
 def test_side_file_without_data(tmp_path: Path) -> None:
     side = writer.side_file(tmp_path / "a.raw", "toml", **DESCRIPTION)
     with pytest.raises(FormatError, match=r"a\.toml: describes no file: none of \.raw, \.bin"):

@@ -983,6 +983,12 @@ def test_halves_far_apart(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_with(top, r"7\.5 s apart")["data"], WHOLE)
 
 
+def test_halves_of_different_takes(tmp_path: Path) -> None:
+    top, _ = writer.write_halves(tmp_path, WHOLE, 4, times=("10-00-00.000", "10-05-00.000"))
+    with pytest.raises(FormatError, match="300 s apart from it by their names"):
+        load(top)
+
+
 # ---- frames per buffer
 
 

@@ -15,6 +15,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.hdf5 import attributes, dectris_links, opened
 from rsciio_tem.parsing.hdf5_frames import frames_of
+from rsciio_tem.storage import files
 
 MASTER = re.compile(r"(.*)_master(\.\w+)", re.IGNORECASE)
 _DATA = re.compile(r"(.*)_data_\d{6}(\.\w+)", re.IGNORECASE)
@@ -45,9 +46,13 @@ class Part:
 
 def master_of(path: str) -> str:
     """Return the master that a data file belongs to, empty if there is none."""
-    match = _DATA.fullmatch(path)
-    master = f"{match[1]}_master{match[2]}" if match else ""
-    return master if master and os.path.isfile(master) else ""
+
+    def master_at(place: str) -> str:
+        match = _DATA.fullmatch(place)
+        master = f"{match[1]}_master{match[2]}" if match else ""
+        return master if os.path.isfile(master) else ""
+
+    return files.first_found(path, master_at)
 
 
 def linked_parts(file: Any, path: str) -> list[Part]:
@@ -74,12 +79,12 @@ def _part(file: Any, group: str, name: str, path: str) -> Part:
     link, inner = file[group].get(name, getlink=True), f"{group}/{name}"
     if not isinstance(link, h5py.ExternalLink):
         return _described(file[group][name], inner, path, inner)
-    other = os.path.join(os.path.dirname(path), link.filename)
-    match = MASTER.fullmatch(path)
-    renamed = f"{match[1]}_{name}{match[2]}" if match else ""  # if all files got another name
-    if not os.path.isfile(other) and os.path.isfile(renamed):
-        other = renamed
+    other = files.beside(path, link.filename)
     if not os.path.isfile(other):
+        matches = map(MASTER.fullmatch, files.places(path))  # if all files got another name
+        renamed = (f"{m[1]}_{name}{m[2]}" for m in matches if m)
+        other = next(filter(os.path.isfile, renamed), other)
+    if not os.path.exists(other):
         return Part(inner, other, link.path)
     with opened(other) as data:
         if link.path not in data:

@@ -16,13 +16,19 @@ from rsciio_tem.formats.dectris.metadata import number
 from rsciio_tem.parsing.hdf5 import attributes, opened, walk
 from rsciio_tem.recording.recording import StoredImage
 from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.storage.files import first_found
 
 
 def scan_file(master: str) -> tuple[str, dict[str, Any]]:
     """Return the file of the scanning program, and what it says; nothing if there is none."""
-    match = MASTER.fullmatch(master)
-    path = f"{match[1]}{match[2]}" if match else ""
-    if not os.path.isfile(path):
+
+    def named(place: str) -> str:
+        match = MASTER.fullmatch(place)
+        path = f"{match[1]}{match[2]}" if match else ""
+        return path if os.path.isfile(path) else ""
+
+    path = first_found(master, named)
+    if not path:
         return "", {}
     with opened(path) as file:
         tags = attributes(file["STEM Metadata"]) if "STEM Metadata" in file else {}

@@ -48,14 +48,16 @@ def _beside(name: str, further: str | Sequence[FileName] | None) -> list[str]:
         return [name]
     if further == "numbered":
         return [member.path for member in files.numbered_set(name)]
-    return _matching(os.path.join(glob.escape(os.path.dirname(name)), further))
+    folders = [glob.escape(os.path.dirname(place)) for place in files.places(name)]
+    return _matching(*(os.path.join(folder, further) for folder in folders))
 
 
-def _matching(pattern: str) -> list[str]:
-    names = [name for name in glob.glob(pattern) if os.path.isfile(name)]
-    if not names:
-        raise FormatError(pattern, "is no file, and as a pattern fits none.")
-    return sorted(names, key=files.natural_key)
+def _matching(pattern: str, *elsewhere: str) -> list[str]:
+    """List the files that a pattern fits, or else the next one."""
+    for one in (pattern, *elsewhere):
+        if names := [name for name in glob.glob(one) if os.path.isfile(name)]:
+            return sorted(names, key=files.natural_key)
+    raise FormatError(pattern, "is no file, and as a pattern fits none.")
 
 
 def stacked(recording: Recording, image: Image, members: list[str], same_offset: bool) -> Recording:

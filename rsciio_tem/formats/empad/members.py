@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problems
 from rsciio_tem.parsing.trees import value_at, xml_tree
@@ -34,33 +36,46 @@ def members_of(path: str, problems: Problems) -> Members:
 
 def xml_of(raw: str) -> str | None:
     """Find the .xml beside a .raw that names it."""
+    return files.first_found(raw, _xml_at)
+
+
+def _xml_at(raw: str) -> str | None:
     folder, base = os.path.split(raw)
-    entries = sorted(os.listdir(folder or "."))[:5000]
-    for entry in [entry for entry in entries if entry.lower().endswith(".xml")][:200]:
-        xml = os.path.join(folder, entry)
-        if base.encode() in files.read_start(xml, 1 << 14):
-            return xml
+    # the whole name, whatever folder is before it
+    named = re.compile(rf"""["'>/\\]\s*{re.escape(escape(base))}\s*["'<]""", re.IGNORECASE)
+    entries = [entry for entry in files.listing(folder)[:5000] if entry.lower().endswith(".xml")]
+    for xml in [os.path.join(folder, entry) for entry in entries[:200]]:
+        if os.path.isfile(xml):
+            content = files.read_start(xml, 1 << 14)
+            if named.search(files.decoded(content, "latin-1")) or named.search(
+                content.decode("utf-8", "replace")
+            ):
+                return xml
     return None
 
 
 def _raw_of(xml: str, name: str, problems: Problems) -> str:
     """Find the .raw that an .xml names: by its name alone, whatever folder it once was in."""
-    folder = os.path.dirname(xml)
     base = re.split(r"[/\\]", name.strip())[-1]
-    listing = {entry.lower(): entry for entry in os.listdir(folder or ".")}
-    if base and (entry := listing.get(base.lower())):
-        return os.path.join(folder, entry)
-    lacking = f"{base!r}, which the .xml names, is not there"
-    if entry := listing.get(f"{os.path.splitext(os.path.basename(xml))[0]}.raw".lower()):
-        problems.warn(f"{lacking}; {entry} is read instead.")
-        return os.path.join(folder, entry)
-    others = [entry for key, entry in listing.items() if key.endswith(".raw")]
-    if len(others) == 1:
-        problems.warn(f"{lacking}; {others[0]}, the only .raw in the folder, is read instead.")
-        return os.path.join(folder, others[0])
+    if base and (raw := files.first_found(xml, lambda p: _beside(p, base))):
+        return raw
+    # both may have got another name, which must not be that of the .raw of another .xml
+    renamed = files.first_found(xml, lambda p: _beside(p, f"{Path(p).stem}.raw"))
+    if renamed and xml_of(renamed) is None:
+        problems.warn(
+            f"{base!r}, which the .xml names, is not there; {os.path.basename(renamed)}, which is "
+            "named like the .xml, is read instead."
+        )
+        return renamed
+    others = [e for e in files.listing(os.path.dirname(xml)) if e.lower().endswith(".raw")]
     raise FormatError(
         xml,
         f"names the data file {base!r}, which is not beside it"
-        + (f" (there are {', '.join(sorted(others)[:5])})." if others else "."),
-        "Put it there, or open the .raw itself.",
+        + (f" (there are {', '.join(others[:5])})." if others else "."),
+        "Put it there, or open the right .raw itself; a .raw that was renamed is found if it is "
+        "named like the .xml.",
     )
+
+
+def _beside(path: str, name: str) -> str | None:
+    return files.in_folder(os.path.dirname(path), name)

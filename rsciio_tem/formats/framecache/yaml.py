@@ -37,14 +37,15 @@ def described_yaml(path: str, problems: Problems) -> Described:
     if meta is not None and not isinstance(meta, dict):
         raise FormatError(path, f"has a section meta that holds {meta!r} instead of keys.")
     header = Header.of(data["shape"], data["nframes"], data["dtype"], path)
-    folder, name = os.path.dirname(path), data["file"]
+    name = data["file"]
     if not isinstance(name, str) or not name:
         raise FormatError(path, f"names the file {name!r}.")
     name = os.path.expanduser(name)
-    beside = os.path.join(folder, name)
+    beside = files.beside(path, name)
     archive = beside if os.path.exists(beside) or not os.path.exists(name) else name
     described = described_archive(files.existing(archive), header, problems)
-    folders = list(dict.fromkeys((folder, os.path.dirname(name), os.path.dirname(archive))))
+    folders = [os.path.dirname(place) for place in files.places(path)]
+    folders = list(dict.fromkeys((*folders, os.path.dirname(name), os.path.dirname(archive))))
     entries = rotation.side_metadata(meta or {}, folders, problems)
     return described._replace(
         metadata={**described.metadata, **entries}, files=(path, *described.files)

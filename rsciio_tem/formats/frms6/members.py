@@ -37,11 +37,12 @@ class Members:
 
 def members_of(path: str, single_file: bool, problems: Problems) -> Members:
     """Find and describe the files of the recording that one of them belongs to."""
+    hdr_path = files.first_found(path, _hdr_of)
+    path = _among_others(path)
     numbered = _NAME.fullmatch(path)
     through_hdr = not numbered and files.read_start(path, 4) != START
-    base = numbered[1] if numbered else os.path.splitext(path)[0]
-    folder, name = os.path.split(base)
-    hdr_path = path if through_hdr else files.first_named(folder, [name + ".hdr"])
+    base = _base_of(path)
+    hdr_path = path if through_hdr else hdr_path
     hdr: dict[str, str] = {}
     try:
         hdr = read_hdr(hdr_path) if hdr_path is not None else {}
@@ -65,24 +66,47 @@ def members_of(path: str, single_file: bool, problems: Problems) -> Members:
     return Members(signal, blanks, dark, hdr, hdr_path)
 
 
-def _sources(path: str, base: str, problems: Problems) -> dict[int, DataFile]:
+def _base_of(path: str) -> str:
+    """Return what the paths of all files of a recording begin with."""
+    numbered = _NAME.fullmatch(path)
+    return numbered[1] if numbered else os.path.splitext(path)[0]
+
+
+def _hdr_of(path: str) -> str | None:
+    folder, name = os.path.split(_base_of(path))
+    return files.in_folder(folder, name + ".hdr")
+
+
+def _sources(path: str, problems: Problems) -> dict[int, DataFile]:
     """Find the .frms6 files of a recording, by number."""
-    folder, name = os.path.split(base)
+    sources = _sources_at(path, problems)
+    if not sources:
+        name = os.path.basename(_base_of(path))
+        raise FormatError(path, f"has no {name}_000.frms6, {name}_001.frms6, … beside it.")
+    return sources
+
+
+def _among_others(path: str) -> str:
+    """Return the path, or what it is a link to, whichever is one of several numbered files."""
+    several = (p for p in files.places(path) if len(_sources_at(p, Problems())) > 1)
+    return next(several, path)
+
+
+def _sources_at(path: str, problems: Problems) -> dict[int, DataFile]:
+    folder, name = os.path.split(_base_of(path))
     sources: dict[int, DataFile] = {}
-    for entry in sorted(os.listdir(folder or ".")):
+    for entry in files.listing(folder):
         match = _NAME.fullmatch(entry)
         if match and os.path.normcase(match[1]) == os.path.normcase(name):
             file = DataFile.of(os.path.join(folder, entry))
             if sources.setdefault(int(match[2]), file) is not file:
                 problems.warn(f"{entry} has the same number as another file, and is ignored.")
-    if not sources:
-        raise FormatError(path, f"has no {name}_000.frms6, {name}_001.frms6, … beside it.")
     return sources
 
 
 def _numbered(path: str, base: str, problems: Problems) -> dict[int, Member]:
     """Describe the .frms6 files of a recording, by number."""
-    sources = _sources(path, base, problems)
+    sources = _sources(path, problems)
     members: dict[int, Member] = {}
     errors: list[FormatError] = []
     size: tuple[int, int] | None = None

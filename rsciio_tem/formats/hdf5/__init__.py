@@ -18,7 +18,7 @@ from rsciio_tem.formats.hdf5.rosettasciio import HandedOver
 from rsciio_tem.formats.hdf5.writer import file_writer, target
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.checks import chunk_tables
-from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
+from rsciio_tem.parsing.hdf5 import is_hdf5, opened, refuse_pipes, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
 from rsciio_tem.parsing.metadata import general
 from rsciio_tem.reading.documentation import documented
@@ -64,6 +64,8 @@ def parse(
     require_hdf5(path)
     problems = Problems()
     with opened(path) as file:
+        if not names:
+            refuse_pipes(file)
         chosen, others = (
             (asked_for(file, names[0], path), []) if names else best(file, path, problems)
         )

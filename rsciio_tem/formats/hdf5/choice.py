@@ -17,6 +17,7 @@ from rsciio_tem.parsing.hdf5 import (
     attributes,
     dectris_links,
     groups_with,
+    require_files,
     text,
     walk,
 )
@@ -94,6 +95,7 @@ def _candidates(file: Any, start: Any) -> tuple[list[Candidate], Walk]:
 def asked_for(file: Any, name: str, path: str) -> Candidate:
     """Return the data set of a name, or the best one in the group of that name."""
     inner = name.strip("/")
+    require_files(file, name)
     try:
         thing = file[inner] if inner else file
     except DAMAGE:

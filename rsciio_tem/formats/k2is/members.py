@@ -15,6 +15,17 @@ from rsciio_tem.storage.backends import DataFile
 
 def members_of(path: str) -> tuple[dict[int, str], str | None]:
     """Find the sectors, by number, and the tag file that belong to one of them."""
+    members, tags = _members_at(path)
+    for place in files.places(path):
+        if place != path and (len(members) < 2 or tags is None):  # what the link has not beside it
+            others, other_tags = _members_at(place)
+            if len(members) < 2:
+                members = {**others, **members}
+            tags = tags or other_tags
+    return members, tags
+
+
+def _members_at(path: str) -> tuple[dict[int, str], str | None]:
     folder, base = os.path.split(path)
     stem, suffix = os.path.splitext(base)
     if suffix.lower() == ".gtg":
@@ -23,20 +34,17 @@ def members_of(path: str) -> tuple[dict[int, str], str | None]:
         return {}, None
     prefix = stem[:-1]
     names = f"{prefix.rstrip('_')}.gtg", f"{prefix}.gtg"
-    return {**_sectors_named(path, prefix), int(stem[-1]): path}, files.first_named(folder, names)
+    tags = next((t for n in names if (t := files.in_folder(folder, n))), None)
+    return {**_sectors_named(path, prefix), int(stem[-1]): path}, tags
 
 
 def _sectors_named(path: str, prefix: str) -> dict[int, str]:
     """List the files beside `path` that are named like sectors."""
     folder = os.path.dirname(path)
-    try:
-        listing = sorted(os.listdir(folder or "."))
-    except OSError as error:
-        raise FormatError(path, f"its folder cannot be listed: {error.strerror}.") from error
     pattern = re.compile(re.escape(prefix) + r"([1-8])\.bin", re.IGNORECASE)
     return {
         int(match[1]): os.path.join(folder, entry)
-        for entry in listing
+        for entry in files.listing(folder)
         if (match := pattern.fullmatch(entry))
         and os.path.normcase(entry).startswith(os.path.normcase(prefix))
     }

@@ -19,6 +19,7 @@ from typing import Any, Literal, Unpack
 from rsciio_tem.errors import FormatError, Problems
 from rsciio_tem.formats.mib.checks import CHECKS
 from rsciio_tem.formats.mib.hdr import (
+    Recorded,
     announced,
     compare_counts,
     hdr_of,
@@ -111,7 +112,8 @@ def parse(
     header, frames = described.header, described.frames(members)
     count = len(frames)
 
-    hdr_path, hdr = hdr_of(opened, path, members[0].path, described.hdr, problems)
+    recorded = Recorded(members, count, header.depth)
+    hdr_path, hdr = hdr_of(opened, path, recorded, described.hdr, problems)
     reader = MerlinTimes(frames, header.size)
     per_position = (
         images_per_position(header, hdr, reader, problems) if layers == "auto" else int(layers)

@@ -5,11 +5,17 @@ from __future__ import annotations
 
 import os
 import re
+from typing import NamedTuple
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problems
+from rsciio_tem.formats.mib.header import integer
 from rsciio_tem.parsing.text import key_values, to_number, value_of
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
+from rsciio_tem.storage.backends import DataFile
+
+#: Files of which the first frame's number is looked at.
+_MOST_OTHERS = 100
 
 
 def parse_hdr_file(hdr_file: str | os.PathLike[str]) -> dict[str, str]:
@@ -31,14 +37,14 @@ def parse_hdr_file(hdr_file: str | os.PathLike[str]) -> dict[str, str]:
         It does not begin with ``HDR``.
     """
     content = files.read_start(files.existing(hdr_file), 1 << 16)
-    if not content.lstrip().upper().startswith(b"HDR"):
+    if not files.decoded(content, "latin-1").lstrip().upper().startswith("HDR"):
         raise NotThisFormat(hdr_file, "is not a Merlin header file: it does not begin with HDR.")
     return parse_hdr(content)
 
 
 def parse_hdr(content: bytes) -> dict[str, str]:
     """Parse the text of a .hdr; old versions write µ as one byte, and leave out keys and colons."""
-    entries = key_values(content.split(b"\0", 1)[0].decode("latin-1"))
+    entries = key_values(files.decoded(content, "latin-1").split("\0", 1)[0])
     return {
         key: value
         for key, value in entries.items()
@@ -53,46 +59,97 @@ def is_hdr(path: str) -> bool:
 
 def mib_of(hdr_path: str) -> str:
     """Find the recording that a .hdr belongs to."""
+    matches = files.first_found(hdr_path, _named_like)
+    if not matches:
+        stem = os.path.splitext(os.path.basename(hdr_path))[0]
+        raise FormatError(
+            hdr_path,
+            "no .mib file lies beside it.",
+            f"Expected {stem}.mib in the same folder.",
+        )
+    return matches[0]
+
+
+def _named_like(hdr_path: str) -> list[str]:
+    """List the .mib files that a .hdr may belong to by their names: its own, then by number."""
     folder, base = os.path.split(hdr_path)
     stem = os.path.splitext(base)[0].lower()
     matches = []
-    for entry in os.listdir(folder or "."):
+    for entry in files.listing(folder):
         name, suffix = os.path.splitext(entry)
         if suffix.lower() != ".mib" or not name.lower().startswith(stem):
             continue
         number = name[len(stem) :]
-        if not number:
-            return os.path.join(folder, entry)
         # scan1.hdr is not the side file of scan12.mib
-        if re.fullmatch(r"[_\-. ]\d+" if stem[-1:].isdigit() else r"[_\-. ]?\d+", number):
+        separated = r"[_\-. ]\d+" if stem[-1:].isdigit() else r"[_\-. ]?\d+"
+        if not number or re.fullmatch(separated, number):
             matches.append(entry)
-    if not matches:
-        raise FormatError(
-            hdr_path,
-            "no .mib file lies beside it.",
-            f"Expected {os.path.splitext(base)[0]}.mib in the same folder.",
-        )
-    return os.path.join(folder, min(matches, key=files.natural_key))
+    # the stem itself is shorter than what has a number
+    matches.sort(key=lambda e: (len(e) != len(stem) + 4, files.natural_key(e)))
+    return [os.path.join(folder, entry) for entry in matches]
+
+
+class Recorded(NamedTuple):
+    """What is known of the frames before the .hdr is read."""
+
+    members: list[DataFile]
+    frames: int
+    depth: int | None
 
 
 def hdr_of(
-    opened: str, path: str, first: str, inner: dict[str, str] | None, problems: Problems
+    opened: str, path: str, recorded: Recorded, inner: dict[str, str] | None, problems: Problems
 ) -> tuple[str | None, dict[str, str] | None]:
     """Return path and content of the .hdr: what was opened, or what lies beside the .mib.
 
-    That may be named like the .mib at `path`, or like the first one of its numbered set. What a
-    stream dump has within it, `inner`, comes first.
+    That may be named like the .mib at `path`, or like the first one of its numbered set; or, if it
+    can be that of no other recording, without the number. What a stream dump has within it,
+    `inner`, comes first.
     """
     side: str | None = opened
+    shared = False
     if not is_hdr(opened):
-        side = files.side_file(path, (".hdr",)) or files.side_file(first, (".hdr",))
+        names = dict.fromkeys((path, recorded.members[0].path))
+        exact, numbered = (
+            next((side for name in names if (side := _side_file(name, whole))), None)
+            for whole in (True, False)
+        )
+        side, shared = exact or numbered, exact is None
     if side is None or inner is not None:
         return side, inner
     try:
-        return side, parse_hdr_file(side)
+        hdr = parse_hdr_file(side)
     except NotThisFormat as error:
         problems.info(f"side file ignored: {error}")
         return None, None
+    if shared and (reason := _of_another(side, hdr, recorded)):
+        problems.warn(
+            f"{os.path.basename(side)} is not read: {reason}, so it may belong to another "
+            "recording.",
+            f"If it does not, name it {os.path.splitext(os.path.basename(path))[0]}.hdr.",
+        )
+        return None, None
+    return side, hdr
+
+
+def _side_file(path: str, whole: bool) -> str | None:
+    return files.side_file(path, (".hdr",), shared=not whole)
+
+
+def _of_another(side: str, hdr: dict[str, str], recorded: Recorded) -> str:
+    """Say why a .hdr without the number of a recording may be that of another one."""
+    ours = {os.path.realpath(file.path) for file in recorded.members}
+    others = [p for p in _named_like(side) if os.path.realpath(p) not in ours]
+    for other in others[:_MOST_OTHERS]:
+        number = files.read_start(other, 16).split(b",")[1:2]
+        if number and integer(number[0].decode("latin-1").strip()) in (0, 1):
+            return f"{os.path.basename(other)}, which begins with frame number 1, has its name, too"
+    depth, asked = _whole(hdr, "Counter Depth"), announced(hdr)
+    if depth and recorded.depth and depth != recorded.depth:
+        return f"it says {depth} bits of counter depth, the frames {recorded.depth}"
+    if asked and recorded.frames > asked and recorded.frames % asked:
+        return f"it announces {asked} frames, and there are {recorded.frames}"
+    return ""
 
 
 def announced(hdr: dict[str, str] | None) -> int:

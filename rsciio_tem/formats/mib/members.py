@@ -17,6 +17,17 @@ from rsciio_tem.storage.backends import DataFile
 
 def members_around(file: DataFile, layout: Layout, problems: Problems) -> list[DataFile]:
     """Collect the files that continue each other's frame numbers, around the one opened."""
+    chains = []
+    for place in files.places(file.path):
+        chains.append(_chain(file if place == file.path else DataFile.of(place), layout))
+        if len(chains[-1]) > 1:
+            break
+    chain = chains[-1] if len(chains[-1]) > 1 else chains[0]
+    problems += chain.problems()
+    return chain.members
+
+
+def _chain(file: DataFile, layout: Layout) -> _Chain:
     stem, suffix = os.path.splitext(file.path)
     digits = files.split_number(os.path.basename(stem))[1]
     for n in range(len(digits)):  # digits may belong to the stem: scan5.mib, scan51.mib, …
@@ -24,11 +35,8 @@ def members_around(file: DataFile, layout: Layout, problems: Problems) -> list[D
         if n == 0 or os.path.isfile(base + suffix):
             chain = _Chain(file, layout, os.path.basename(base))
             if len(chain) > 1 and os.path.samefile(chain.members[0].path, base + suffix):
-                break
-    else:
-        chain = _Chain(file, layout, files.split_number(os.path.basename(stem))[0])
-    problems += chain.problems()
-    return chain.members
+                return chain
+    return _Chain(file, layout, files.split_number(os.path.basename(stem))[0])
 
 
 class _Chain:

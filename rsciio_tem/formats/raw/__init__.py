@@ -47,9 +47,9 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
         if str(params.get("filetype", "")).lower() == "raw":
             return 0.99, "is the side file of a raw recording", {}
         return None
-    if path.lower().endswith(DATA_FILES) and (side := files.side_file(path, SIDE_FILES)):
-        params = side_parameters(side)
-        if str(params.get("filetype", "raw")).lower() == "raw":
+    if path.lower().endswith(DATA_FILES):
+        side = files.side_file(path, SIDE_FILES, shared=True)
+        if side and str(side_parameters(side).get("filetype", "raw")).lower() == "raw":
             return 0.95, f"is described by {os.path.basename(side)}", {}
     if path.lower().endswith(".raw"):
         return 0.3, "is named .raw, but nothing describes its content", {}

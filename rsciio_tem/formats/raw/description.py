@@ -49,15 +49,17 @@ def described(path: str) -> Described:
         data: str | None
         if (name := params.get("file")) is not None:
             # only beside the side file: paths of another computer mean nothing here
-            data = os.path.join(os.path.dirname(path), _base(name))
+            data = files.beside(path, _base(name))
         else:
             data = files.side_file(path, DATA_FILES)
         if data is None:
             raise FormatError(
-                path, f"describes no file: none of {', '.join(DATA_FILES)} beside it."
+                path,
+                f"describes no file: none of {', '.join(DATA_FILES)} with its name lies beside it.",
+                "Put it there, or name it in the side file: file = 'NAME'.",
             )
         return Described(files.existing(data), path, params)
-    side = files.side_file(path, SIDE_FILES) or ""
+    side = files.side_file(path, SIDE_FILES, shared=True) or ""
     params = side_parameters(side) if side else {}
     is_of_other = _base(params.get("file", "")).lower() not in ("", os.path.basename(path).lower())
     if is_of_other or str(params.get("filetype", "raw")).lower() != "raw":

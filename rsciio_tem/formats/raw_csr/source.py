@@ -120,7 +120,7 @@ def _column(path: str, table: Mapping[str, Any], part: str, problems: Problems) 
         raise FormatError(path, f"{part}_dtype = {text!r} is no type of {what}.")
     if "\0" in name:
         raise FormatError(path, f"{part}_file = {name!r} is no name of a file.")
-    file = DataFile.of(files.existing(os.path.join(os.path.dirname(path), name)))
+    file = DataFile.of(files.existing(files.beside(path, name)))
     if rest := file.size % stored.itemsize:
         problems.warn(
             f"{rest} bytes at the end of {name} are no whole {stored}, and are ignored.",

@@ -63,8 +63,25 @@ def _named_halves(path: str) -> tuple[str, Half, str | None] | None:
     return match["base"], half, match["time"]
 
 
+#: Seconds between the times of two halves that are told, and that are too many.
+_TOLD, _TOO_FAR = 5, 60
+
+
 def _find_halves(path: str, required: bool, problems: Problems) -> Halves | None:
     """Find the other half of a recording by its name, None if it is no half."""
+    errors = []
+    for place in files.places(path):
+        try:
+            if (halves := _halves_at(place, required, problems)) is not None:
+                return halves
+        except FormatError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return None
+
+
+def _halves_at(path: str, required: bool, problems: Problems) -> Halves | None:
     named = _named_halves(path)
     if named is None:
         if required:
@@ -77,7 +94,7 @@ def _find_halves(path: str, required: bool, problems: Problems) -> Halves | None
     base, half, time = named
     same: list[float | None] = []  # times of the halves of either kind
     others: list[tuple[float, str, float | None]] = []
-    for entry in sorted(os.listdir(os.path.dirname(path) or ".")):
+    for entry in files.listing(os.path.dirname(path)):
         entry_base, entry_half, entry_time = _named_halves(entry) or ("", None, None)
         moment = _seconds(entry_time)
         if entry_base.lower() != base.lower():
@@ -102,7 +119,15 @@ def _find_halves(path: str, required: bool, problems: Problems) -> Halves | None
             "another one.",
             "Pass the right one as top= or bottom=, or celeritas=False for this half alone.",
         )
-    if distance > 5:
+    if distance > _TOO_FAR:
+        raise FormatError(
+            path,
+            f"is the {half} half of a recording; {entry}, the nearest other half, is "
+            f"{distance:g} s apart from it by their names.",
+            "If they belong together, pass it as top= or bottom=; celeritas=False reads this half "
+            "alone.",
+        )
+    if distance > _TOLD:
         problems.warn(
             f"{entry} is taken as the other half, though its time is {distance:g} s apart.",
         )

@@ -20,9 +20,19 @@ from rsciio_tem.storage.backends import DataFile
 
 
 def beside(path: str, base: str, suffix: str) -> str | None:
-    """Find the file beside a sequence that is named ``x.seq`` or ``x`` with a suffix."""
-    stems = (base, os.path.splitext(base)[0])
-    return files.first_named(os.path.dirname(path), [stem + suffix for stem in stems])
+    """Find the file beside a sequence that is named ``x.seq`` or ``x`` with a suffix.
+
+    Of a recording in halves, `base` is what both have in common.
+    """
+    basename = os.path.basename(path)
+
+    def side_at(place: str) -> str | None:
+        folder, name = os.path.split(place)
+        name = name if base == basename else base
+        names = (name + suffix, os.path.splitext(name)[0] + suffix)
+        return next((side for n in names if (side := files.in_folder(folder, n))), None)
+
+    return files.first_found(path, side_at)
 
 
 class Sides(NamedTuple):

@@ -14,6 +14,7 @@ from rsciio_tem.errors import FormatError, Problems
 from rsciio_tem.parsing.text import to_number
 from rsciio_tem.parsing.trees import xml_content
 from rsciio_tem.storage import files
+from rsciio_tem.storage.backends import opener
 
 _logger = logging.getLogger(__name__)
 
@@ -72,28 +73,38 @@ def members_of(filename: str | os.PathLike[str], problems: Problems) -> Members:
 
 def description_of(path: str) -> str | None:
     """Find the .emi of a series: ``name.emi`` for ``name_1.ser``."""
+    return files.first_found(path, _description_at)
+
+
+def _description_at(path: str) -> str | None:
     folder, base = os.path.split(path)
     match = re.fullmatch(r"(.+)_\d+", os.path.splitext(base)[0], re.DOTALL)
     if match is None:
         return None
     pattern = re.compile(re.escape(match[1]) + r"\.[eE][mM][iI]")
-    name = next(filter(pattern.fullmatch, sorted(os.listdir(folder or "."))), None)
+    name = next(filter(pattern.fullmatch, files.listing(folder)), None)
     emi = None if name is None else os.path.join(folder, name)
     return emi if emi is not None and os.path.isfile(emi) else None
 
 
 def series_of(emi: str) -> list[str]:
     """List the series of a description in the order of their numbers."""
-    folder, base = os.path.split(emi)
-    stem = os.path.splitext(base)[0]
-    pattern = re.compile(re.escape(stem) + r"_(\d+)\.[sS][eE][rR]")
-    numbered = [(int(m[1]), m[0]) for m in map(pattern.fullmatch, os.listdir(folder or ".")) if m]
-    if not numbered:
+    series = files.first_found(emi, _series_at)
+    if not series:
+        stem = os.path.splitext(os.path.basename(emi))[0]
         raise FormatError(
             emi,
             f"describes series, of which none lies beside it: there is no {stem}_1.ser.",
             "Put the .ser files into its folder.",
         )
+    return series
+
+
+def _series_at(emi: str) -> list[str]:
+    folder, base = os.path.split(emi)
+    stem = os.path.splitext(base)[0]
+    pattern = re.compile(re.escape(stem) + r"_(\d+)\.[sS][eE][rR]")
+    numbered = [(int(m[1]), m[0]) for m in map(pattern.fullmatch, files.listing(folder)) if m]
     return [os.path.join(folder, name) for _, name in sorted(numbered)]
 
 
@@ -107,7 +118,10 @@ def _objects(path: str, problems: Problems) -> list[dict[str, Any]]:
     if not os.path.getsize(path):
         problems.warn(f"{os.path.basename(path)} is empty.")
         return objects
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with (
+        open(path, "rb", opener=opener) as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
         at = content.find(first)
         while at >= 0 and len(objects) < _MAX_OBJECTS:
             stop = content.find(last, at)

@@ -39,7 +39,8 @@ def numbered(path: str) -> dict[int, DataFile]:
     """List the files named like `path` but for their number, by number."""
     members: dict[int, DataFile] = {}
     name = member_of(path)
-    for file in files.numbered_set(path):
+    stem = os.path.splitext(os.path.basename(path))[0]
+    for file in files.numbered_set(path, files.split_number(stem)[0]):
         other = member_of(file.path)
         if name is None or other is None or other[0].lower() != name[0].lower():
             continue
@@ -49,6 +50,12 @@ def numbered(path: str) -> dict[int, DataFile]:
     return members
 
 
+def _among_others(path: str) -> str:
+    """Return the path, or what it is a link to, whichever is one of several numbered files."""
+    several = (p for p in files.places(path) if member_of(p) and len(numbered(p)) > 1)
+    return next(several, path)
+
+
 def _no_header(path: str) -> NotThisFormat:
     start = files.read_start(path, 16)
     return NotThisFormat(path, f"does not begin with a TVIPS header ({start!r}).")
@@ -56,6 +63,7 @@ def _no_header(path: str) -> NotThisFormat:
 
 def series(path: str) -> tuple[list[DataFile], np.void, Problems]:
     """Find the files of the series that `path` belongs to, and their header."""
+    path = _among_others(path)
     header, member = header_of(path), member_of(path)
     problems = Problems()
     by_number = numbered(path) if member else {}
