@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import json
@@ -29,11 +30,12 @@ import rsciio_tem
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.formats import npy, raw
-from rsciio_tem.writing import signal_frames, stream
+from rsciio_tem.writing import stream, working_folder
 from rsciio_tem.writing.hdf5 import Hdf5
 from rsciio_tem.writing.hdf5_stream import ChunkedFile
-from rsciio_tem.writing.stream import _Work, shutil
+from rsciio_tem.writing.stream import shutil
 from rsciio_tem.writing.target import ENTRY, FlatFile, Payloads
+from rsciio_tem.writing.working_folder import Work
 
 FRAMES = np.random.default_rng(3).integers(0, 4000, (6, 7, 16, 24)).astype("u2")
 
@@ -549,7 +551,7 @@ def unfinished(
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def close(self: _Work) -> None:
+    def close(self: Work) -> None:
         self._stack.close()
         full()  # what was still to be written
 
@@ -559,7 +561,7 @@ def unfinished(
 
     with monkeypatch.context() as patch:
         patch.setattr(Hdf5, "commit", failing)
-        patch.setattr(_Work, "close", close)
+        patch.setattr(Work, "close", close)
         with pytest.raises(OSError, match="the disk is full") as caught:
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     assert "21 of 42 frames are written. The same call goes on" in caught.value.__notes__[0]
@@ -641,22 +643,19 @@ def test_verify_finds_what_the_disk_lost(
 
 def test_two_at_once(recording: Path) -> None:
     target = recording.with_name("a.npy")
-    folder = f"{target}.partial"
-    frames = signal_frames.SignalFrames.of(signal_of(FRAMES), "npy")
-    work = _Work(folder, {"files": ["a.npy"]})
-    work.open(npy.target(frames, str(target)), True)
-    try:
+    work = Work(f"{target}.partial", {"source": "another", "files": ["a.npy"]})
+    with work.locked():
         for resume in (True, False):
             with pytest.raises(FormatError, match="is in use by another process"):
                 rsciio_tem.convert(recording, target, resume=resume)
-        other = _Work(folder, {"files": ["a.npy"]})
+        assert work.look(True) is None
+        work.open(lambda folder: None)
         with pytest.raises(FormatError, match="is in use by another process"):
-            other.open(npy.target(frames, str(target)), True)
-    finally:
-        work.close()
+            rsciio_tem.convert(recording, target)
     with pytest.raises(FormatError, match="holds an unfinished conversion"):
         rsciio_tem.convert(recording, target)
     rsciio_tem.convert(recording, target, resume=False)
+    assert not os.path.exists(work.folder)
 
 
 def test_two_processes_at_once(recording: Path) -> None:
@@ -703,7 +702,7 @@ def blocks_done(target: Path) -> int:
     head, _, entries = journal.read_bytes().partition(b"\n")
     if not head:  # it is just being made
         return -1
-    assert json.loads(head)["version"] == 2
+    assert json.loads(head)["version"] == 3
     return len(entries) // ENTRY.size
 
 
@@ -769,85 +768,168 @@ def test_ctrl_c(recording: Path, square: Path, name: str) -> None:
     assert rsciio_tem.load(target)[0]["data"].shape == ours.shape
 
 
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
-@pytest.mark.parametrize("moved", [1, 2, 3])
-def test_stopped_while_files_are_named(
-    square: Path, moved: int, monkeypatch: pytest.MonkeyPatch
+class Killed(BaseException):
+    """Nothing is put right afterwards."""
+
+
+@contextlib.contextmanager
+def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
+    """End a conversion before the `step`-th change of names at its end, counted from 0."""
+    count = 0
+
+    def counted(do: Any) -> Any:
+        def change(*args: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count > step:
+                raise Killed
+            return do(*args, **options)
+
+        return change
+
+    with monkeypatch.context() as patch:
+        give_names = Work.give_names
+
+        def begin(self: Work, *args: Any) -> None:
+            with monkeypatch.context() as inner:
+                for name in ("rename", "replace", "unlink"):
+                    inner.setattr(os, name, counted(getattr(os, name)))
+                give_names(self, *args)
+
+        patch.setattr(Work, "give_names", begin)
+        patch.setattr(Work, "_undo", lambda self, naming: None)
+        patch.setattr(Work, "discard", Work.close)
+        patch.setattr(Work, "_clear", lambda self, lock: lock.close())
+        with pytest.raises(Killed):
+            yield
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+#: Targets of several files: name, changes of names until all have theirs, options.
+SEVERAL = {
+    "a.raw": (5, {}),
+    "a.csr.toml": (9, {}),
+    "a.yml": (5, {"format": "framecache"}),
+    "a.zarr": (3, {}),
+    "a.npy": (2, {}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
+@pytest.mark.parametrize("name", SEVERAL)
+def test_names_change_together(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it stops, there is never some of the old and some of the new."""
+    steps, options = SEVERAL[name]
+    np.save(tmp_path / "old.npy", FRAMES[:2, :3])
+    np.save(tmp_path / "new.npy", FRAMES[:3, :2, :8])
+    wanted = {}
+    for which in ("old", "new"):
+        (tmp_path / which).mkdir()
+        rsciio_tem.convert(tmp_path / f"{which}.npy", tmp_path / which / name, **options)
+        wanted[which] = files_in(tmp_path / which)
+    for step in range(steps + 1):
+        folder = tmp_path / f"at {step}"
+        shutil.copytree(tmp_path / "old", folder)
+        again = {**options, "overwrite": True}
+        with killed_at(monkeypatch, step):
+            rsciio_tem.convert(tmp_path / "new.npy", folder / name, **again)
+        left = {k: v for k, v in files_in(folder).items() if ".partial" not in k}
+        assert any(left.items() <= all_.items() for all_ in wanted.values()), step
+        # another conversion puts the old ones back, unless the new ones have all their names
+        other = {**again, "roi": [0, 1]}
+        kept = folder.with_name(f"kept {step}")
+        shutil.copytree(folder, kept)
+        if left == wanted["new"]:
+            rsciio_tem.convert(tmp_path / "new.npy", kept / name, **other)
+        else:
+            with pytest.raises(FormatError, match="unfinished conversion of another source"):
+                rsciio_tem.convert(tmp_path / "new.npy", kept / name, **other)
+            left = {k: v for k, v in files_in(kept).items() if ".partial" not in k}
+            assert left == wanted["old"], step
+        rsciio_tem.convert(tmp_path / "new.npy", folder / name, **again)
+        assert files_in(folder) == wanted["new"], step
+        assert not folder.joinpath(f"{name}.partial").exists()
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_name_that_cannot_be_given(
+    recording: Path, fails_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Another program may hold one of the files, as on Windows: none has changed then."""
+    target = recording.with_name("a.raw")
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    before = files_in(recording.parent)
+    give_name, names = working_folder.give_name, []
+
+    def refused(source: str, final: str) -> None:
+        names.append(final)
+        if len(names) == fails_at:
+            raise PermissionError(errno.EACCES, "in use", final)
+        give_name(source, final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(working_folder, "give_name", refused)
+        with pytest.raises(PermissionError) as caught:
+            rsciio_tem.convert(recording, target, overwrite=True)
+    assert "42 of 42 frames are written. The same call goes on" in caught.value.__notes__[0]
+    after = files_in(recording.parent)
+    assert {k: after[k] for k in before} == before
+    rsciio_tem.convert(recording, target, overwrite=True)
+    assert rsciio_tem.load(target)[0]["data"].shape == (42, 16, 24)
+
+
+def test_a_stranger_gets_the_name_meanwhile(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = recording.with_name("a.raw")
+    with killed_at(monkeypatch, 2):
+        rsciio_tem.convert(recording, target)
+    side = target.with_suffix(".toml")
+    side.write_text("precious")
+    with pytest.raises(FileExistsError):
+        rsciio_tem.convert(recording, target)
+    assert side.read_text() == "precious"
+    side.unlink()
+    rsciio_tem.convert(recording, target)
+    assert sorted(path.name for path in recording.parent.iterdir()) == [
+        *("a.raw", "a.toml", "scan.mib")
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+def test_a_series_is_completed(square: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a series, the first files that have their names are no strangers to the next call."""
     target = square.with_name("a_000.tvips")
     options: dict[str, Any] = {"nav_shape": (6, 7), **VENDORS[target.name]}
     whole = square.parent / "whole" / target.name
     whole.parent.mkdir()
     rsciio_tem.convert(square, whole, **options)
-    replace, names = stream.give_name, []
-
-    def stopped(source: str, final: str) -> None:
-        if len(names) == moved:
-            raise KeyboardInterrupt
-        names.append(os.path.basename(final))
-        replace(source, final)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stream, "give_name", stopped)
-        patch.setattr(stream.os, "unlink", lambda path: stopped("", ""))
-        with pytest.raises(KeyboardInterrupt):
+    for step in (2, 3):
+        with killed_at(monkeypatch, step):
             rsciio_tem.convert(square, target, **options)
-    assert names == ["a_001.tvips", "a_002.tvips", "a_000.tvips"][:moved]
-    with pytest.raises(FormatError, match="cannot be verified any more"):
-        rsciio_tem.convert(square, target, verify=True, **options)
-    assert rsciio_tem.convert(square, target, **options) == str(target)
-    for name in ("a_000.tvips", "a_001.tvips", "a_002.tvips"):
-        assert target.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
-    assert not Path(f"{target}.partial").exists()
-    with pytest.raises(FileExistsError):
-        rsciio_tem.convert(square, target, **options)
-
-
-def _stopped_at_the_end(recording: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convert until the file has its name, and nothing is cleared away."""
-
-    def stopped(path: str) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stream.os, "unlink", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            rsciio_tem.convert(recording, target, nav_shape=(6, 7))
-    assert target.exists()
-    assert Path(f"{target}.partial", "complete").exists()
+        assert not target.exists()
+        with pytest.raises(FormatError, match="cannot be verified any more"):
+            rsciio_tem.convert(square, target, verify=True, **options)
+        assert rsciio_tem.convert(square, target, **options) == str(target)
+        for name in ("a_000.tvips", "a_001.tvips", "a_002.tvips"):
+            assert target.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
+            target.with_name(name).unlink()
+        assert not Path(f"{target}.partial").exists()
 
 
 def test_named_and_moved_away(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = recording.with_name("a.npy")
-    _stopped_at_the_end(recording, target, monkeypatch)
+    with killed_at(monkeypatch, 2):  # before anything is cleared away
+        rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     target.rename(recording.with_name("b.npy"))
-    for verify in (False, True):
-        with pytest.raises(FormatError, match=r"a\.npy is not there any more.*resume=False"):
-            rsciio_tem.convert(recording, target, nav_shape=(6, 7), verify=verify)
+    with pytest.raises(FormatError, match=r"a\.npy is not there any more.*resume=False"):
+        rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=False)
     assert target.read_bytes() == recording.with_name("b.npy").read_bytes()
-
-
-def test_another_process_ends_meanwhile(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gave the file its name and cleared up before the folder could be locked."""
-    target = recording.with_name("a.npy")
-    _stopped_at_the_end(recording, target, monkeypatch)
-    whole = target.read_bytes()
-    check_space = stream._check_space
-
-    def slow(folder: str, needed: int) -> None:
-        shutil.rmtree(f"{target}.partial")
-        check_space(folder, needed)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stream, "_check_space", slow)
-        with pytest.raises(FormatError, match="was in use by another process"):
-            rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
-    assert target.read_bytes() == whole
-    rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
-    assert target.read_bytes() == whole
-    assert not Path(f"{target}.partial").exists()
 
 
 # ---------------------------------------------------------------- command line

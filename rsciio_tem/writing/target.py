@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.storage.files import write_whole
+from rsciio_tem.writing.obstacles import file_obstacle
 
 __all__ = ["FlatFile", "Payloads", "Target"]
 
@@ -79,6 +80,10 @@ class Target(ABC):
     @abstractmethod
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames back from the complete files, by another way than they were written."""
+
+    def obstacle(self, path: str) -> str:
+        """Say why what has the name of one of the files is not replaced by it; "" if it can be."""
+        return file_obstacle(path)
 
     def expected(self, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what `read` gives for these frames; not the same if the format thins them out."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.formats.zarr.store import newest_format, stored_array
+from rsciio_tem.writing.obstacles import store_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames, boxes
 from rsciio_tem.writing.stream import write_signal
 from rsciio_tem.writing.target import Target
@@ -88,6 +89,10 @@ class _Array(Target):
             part = frames[done : done + count].reshape(*shape, *self.shape[-2:])
             array[(*box, slice(None), slice(None))] = part
             done += count
+
+    def obstacle(self, path: str) -> str:
+        """Say why what has the name of the folder is not replaced by it."""
+        return store_obstacle(path)
 
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames."""
