@@ -9,9 +9,11 @@ import gc
 import json
 import os
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,10 @@ import rsciio_tem
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.formats import npy, raw
-from rsciio_tem.writing import stream, working_folder
+from rsciio_tem.writing import signal_frames, stream, working_folder
 from rsciio_tem.writing.hdf5 import Hdf5
 from rsciio_tem.writing.hdf5_stream import ChunkedFile
+from rsciio_tem.writing.identity import identified
 from rsciio_tem.writing.stream import shutil
 from rsciio_tem.writing.target import ENTRY, FlatFile, Payloads
 from rsciio_tem.writing.working_folder import Work
@@ -373,6 +376,111 @@ def test_the_recording_is_never_replaced(recording: Path, tmp_path: Path) -> Non
     assert path.read_bytes() == before
 
 
+def test_a_target_that_holds_the_recording(tmp_path: Path) -> None:
+    """Or lies in it, or is part of it, whatever it is called."""
+    np.save(tmp_path / "a.npy", FRAMES)
+    store = tmp_path / "only copy.zarr"
+    rsciio_tem.convert(tmp_path / "a.npy", store)
+    session = tmp_path / "session.zarr"
+    session.mkdir()
+    shutil.copy(tmp_path / "a.npy", session / "scan.npy")
+    rsciio_tem.convert(tmp_path / "a.npy", tmp_path / "r.raw")
+    (tmp_path / "x.npy.partial").mkdir()
+    shutil.copy(tmp_path / "a.npy", tmp_path / "x.npy.partial" / "x.npy")
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "alias.npy").symlink_to(tmp_path / "a.npy")
+    os.link(tmp_path / "a.npy", tmp_path / "same.npy")
+    dark = tmp_path / "dark.npy"
+    np.save(dark, FRAMES[0, 0])
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["data"] = FRAMES
+    before = files_in(tmp_path)
+    lazy = rsciio_tem.load(store, lazy=True)[0]
+    unnamed = {**lazy, "original_metadata": {}, "tmp_parameters": {}}
+    file = h5py.File(tmp_path / "d.h5")
+    unnamed["data"] = da.from_array(file["data"], chunks=(3, 7, 16, 24))
+    cases: list[tuple[Any, Path, str]] = [
+        (store, store, "is the recording"),
+        (lazy, store, "is the recording"),
+        (store, tmp_path / "link" / store.name, "is the recording"),
+        (tmp_path / "link" / store.name, store / "inside.npy", "is in the recording"),
+        (lazy, store / "inside.npy", "is in the recording"),
+        (session / "scan.npy", session, "holds the recording"),
+        (tmp_path / "link" / session.name / "scan.npy", session, "holds the recording"),
+        (tmp_path / "x.npy.partial" / "x.npy", tmp_path / "x.npy", "holds the recording"),
+        (unnamed, tmp_path / "d.h5", "is the recording"),
+        *((tmp_path / "a.npy", tmp_path / n, "is the rec") for n in ("alias.npy", "same.npy")),
+        (tmp_path / "r.raw", tmp_path / "r.toml", "is the recording"),
+    ]
+    for source, target, message in cases:
+        options = {"format": "raw_csr"} if target.suffix == ".toml" else {}
+        for resume in (True, False):
+            with pytest.raises(FormatError, match=message):
+                rsciio_tem.convert(source, target, overwrite=True, resume=resume, **options)
+    with pytest.raises(FormatError, match="is the recording"):
+        rsciio_tem.convert(tmp_path / "a.npy", dark, overwrite=True, dark=str(dark))
+    file.close()
+    assert files_in(tmp_path) == before
+
+
+def test_what_stands_in_the_way(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found before anything is written."""
+    monkeypatch.setattr(FlatFile, "put", lambda *_: pytest.fail("this is too late"))
+    folder = recording.parent
+    (folder / "a.npy").mkdir()
+    (folder / "a.toml").mkdir()
+    (folder / "a.zarr").write_text("x")
+    for name, inside in (("b.zarr", "notes.txt"), ("c.zarr", "data.npy")):
+        (folder / name).mkdir()
+        (folder / name / inside).write_text("precious")
+    (folder / "c.zarr" / ".zgroup").write_text("{}")
+    (folder / "d.npy.partial").write_text("x")
+    (folder / "e.npy.partial").mkdir()
+    (folder / "e.npy.partial" / "journal").write_text("Day 1")
+    (folder / "f.npy.partial").mkdir()
+    (folder / "f.npy.partial" / "f.npy").write_text("x")
+    before = files_in(folder)
+    cases = {
+        "a.npy": "is a folder, and is not replaced",
+        "a.raw": r"a\.toml: is a folder, and is not replaced",
+        "a.zarr": "is no folder, and is not replaced",
+        "b.zarr": "is a folder, but no Zarr store",
+        "c.zarr": r"holds 'data\.npy', which is no part of a Zarr store",
+        "d.npy": r"d\.npy\.partial: is no folder; while a conversion runs",
+        "e.npy": "is no folder of an unfinished conversion: 'journal' is in it",
+        "f.npy": r"is no folder of an unfinished conversion: 'f\.npy' is in it",
+    }
+    for name, message in cases.items():
+        for resume in (True, False):
+            with pytest.raises(FormatError, match=message):
+                rsciio_tem.convert(recording, folder / name, overwrite=True, resume=resume)
+    with pytest.raises(OSError, match="is too long a name for this disk"):
+        rsciio_tem.convert(recording, folder / f"{'x' * 250}.npy")
+    with pytest.raises(ValueError, match="'journal' is a name that conversions need"):
+        rsciio_tem.convert(recording, folder / "journal", "npy")
+    monkeypatch.setattr("rsciio_tem.writing.obstacles._replaceable", lambda *_: False)
+    (folder / "g.npy").write_text("x")
+    with pytest.raises(PermissionError, match="may not be replaced"):
+        rsciio_tem.convert(recording, folder / "g.npy", overwrite=True)
+    assert files_in(folder) == {**before, "g.npy": b"x"}
+
+
+def test_what_is_beside_a_target_stays(recording: Path) -> None:
+    """A folder that is called as an earlier store might have been, or HyperSpy's other file."""
+    folder = recording.parent
+    rsciio_tem.convert(recording, folder / "a.zarr")
+    (folder / "a.zarr.old").mkdir()
+    (folder / "a.zarr.old" / "x").write_text("precious")
+    rsciio_tem.convert(recording, folder / "a.zarr", overwrite=True, nav_shape=(6, 7))
+    assert rsciio_tem.load(folder / "a.zarr")[0]["data"].shape == (6, 7, 16, 24)
+    (folder / "b.partial.hspy").write_text("precious")
+    pytest.importorskip("hyperspy.api")
+    rsciio_tem.convert(recording, folder / "b.hspy")
+    assert files_in(folder).keys() >= {"a.zarr.old/x", "b.partial.hspy", "b.hspy"}
+    assert (folder / "b.partial.hspy").read_text() == "precious"
+    assert not (folder / "b.hspy.partial").exists()
+
+
 def test_unknown_names(recording: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing writes 'a\.xyz'.*npy \(\.npy\)"):
         rsciio_tem.convert(recording, recording.with_name("a.xyz"))
@@ -469,6 +577,84 @@ def test_other_options_do_not_go_on(
         rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     rsciio_tem.convert(recording, target, nav_shape=(7, 6), resume=False)
     assert np.load(target).shape == (7, 6, 16, 24)
+
+
+def stop(recording: Path, target: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """Leave an unfinished conversion."""
+    with monkeypatch.context() as patch:
+        patch.setattr("rsciio_tem.formats.npy.writer.FlatFile", Faulty)
+        patch.setattr(Faulty, "fails_at", 20)
+        with pytest.raises(OSError, match="the disk is full"):
+            rsciio_tem.convert(recording, target, **options)
+
+
+def test_options_are_told_apart_by_their_content(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sparse = pytest.importorskip("sparse")
+    path, target = tmp_path / "a.npy", tmp_path / "b.npy"
+    np.save(path, np.tile(FRAMES.reshape(-1, 16, 24), (50, 1, 1)))
+    index = np.arange(2000)
+    one, other = np.zeros((16, 24), bool), np.zeros((16, 24), bool)
+    one[2, 2] = other[5, 5] = True
+    cases: list[tuple[str, Any, Any]] = [
+        ("roi", (index,), (np.where(index == 1000, 7, index),)),
+        ("roi", index, np.where(index == 1000, 7, index)),
+        ("dark", da.zeros((16, 24), dtype="u2"), da.ones((16, 24), dtype="u2")),
+        ("excluded_pixels", sparse.COO(one), sparse.COO(other)),
+    ]
+    for name, first, second in cases:
+        stop(path, target, monkeypatch, **{name: first})
+        with pytest.raises(FormatError, match="or with other options"):
+            rsciio_tem.convert(path, target, **{name: second})
+        rsciio_tem.convert(path, target, **{name: first})
+        target.unlink()
+    # a file that is another one by now
+    dark = tmp_path / "dark.npy"
+    np.save(dark, one.astype("u2"))
+    stop(path, target, monkeypatch, dark=dark)
+    np.save(dark, other.astype("u2"))
+    with pytest.raises(FormatError, match="or with other options"):
+        rsciio_tem.convert(path, target, dark=dark)
+    np.save(dark, one.astype("u2"))
+    rsciio_tem.convert(path, target, dark=dark)
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(max_size=3), st.lists, max_leaves=5))
+def test_content_is_json(value: Any) -> None:
+    nested = {"a": (value, np.array([1, None], object), {1, 2}, np.float32(3)), "b": slice(1, 2)}
+    assert json.dumps(identified(nested)) == json.dumps(identified({**nested}))
+    changed = {**nested, "b": (value,)}
+    assert identified(changed) != identified(nested)
+    with pytest.raises(TypeError, match="cannot be told from others"):
+        identified(lambda: value)
+
+
+def test_a_store_is_told_apart_by_its_files(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "a.zarr", tmp_path / "b.npy"
+    np.save(tmp_path / "a.npy", FRAMES)
+    rsciio_tem.convert(tmp_path / "a.npy", source)
+    stop(source, target, monkeypatch)
+    np.save(tmp_path / "a.npy", FRAMES + 1)
+    rsciio_tem.convert(tmp_path / "a.npy", source, overwrite=True)
+    with pytest.raises(FormatError, match="unfinished conversion of another source"):
+        rsciio_tem.convert(source, target)
+    rsciio_tem.convert(source, target, resume=False)
+    np.testing.assert_array_equal(np.load(target), FRAMES + 1)
+
+
+def test_a_signal_does_not_remove_unfinished_work(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = recording.with_name("a.npy")
+    stop(recording, target, monkeypatch)
+    with pytest.raises(FormatError, match="unfinished conversion of another source"):
+        rsciio_tem.convert(signal_of(FRAMES), target)
+    with pytest.raises(FormatError, match="unfinished conversion of another source"):
+        npy.file_writer(target, signal_of(FRAMES))
+    rsciio_tem.convert(recording, target)
 
 
 def test_signals_begin_anew(
@@ -675,6 +861,29 @@ def test_two_processes_at_once(recording: Path) -> None:
         process.join(60)
     rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     assert sorted(path.name for path in recording.parent.glob("a.npy*")) == ["a.npy"]
+
+
+def test_many_begin_at_once(recording: Path) -> None:
+    """One works, the others say so, or that the target exists; nobody meets half a folder."""
+    target, outcomes = recording.with_name("a.npy"), []
+    for _ in range(15):
+        together = threading.Barrier(4)
+
+        def attempt(together: threading.Barrier = together) -> str:
+            together.wait()
+            try:
+                return rsciio_tem.convert(recording, target, progress=False)
+            except (FormatError, FileExistsError) as error:
+                return str(error)
+
+        with ThreadPoolExecutor(4) as pool:
+            said = [task.result() for task in [pool.submit(attempt) for _ in range(4)]]
+        assert said.count(str(target)) == 1, said
+        outcomes += said
+        target.unlink()
+        assert [path.name for path in recording.parent.iterdir()] == ["scan.mib"]
+    words = ("is in use by another process", "exists already", str(target))
+    assert all(any(word in said for word in words) for said in outcomes), outcomes
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
@@ -888,12 +1097,18 @@ def test_a_stranger_gets_the_name_meanwhile(
     target = recording.with_name("a.raw")
     with killed_at(monkeypatch, 2):
         rsciio_tem.convert(recording, target)
-    side = target.with_suffix(".toml")
-    side.write_text("precious")
+    target.write_text("precious")
     with pytest.raises(FileExistsError):
         rsciio_tem.convert(recording, target)
-    assert side.read_text() == "precious"
-    side.unlink()
+    assert target.read_text() == "precious"
+    target.unlink()
+    side = target.with_suffix(".toml")
+    content, times = side.read_text(), (side.stat().st_atime_ns, side.stat().st_mtime_ns)
+    side.write_text("precious")
+    with pytest.raises(FormatError, match=r"a\.toml is not there any more, or is another file"):
+        rsciio_tem.convert(recording, target)
+    side.write_text(content)
+    os.utime(side, ns=times)
     rsciio_tem.convert(recording, target)
     assert sorted(path.name for path in recording.parent.iterdir()) == [
         *("a.raw", "a.toml", "scan.mib")

@@ -96,18 +96,19 @@ def convert(
     else:
         signal = dict(source if isinstance(source, Mapping) else source._to_dictionary())
     frames = SignalFrames.of(signal, module.__name__.rpartition(".")[2])
-    frames = _with_sources(frames, source, options, writer_options)
     if isinstance(source, (str, os.PathLike)):
+        read = frames.sources | {os.fspath(source)}
         # what cannot be told from others is written from the beginning, as signals are
         with contextlib.suppress(TypeError):
             identity = {
-                "source": [state(name) for name in sorted(frames.sources) if os.path.exists(name)],
+                "source": [state(name) for name in sorted(read) if os.path.exists(name)],
                 "options": identified(options),
                 "format": module.__name__,
                 "writer": identified(writer_options),
                 "shape": list(signal["data"].shape),
                 "dtype": str(frames.dtype),
             }
+    frames = _with_sources(frames, source, options, writer_options)
     return write(
         module.target(frames, path, **writer_options),
         frames,

@@ -115,14 +115,14 @@ class FlatFile(Target):
         count: int,
         sides: Mapping[str, bytes] | None = None,
     ) -> None:
-        self.names = (name, *(sides or {}))
+        self.name, self.names = name, (*(sides or {}), name)
         self.header, self.stored, self.sides = header, stored, sides or {}
         self.offset = len(header)  #: byte where the first frame begins
         self.nbytes = len(header) + count * stored.itemsize
 
     def create(self, folder: str) -> None:
         """Write the header and the side files, and give the file its size."""
-        with open(os.path.join(folder, self.names[0]), "wb") as file:
+        with open(os.path.join(folder, self.name), "wb") as file:
             file.write(self.header)
             file.truncate(self.nbytes)
         for name, content in self.sides.items():
@@ -141,13 +141,13 @@ class FlatFile(Target):
         """Write what is stored of frames at their place."""
         offset = self.offset + first * self.stored.itemsize
         data = records.reshape(-1).view(np.uint8).data
-        with open(os.path.join(folder, self.names[0]), "rb+", buffering=0) as file:
+        with open(os.path.join(folder, self.name), "rb+", buffering=0) as file:
             write_whole(file, offset, data)
 
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames from their place."""
         offset = self.offset + first * self.stored.itemsize
-        path = os.path.join(folder, self.names[0])
+        path = os.path.join(folder, self.name)
         records = np.fromfile(path, self.stored, count, offset=offset)
         values = records["pixels"] if self.stored.names else records
         return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -425,10 +425,11 @@ class Work:
         waiting = [name for name in naming.new if os.path.lexists(self.path(name))]
         for name in naming.new:
             final = self.final(name)
-            if name not in waiting and not os.path.lexists(final):
+            if name not in waiting and _mark(final) != naming.new[name]:
                 raise FormatError(
                     self.folder,
-                    f"is what a finished conversion left, but {name} is not there any more.",
+                    f"is what a finished conversion left, but {name} is not there any more, or "
+                    "is another file.",
                     "Pass resume=False to begin anew.",
                 )
             mark = _mark(final) if name in waiting else None
