@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import importlib
 import json
 import os
 import signal
@@ -643,6 +644,32 @@ def test_a_store_is_told_apart_by_its_files(
         rsciio_tem.convert(source, target)
     rsciio_tem.convert(source, target, resume=False)
     np.testing.assert_array_equal(np.load(target), FRAMES + 1)
+
+
+def test_zarr_s_torn_files(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When zarr is killed, what it was writing stays; it is no part of the new store."""
+    module = importlib.import_module("rsciio_tem.formats.zarr.writer")
+    target, torn = recording.with_name("a.zarr"), f"0.{'0a' * 16}.partial"
+    put = module._Array.put
+
+    def stopping(self: Any, folder: str, first: int, frames: np.ndarray) -> None:
+        put(self, folder, first, frames)
+        if first > 20:
+            Path(folder, "a.zarr", torn).write_text("x")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Array, "put", stopping)
+        with pytest.raises(OSError, match="the disk is full"):
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    assert list(recording.parent.rglob(torn))
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    assert not list(recording.parent.rglob(torn))
+    (target / torn).write_text("x")  # as earlier versions left it
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
+    assert not list(recording.parent.rglob(torn))
 
 
 def test_a_signal_does_not_remove_unfinished_work(

@@ -21,18 +21,18 @@ def check_apart(targets: Sequence[str], sources: Iterable[str]) -> None:
     Links, other spellings and other letter cases are followed as far as the system tells.
     """
     status = lru_cache(maxsize=None)(_status)
-    known = [(target, status(target)) for target in targets]
+    present = [(target, status(target)) for target in targets]
     around = {target: [*_folders(target)] for target in targets}
     for source in sources:
-        own = status(source)
-        if own is None:
+        source_status = status(source)
+        if source_status is None:
             continue
-        for target, there in known:
-            if there is not None and there == own:
+        for target, there in present:
+            if there is not None and there == source_status:
                 _refuse(target, "is the recording that is being read, and is not overwritten.")
             if there is not None and there in map(status, _folders(source)):
                 _refuse(target, f"holds the recording that is being read, {source}.")
-            if own in map(status, around[target]):
+            if source_status in map(status, around[target]):
                 _refuse(target, f"is in the recording that is being read, {source}.")
 
 
@@ -99,12 +99,12 @@ def check_free(finals: Iterable[str], overwrite: bool, obstacle: Callable[[str],
 
 
 def _replaceable(final: str, folder: str) -> bool:
-    own, above = os.lstat(final), os.stat(folder)
+    here, above = os.lstat(final), os.stat(folder)
     if os.name == "nt":
         return os.access(final, os.W_OK)
-    if above.st_mode & stat.S_ISVTX and os.geteuid() not in (0, own.st_uid, above.st_uid):
+    if above.st_mode & stat.S_ISVTX and os.geteuid() not in (0, here.st_uid, above.st_uid):
         return False
-    return not stat.S_ISDIR(own.st_mode) or os.access(final, os.W_OK | os.X_OK)
+    return not stat.S_ISDIR(here.st_mode) or os.access(final, os.W_OK | os.X_OK)
 
 
 def file_obstacle(path: str) -> str:
@@ -114,8 +114,13 @@ def file_obstacle(path: str) -> str:
     return "" if os.path.isfile(path) or os.path.islink(path) else "is no file"
 
 
+#: What zarr leaves of a file that it was writing when it was killed.
+TORN = re.compile(r".*\.[0-9a-f]{32}\.partial")
+
 #: Files of Zarr stores: those that describe arrays and groups, and chunks by their numbers.
-_STORED = re.compile(r"\.zarray|\.zgroup|\.zattrs|\.zmetadata|zarr\.json|(c[./])?\d+([./]\d+)*|c")
+_STORED = re.compile(
+    r"\.zarray|\.zgroup|\.zattrs|\.zmetadata|zarr\.json|(c[./])?\d+([./]\d+)*|c|" + TORN.pattern
+)
 
 
 def store_obstacle(path: str) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.formats.zarr.store import newest_format, stored_array
-from rsciio_tem.writing.obstacles import store_obstacle
+from rsciio_tem.writing.obstacles import TORN, store_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames, boxes
 from rsciio_tem.writing.stream import write_signal
-from rsciio_tem.writing.target import Target
+from rsciio_tem.writing.target import Payloads, Target
 
 __all__ = ["file_writer", "target"]
 
@@ -76,6 +76,13 @@ class _Array(Target):
                 path, compressors=codec, shards=self.shards, zarr_format=3, **shape
             )
         array.attrs.update(self.attributes)
+
+    def take_up(self, folder: str, payloads: Payloads) -> None:
+        """Remove what was torn when zarr was killed: it would become part of the store."""
+        del payloads
+        for below, _, names in os.walk(os.path.join(folder, self.names[0])):
+            for name in filter(TORN.fullmatch, names):
+                os.unlink(os.path.join(below, name))
 
     def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> None:
         """Write whole chunks."""
