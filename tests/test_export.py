@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
+import importlib
 import json
 import os
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +33,13 @@ import rsciio_tem
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.formats import npy, raw
-from rsciio_tem.writing import signal_frames, stream
+from rsciio_tem.writing import signal_frames, stream, working_folder
 from rsciio_tem.writing.hdf5 import Hdf5
 from rsciio_tem.writing.hdf5_stream import ChunkedFile
-from rsciio_tem.writing.stream import _Work, shutil
+from rsciio_tem.writing.identity import identified
+from rsciio_tem.writing.stream import shutil
 from rsciio_tem.writing.target import ENTRY, FlatFile, Payloads
+from rsciio_tem.writing.working_folder import Work
 
 FRAMES = np.random.default_rng(3).integers(0, 4000, (6, 7, 16, 24)).astype("u2")
 
@@ -371,6 +377,111 @@ def test_the_recording_is_never_replaced(recording: Path, tmp_path: Path) -> Non
     assert path.read_bytes() == before
 
 
+def test_a_target_that_holds_the_recording(tmp_path: Path) -> None:
+    """Or lies in it, or is part of it, whatever it is called."""
+    np.save(tmp_path / "a.npy", FRAMES)
+    store = tmp_path / "only copy.zarr"
+    rsciio_tem.convert(tmp_path / "a.npy", store)
+    session = tmp_path / "session.zarr"
+    session.mkdir()
+    shutil.copy(tmp_path / "a.npy", session / "scan.npy")
+    rsciio_tem.convert(tmp_path / "a.npy", tmp_path / "r.raw")
+    (tmp_path / "x.npy.partial").mkdir()
+    shutil.copy(tmp_path / "a.npy", tmp_path / "x.npy.partial" / "x.npy")
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "alias.npy").symlink_to(tmp_path / "a.npy")
+    os.link(tmp_path / "a.npy", tmp_path / "same.npy")
+    dark = tmp_path / "dark.npy"
+    np.save(dark, FRAMES[0, 0])
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["data"] = FRAMES
+    before = files_in(tmp_path)
+    lazy = rsciio_tem.load(store, lazy=True)[0]
+    unnamed = {**lazy, "original_metadata": {}, "tmp_parameters": {}}
+    file = h5py.File(tmp_path / "d.h5")
+    unnamed["data"] = da.from_array(file["data"], chunks=(3, 7, 16, 24))
+    cases: list[tuple[Any, Path, str]] = [
+        (store, store, "is the recording"),
+        (lazy, store, "is the recording"),
+        (store, tmp_path / "link" / store.name, "is the recording"),
+        (tmp_path / "link" / store.name, store / "inside.npy", "is in the recording"),
+        (lazy, store / "inside.npy", "is in the recording"),
+        (session / "scan.npy", session, "holds the recording"),
+        (tmp_path / "link" / session.name / "scan.npy", session, "holds the recording"),
+        (tmp_path / "x.npy.partial" / "x.npy", tmp_path / "x.npy", "holds the recording"),
+        (unnamed, tmp_path / "d.h5", "is the recording"),
+        *((tmp_path / "a.npy", tmp_path / n, "is the rec") for n in ("alias.npy", "same.npy")),
+        (tmp_path / "r.raw", tmp_path / "r.toml", "is the recording"),
+    ]
+    for source, target, message in cases:
+        options = {"format": "raw_csr"} if target.suffix == ".toml" else {}
+        for resume in (True, False):
+            with pytest.raises(FormatError, match=message):
+                rsciio_tem.convert(source, target, overwrite=True, resume=resume, **options)
+    with pytest.raises(FormatError, match="is the recording"):
+        rsciio_tem.convert(tmp_path / "a.npy", dark, overwrite=True, dark=str(dark))
+    file.close()
+    assert files_in(tmp_path) == before
+
+
+def test_what_stands_in_the_way(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found before anything is written."""
+    monkeypatch.setattr(FlatFile, "put", lambda *_: pytest.fail("this is too late"))
+    folder = recording.parent
+    (folder / "a.npy").mkdir()
+    (folder / "a.toml").mkdir()
+    (folder / "a.zarr").write_text("x")
+    for name, inside in (("b.zarr", "notes.txt"), ("c.zarr", "data.npy")):
+        (folder / name).mkdir()
+        (folder / name / inside).write_text("precious")
+    (folder / "c.zarr" / ".zgroup").write_text("{}")
+    (folder / "d.npy.partial").write_text("x")
+    (folder / "e.npy.partial").mkdir()
+    (folder / "e.npy.partial" / "journal").write_text("Day 1")
+    (folder / "f.npy.partial").mkdir()
+    (folder / "f.npy.partial" / "f.npy").write_text("x")
+    before = files_in(folder)
+    cases = {
+        "a.npy": "is a folder, and is not replaced",
+        "a.raw": r"a\.toml: is a folder, and is not replaced",
+        "a.zarr": "is no folder, and is not replaced",
+        "b.zarr": "is a folder, but no Zarr store",
+        "c.zarr": r"holds 'data\.npy', which is no part of a Zarr store",
+        "d.npy": r"d\.npy\.partial: is no folder; while a conversion runs",
+        "e.npy": "is no folder of an unfinished conversion: 'journal' is in it",
+        "f.npy": r"is no folder of an unfinished conversion: 'f\.npy' is in it",
+    }
+    for name, message in cases.items():
+        for resume in (True, False):
+            with pytest.raises(FormatError, match=message):
+                rsciio_tem.convert(recording, folder / name, overwrite=True, resume=resume)
+    with pytest.raises(OSError, match="is too long a name for this disk"):
+        rsciio_tem.convert(recording, folder / f"{'x' * 250}.npy")
+    with pytest.raises(ValueError, match="'journal' is a name that conversions need"):
+        rsciio_tem.convert(recording, folder / "journal", "npy")
+    monkeypatch.setattr("rsciio_tem.writing.obstacles._replaceable", lambda *_: False)
+    (folder / "g.npy").write_text("x")
+    with pytest.raises(PermissionError, match="may not be replaced"):
+        rsciio_tem.convert(recording, folder / "g.npy", overwrite=True)
+    assert files_in(folder) == {**before, "g.npy": b"x"}
+
+
+def test_what_is_beside_a_target_stays(recording: Path) -> None:
+    """A folder that is called as an earlier store might have been, or HyperSpy's other file."""
+    folder = recording.parent
+    rsciio_tem.convert(recording, folder / "a.zarr")
+    (folder / "a.zarr.old").mkdir()
+    (folder / "a.zarr.old" / "x").write_text("precious")
+    rsciio_tem.convert(recording, folder / "a.zarr", overwrite=True, nav_shape=(6, 7))
+    assert rsciio_tem.load(folder / "a.zarr")[0]["data"].shape == (6, 7, 16, 24)
+    (folder / "b.partial.hspy").write_text("precious")
+    pytest.importorskip("hyperspy.api")
+    rsciio_tem.convert(recording, folder / "b.hspy")
+    assert files_in(folder).keys() >= {"a.zarr.old/x", "b.partial.hspy", "b.hspy"}
+    assert (folder / "b.partial.hspy").read_text() == "precious"
+    assert not (folder / "b.hspy.partial").exists()
+
+
 def test_unknown_names(recording: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing writes 'a\.xyz'.*npy \(\.npy\)"):
         rsciio_tem.convert(recording, recording.with_name("a.xyz"))
@@ -469,6 +580,110 @@ def test_other_options_do_not_go_on(
     assert np.load(target).shape == (7, 6, 16, 24)
 
 
+def stop(recording: Path, target: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """Leave an unfinished conversion."""
+    with monkeypatch.context() as patch:
+        patch.setattr("rsciio_tem.formats.npy.writer.FlatFile", Faulty)
+        patch.setattr(Faulty, "fails_at", 20)
+        with pytest.raises(OSError, match="the disk is full"):
+            rsciio_tem.convert(recording, target, **options)
+
+
+def test_options_are_told_apart_by_their_content(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sparse = pytest.importorskip("sparse")
+    path, target = tmp_path / "a.npy", tmp_path / "b.npy"
+    np.save(path, np.tile(FRAMES.reshape(-1, 16, 24), (50, 1, 1)))
+    index = np.arange(2000)
+    one, other = np.zeros((16, 24), bool), np.zeros((16, 24), bool)
+    one[2, 2] = other[5, 5] = True
+    cases: list[tuple[str, Any, Any]] = [
+        ("roi", (index,), (np.where(index == 1000, 7, index),)),
+        ("roi", index, np.where(index == 1000, 7, index)),
+        ("dark", da.zeros((16, 24), dtype="u2"), da.ones((16, 24), dtype="u2")),
+        ("excluded_pixels", sparse.COO(one), sparse.COO(other)),
+    ]
+    for name, first, second in cases:
+        stop(path, target, monkeypatch, **{name: first})
+        with pytest.raises(FormatError, match="or with other options"):
+            rsciio_tem.convert(path, target, **{name: second})
+        rsciio_tem.convert(path, target, **{name: first})
+        target.unlink()
+    # a file that is another one by now
+    dark = tmp_path / "dark.npy"
+    np.save(dark, one.astype("u2"))
+    stop(path, target, monkeypatch, dark=dark)
+    np.save(dark, other.astype("u2"))
+    with pytest.raises(FormatError, match="or with other options"):
+        rsciio_tem.convert(path, target, dark=dark)
+    np.save(dark, one.astype("u2"))
+    rsciio_tem.convert(path, target, dark=dark)
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(max_size=3), st.lists, max_leaves=5))
+def test_content_is_json(value: Any) -> None:
+    nested = {"a": (value, np.array([1, None], object), {1, 2}, np.float32(3)), "b": slice(1, 2)}
+    assert json.dumps(identified(nested)) == json.dumps(identified({**nested}))
+    changed = {**nested, "b": (value,)}
+    assert identified(changed) != identified(nested)
+    with pytest.raises(TypeError, match="cannot be told from others"):
+        identified(lambda: value)
+
+
+def test_a_store_is_told_apart_by_its_files(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "a.zarr", tmp_path / "b.npy"
+    np.save(tmp_path / "a.npy", FRAMES)
+    rsciio_tem.convert(tmp_path / "a.npy", source)
+    stop(source, target, monkeypatch)
+    np.save(tmp_path / "a.npy", FRAMES + 1)
+    rsciio_tem.convert(tmp_path / "a.npy", source, overwrite=True)
+    with pytest.raises(FormatError, match="unfinished conversion of another source"):
+        rsciio_tem.convert(source, target)
+    rsciio_tem.convert(source, target, resume=False)
+    np.testing.assert_array_equal(np.load(target), FRAMES + 1)
+
+
+def test_zarr_s_torn_files(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When zarr is killed, what it was writing stays; it is no part of the new store."""
+    module = importlib.import_module("rsciio_tem.formats.zarr.writer")
+    target, torn = recording.with_name("a.zarr"), f"0.{'0a' * 16}.partial"
+    put = module._Array.put
+
+    def stopping(self: Any, folder: str, first: int, frames: np.ndarray) -> None:
+        put(self, folder, first, frames)
+        if first > 20:
+            Path(folder, "a.zarr", torn).write_text("x")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Array, "put", stopping)
+        with pytest.raises(OSError, match="the disk is full"):
+            rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    assert list(recording.parent.rglob(torn))
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    assert not list(recording.parent.rglob(torn))
+    (target / torn).write_text("x")  # as earlier versions left it
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
+    assert not list(recording.parent.rglob(torn))
+
+
+def test_a_signal_does_not_remove_unfinished_work(
+    recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = recording.with_name("a.npy")
+    stop(recording, target, monkeypatch)
+    with pytest.raises(FormatError, match="unfinished conversion of another source"):
+        rsciio_tem.convert(signal_of(FRAMES), target)
+    with pytest.raises(FormatError, match="unfinished conversion of another source"):
+        npy.file_writer(target, signal_of(FRAMES))
+    rsciio_tem.convert(recording, target)
+
+
 def test_signals_begin_anew(
     tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -549,7 +764,7 @@ def unfinished(
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def close(self: _Work) -> None:
+    def close(self: Work) -> None:
         self._stack.close()
         full()  # what was still to be written
 
@@ -559,7 +774,7 @@ def unfinished(
 
     with monkeypatch.context() as patch:
         patch.setattr(Hdf5, "commit", failing)
-        patch.setattr(_Work, "close", close)
+        patch.setattr(Work, "close", close)
         with pytest.raises(OSError, match="the disk is full") as caught:
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     assert "21 of 42 frames are written. The same call goes on" in caught.value.__notes__[0]
@@ -641,22 +856,19 @@ def test_verify_finds_what_the_disk_lost(
 
 def test_two_at_once(recording: Path) -> None:
     target = recording.with_name("a.npy")
-    folder = f"{target}.partial"
-    frames = signal_frames.SignalFrames.of(signal_of(FRAMES), "npy")
-    work = _Work(folder, {"files": ["a.npy"]})
-    work.open(npy.target(frames, str(target)), True)
-    try:
+    work = Work(f"{target}.partial", {"source": "another", "files": ["a.npy"]})
+    with work.locked():
         for resume in (True, False):
             with pytest.raises(FormatError, match="is in use by another process"):
                 rsciio_tem.convert(recording, target, resume=resume)
-        other = _Work(folder, {"files": ["a.npy"]})
+        assert work.look(True) is None
+        work.open(lambda folder: None)
         with pytest.raises(FormatError, match="is in use by another process"):
-            other.open(npy.target(frames, str(target)), True)
-    finally:
-        work.close()
+            rsciio_tem.convert(recording, target)
     with pytest.raises(FormatError, match="holds an unfinished conversion"):
         rsciio_tem.convert(recording, target)
     rsciio_tem.convert(recording, target, resume=False)
+    assert not os.path.exists(work.folder)
 
 
 def test_two_processes_at_once(recording: Path) -> None:
@@ -676,6 +888,29 @@ def test_two_processes_at_once(recording: Path) -> None:
         process.join(60)
     rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     assert sorted(path.name for path in recording.parent.glob("a.npy*")) == ["a.npy"]
+
+
+def test_many_begin_at_once(recording: Path) -> None:
+    """One works, the others say so, or that the target exists; nobody meets half a folder."""
+    target, outcomes = recording.with_name("a.npy"), []
+    for _ in range(15):
+        together = threading.Barrier(4)
+
+        def attempt(together: threading.Barrier = together) -> str:
+            together.wait()
+            try:
+                return rsciio_tem.convert(recording, target, progress=False)
+            except (FormatError, FileExistsError) as error:
+                return str(error)
+
+        with ThreadPoolExecutor(4) as pool:
+            said = [task.result() for task in [pool.submit(attempt) for _ in range(4)]]
+        assert said.count(str(target)) == 1, said
+        outcomes += said
+        target.unlink()
+        assert [path.name for path in recording.parent.iterdir()] == ["scan.mib"]
+    words = ("is in use by another process", "exists already", str(target))
+    assert all(any(word in said for word in words) for said in outcomes), outcomes
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
@@ -703,7 +938,7 @@ def blocks_done(target: Path) -> int:
     head, _, entries = journal.read_bytes().partition(b"\n")
     if not head:  # it is just being made
         return -1
-    assert json.loads(head)["version"] == 2
+    assert json.loads(head)["version"] == 3
     return len(entries) // ENTRY.size
 
 
@@ -769,85 +1004,174 @@ def test_ctrl_c(recording: Path, square: Path, name: str) -> None:
     assert rsciio_tem.load(target)[0]["data"].shape == ours.shape
 
 
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
-@pytest.mark.parametrize("moved", [1, 2, 3])
-def test_stopped_while_files_are_named(
-    square: Path, moved: int, monkeypatch: pytest.MonkeyPatch
+class Killed(BaseException):
+    """Nothing is put right afterwards."""
+
+
+@contextlib.contextmanager
+def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
+    """End a conversion before the `step`-th change of names at its end, counted from 0."""
+    count = 0
+
+    def counted(do: Any) -> Any:
+        def change(*args: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count > step:
+                raise Killed
+            return do(*args, **options)
+
+        return change
+
+    with monkeypatch.context() as patch:
+        give_names = Work.give_names
+
+        def begin(self: Work, *args: Any) -> None:
+            with monkeypatch.context() as inner:
+                for name in ("rename", "replace", "unlink"):
+                    inner.setattr(os, name, counted(getattr(os, name)))
+                give_names(self, *args)
+
+        patch.setattr(Work, "give_names", begin)
+        patch.setattr(Work, "_undo", lambda self, naming: None)
+        patch.setattr(Work, "discard", Work.close)
+        patch.setattr(Work, "_clear", lambda self, lock: lock.close())
+        with pytest.raises(Killed):
+            yield
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+#: Targets of several files: name, changes of names until all have theirs, options.
+SEVERAL = {
+    "a.raw": (5, {}),
+    "a.csr.toml": (9, {}),
+    "a.yml": (5, {"format": "framecache"}),
+    "a.zarr": (3, {}),
+    "a.npy": (2, {}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
+@pytest.mark.parametrize("name", SEVERAL)
+def test_names_change_together(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it stops, there is never some of the old and some of the new."""
+    steps, options = SEVERAL[name]
+    np.save(tmp_path / "old.npy", FRAMES[:2, :3])
+    np.save(tmp_path / "new.npy", FRAMES[:3, :2, :8])
+    wanted = {}
+    for which in ("old", "new"):
+        (tmp_path / which).mkdir()
+        rsciio_tem.convert(tmp_path / f"{which}.npy", tmp_path / which / name, **options)
+        wanted[which] = files_in(tmp_path / which)
+    for step in range(steps + 1):
+        folder = tmp_path / f"at {step}"
+        shutil.copytree(tmp_path / "old", folder)
+        again = {**options, "overwrite": True}
+        with killed_at(monkeypatch, step):
+            rsciio_tem.convert(tmp_path / "new.npy", folder / name, **again)
+        left = {k: v for k, v in files_in(folder).items() if ".partial" not in k}
+        assert any(left.items() <= all_.items() for all_ in wanted.values()), step
+        # another conversion puts the old ones back, unless the new ones have all their names
+        other = {**again, "roi": [0, 1]}
+        kept = folder.with_name(f"kept {step}")
+        shutil.copytree(folder, kept)
+        if left == wanted["new"]:
+            rsciio_tem.convert(tmp_path / "new.npy", kept / name, **other)
+        else:
+            with pytest.raises(FormatError, match="unfinished conversion of another source"):
+                rsciio_tem.convert(tmp_path / "new.npy", kept / name, **other)
+            left = {k: v for k, v in files_in(kept).items() if ".partial" not in k}
+            assert left == wanted["old"], step
+        rsciio_tem.convert(tmp_path / "new.npy", folder / name, **again)
+        assert files_in(folder) == wanted["new"], step
+        assert not folder.joinpath(f"{name}.partial").exists()
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_name_that_cannot_be_given(
+    recording: Path, fails_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Another program may hold one of the files, as on Windows: none has changed then."""
+    target = recording.with_name("a.raw")
+    rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    before = files_in(recording.parent)
+    give_name, names = working_folder.give_name, []
+
+    def refused(source: str, final: str) -> None:
+        names.append(final)
+        if len(names) == fails_at:
+            raise PermissionError(errno.EACCES, "in use", final)
+        give_name(source, final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(working_folder, "give_name", refused)
+        with pytest.raises(PermissionError) as caught:
+            rsciio_tem.convert(recording, target, overwrite=True)
+    assert "42 of 42 frames are written. The same call goes on" in caught.value.__notes__[0]
+    after = files_in(recording.parent)
+    assert {k: after[k] for k in before} == before
+    rsciio_tem.convert(recording, target, overwrite=True)
+    assert rsciio_tem.load(target)[0]["data"].shape == (42, 16, 24)
+
+
+def test_a_stranger_gets_the_name_meanwhile(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = recording.with_name("a.raw")
+    with killed_at(monkeypatch, 2):
+        rsciio_tem.convert(recording, target)
+    target.write_text("precious")
+    with pytest.raises(FileExistsError):
+        rsciio_tem.convert(recording, target)
+    assert target.read_text() == "precious"
+    target.unlink()
+    side = target.with_suffix(".toml")
+    content, times = side.read_text(), (side.stat().st_atime_ns, side.stat().st_mtime_ns)
+    side.write_text("precious")
+    with pytest.raises(FormatError, match=r"a\.toml is not there any more, or is another file"):
+        rsciio_tem.convert(recording, target)
+    side.write_text(content)
+    os.utime(side, ns=times)
+    rsciio_tem.convert(recording, target)
+    assert sorted(path.name for path in recording.parent.iterdir()) == [
+        *("a.raw", "a.toml", "scan.mib")
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+def test_a_series_is_completed(square: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a series, the first files that have their names are no strangers to the next call."""
     target = square.with_name("a_000.tvips")
     options: dict[str, Any] = {"nav_shape": (6, 7), **VENDORS[target.name]}
     whole = square.parent / "whole" / target.name
     whole.parent.mkdir()
     rsciio_tem.convert(square, whole, **options)
-    replace, names = stream.give_name, []
-
-    def stopped(source: str, final: str) -> None:
-        if len(names) == moved:
-            raise KeyboardInterrupt
-        names.append(os.path.basename(final))
-        replace(source, final)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stream, "give_name", stopped)
-        patch.setattr(stream.os, "unlink", lambda path: stopped("", ""))
-        with pytest.raises(KeyboardInterrupt):
+    for step in (2, 3):
+        with killed_at(monkeypatch, step):
             rsciio_tem.convert(square, target, **options)
-    assert names == ["a_001.tvips", "a_002.tvips", "a_000.tvips"][:moved]
-    with pytest.raises(FormatError, match="cannot be verified any more"):
-        rsciio_tem.convert(square, target, verify=True, **options)
-    assert rsciio_tem.convert(square, target, **options) == str(target)
-    for name in ("a_000.tvips", "a_001.tvips", "a_002.tvips"):
-        assert target.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
-    assert not Path(f"{target}.partial").exists()
-    with pytest.raises(FileExistsError):
-        rsciio_tem.convert(square, target, **options)
-
-
-def _stopped_at_the_end(recording: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convert until the file has its name, and nothing is cleared away."""
-
-    def stopped(path: str) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stream.os, "unlink", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            rsciio_tem.convert(recording, target, nav_shape=(6, 7))
-    assert target.exists()
-    assert Path(f"{target}.partial", "complete").exists()
+        assert not target.exists()
+        with pytest.raises(FormatError, match="cannot be verified any more"):
+            rsciio_tem.convert(square, target, verify=True, **options)
+        assert rsciio_tem.convert(square, target, **options) == str(target)
+        for name in ("a_000.tvips", "a_001.tvips", "a_002.tvips"):
+            assert target.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
+            target.with_name(name).unlink()
+        assert not Path(f"{target}.partial").exists()
 
 
 def test_named_and_moved_away(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = recording.with_name("a.npy")
-    _stopped_at_the_end(recording, target, monkeypatch)
+    with killed_at(monkeypatch, 2):  # before anything is cleared away
+        rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     target.rename(recording.with_name("b.npy"))
-    for verify in (False, True):
-        with pytest.raises(FormatError, match=r"a\.npy is not there any more.*resume=False"):
-            rsciio_tem.convert(recording, target, nav_shape=(6, 7), verify=verify)
+    with pytest.raises(FormatError, match=r"a\.npy is not there any more.*resume=False"):
+        rsciio_tem.convert(recording, target, nav_shape=(6, 7))
     rsciio_tem.convert(recording, target, nav_shape=(6, 7), resume=False)
     assert target.read_bytes() == recording.with_name("b.npy").read_bytes()
-
-
-def test_another_process_ends_meanwhile(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gave the file its name and cleared up before the folder could be locked."""
-    target = recording.with_name("a.npy")
-    _stopped_at_the_end(recording, target, monkeypatch)
-    whole = target.read_bytes()
-    check_space = stream._check_space
-
-    def slow(folder: str, needed: int) -> None:
-        shutil.rmtree(f"{target}.partial")
-        check_space(folder, needed)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stream, "_check_space", slow)
-        with pytest.raises(FormatError, match="was in use by another process"):
-            rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
-    assert target.read_bytes() == whole
-    rsciio_tem.convert(recording, target, nav_shape=(6, 7), overwrite=True)
-    assert target.read_bytes() == whole
-    assert not Path(f"{target}.partial").exists()
 
 
 # ---------------------------------------------------------------- command line

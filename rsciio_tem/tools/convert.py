@@ -3,21 +3,22 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import inspect
 import os
-import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from rsciio_tem import registry
 from rsciio_tem.readers import load, module_for
+from rsciio_tem.writing.identity import files_of, identified, state
+from rsciio_tem.writing.obstacles import check_free, file_obstacle, store_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames
-from rsciio_tem.writing.stream import check_targets, give_name, sync, write
+from rsciio_tem.writing.stream import check_way, write
+from rsciio_tem.writing.working_folder import Work, sync
 
 __all__ = ["convert", "export_dataset"]
 
@@ -80,7 +81,7 @@ def convert(
     path = os.path.abspath(target)
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
     if suffix in HYPERSPY and format in ("auto", suffix):
-        return _by_hyperspy(source, path, source_format, overwrite, verify, options)
+        return _by_hyperspy(source, path, source_format, overwrite, resume, verify, options)
     module = _writer(path, format)
     writer_names = set(inspect.signature(module.target).parameters) - {"frames", "path"}
     writer_options = {name: options.pop(name) for name in list(options) if name in writer_names}
@@ -96,14 +97,18 @@ def convert(
         signal = dict(source if isinstance(source, Mapping) else source._to_dictionary())
     frames = SignalFrames.of(signal, module.__name__.rpartition(".")[2])
     if isinstance(source, (str, os.PathLike)):
-        identity = {
-            "source": [[name, *_state(name)] for name in sorted(frames.sources)],
-            "options": {name: _identified(value) for name, value in sorted(options.items())},
-            "format": module.__name__,
-            "writer": {name: _identified(value) for name, value in sorted(writer_options.items())},
-            "shape": list(signal["data"].shape),
-            "dtype": str(frames.dtype),
-        }
+        read = frames.sources | {os.fspath(source)}
+        # what cannot be told from others is written from the beginning, as signals are
+        with contextlib.suppress(TypeError):
+            identity = {
+                "source": [state(name) for name in sorted(read) if os.path.exists(name)],
+                "options": identified(options),
+                "format": module.__name__,
+                "writer": identified(writer_options),
+                "shape": list(signal["data"].shape),
+                "dtype": str(frames.dtype),
+            }
+    frames = _with_sources(frames, source, options, writer_options)
     return write(
         module.target(frames, path, **writer_options),
         frames,
@@ -121,6 +126,7 @@ def _by_hyperspy(
     path: str,
     source_format: str,
     overwrite: bool,
+    resume: bool,
     verify: bool,
     options: Mapping[str, Any],
 ) -> str:
@@ -133,39 +139,40 @@ def _by_hyperspy(
         ) from error
     if verify:
         raise ValueError("verify=True is for the formats that rsciio-tem itself writes")
+    named = source
     if isinstance(source, (str, os.PathLike)):
         source = load(source, source_format, lazy=True, **options)[0]
     elif options:
         raise TypeError(f"{', '.join(sorted(options))}: no keywords of a signal")
+    signal = source if isinstance(source, Mapping) else source._to_dictionary()
+    frames = _with_sources(SignalFrames.of(signal, "hspy"), named, options)
     if isinstance(source, Mapping):
-        frames = SignalFrames.of(source, "hspy")
         source = dict2signal(dict(source), lazy=frames.lazy)
-    else:
-        frames = SignalFrames.of(source._to_dictionary(), "hspy")
-    check_targets([path], os.path.dirname(path), frames, overwrite)
-    stem, suffix = os.path.splitext(path)
-    partial = f"{stem}.partial{suffix}"
-    try:
-        source.save(partial, overwrite=True)
-        sync(partial)
-        check_targets([path], os.path.dirname(path), frames, overwrite)
-        give_name(partial, path)
-    except BaseException:
-        shutil.rmtree(partial) if os.path.isdir(partial) else Path(partial).unlink(missing_ok=True)
-        raise
+    work = Work(f"{path}.partial", {"files": [os.path.basename(path)]}, resumable=False)
+    obstacle = store_obstacle if path.lower().endswith(".zspy") else file_obstacle
+    check_way(work, frames.sources, overwrite, obstacle)
+    with work.locked():
+        work.look(resume)
+        check_free([path], overwrite, obstacle)
+        work.open(lambda folder: None)
+        try:
+            source.save(work.path(os.path.basename(path)), overwrite=True)
+            sync(work.path(os.path.basename(path)))
+            check_free([path], overwrite, obstacle)
+            work.give_names(verified=False)
+        except BaseException:
+            work.discard()
+            raise
+    if source.tmp_parameters.has_item("folder"):  # where HyperSpy thinks that it was saved
+        source.tmp_parameters.folder = Path(path).parent
     return path
 
 
-def _state(path: str) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
-
-
-def _identified(value: Any) -> str:
-    """Tell a value from others, in a line."""
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
-    return repr(value)
+def _with_sources(frames: SignalFrames, source: Any, *options: Mapping[str, Any]) -> SignalFrames:
+    """Add what the caller named to the files that are read, and are not to be replaced."""
+    named: list[Any] = [source] if isinstance(source, (str, os.PathLike)) else []
+    named += files_of(options)
+    return replace(frames, sources=frames.sources | {os.path.abspath(name) for name in named})
 
 
 def writers() -> dict[str, tuple[str, ...]]:

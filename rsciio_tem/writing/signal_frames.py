@@ -275,6 +275,19 @@ def _sources(signal: Mapping[str, Any]) -> Iterator[str]:
         name = f"{temporary['filename']}.{str(temporary.get('extension', '')).lstrip('.')}"
         yield os.path.join(str(temporary.get("folder", "")), name)
     data = signal["data"]
+    yield from _behind(data)
+    graph = getattr(data, "dask", None)
+    for name, layer in getattr(graph, "layers", {}).items():
+        if str(name).startswith("original-"):  # what dask was given
+            for value in dict(layer).values():
+                yield from _behind(getattr(value, "value", value))
+
+
+def _behind(data: Any) -> Iterator[str]:
+    """List the files behind an array of NumPy, h5py or zarr."""
+    file, store = getattr(data, "file", None), getattr(data, "store", None)
+    names = [getattr(file, "filename", None), getattr(store, "path", getattr(store, "root", None))]
+    yield from (os.fspath(n) for n in names if isinstance(n, (str, os.PathLike)))
     while data is not None:
         if isinstance(data, np.memmap) and data.filename is not None:
             yield os.fspath(data.filename)

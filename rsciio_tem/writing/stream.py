@@ -14,20 +14,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
-import logging
 import os
 import shutil
 import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +31,12 @@ import numpy.typing as npt
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage import machine
 from rsciio_tem.storage.machine import progress_bar
+from rsciio_tem.writing.obstacles import check_apart, check_free, check_names
 from rsciio_tem.writing.signal_frames import SignalFrames
-from rsciio_tem.writing.target import ENTRY, Block, Payloads, Target
+from rsciio_tem.writing.target import Block, Target
+from rsciio_tem.writing.working_folder import Work, sync
 
 __all__ = ["blocks", "write", "write_signal"]
-
-_logger = logging.getLogger(__name__)
-
 
 #: Frames are loaded and written in blocks of about this many bytes.
 BLOCK = 16 << 20
@@ -52,227 +47,6 @@ _SYNC_BYTES = 512 << 20
 
 
 _SYNC_SECONDS = 10.0
-
-
-#: First entry of the journal; a change of the layout of working folders changes it.
-_VERSION = 2
-
-
-# ---------------------------------------------------------------- the working folder
-
-
-@dataclass
-class _Work:
-    """The folder of an unfinished conversion."""
-
-    folder: str
-    identity: dict[str, Any]
-    done: dict[int, Block] = field(default_factory=dict)
-    _payload_end: int = 0
-    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    _journal: IO[bytes] | None = None
-    _payloads: IO[bytes] | None = None
-
-    JOURNAL: ClassVar = "journal"
-    PAYLOADS: ClassVar = "payloads"
-    LOCK: ClassVar = "lock"
-    HEADER: ClassVar = "header"  #: what becomes the journal
-    COMPLETE: ClassVar = "complete"  #: exists while the files are given their names
-
-    def path(self, name: str) -> str:
-        return os.path.join(self.folder, name)
-
-    @property
-    def payloads(self) -> Payloads:
-        blocks = sorted(self.done.values(), key=lambda block: block.first)
-        if self._payloads is not None:
-            self._payloads.flush()
-        return Payloads(self.path(self.PAYLOADS), blocks)
-
-    @property
-    def end(self) -> int:
-        """Number of frames that are done; they are noted in order, from the first one on."""
-        return max((block.first + block.count for block in self.done.values()), default=0)
-
-    def named(self, target: Target) -> list[str]:
-        """List the files that have their names already, if it stopped while they got them."""
-        if not all(os.path.isfile(self.path(name)) for name in (self.JOURNAL, self.COMPLETE)):
-            return []
-        beside = os.path.dirname(self.folder)
-        return [
-            name
-            for name in target.names
-            if os.path.lexists(os.path.join(beside, name)) and not os.path.lexists(self.path(name))
-        ]
-
-    def check_named(self, target: Target, named: Sequence[str]) -> None:
-        """Look again once the folder is locked: files are here, or `named` have their names."""
-        if self.named(target) != named:
-            raise FormatError(self.folder, "was in use by another process just now.", "Try again.")
-        if not os.path.isfile(self.path(self.COMPLETE)):
-            return
-        for name in target.names:
-            if name not in named and not os.path.lexists(self.path(name)):
-                raise FormatError(
-                    self.folder,
-                    f"is what a finished conversion left, but {name} is not there any more.",
-                    "Pass resume=False to begin anew.",
-                )
-
-    def open(self, target: Target, resume: bool) -> None:
-        """Take up the folder if it belongs to this conversion, or make a new one."""
-        if os.path.isdir(self.folder):
-            self._check_ours(target)
-            header = self._header()
-            if resume and header not in (None, self._own_header()):
-                raise FormatError(
-                    self.folder,
-                    "holds an unfinished conversion of another source, or with other options.",
-                    "Finish that one first, or pass resume=False to begin anew.",
-                )
-            if header is None or not resume:
-                shutil.rmtree(self.folder)
-        if not os.path.isdir(self.folder):
-            os.mkdir(self.folder)
-            try:
-                target.create(self.folder)
-                Path(self.path(self.PAYLOADS)).touch()
-                # the journal comes last, as a whole: without it, a folder is begun anew
-                header = json.dumps(self._own_header()).encode() + b"\n"
-                Path(self.path(self.HEADER)).write_bytes(header)
-                os.replace(self.path(self.HEADER), self.path(self.JOURNAL))
-            except BaseException:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                raise
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._locked())
-            self._journal = stack.enter_context(open(self.path(self.JOURNAL), "rb+"))
-            self._read_journal()
-            self._payloads = stack.enter_context(open(self.path(self.PAYLOADS), "rb+"))
-            self._payloads.seek(self._payload_end)
-            self._payloads.truncate()
-            self._stack = stack.pop_all()
-
-    def _check_ours(self, target: Target) -> None:
-        """Refuse a folder that no conversion made, before anything in it is touched."""
-        entries = set(os.listdir(self.folder))
-        files = {self.JOURNAL, self.PAYLOADS, self.LOCK, self.COMPLETE, self.HEADER, *target.names}
-        if self.JOURNAL not in entries and (others := sorted(entries - files)):
-            raise FormatError(
-                self.folder,
-                f"is no folder of an unfinished conversion: {others[0]!r} is in it.",
-                "Move it away, or choose another name.",
-            )
-
-    def _own_header(self) -> dict[str, Any]:
-        return {"version": _VERSION, **self.identity}
-
-    def _header(self) -> Any:
-        """Return the first entry of the journal, None if the conversion had not begun.
-
-        Raises
-        ------
-        FormatError
-            Another process is at work in the folder.
-        """
-        with self._locked():
-            try:
-                with open(self.path(self.JOURNAL), "rb") as journal:
-                    return json.loads(journal.readline())
-            except FileNotFoundError:
-                return None
-            except ValueError:
-                return {}  # damaged
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold a lock that ends with this process, so that nobody else works in the folder.
-
-        It has a file of its own, because on Windows nobody else can read what is locked.
-        """
-        import filelock
-
-        with open(self.path(self.LOCK), "ab") as file:
-            try:
-                locked = filelock.lock_descriptor(file.fileno(), blocking=False)
-            except OSError as error:  # some network file systems
-                _logger.info("%s cannot be locked: %s", self.folder, error)
-                yield
-                return
-            if not locked:
-                raise FormatError(
-                    self.folder,
-                    "is in use by another process that writes the same target.",
-                    "Wait for it.",
-                )
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):  # closing the file unlocks it too
-                    filelock.unlock_descriptor(file.fileno())
-
-    def _read_journal(self) -> None:
-        """Read the entries; one that is torn, and what follows it, does not count."""
-        assert self._journal is not None
-        self._journal.seek(0)
-        self._journal.readline()
-        end = 0  # frames are noted in order
-        while True:
-            here = self._journal.tell()
-            data = self._journal.read(ENTRY.size)
-            if len(data) < ENTRY.size:
-                break
-            *values, check = ENTRY.unpack(data)
-            if zlib.crc32(data[:-4]) != check:
-                break
-            block = Block(*values)
-            if block.first != end:
-                break
-            self.done[block.first] = block
-            end += block.count
-        self._journal.seek(here)
-        self._journal.truncate()
-        # payloads are not forced onto the disk: after a power cut the last may be missing
-        whole = True
-        for first, _, content in self.payloads:
-            block = self.done[first]
-            whole = whole and len(content) == block.size and zlib.crc32(content) == block.payload
-            if not whole:
-                del self.done[first]
-        ends = [block.offset + block.size for block in self.done.values()]
-        self._payload_end = max(ends, default=0)
-
-    def keep(self, block: Block, payload: Any) -> Block:
-        """Append a block's bytes; return the entry that tells where they are."""
-        assert self._payloads is not None
-        at = self._payload_end
-        size = self._payloads.write(payload)
-        self._payload_end += size
-        return replace(block, offset=at, size=size, payload=zlib.crc32(payload))
-
-    def note(self, blocks: Sequence[Block]) -> None:
-        """Make what was written safe, then say so in the journal."""
-        assert self._journal is not None
-        assert self._payloads is not None
-        self._payloads.flush()
-        for name in self.identity["files"]:
-            sync(self.path(name))
-        self._journal.write(b"".join(block.packed() for block in blocks))
-        self._journal.flush()
-        os.fsync(self._journal.fileno())
-        self.done.update((block.first, block) for block in blocks)
-
-    def close(self) -> None:
-        self._stack.close()
-
-
-def sync(path: str) -> None:
-    """Make a file or a folder of files safe on disk, as far as it exists yet."""
-    if os.path.isfile(path):
-        with open(path, "rb+") as file:
-            os.fsync(file.fileno())
-    elif os.path.isdir(path) and hasattr(os, "sync"):
-        os.sync()
 
 
 # ---------------------------------------------------------------- the conversion
@@ -330,55 +104,64 @@ def write(
     path = os.path.abspath(path)
     folder = os.path.dirname(path)
     whole = {**(identity or {}), **target.identity, "files": list(target.names)}
-    work = _Work(path + ".partial", whole)
-    resume = resume and identity is not None
-    named = work.named(target) if resume else []
-    names = [name for name in target.names if name not in named]
-    finals = [os.path.join(folder, name) for name in names]
-    check_targets(finals, folder, frames, overwrite)
-    existing = [work.path(name) for name in names if resume and os.path.isfile(work.path(name))]
-    _check_space(folder, 0 if named else target.nbytes - sum(map(os.path.getsize, existing)))
-    work.open(target, resume)
-    try:
-        if resume:
-            work.check_named(target, named)
-        if not named:
-            _complete(target, frames, path, work, progress, verify)
-            Path(work.path(work.COMPLETE)).write_bytes(b"verified" if verify else b"")
-        elif verify and Path(work.path(work.COMPLETE)).read_bytes() != b"verified":
-            raise FormatError(
-                work.folder,
-                f"was stopped when {', '.join(named)} had got their names, and cannot be verified "
-                "any more.",
-                "Pass verify=False to complete it, or resume=False to begin anew.",
-            )
-        check_targets(finals, folder, frames, overwrite)
-    except BaseException as error:
-        target.abandon()
-        with contextlib.suppress(OSError):  # a full disk takes nothing more, but what it has counts
-            work.close()
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
-            full = OSError(errno.ENOSPC, "the disk is full", folder)
-            _tell(full, work, len(frames), resume)
-            raise full from error
-        _tell(error, work, len(frames), resume)
-        raise
-    try:
-        for name, final in zip(names, finals, strict=True):
-            give_name(work.path(name), final)
-    finally:
-        work.close()
-    os.unlink(work.path(work.JOURNAL))  # first: without it, what is left of the folder is nothing
-    shutil.rmtree(work.folder)
+    work = Work(path + ".partial", whole, resumable=identity is not None)
+    check_way(work, frames.sources, overwrite, target.obstacle)
+    with work.locked():
+        naming = work.look(resume)
+        if naming is not None and work.begun(naming):
+            if verify and not naming.verified:
+                raise FormatError(
+                    work.folder,
+                    f"was stopped while {', '.join(naming.new)} got their names, and cannot be "
+                    "verified any more.",
+                    "Pass verify=False to complete it, or resume=False to begin anew.",
+                )
+            work.go_on(naming, overwrite)
+        else:
+            check_free(map(work.final, work.names), overwrite, target.obstacle)
+            _check_space(folder, target.nbytes - work.size)
+            work.open(target.create)
+            try:
+                if naming is None or (verify and not naming.verified):
+                    _complete(target, frames, path, work, progress, verify)
+                check_free(map(work.final, work.names), overwrite, target.obstacle)
+                work.give_names(verify or (naming is not None and naming.verified))
+            except BaseException as error:
+                target.abandon()
+                with contextlib.suppress(OSError):  # a full disk: what it has counts
+                    work.close()
+                if (
+                    isinstance(error, OSError)
+                    and error.errno == errno.ENOSPC
+                    and not error.filename
+                ):
+                    full = OSError(errno.ENOSPC, "the disk is full", folder)
+                    _tell(full, work, len(frames))
+                    raise full from error
+                _tell(error, work, len(frames))
+                raise
     last = os.path.join(folder, target.names[-1])
     return path if os.path.basename(path) in target.names else last
+
+
+def check_way(
+    work: Work, sources: Iterable[str], overwrite: bool, obstacle: Callable[[str], str]
+) -> None:
+    """Look whether anything stands in the way of a conversion, before anything is touched."""
+    finals = [work.final(name) for name in work.names]
+    check_apart([*finals, work.folder], sources)
+    check_names([*finals, work.folder, *map(work.path, work.names)])
+    if reserved := sorted({*work.names} & {*work.OURS}):
+        raise ValueError(f"{reserved[0]!r} is a name that conversions need; choose another one")
+    if not os.path.lexists(work.folder):  # else it may be that files have got their names already
+        check_free(finals, overwrite, obstacle)
 
 
 def _complete(
     target: Target,
     frames: SignalFrames,
     path: str,
-    work: _Work,
+    work: Work,
     progress: bool | None,
     verify: bool,
 ) -> None:
@@ -431,46 +214,16 @@ def write_signal(
     write(target, frames, filename, overwrite=overwrite, progress=progress)
 
 
-def _tell(error: BaseException, work: _Work, total: int, resumable: bool) -> None:
+def _tell(error: BaseException, work: Work, total: int) -> None:
     """Add to an error what is left, and how to go on."""
-    if not resumable:
-        shutil.rmtree(work.folder, ignore_errors=True)
+    if not work.resumable:
+        work.discard()
         return
     done = sum(block.count for block in work.done.values())
     error.add_note(
         f"{done} of {total} frames are written. The same call goes on from there; "
         f"what is done is in {work.folder}, which can be deleted."
     )
-
-
-def give_name(source: str, final: str) -> None:
-    """Give a file or folder its name."""
-    if os.path.isdir(source) and os.path.isdir(final):
-        old = final + ".old"
-        os.rename(final, old)
-        os.rename(source, final)
-        shutil.rmtree(old)
-    else:
-        os.replace(source, final)
-
-
-def check_targets(
-    finals: Sequence[str], folder: str, frames: SignalFrames, overwrite: bool
-) -> None:
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
-    for final in finals:
-        if not os.path.lexists(final):
-            continue
-        for source in frames.sources:
-            if os.path.exists(source) and os.path.samefile(final, source):
-                raise FormatError(
-                    final,
-                    "is the recording that is being read, and is not overwritten.",
-                    "Choose another name.",
-                )
-        if not overwrite:
-            raise FileExistsError(errno.EEXIST, "exists already, and is not overwritten", final)
 
 
 def _check_space(folder: str, needed: int) -> None:
@@ -496,7 +249,7 @@ def _stream(
     target: Target,
     frames: SignalFrames,
     todo: Sequence[tuple[int, int]],
-    work: _Work,
+    work: Work,
     verify: bool,
     bar: Any,
 ) -> None:
@@ -574,7 +327,7 @@ def _checksum(frames: npt.NDArray[Any]) -> int:
     return zlib.crc32(stored.reshape(-1).view(np.uint8).data)
 
 
-def _verify(target: Target, frames: SignalFrames, work: _Work, path: str, bar: Any) -> None:
+def _verify(target: Target, frames: SignalFrames, work: Work, path: str, bar: Any) -> None:
     """Compare what is in the files with what was read from the source."""
 
     def one(block: Block) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.storage.files import write_whole
+from rsciio_tem.writing.obstacles import file_obstacle
 
 __all__ = ["FlatFile", "Payloads", "Target"]
 
@@ -80,6 +81,10 @@ class Target(ABC):
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames back from the complete files, by another way than they were written."""
 
+    def obstacle(self, path: str) -> str:
+        """Say why what has the name of one of the files is not replaced by it; "" if it can be."""
+        return file_obstacle(path)
+
     def expected(self, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what `read` gives for these frames; not the same if the format thins them out."""
         return frames
@@ -110,14 +115,14 @@ class FlatFile(Target):
         count: int,
         sides: Mapping[str, bytes] | None = None,
     ) -> None:
-        self.names = (name, *(sides or {}))
+        self.name, self.names = name, (*(sides or {}), name)
         self.header, self.stored, self.sides = header, stored, sides or {}
         self.offset = len(header)  #: byte where the first frame begins
         self.nbytes = len(header) + count * stored.itemsize
 
     def create(self, folder: str) -> None:
         """Write the header and the side files, and give the file its size."""
-        with open(os.path.join(folder, self.names[0]), "wb") as file:
+        with open(os.path.join(folder, self.name), "wb") as file:
             file.write(self.header)
             file.truncate(self.nbytes)
         for name, content in self.sides.items():
@@ -136,13 +141,13 @@ class FlatFile(Target):
         """Write what is stored of frames at their place."""
         offset = self.offset + first * self.stored.itemsize
         data = records.reshape(-1).view(np.uint8).data
-        with open(os.path.join(folder, self.names[0]), "rb+", buffering=0) as file:
+        with open(os.path.join(folder, self.name), "rb+", buffering=0) as file:
             write_whole(file, offset, data)
 
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames from their place."""
         offset = self.offset + first * self.stored.itemsize
-        path = os.path.join(folder, self.names[0])
+        path = os.path.join(folder, self.name)
         records = np.fromfile(path, self.stored, count, offset=offset)
         values = records["pixels"] if self.stored.names else records
         return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.formats.zarr.store import newest_format, stored_array
+from rsciio_tem.writing.obstacles import TORN, store_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames, boxes
 from rsciio_tem.writing.stream import write_signal
-from rsciio_tem.writing.target import Target
+from rsciio_tem.writing.target import Payloads, Target
 
 __all__ = ["file_writer", "target"]
 
@@ -76,6 +77,13 @@ class _Array(Target):
             )
         array.attrs.update(self.attributes)
 
+    def take_up(self, folder: str, payloads: Payloads) -> None:
+        """Remove what was torn when zarr was killed: it would become part of the store."""
+        del payloads
+        for below, _, names in os.walk(os.path.join(folder, self.names[0])):
+            for name in filter(TORN.fullmatch, names):
+                os.unlink(os.path.join(below, name))
+
     def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> None:
         """Write whole chunks."""
         import zarr
@@ -88,6 +96,10 @@ class _Array(Target):
             part = frames[done : done + count].reshape(*shape, *self.shape[-2:])
             array[(*box, slice(None), slice(None))] = part
             done += count
+
+    def obstacle(self, path: str) -> str:
+        """Say why what has the name of the folder is not replaced by it."""
+        return store_obstacle(path)
 
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames."""
