@@ -32,7 +32,7 @@ def pillow_frames(path: str) -> Frames:
     """Return the one frame of a file that Pillow reads."""
     from PIL import Image
 
-    file = DataFile.of(path)
+    file = DataFile.listed(path)
     try:
         with Image.open(path) as image:
             mode, (width, height) = image.mode, image.size

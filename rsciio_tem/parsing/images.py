@@ -85,7 +85,7 @@ class Opener:
         return frames
 
     def _tiff(self, path: str, suffix: str) -> Frames:
-        file = DataFile.of(path)
+        file = DataFile.listed(path)
         layout = tiff.describe(file, self._layout)
         self._layout = layout
         self.formats["TIFF"] = self.formats.get("TIFF", 0) + 1
@@ -132,7 +132,7 @@ class Opener:
         return None
 
     def _of_fabio(self, path: str, suffix: str) -> Frames:
-        file = DataFile.of(path)
+        file = DataFile.listed(path)
         if suffix in self._fabio:  # compared when it is loaded
             kind, shape, dtype = self._fabio[suffix]
             return Decoded(FabioFrames(file, kind, shape, dtype.str, 1), 1, shape, dtype)

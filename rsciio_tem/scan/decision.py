@@ -110,10 +110,24 @@ def _decide(
     claims = claims_of(heard, announced, times)
     if times is None or certain or n < 4 or rule == "header":
         return claims_alone(heard, claims, n)
+    if claims.external is False and _named_scan(claims, n):
+        claims = replace(claims, external=None)
     if rule in ("exposures", "timestamps"):  # asked for: whatever triggered the camera
         claims = replace(claims, external=None, software=False)
     view = survey(times, first, last, claims, rule=rule, exhaustive=exhaustive, brief=brief)
     return verdict(view, claims, n)
+
+
+def _named_scan(claims: Claims, n: int) -> bool:
+    """Whether the name of the file and the frames per trigger say the same scan of all frames.
+
+    Who names a file so has scanned, even if the camera was set to trigger itself.
+    """
+    return any(
+        size.confidence < 0.8 and size.shape == trigger.shape and math.prod(size.shape) == n
+        for size in claims.sizes
+        for trigger in claims.per_trigger
+    )
 
 
 def _rosettasciio(

@@ -274,6 +274,8 @@ def _evidence(fit: Fit, events: Events, null: float) -> float:
     if not events.timed:
         return 0.0
     tries = math.log(max(2.0, len(events) / 2)) if fit.searched else 0.5
+    if fit.slots == 2 * fit.length:
+        tries = min(tries, 1.0)  # two whole lines: the number of frames tells their length
     value = null - fit.path.cost - fit.path.uncharged - tries
     return min(value, _MOST) if fit.gap.visible else min(value, 0.0)
 
@@ -285,7 +287,7 @@ def _score(fit: Fit, events: Events, claims: Claims, total: int) -> float:
     for hint in claims.sizes:
         lines, columns = hint.shape[-2:]
         said = length in (columns, hint.line_length)
-        score += _ENTRY * said
+        score += _ENTRY * said * (1.0 if hint.confidence >= 0.8 else 0.5)  # a name says less
         if total and lines > 1:
             exact = length * lines in (total, laid)
             score += 6 * (exact and 0 <= length - columns <= flyback_columns(columns))

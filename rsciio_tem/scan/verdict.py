@@ -376,7 +376,8 @@ def _one_pause(fit: Fit, events: Events, claims: Claims) -> bool:
     marks = int(bool(len(events.marks)))
     if _sources(fit, claims, marks) or marks or fit.path.ends is None or len(fit.path.ends) > 1:
         return False
-    return claims.external is not True or fit.gap.size > 3 * events.step
+    # real scans of two lines lose less than a dwell time between them
+    return fit.gap.size > (3 if claims.external is True else 1) * events.step
 
 
 def _doubts(

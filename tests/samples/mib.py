@@ -209,7 +209,7 @@ SPECS = [
         exposures_ns=_FLYBACK,
         change=lambda f: f.reshape(4, 5, *f.shape[1:])[:, 1:], plain=False),
     mib("flyback kept", nav=(4, 5), stored=20, options={"flyback": "keep"},
-        exposures_ns=_FLYBACK, plain=False),
+        exposures_ns=_FLYBACK),
     mib("line ends in timestamps", nav=(5, 4), options={}, times_ns=_SCAN_TIMES,
         exposures_ns=_SCAN_EXPOSURES),
     mib("line_skip", options={"nav_shape": (3, 4), "line_skip": 1}, stored=15,

@@ -70,7 +70,7 @@ def stacked(recording: Recording, image: Image, members: list[str], same_offset:
         )
     start, stride, count = (int(frames.runs[k][0]) for k in ("start", "stride", "count"))
     rows: list[tuple[int, int, int, int]] = [(0, start, stride, count)]
-    first, *others = described = tuple(DataFile.of(name) for name in members)
+    first, *others = described = tuple(DataFile.listed(name) for name in members)
     proof = _proof(image, first) if same_offset else None
     for i, file in enumerate(others, start=1):
         if proof is not None and file.size == first.size and _proof(image, file) == proof:

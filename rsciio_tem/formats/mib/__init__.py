@@ -127,7 +127,7 @@ def parse(
         path=path,
         frames=frames,
         signal_axes=(Axis(), Axis()),
-        hints=scan_hints(hdr, count // per_position, per_position),
+        hints=scan_hints(hdr, count // per_position, per_position, path),
         times=recording_times(header, reader, hdr),
         announced=min(announced(hdr), 1 << 40) // per_position,
         layers=per_position,

@@ -169,8 +169,14 @@ def compare_counts(hdr: dict[str, str] | None, count: int, layers: int, problems
         problems.warn(text, "The acquisition was stopped, or files of a numbered set are missing.")
 
 
-def scan_hints(hdr: dict[str, str] | None, count: int, layers: int) -> tuple[ScanHint, ...]:
-    """Return what the .hdr says of the scan of `count` positions, as it says it.
+#: A scan size in the name of a file, columns first: nav4x2, scan_x128_y64.
+_NAMED = re.compile(r"(?:nav|scan)[_-]?x?(\d{1,5})(?:x|_?y)(\d{1,5})(?!\d)", re.IGNORECASE)
+
+
+def scan_hints(
+    hdr: dict[str, str] | None, count: int, layers: int, path: str
+) -> tuple[ScanHint, ...]:
+    """Return what the .hdr, and the name of the file, say of the scan of `count` positions.
 
     Both entries may be those of the recording before; frames per trigger is the line length if a
     line triggers the camera, and 1 if each position does.
@@ -189,6 +195,11 @@ def scan_hints(hdr: dict[str, str] | None, count: int, layers: int) -> tuple[Sca
         reason += f" of {announced(hdr)} frames" if announced(hdr) else ""
         shape = (-(-total // per_trigger), per_trigger)
         hints.append(ScanHint("trigger", shape, 0.9, reason))
+    if named := _NAMED.search(os.path.basename(path)):
+        size = int(named[2]), int(named[1])
+        if min(size) > 1:
+            reason = f"the name of the file says {named[1]} x {named[2]}"
+            hints.append(ScanHint("header", size, 0.6, reason))
     return tuple(hints)
 
 
