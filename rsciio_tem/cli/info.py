@@ -31,6 +31,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of
 from rsciio_tem.registry import Candidate, every_format
 from rsciio_tem.scan.scan import RULES, Scan, ScanHint
+from rsciio_tem.scan.words import plural
 from rsciio_tem.storage.files import size_of
 
 __all__ = ["describe"]
@@ -250,7 +251,7 @@ def print_info(info: Mapping[str, Any], scan: Scan) -> None:
     table.row("", evidence_in_words(scan.evidence, scan.shape))
     counts = info["scan"]["frames"]
     notes = [
-        f"{counts[name]} frames {words}"
+        f"{plural(counts[name], 'frame')} {words}"
         for name, words in (
             ("skipped_start", "skipped before it"),
             ("inserted_start", "inserted before it"),

@@ -361,7 +361,8 @@ class _Lines:
         )
 
     def _tolerance(self) -> float:
-        return max(0.5 * self.gap.size, 6 * self.gap.scatter)
+        # a usual step must not pass for a line end, however much these vary
+        return min(max(0.5 * self.gap.size, 6 * self.gap.scatter), 0.6 * self.gap.size)
 
     def _excess(self, seen: FrameTimes, begin: int) -> np.ndarray:
         frames = begin + np.arange(len(seen))
