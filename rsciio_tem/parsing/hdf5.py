@@ -26,6 +26,7 @@ __all__ = [
     "attributes",
     "dectris_links",
     "groups_with",
+    "is_converted",
     "is_hdf5",
     "numbers",
     "opened",
@@ -53,6 +54,11 @@ _MOST_GROUPS = 2000
 
 #: Of a tree of metadata: entries, depth, values of an array, characters of a text.
 _MOST_ENTRIES, _DEPTH, _SHORT, _LONGEST_TEXT = 3000, 16, 64, 1 << 16
+
+
+def is_converted(head: bytes) -> bool:
+    """Whether ``convert`` wrote a file; what that says of its source is only text."""
+    return b"emd_group_type" in head and b"rsciio_tem" in head
 
 
 def is_hdf5(path: str, head: bytes) -> bool:

@@ -349,6 +349,11 @@ class Hdf5(Target):
         for name in ("metadata", "original_metadata"):
             text = json.dumps(getattr(self.frames, name), default=str, ensure_ascii=False)
             kept.create_dataset(name, data=text)
+        described = [
+            {k: axis.get(k) for k in ("name", "units", "scale", "offset", "navigate")}
+            for axis in axes
+        ]
+        kept.create_dataset("axes", data=json.dumps(described, default=str, ensure_ascii=False))
         return data
 
     def _calibration(self, root: Any, axes: tuple[Mapping[str, Any], ...]) -> None:

@@ -21,7 +21,7 @@ from rsciio_tem.formats.dectris.links import MASTER, linked_parts, master_of, se
 from rsciio_tem.formats.dectris.metadata import metadata_of, number
 from rsciio_tem.formats.dectris.scan import scan_file, scan_hints, scan_image, shape_of
 from rsciio_tem.parsing.checks import chunk_tables
-from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
+from rsciio_tem.parsing.hdf5 import is_converted, is_hdf5, opened, require_hdf5, tree
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
@@ -34,7 +34,7 @@ __all__ = ["CHECKS", "file_reader", "parse", "sniff"]
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise a master by its links to data, a data file by the master beside it."""
-    if not is_hdf5(path, head):
+    if not is_hdf5(path, head) or is_converted(head):
         return None
     # The library is not asked: a damaged file can keep it busy for ever.
     if MASTER.fullmatch(path) and b"entry" in head:

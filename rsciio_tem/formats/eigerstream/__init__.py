@@ -22,7 +22,7 @@ from rsciio_tem.frames.decoded import Decoded
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing import hdf5
 from rsciio_tem.parsing.checks import Check
-from rsciio_tem.parsing.hdf5 import is_hdf5
+from rsciio_tem.parsing.hdf5 import is_converted, is_hdf5
 from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.processing import processed
 from rsciio_tem.reading.documentation import documented
@@ -44,7 +44,7 @@ VERSIONS = {"CHESS_EIGER_STREAM_V1": 1, "CHESS_EIGER_STREAM_V2": 2}
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise a capture by its attribute ``version``."""
-    if not is_hdf5(path, head):
+    if not is_hdf5(path, head) or is_converted(head):
         return None
     # The library is not asked: a damaged file can keep it busy for ever.
     version = next((v for v in VERSIONS if v.encode() in head), "")

@@ -8,6 +8,8 @@ What RosettaSciIO has a reader for and what is no stack of frames goes to that r
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
 from typing import Any, Unpack
@@ -20,7 +22,7 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.checks import chunk_tables
 from rsciio_tem.parsing.hdf5 import is_hdf5, opened, refuse_pipes, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
-from rsciio_tem.parsing.metadata import general
+from rsciio_tem.parsing.metadata import general, restored, restored_axis
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import CommonOptions
 from rsciio_tem.reading.read import read
@@ -76,10 +78,27 @@ def parse(
             "hdf5": chosen.described(others),
             "file": tree(file, frozenset([str(chosen.dataset.name)])),
         }
+        kept = _kept_by_convert(file, str(chosen.dataset.name))
     problems.extend(meaning.problems)
     first = meaning.sig_first if sig_first is None else sig_first
     dims = _sig_dims(shape, sig_dims, sig_shape, first, path)
     axes = meaning.axes or (Axis(),) * len(shape)
+    described = kept.get("axes")
+    if isinstance(described, list) and len(described) == len(shape):
+        # the layout has names and units even for axes that have none
+        axes = tuple(
+            axis if axis.values is not None else restored_axis(entry)
+            for axis, entry in zip(axes, described, strict=True)
+        )
+    metadata, original_metadata = restored(
+        {
+            **meaning.metadata,
+            "General": general(path, moment=meaning.moment),
+            "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
+        },
+        original_metadata,
+        kept,
+    )
     nav, sig = (slice(dims, None), slice(dims)) if first else (slice(-dims), slice(-dims, None))
     hints, scan_axes = meaning.arranged(shape[nav], axes[nav])
     angles, odd = meaning.angles(shape[nav])
@@ -97,15 +116,24 @@ def parse(
         hints=hints,
         stack_axis=axes[nav][0] if len(shape[nav]) == 1 else None,
         omega=angles,
-        metadata={
-            **meaning.metadata,
-            "General": general(path, moment=meaning.moment),
-            "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
-        },
+        metadata=metadata,
         original_metadata=original_metadata,
         files=(path,) if os.path.samefile(linked, path) else (path, linked),
         problems=tuple(problems),
     )
+
+
+def _kept_by_convert(file: Any, dataset: str) -> dict[str, Any]:
+    """Return what ``convert`` keeps beside a data set: metadata and axes of its source."""
+    group = dataset.strip("/").partition("/")[0]
+    kept: dict[str, Any] = {}
+    for name in ("metadata", "original_metadata", "axes"):
+        entry = file.get(f"{group}/rsciio_tem/{name}")
+        if getattr(entry, "shape", None) != ():
+            continue
+        with contextlib.suppress(ValueError, TypeError, UnicodeError):  # not written by us
+            kept[name] = json.loads(entry.asstr()[()])
+    return kept
 
 
 def _sig_dims(

@@ -25,8 +25,7 @@ from rsciio_tem.formats.zarr.store import (
     stored_array,
 )
 from rsciio_tem.formats.zarr.writer import file_writer, target
-from rsciio_tem.parsing.metadata import general
-from rsciio_tem.parsing.text import to_number
+from rsciio_tem.parsing.metadata import general, restored, restored_axis
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
@@ -66,10 +65,25 @@ def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Re
     _tell_others(stored, problems)
     described = attributes.get("axes")
     described = described if isinstance(described, list) and len(described) == len(shape) else []
-    axes = [_axis(axis) for axis in described]
+    axes = [restored_axis(axis) for axis in described]
     count = _scan_axes(described, len(shape))
     nav_shape, frame_shape = shape[:count], shape[count:]
     native = np.dtype(array.dtype).newbyteorder("=")
+    kept = {name: attributes.get(name) for name in ("metadata", "original_metadata")}
+    metadata, original_metadata = restored(
+        {"General": general(os.path.normpath(path)), "Signal": {"signal_type": ""}},
+        {
+            "attributes": {k: v for k, v in attributes.items() if k not in kept},
+            "zarr": {
+                "array": stored.name,
+                "shape": list(shape),
+                "chunks": list(chunks),
+                "dtype": str(array.dtype),
+                "others": list(stored.others),
+            },
+        },
+        kept,
+    )
     return Recording(
         format="zarr",
         path=path,
@@ -79,17 +93,8 @@ def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Re
         hints=(ScanHint("header", nav_shape, 1.0, "shape of the array", exact=True),)
         if nav_shape
         else (),
-        metadata={"General": general(os.path.normpath(path)), "Signal": {"signal_type": ""}},
-        original_metadata={
-            "attributes": attributes,
-            "zarr": {
-                "array": stored.name,
-                "shape": list(shape),
-                "chunks": list(chunks),
-                "dtype": str(array.dtype),
-                "others": list(stored.others),
-            },
-        },
+        metadata=metadata,
+        original_metadata=original_metadata,
         files=(path,),
         problems=tuple(problems),
     )
@@ -110,19 +115,6 @@ def _scan_axes(described: list[Any], ndim: int) -> int:
         if not all(scanned) and scanned == sorted(scanned, reverse=True):  # as frames are
             return sum(scanned)
     return max(0, ndim - 2)
-
-
-def _axis(described: Any) -> Axis:
-    """Return an axis as `convert` describes it in the attributes of an array."""
-    if not isinstance(described, Mapping):
-        return Axis()
-    scale, offset = (to_number(described.get(name)) for name in ("scale", "offset"))
-    return Axis(
-        name=str(described.get("name") or ""),
-        units=str(described.get("units") or ""),
-        scale=scale if scale and math.isfinite(scale) else 1.0,
-        offset=offset if offset is not None and math.isfinite(offset) else 0.0,
-    )
 
 
 def _missing_chunks(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
