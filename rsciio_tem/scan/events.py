@@ -82,15 +82,13 @@ class Events:
         return np.cumsum(self.advance)
 
 
-def events_of(seen: FrameTimes, usual_step: float = 0.0) -> Events:
+def events_of(seen: FrameTimes) -> Events:
     """Clean what the headers of consecutive frames say.
 
     Parameters
     ----------
     seen : FrameTimes
         Of consecutive stored positions.
-    usual_step : float
-        Time between frames in ns, if it is known from a larger part of the recording.
     """
     n = len(seen)
     frame = np.arange(n, dtype=np.int64)
@@ -121,7 +119,7 @@ def events_of(seen: FrameTimes, usual_step: float = 0.0) -> Events:
         numbered=numbers is not None,
         jumps=int(np.count_nonzero(advance > 1)),
     )
-    return _with_clock(events, seen.time_ns[keep], usual_step)
+    return _with_clock(events, seen.time_ns[keep])
 
 
 def _usual(values: Ints) -> float:
@@ -182,7 +180,7 @@ def _within_runs(sizes: Ints) -> Ints:
     return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
 
-def _with_clock(events: Events, time: Ints, usual_step: float) -> Events:
+def _with_clock(events: Events, time: Ints) -> Events:
     """Add the clock: its unit, the usual step and its scatter, and the excess of each step."""
     valid = time >= 0
     if len(time) < 3 or np.count_nonzero(valid) < max(3, 0.5 * len(time)):
@@ -194,8 +192,8 @@ def _with_clock(events: Events, time: Ints, usual_step: float) -> Events:
         return _without_times(events, "")
     unit = unit_of(time[valid])
     usual = steps[plain]
-    step = usual_step or float(np.median(usual))
-    if not usual_step and np.count_nonzero(usual < 0.75 * step) >= 0.3 * len(usual):
+    step = float(np.median(usual))
+    if np.count_nonzero(usual < 0.75 * step) >= 0.3 * len(usual):
         # lines of two or three positions: many steps are line ends
         step = float(np.median(usual[usual < 0.75 * step]))
     if step <= 0:
@@ -220,7 +218,7 @@ def _with_clock(events: Events, time: Ints, usual_step: float) -> Events:
         )
     near = usual[np.abs(usual - step) <= max(3 * unit, 0.25 * step)]
     coarse = unit > 0.005 * step and np.mean(np.abs(near - step) <= 1.01 * unit) >= 0.95
-    if coarse and not usual_step:
+    if coarse:
         step = float(np.mean(near[np.abs(near - step) <= 1.01 * unit]))
     excess = np.zeros(len(time))
     excess[1:] = np.where(real, steps - events.advance[1:] * step, 0.0)

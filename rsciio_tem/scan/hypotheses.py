@@ -9,7 +9,7 @@ uniform series with freak steps, with pauses of one size anywhere, or with lost 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from rsciio_tem.scan.events import Events, Floats
 from rsciio_tem.scan.path import OUTSTANDING, Gap, Path, cheapest_path, gap_at, step_cost
 from rsciio_tem.scan.scan import ScanHint
 
-__all__ = ["Claims", "Fit", "best_fits"]
+__all__ = ["Claims", "Fit", "best_fits", "flyback_columns"]
 
 #: Evidence of all line ends together counts no more than this: they share one clock.
 _MOST = 40.0
@@ -307,8 +307,3 @@ def _ends_at_marks(fit: Fit, events: Events) -> bool:
     slot = fit.path.slot[events.after_mark]
     slot = slot[slot >= 0]
     return len(slot) > 0 and float(np.mean(slot % fit.length == 0)) > 0.9
-
-
-def second_best(fits: Sequence[Fit]) -> float:
-    """Return the score to compare the best with: the next one's, or 0 for a stack."""
-    return max([0.0, *(fit.score for fit in fits[1:])])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rsciio_tem.scan.times import Ints
 
-__all__ = ["RUN", "Placement", "placement_of"]
+__all__ = ["RUN", "Placement", "merged", "placement_of"]
 
 #: First frame, its place (line times line length plus column), number of frames.
 RUN = np.dtype([("frame", np.int64), ("slot", np.int64), ("count", np.int64)])
@@ -70,21 +70,6 @@ class Placement:
             if count > 0:
                 index[slot : slot + count] = np.arange(frame, frame + count)
         return index
-
-    def blanks(self, slots: int) -> list[tuple[int, int]]:
-        """Return places without a frame among the first `slots`, as (place, number of places)."""
-        result, at = [], 0
-        for slot, count in sorted(
-            zip(self.runs["slot"].tolist(), self.runs["count"].tolist(), strict=True)
-        ):
-            if slot >= slots:
-                break
-            if slot > at:
-                result.append((at, slot - at))
-            at = slot + count
-        if at < slots:
-            result.append((at, slots - at))
-        return result
 
 
 def placement_of(length: int, frames: Ints, slots: Ints) -> Placement | None:
