@@ -148,7 +148,7 @@ def test_a_doubled_frame_is_left_out(at: int) -> None:
     scan = source.scan()
     assert scan.shape == (60, 50)
     assert stored[index_of(scan)].tolist() == list(range(3000))
-    assert any("repeat the number" in message for message in source.messages)
+    assert any("1 frame too many" in message for message in source.messages)
 
 
 def test_numbers_alone_place_frames() -> None:
@@ -174,14 +174,28 @@ def test_a_loss_is_not_made_up_from_a_late_system() -> None:
 @given(st.data())
 def test_any_losses(data: Any) -> None:
     """Whatever few frames are missing: those that are there stay where they belong."""
-    lines, columns = data.draw(st.integers(6, 20)), data.draw(st.integers(6, 30))
+    lines, columns = data.draw(st.integers(8, 20)), data.draw(st.integers(8, 30))
     count = lines * columns
-    lost = sorted(data.draw(st.sets(st.integers(columns, count - columns - 1), max_size=4)))
+    lost = sorted(data.draw(st.sets(st.integers(columns, count - columns - 1), max_size=2)))
     there = np.delete(np.arange(count), lost)
     gap = data.draw(st.sampled_from([80 * US, 310 * US, 2_340 * US]))
     scan = Counting(raster(lines, columns, gap=gap)[there], None, there + 1).scan()
     assert scan.shape == (lines, columns)
     assert np.flatnonzero(index_of(scan) < 0).tolist() == lost
+
+
+@pytest.mark.parametrize("at", [750, 760, 799])
+@pytest.mark.parametrize("late", [0, 500 * US])
+def test_an_extra_trigger_makes_no_line(late: int, at: int) -> None:
+    """A frame for which there was no time, though the camera numbered it."""
+    time = raster(60, 50)
+    time = np.insert(time, at, time[at - 1] + late)
+    source = Counting(time, None, np.arange(3001))
+    scan = source.scan()
+    assert scan.shape == (60, 50)
+    stored = np.insert(np.arange(3000), at, at - 1)
+    assert stored[index_of(scan)].tolist() == list(range(3000))
+    assert any("1 frame too many" in message for message in source.messages)
 
 
 # -- headers are claims --------------------------------------------------------------------------
@@ -252,6 +266,29 @@ def test_armed_late() -> None:
         assert any("line 0 columns 0 to 10 were not recorded" in m for m in source.messages)
 
 
+def test_missing_positions_at_the_beginning() -> None:
+    source = Counting(raster(20, 30, gap=2 * MS)[11:])
+    with pytest.raises(FormatError, match=r"11 of 600 .*line 0 columns 0 to 10"):
+        source.scan(missing="raise")
+    assert source.scan(missing="crop").shape == (19, 30)
+    assert source.scan(missing="fill").shape == (20, 30)
+    # the caller knows better: nothing is uncertain any more
+    scan = source.scan(shape=(20, 30))
+    assert index_of(scan).tolist() == [-1] * 11 + list(range(589))
+    assert not any("uncertain" in message for message in source.messages)
+
+
+def test_sync_offset_is_where_the_scan_begins() -> None:
+    """It counts from the first frame, whatever the times say."""
+    before = mib.START_NS - 500 * MS + np.arange(7) * MS
+    source = Counting(np.append(before, raster(20, 30, gap=2 * MS)))
+    scan = source.scan(sync_offset=7)
+    assert (scan.shape, index_of(scan).tolist()) == ((20, 30), list(range(7, 607)))
+    source = Counting(raster(20, 30, gap=2 * MS)[11:])
+    scan = source.scan(sync_offset=-11)
+    assert index_of(scan).tolist() == [-1] * 11 + list(range(589))
+
+
 def test_running_before_the_scan() -> None:
     before = mib.START_NS - 500 * MS + np.arange(7) * MS
     source = Counting(np.append(before, raster(20, 30, gap=2 * MS)))
@@ -271,6 +308,19 @@ def test_flyback_frames_of_which_nothing_tells_the_side() -> None:
     assert "which of them were recorded during flyback is not told" in source.messages[0]
     scan = source.scan(header(8, 12), trigger(13, 104), external=True, line_skip=1)
     assert scan.shape == (8, 12)
+
+
+def test_the_columns_of_the_header_as_the_caller_says_them() -> None:
+    """31 frames are stored per line of 30: a shape of 30 columns is not sheared."""
+    source = Counting(mib.START_NS + np.arange(31 * 40) * MS)
+    hints = header(40, 30), trigger(31, 31 * 40)
+    scan = source.scan(*hints, external=True, announced=31 * 40, shape=(40, 30))
+    grid = np.arange(31 * 40).reshape(40, 31)
+    assert index_of(scan).tolist() == grid[:, :30].reshape(-1).tolist()
+    assert "31 frames are stored per line of 30" in source.messages[0]
+    options = {"first_frame": 1, "line_skip": 1}
+    scan = source.scan(*hints, external=True, announced=31 * 40, **options)
+    assert index_of(scan).tolist() == grid[:, 1:].reshape(-1).tolist()
 
 
 def test_a_stale_header_makes_no_flyback() -> None:
@@ -311,6 +361,21 @@ def test_marks_behind_their_lines() -> None:
     assert source.scan().shape == (5, 7)
     kept = source.scan(flyback="keep")
     assert (kept.shape, index_of(kept).tolist()) == ((5, 8), list(range(40)))
+
+
+def test_two_marks_per_line() -> None:
+    exposure = np.where(np.arange(60) % 10 < 2, 1_800_000, 900_000)
+    source = Counting(exposure_ns=exposure)
+    scan = source.scan()
+    grid = np.arange(60).reshape(6, 10)
+    assert (scan.shape, index_of(scan).tolist()) == ((6, 8), grid[:, 2:].reshape(-1).tolist())
+    assert "every 10 frames 2 are exposed longer" in scan.evidence.reason
+    kept = source.scan(flyback="keep")
+    assert (kept.shape, index_of(kept).tolist()) == ((6, 10), list(range(60)))
+    # frames per trigger counts them, too
+    scan = source.scan(trigger(10, 60), external=True, announced=60)
+    assert scan.shape == (6, 8)
+    assert not source.messages
 
 
 # -- no scan -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import os
 import shlex
 import time
 import warnings
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -253,7 +254,7 @@ def convert_command(
     set_options = {name: value for name, value in options.items() if value is not None}
     name = set_options.pop("format_name", "auto")
     began = time.perf_counter()
-    doubts = _checked_before(source, name)
+    doubts = _checked_before(source, options)
     if strict and doubts:
         raise FormatError(
             source,
@@ -288,21 +289,32 @@ def convert_command(
         raise click.exceptions.Exit(1)
 
 
-def _checked_before(source: str, format: str) -> list[str]:
-    """Check a recording before it is converted; say and return what is missing or contradictory."""
-    from rsciio_tem.tools.check import check
-    from rsciio_tem.tools.open import open
+def _checked_before(source: str, options: Mapping[str, Any]) -> list[str]:
+    """Check a recording before it is converted; say and return what is missing or contradictory.
 
-    try:
-        recording = open(source, format)
-    except FormatError:  # the conversion says it, or another package reads it
-        return []
-    doubts = []
-    for problem in check(recording):
-        if problem.severity != "info":
-            say(problem.severity, f"{source}: {problem}", "yellow")
-            doubts.append(problem.message)
-    return doubts
+    Of the scan shape, what is odd about the one that the options ask for counts.
+    """
+    from rsciio_tem.tools.check import check
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RecordingWarning)
+        try:
+            recording, _, _ = opened(source, options)
+        except FormatError:  # the conversion says it, or another package reads it
+            return []
+        asked = len(caught)
+        recording.scan(exhaustive=True)
+    prefix = f"{recording.path}: "
+    said = [str(w.message).removeprefix(prefix) for w in caught]
+    problems = [
+        problem
+        for problem in check(recording)
+        if problem.severity != "info" and problem.message not in said[asked:]
+    ]
+    problems += [Problem("warning", message) for message in dict.fromkeys(said[:asked])]
+    for problem in problems:
+        say(problem.severity, f"{source}: {problem}", "yellow")
+    return [problem.message for problem in problems]
 
 
 def _all_files(path: str) -> list[Path]:

@@ -24,6 +24,7 @@ def claims_of(hints: Sequence[ScanHint], announced: int, times: Times | None) ->
         announced,
         None if times is None else times.external_trigger,
         times is not None and times.software_trigger,
+        0 if times is None else times.count,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.scan.claims import claims_alone, claims_of
-from rsciio_tem.scan.hypotheses import Claims
+from rsciio_tem.scan.hypotheses import Claims, flyback_columns
 from rsciio_tem.scan.mapping import map_frames, map_placement
 from rsciio_tem.scan.placement import Placement
 from rsciio_tem.scan.scan import RULES, Flyback, Missing, Scan, ScanHint, ScanRequest
@@ -71,12 +71,14 @@ def _candidates(decided: Verdict, n: int, rule: str) -> list[ScanHint]:
     if side * side == n and side > 1 and rule in ("auto", "square"):
         reason = f"{n} frames are a perfect square ({side}²)"
         result.append(ScanHint("square", (side, side), 0.05, reason))
+    named = any(hint.rule != "square" for hint in result)
     if rule in ("auto", "stack", "rosettasciio"):
         reason = (
             "as asked"
             if rule == "stack"
             else "; ".join(
-                ["nothing tells a scan shape", *decided.remarks][bool(decided.remarks) :]
+                decided.remarks
+                or ["one after the other" if named else "nothing tells a scan shape"]
             )
         )
         sure = n == 1 and not any(math.prod(h.shape) == 1 for h in result)
@@ -229,9 +231,19 @@ def resolve_scan(
     hint = chosen if chosen.shape else None
     if hint is not None and hint.shape == (count // layers,) and count > layers:
         hint = None  # a line that holds every frame says no more than a stack does
+    asked_begin = request.sync_offset is not None or (
+        request.first_frame is not None and request.line_skip > 0
+    )
+    if hint is not None and placement is not None and asked_begin and not decided.marks:
+        # where the scan begins is the caller's: frames are laid out one after the other from there
+        hint, placement = replace(hint, start=0), None
     if hint is not None:
         _report(decided, hint, placement, end - begin, request, path)
-    if hint is not None and placement is not None and not placement.rigid:
+    if (
+        placement is not None
+        and hint is not None
+        and (not placement.rigid or placement.runs["slot"][0] > 0)
+    ):
         shape, index, counts = map_placement(
             count, request, hint.shape, placement, column=column, layers=layers, path=path
         )
@@ -265,7 +277,8 @@ def _report(
             f"the scan shape is uncertain ({size(hint.shape)}, "
             f"confidence {hint.confidence}): {doubt}",
         )
-    for remark in decided.remarks:
+    as_stored = request.flyback == "auto" and not request.line_skip
+    for remark in decided.remarks if as_stored else ():  # they are about flyback that is kept
         warn(path, remark)
     if placement is None or request.sync_offset:
         return
@@ -289,10 +302,12 @@ def _report(
         more = len(decided.doubled) - 5
         warn(
             path,
-            f"{plural(len(decided.doubled), 'frame')} repeat the number of the one before and are "
-            f"left out: {named}{f' and {more} more' if more > 0 else ''}.",
+            f"{plural(len(decided.doubled), 'frame')} too many, by number or time, "
+            f"{'is' if len(decided.doubled) == 1 else 'are'} left out: {named}"
+            f"{f' and {more} more' if more > 0 else ''}.",
         )
-    behind = total - int((placement.runs["frame"] + placement.runs["count"]).max())
+    end = int((placement.runs["frame"] + placement.runs["count"]).max())
+    behind = total - end - sum(mark >= end for mark in decided.marks)
     if behind and not placement.rigid:
         warn(
             path,
@@ -318,7 +333,7 @@ def _without_flyback(
         if decided.marks and placement is not None:
             placement = decided.with_marks()
             shape = (*chosen.shape[:-1], placement.length)
-            reason = chosen.reason.replace("and is left out", "and is kept")
+            reason = chosen.reason.replace("left out", "kept")
             return (
                 replace(chosen, shape=shape, line=0, start=placement.start, reason=reason),
                 placement,
@@ -354,6 +369,11 @@ def _without_flyback(
                 'flyback="drop": no flyback frames are seen in the exposure times.',
                 "Pass navigation_shape=(x, y) with line_skip= the number of extra frames per line.",
             )
+        warn(
+            path,
+            f"the last {plural(stored - narrow[0], 'frame')} of each line of {stored} are left "
+            "out; nothing tells whether they or the first were recorded during flyback.",
+        )
         return replace(chosen, shape=(*chosen.shape[:-1], narrow[0]), line=stored), placement, 0
     return chosen, placement, chosen.column
 
@@ -392,7 +412,17 @@ def _as_asked(
                 "Pass navigation_shape=(x, y) with line_skip= the number of extra frames per line.",
             )
         hint = seen
-    elif seen is None or not decided.by_times or request.line_skip:
+    elif seen is None or request.line_skip:
+        placement = None
+    elif placement is not None and _narrower(request.shape, seen) and request.sync_offset is None:
+        extra = seen.line_length - columns
+        warn(
+            path,
+            f"{seen.line_length} frames are stored per line of {columns} ({seen.reason}): the "
+            f"first {columns} of each are used; first_frame={extra} and line_skip={extra} use the "
+            "last ones.",
+        )
+    elif not decided.by_times:
         placement = None
     elif columns == seen.line_length or (
         columns == -1 and placement is not None and math.prod(request.shape[:-1]) == placement.lines
@@ -402,7 +432,7 @@ def _as_asked(
         if not shifted or request.sync_offset is not None:
             placement = None
         elif placement is not None:
-            _report(decided, asked, placement, end - begin, request, path)
+            _report(replace(decided, doubts=()), asked, placement, end - begin, request, path)
     else:
         placement = None
         with_flyback = decided.marks and columns == seen.line_length + 1
@@ -422,6 +452,18 @@ def _as_asked(
             count, request, hint=hint, layers=layers, start=start, path=path
         )
     return Scan(shape, index, asked, (), counts, contradictions)
+
+
+def _narrower(shape: tuple[int, ...], seen: ScanHint) -> bool:
+    """Whether a shape has the lines that were recorded, less some flyback frames of each."""
+    extra = seen.line_length - shape[-1]
+    lines = math.prod(shape[:-1])
+    return (
+        0 < extra <= flyback_columns(shape[-1])
+        and shape[-1] > 0
+        and (lines < 0 or lines == math.prod(seen.shape[:-1]))
+        and seen.rule in ("header", "trigger")
+    )
 
 
 def _filled(

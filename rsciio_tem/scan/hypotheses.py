@@ -41,6 +41,8 @@ class Claims:
         Frames that the recording was started for; 0 if unknown.
     external, software : bool or None
         Whether a scan generator, or a program, triggered the camera; None if unknown.
+    stored : int
+        Positions of the whole recording, of which only a part may be looked at.
     """
 
     sizes: tuple[ScanHint, ...] = ()
@@ -48,6 +50,7 @@ class Claims:
     announced: int = 0
     external: bool | None = None
     software: bool = False
+    stored: int = 0
 
     def lengths(self, slots: int, marks: int) -> set[int]:
         """Return the line lengths they speak for; `marks` frames of each line were taken out."""
@@ -153,10 +156,10 @@ def best_fits(
     """
     here = int(events.advance.sum()) + 1
     slots = max(here, slots or 0)
-    marks = bool(len(events.marks))
+    marks = events.marks_per_line
     claimed: dict[int, bool] = {}
     if rule in ("auto", "header"):
-        claimed = dict.fromkeys(sorted(claims.lengths(slots, int(marks))), False)
+        claimed = dict.fromkeys(sorted(claims.lengths(slots, marks)), False)
     if chosen := tuple(lengths):
         tries = {length: claimed.get(length, True) for length in chosen}
         return _tried(events, tries, claims, slots if whole else 0)
@@ -282,14 +285,14 @@ def _evidence(fit: Fit, events: Events, null: float) -> float:
 
 def _score(fit: Fit, events: Events, claims: Claims, total: int) -> float:
     length, score = fit.length, fit.evidence
-    marks = int(bool(len(events.marks)))
+    marks = events.marks_per_line
     laid = fit.slots if total <= len(events) + int(events.advance.sum()) else total
     for hint in claims.sizes:
         lines, columns = hint.shape[-2:]
         said = length in (columns, hint.line_length)
         score += _ENTRY * said * (1.0 if hint.confidence >= 0.8 else 0.5)  # a name says less
         if total and lines > 1:
-            exact = length * lines in (total, laid)
+            exact = length * lines in (total, laid, claims.stored)
             score += 6 * (exact and 0 <= length - columns <= flyback_columns(columns))
             score += 2 * (said and exact)
     if claims.external is not False:

@@ -244,9 +244,10 @@ def map_placement(
     }
     if counts["blank"]:
         blanks = [b for b in _blanks_of(index[:end]) if b[0] >= begin]
+        were, are = ("was", "is") if counts["blank"] == 1 else ("were", "are")
         warn(
             path,
-            f"{counts['blank']} of {positions} scan positions were not recorded and are blank: "
+            f"{counts['blank']} of {positions} scan positions {were} not recorded and {are} blank: "
             f"{places(blanks, columns)}.",
         )
     if request.snake and not flat:
@@ -414,11 +415,16 @@ def _treat_missing(
     if complete:
         dropped = end - complete * per_slowest
         part = "line" if len(shape) == 2 else "scan"
+        are = "is" if dropped == 1 else "are"
         warn(
             path,
             f"only {complete} of {shape[0]} {part}s are complete; "
             f"the scan shape is {_named((complete, *shape[1:]), request)}"
-            + (f", {plural(dropped, 'frame')} of the next {part} are dropped." if dropped else "."),
+            + (
+                f", {plural(dropped, 'frame')} of the next {part} {are} dropped."
+                if dropped
+                else "."
+            ),
         )
         return (complete, *shape[1:]), complete * per_slowest, False
     warn(

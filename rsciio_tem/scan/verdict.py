@@ -68,22 +68,28 @@ class Verdict:
         runs, length = self.placement.runs, self.placement.length
         begins = runs["frame"]
         opening = any(mark < int(begins[0]) for mark in self.marks) or bool(runs["slot"][0])
+        marks = np.array(self.marks)
+        fresh = np.flatnonzero(np.diff(marks, prepend=-2) != 1)  # marks that follow no other
+        order = np.arange(len(marks)) - np.repeat(fresh, np.diff(np.append(fresh, len(marks))))
+        wide = length + int(order.max(initial=0)) + 1
         pieces = []
         for frame, slot, count in runs.tolist():
             done = 0
             while done < count:  # a run may hold several lines
                 line, column = divmod(slot + done, length)
                 size = min(count - done, length - column)
-                pieces.append((frame + done, line * (length + 1) + column + opening, size))
+                place = line * wide + column + (wide - length) * opening
+                pieces.append((frame + done, place, size))
                 done += size
-        for mark in self.marks:
+        for mark, at_end in zip(self.marks, order.tolist(), strict=True):
             at = int(np.searchsorted(begins, mark, "right")) - 1
             if opening and at + 1 < len(runs):
-                pieces.append((mark, int(runs["slot"][at + 1]) // length * (length + 1), 1))
+                line = int(runs["slot"][at + 1]) // length
+                pieces.append((mark, line * wide + at_end, 1))
             elif not opening and at >= 0:
-                last = int(runs["slot"][at] + runs["count"][at]) - 1
-                pieces.append((mark, last // length * (length + 1) + length, 1))
-        return merged(length + 1, sorted(pieces))
+                line = (int(runs["slot"][at] + runs["count"][at]) - 1) // length
+                pieces.append((mark, line * wide + length + at_end, 1))
+        return merged(wide, sorted(pieces))
 
 
 def verdict(view: Survey, claims: Claims, total: int) -> Verdict:
@@ -103,7 +109,9 @@ def verdict(view: Survey, claims: Claims, total: int) -> Verdict:
     if not fits:
         return Verdict(None, remarks=remarks)
     best = fits[0]
-    others = tuple(_alternative(fit, view, claims, total) for fit in _worth_offering(fits[1:]))
+    others = tuple(
+        _alternative(fit, view, claims, total) for fit in _worth_offering(fits[1:], events)
+    )
     offered = _alternative(best, view, claims, total)
     if claims.external is False:
         reason = "the camera triggered itself (internal trigger)"
@@ -196,8 +204,10 @@ def _weak(fits: list[Fit], confidence: float) -> list[str]:
     return ["hardly more speaks for lines than against them."]
 
 
-def _worth_offering(fits: list[Fit]) -> list[Fit]:
+def _worth_offering(fits: list[Fit], events: Events) -> list[Fit]:
     """Return what headers say and did not win, and what times might show."""
+    if len(events.marks):
+        return []  # they show where lines end, and were taken out for this length
     searched = [fit for fit in fits if fit.searched and fit.score > -3]
     return [fit for fit in fits if not fit.searched or fit in searched[:2]][:5]
 
@@ -321,7 +331,7 @@ def _says(hint: ScanHint, fit: Fit) -> bool:
 
 
 def _rule(fit: Fit, events: Events, claims: Claims) -> str:
-    marks = int(bool(len(events.marks)))
+    marks = events.marks_per_line
     sources = _sources(fit, claims, marks)
     if sources:
         return sources[0].rule
@@ -329,12 +339,15 @@ def _rule(fit: Fit, events: Events, claims: Claims) -> str:
 
 
 def _reason(fit: Fit, events: Events, claims: Claims) -> str:
-    marks = int(bool(len(events.marks)))
+    marks = events.marks_per_line
     parts = [hint.reason for hint in _sources(fit, claims, marks)]
     if marks:
+        number = "one is" if marks == 1 else f"{marks} are"
         parts.append(
-            f"every {fit.length + 1} frames one is exposed longer than the others "
-            f"({duration(events.exposure)}): it was open while the beam flew back, and is left out"
+            f"every {fit.length + marks} frames {number} exposed longer than the others "
+            f"({duration(events.exposure)}): "
+            f"{'it was' if marks == 1 else 'they were'} open while the beam flew back, and "
+            f"{'is' if marks == 1 else 'are'} left out"
         )
     elif fit.gap.visible and fit.evidence > 0:
         parts.append(
@@ -373,7 +386,7 @@ def _alternative(fit: Fit, view: Survey, claims: Claims, total: int) -> ScanHint
 
 def _one_pause(fit: Fit, events: Events, claims: Claims) -> bool:
     """Whether a single long pause is all that speaks for lines."""
-    marks = int(bool(len(events.marks)))
+    marks = events.marks_per_line
     if _sources(fit, claims, marks) or marks or fit.path.ends is None or len(fit.path.ends) > 1:
         return False
     # real scans of two lines lose less than a dwell time between them
@@ -385,7 +398,7 @@ def _doubts(
 ) -> tuple[list[str], list[str]]:
     """Return what contradicts the scan or is missing to be sure of it, and what is to be known."""
     events, length = view.events, fit.length
-    marks = int(bool(len(events.marks)))
+    marks = events.marks_per_line
     doubts: list[str] = []
     notes: list[str] = []
     seen = fit.gap.visible and fit.evidence > 0
@@ -423,8 +436,8 @@ def _doubts(
     whole = placement.slots % length == 0 and int(placement.runs["slot"][0]) == 0
     if not sources and not marks and claims.external is not True and not whole and view.complete:
         doubts.append(
-            f"only pauses tell lines of {length} frames, and the first or the last one is "
-            "incomplete: pauses of a camera or a disk would look the same."
+            f"only pauses tell lines of {length} frames, and {_incomplete(placement)}: pauses of a "
+            "camera or a disk would look the same. If it is right, a navigation_shape says so."
         )
     begun = int(placement.runs["slot"][0]) % length
     if (
@@ -510,6 +523,14 @@ def _unexplained(fit: Fit, events: Events, claims: Claims, total: int) -> list[s
     if not 0 < len(at) < 4:
         return []
     return [f"the step before frame {events.frame[at[0]]} is as long as if frames were lost there."]
+
+
+def _incomplete(placement: Placement) -> str:
+    """Say which of the outer lines lacks frames."""
+    first, last = int(placement.runs["slot"][0]), placement.slots % placement.length
+    parts = [f"the first one lacks {plural(first, 'frame')}"] if first else []
+    parts += [f"the last one has {last} of {placement.length}"] if last else []
+    return " and ".join(parts)
 
 
 def _confirmed(hint: ScanHint, placement: Placement, claims: Claims, total: int) -> bool:

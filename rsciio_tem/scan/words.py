@@ -44,7 +44,8 @@ def size(shape: Sequence[int], hyperspy_order: bool | None = None) -> str:
         return f"{repeats}{shape[-2]} lines of {shape[-1]}"
     if len(shape) == 1:
         return f"of {shape[0]} positions"
-    names = [*(f"slow {i}" for i in range(len(shape) - 2)), *names]
+    slow = ["scan"] if len(shape) == 3 else [f"slow {i}" for i in range(len(shape) - 2)]
+    names = [*slow, *names]
     if hyperspy_order:
         numbers, names = numbers[::-1], names[::-1]
     return f"({', '.join(names)}) = ({', '.join(str(n) for n in numbers)})"
