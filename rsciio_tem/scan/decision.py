@@ -302,8 +302,9 @@ def _report(
         more = len(decided.doubled) - 5
         warn(
             path,
-            f"{plural(len(decided.doubled), 'frame')} too many, by number or time, "
-            f"{'is' if len(decided.doubled) == 1 else 'are'} left out: {named}"
+            f"{plural(len(decided.doubled), 'frame')} "
+            f"{'repeats a number and is' if len(decided.doubled) == 1 else 'repeat numbers and are'} "
+            f"left out: {named}"
             f"{f' and {more} more' if more > 0 else ''}.",
         )
     end = int((placement.runs["frame"] + placement.runs["count"]).max())

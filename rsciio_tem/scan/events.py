@@ -8,7 +8,7 @@ different sizes at different places; which is which is decided in `rsciio_tem.sc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,6 @@ Floats = npt.NDArray[np.float64]
 #: Units in which clocks of cameras and computers count, ns: 1/64 s of old Windows, ms, µs, ….
 #: The greatest common divisor itself is no clock: with a perfect one it would be the dwell time.
 _UNITS = (15_625_000, 1_000_000, 1_000, 100, 10, 1)
-
-#: Scatters beyond which a step is no usual one.
-OUT = 8.0
 
 #: Merlin's frame numbers have six digits.
 _WRAP = 1_000_000
@@ -246,19 +243,6 @@ def _with_clock(events: Events, time: Ints) -> Events:
     late = late[~events.after_mark[late + 1]]
     excess[late] += excess[late + 1]
     excess[late + 1] = 0.0
-    surplus = _surplus(events, excess, step, scatter)
-    if len(surplus):
-        excess[surplus + 1] += excess[surplus] + step
-        keep = np.ones(len(excess), np.bool_)
-        keep[surplus] = False
-        events = replace(
-            events,
-            frame=events.frame[keep],
-            advance=events.advance[keep],
-            after_mark=events.after_mark[keep],
-            doubled=np.sort(np.append(events.doubled, events.frame[surplus])),
-        )
-        excess = excess[keep]
     advance = _glitches(events.advance, excess, step, scatter)
     excess += (events.advance - advance) * step
     return Events(
@@ -316,21 +300,6 @@ def _without_drift(excess: Floats, real: npt.NDArray[np.bool_], step: float) -> 
     result = np.where(real[np.arange(len(excess)) - 1], excess - smooth, excess)
     result[0] = 0.0
     return result
-
-
-def _surplus(events: Events, excess: Floats, step: float, scatter: float) -> Ints:
-    """Return events for which there was no time: two frames where one had its place."""
-    before, behind = excess[1:-1], excess[2:]
-    extra = before < -0.25 * step - OUT * scatter
-    # without it, the step is a usual one, or a line end as there are others
-    late = excess[excess > OUT * scatter]
-    line_end = float(np.median(late)) if len(late) > 2 else 0.0
-    rest, tolerance = before + behind + step, max(0.1 * step, OUT * scatter)
-    extra &= (np.abs(rest) < tolerance) | (np.abs(rest - line_end) < tolerance)
-    extra &= (events.advance[1:-1] == 1) & (events.advance[2:] == 1)
-    extra &= ~events.after_mark[1:-1] & ~events.after_mark[2:]
-    places = np.flatnonzero(extra) + 1
-    return places if len(places) <= max(1, 0.02 * len(excess)) else places[:0]
 
 
 def _glitches(advance: Ints, excess: Floats, step: float, scatter: float) -> Ints:

@@ -472,9 +472,12 @@ def _doubts(
             "lost in another line, or none at all."
         )
     doubts += _apart(fit, events, claims, placement) + _unexplained(fit, events, claims, total)
-    if len(fit.path.cut) > 0.05 * max(1, fit.lines):
+    if fit.path.cut:
+        named = ", ".join(str(line) for line in fit.path.cut[:3])
         doubts.append(
-            f"{len(fit.path.cut)} of {fit.lines} lines were cut short, nothing tells where."
+            f"{len(fit.path.cut)} of {fit.lines} lines ({named}"
+            f"{', …' if len(fit.path.cut) > 3 else ''}) were cut short, and nothing tells which of "
+            "their frames are missing; a frame too many, without time for it, looks the same."
         )
     all_recorded = claims.external is True and claims.announced == total
     if not sources and not marks and fit.lines == 2 and not all_recorded:
