@@ -300,11 +300,10 @@ def _report(
     if decided.doubled:
         named = ", ".join(str(frame) for frame in decided.doubled[:5])
         more = len(decided.doubled) - 5
+        what = "repeats a number and is" if len(decided.doubled) == 1 else "repeat numbers and are"
         warn(
             path,
-            f"{plural(len(decided.doubled), 'frame')} "
-            f"{'repeats a number and is' if len(decided.doubled) == 1 else 'repeat numbers and are'} "
-            f"left out: {named}"
+            f"{plural(len(decided.doubled), 'frame')} {what} left out: {named}"
             f"{f' and {more} more' if more > 0 else ''}.",
         )
     end = int((placement.runs["frame"] + placement.runs["count"]).max())
