@@ -11,7 +11,7 @@ from rsciio_tem.scan.hypotheses import Claims, flyback_columns
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.scan.times import Times
 from rsciio_tem.scan.verdict import DOUBTFUL, Verdict
-from rsciio_tem.scan.words import plural, size
+from rsciio_tem.scan.words import plural, size, some_are_flyback
 
 __all__ = ["claims_alone", "claims_of"]
 
@@ -58,11 +58,7 @@ def claims_alone(hints: Sequence[ScanHint], claims: Claims, count: int) -> Verdi
                 continue  # which of them are left out has been told
             best = replace(best, shape=(lines, stored), reason=f"{best.reason}; {other.reason}")
             columns = stored
-            remarks.append(
-                f"{stored} frames are stored per line of {narrow}: which of them were recorded "
-                f"during flyback is not told. All are kept; line_skip={extra} leaves out the last "
-                "ones of each line."
-            )
+            remarks.append(some_are_flyback(stored, narrow))
             continue
         if math.prod(other.shape) == count or other.confidence >= 0.8:
             doubts.append(f"{best.reason}, but {other.reason}.")
@@ -81,12 +77,9 @@ def _with_counts(best: ScanHint, count: int) -> tuple[ScanHint, list[str]]:
     if lines > 2 and count == lines * (columns + extra) and 0 < extra <= flyback_columns(columns):
         stored = columns + extra
         reason = f"{best.reason}; {count} frames are {lines} lines of {stored}"
-        remark = (
-            f"{stored} frames are stored per line of {columns}: which of them were recorded "
-            f"during flyback is not told. All are kept; line_skip={extra} leaves out the last "
-            "ones of each line."
-        )
-        return replace(best, shape=(lines, stored), reason=reason), [remark]
+        return replace(best, shape=(lines, stored), reason=reason), [
+            some_are_flyback(stored, columns)
+        ]
     positions = lines * columns
     if positions > 1 and count > positions and count % positions == 0:
         repeats = count // positions

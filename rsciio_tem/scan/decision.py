@@ -24,8 +24,6 @@ from rsciio_tem.scan.words import places, plural, size
 
 __all__ = ["decimated", "propose", "resolve_scan"]
 
-_EVIDENCE = ("auto", "header", "exposures", "timestamps")
-
 
 def propose(
     count: int,
@@ -364,11 +362,7 @@ def _without_flyback(
             if h.rule == "header" and h.shape and 0 < stored - h.shape[-1] <= max(3, stored // 8)
         ]
         if not narrow:
-            raise FormatError(
-                path,
-                'flyback="drop": no flyback frames are seen in the exposure times.',
-                "Pass navigation_shape=(x, y) with line_skip= the number of extra frames per line.",
-            )
+            raise _no_flyback(path)
         warn(
             path,
             f"the last {plural(stored - narrow[0], 'frame')} of each line of {stored} are left "
@@ -406,11 +400,7 @@ def _as_asked(
     hint = None
     if request.flyback == "drop":
         if not decided.marks and (seen is None or seen.line_length <= columns):
-            raise FormatError(
-                path,
-                'flyback="drop": no flyback frames are seen in the exposure times.',
-                "Pass navigation_shape=(x, y) with line_skip= the number of extra frames per line.",
-            )
+            raise _no_flyback(path)
         hint = seen
     elif seen is None or request.line_skip:
         placement = None
@@ -452,6 +442,14 @@ def _as_asked(
             count, request, hint=hint, layers=layers, start=start, path=path
         )
     return Scan(shape, index, asked, (), counts, contradictions)
+
+
+def _no_flyback(path: str | os.PathLike[str]) -> FormatError:
+    return FormatError(
+        path,
+        'flyback="drop": no flyback frames are seen in the exposure times.',
+        "Pass navigation_shape=(x, y) with line_skip= the number of extra frames per line.",
+    )
 
 
 def _narrower(shape: tuple[int, ...], seen: ScanHint) -> bool:

@@ -141,7 +141,7 @@ class _Long:
         if not (best.gap.visible and best.gap.size > OUTSTANDING * sample.scatter):
             placements = self._rigid(fits, sample)
             if len(numbered) > 1:
-                placements[best.length] = self._numbered_placement(best, sample, begin, numbered)
+                placements[best.length] = self._numbered_placement(best, begin, numbered)
             return Survey(sample, fits, False, placements)
         followed = _Lines(self, sample, best, begin, numbered).follow()
         if followed is None:
@@ -273,7 +273,7 @@ class _Long:
         return int(np.median(steps)) if len(steps) and (steps > 0).all() else 1 * bool(len(steps))
 
     def _numbered_placement(
-        self, fit: Fit, sample: Events, begin: int, offsets: list[tuple[int, int]]
+        self, fit: Fit, begin: int, offsets: list[tuple[int, int]]
     ) -> Placement:
         """Place frames by their numbers alone, in lines that begin where the sample says."""
         slot = int(fit.path.slot[0]) if begin == 0 else 0
@@ -298,7 +298,6 @@ class _Lines:
         self, source: _Long, sample: Events, fit: Fit, begin: int, numbered: list[tuple[int, int]]
     ) -> None:
         self.source, self.sample, self.length, self.gap = source, sample, fit.length, fit.gap
-        self.numbered = numbered
         self.begin = begin
         self.head = placement_of(fit.length, sample.frame, fit.path.slot)
         self.frames, self.lost = zip(*numbered, strict=True)

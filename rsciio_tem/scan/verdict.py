@@ -14,7 +14,7 @@ from rsciio_tem.scan.path import OUTSTANDING
 from rsciio_tem.scan.placement import Placement, merged
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.scan.survey import Survey
-from rsciio_tem.scan.words import duration, plural, size
+from rsciio_tem.scan.words import duration, plural, size, some_are_flyback
 
 __all__ = ["Verdict", "verdict"]
 
@@ -244,7 +244,7 @@ def _shape(
             continue
         if lines <= said:
             return (said, fit.length), placement, []
-        first = placement.slots and int(placement.runs["slot"][0]) % fit.length
+        first = int(placement.runs["slot"][0]) % fit.length
         last = placement.slots % fit.length
         if first and lines - 1 == said:  # frames before the scan
             return (said, fit.length), placement.shifted(fit.length), []
@@ -415,11 +415,7 @@ def _doubts(
                     "All are kept."
                 )
             elif not marks:
-                notes.append(
-                    f"{length} frames are stored per line of {columns}: which of them were "
-                    "recorded during flyback is not told. All are kept; "
-                    f"line_skip={length - columns} leaves out the last ones of each line."
-                )
+                notes.append(some_are_flyback(length, columns))
             continue
         doubts.append(
             f"{hint.reason}, but {how} speak for {size((placement.lines, length))}: "

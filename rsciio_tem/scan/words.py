@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["duration", "places", "plural", "size"]
+__all__ = ["duration", "places", "plural", "size", "some_are_flyback"]
 
 
 def duration(ns: float) -> str:
@@ -60,6 +60,15 @@ def plural(count: int, noun: str) -> str:
     ('1 frame', '7 frames')
     """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def some_are_flyback(stored: int, columns: int) -> str:
+    """Say that a line has more frames than positions, and that nothing tells which are too many."""
+    return (
+        f"{stored} frames are stored per line of {columns}: which of them were recorded during "
+        f"flyback is not told. All are kept; line_skip={stored - columns} leaves out the last ones "
+        "of each line."
+    )
 
 
 def places(blanks: Sequence[tuple[int, int]], length: int, most: int = 5) -> str:
