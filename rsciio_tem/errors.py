@@ -6,6 +6,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +22,7 @@ __all__ = [
     "RecordingWarning",
     "Truncated",
     "Unsupported",
+    "collected",
     "warn",
 ]
 
@@ -112,8 +116,30 @@ class Problems(list[Problem]):
         self.append(Problem("info", message, hint))
 
 
+#: Where warnings go instead, in this thread and those that work for it.
+_collector: ContextVar[list[tuple[str, str]] | None] = ContextVar("collector", default=None)
+
+
+@contextmanager
+def collected() -> Iterator[list[tuple[str, str]]]:
+    """Collect what `warn` is called with, path and message, instead of warning.
+
+    Unlike `warnings.catch_warnings` it is of one thread, so that several recordings can be looked
+    at at once.
+    """
+    warnings_of_recordings: list[tuple[str, str]] = []
+    token = _collector.set(warnings_of_recordings)
+    try:
+        yield warnings_of_recordings
+    finally:
+        _collector.reset(token)
+
+
 def warn(path: str | os.PathLike[str], message: str) -> None:
     """Warn about a recording, pointing at the line outside this package that asked for it."""
+    if (collector := _collector.get()) is not None:
+        collector.append((os.fspath(path), message))
+        return
     package = os.path.dirname(__file__)
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):

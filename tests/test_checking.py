@@ -960,7 +960,7 @@ def test_command_finds_side_files_first(tmp_path: Path) -> None:
 def test_command_on_what_is_not_ours(tmp_path: Path) -> None:
     seq(tmp_path, compression=1)
     zarr_writer.write_zarr(tmp_path / "store.zarr", np.ones((3, 4, 5), "u2"))
-    out = run(tmp_path, code=0)
+    out = run(tmp_path, code=1)
     assert out.count("not checked: ") == 1
     assert "store.zarr: ok (zarr, 3 frames of 5 × 4 px" in out
 

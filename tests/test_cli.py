@@ -324,7 +324,8 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
 
     missing = error("info", tmp_path / "nothing.mib")
     assert missing == f"error: {tmp_path / 'nothing.mib'}: does not exist.\n"
-    assert "is a folder" in error("info", folder)
+    (tmp_path / "empty").mkdir()
+    assert "holds no recording that we know" in error("info", tmp_path / "empty")
     assert 'scan="exposures" finds no scan shape' in error(
         "info", folder / "grains.mib", "--scan", "exposures"
     )
@@ -382,7 +383,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def sheet_of(path: Path, **options: Any) -> preview.Sheet:
-    recording, _, arranged = opened(str(path), options)
+    recording, arranged = opened(str(path), options)
     return sheet_of_recording(str(path), recording, arranged, quiet=True)
 
 

@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
-import warnings
-from collections.abc import Mapping
+from collections import Counter
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import click
 
 from rsciio_tem._version import __version__
-from rsciio_tem.cli.check import EXIT_STATUS, checked, print_checked, recordings_below
+from rsciio_tem.cli.check import (
+    EXIT_STATUS,
+    checked,
+    print_checked,
+    print_counts,
+    print_differences,
+    searched,
+)
 from rsciio_tem.cli.info import add_what_images_show, describe, print_info
 from rsciio_tem.cli.options import (
     assignments,
@@ -24,21 +28,28 @@ from rsciio_tem.cli.options import (
     format_names,
     opened,
     reader_options,
+    report_option,
+    set_by_user,
     sizes,
 )
 from rsciio_tem.cli.preview import sheet_of
 from rsciio_tem.cli.words import (
+    echo_json,
+    escaping,
     evidence_in_words,
-    problem_as_json,
     product_in_words,
     reporting,
     say,
+    say_error,
     scan_in_words,
     size_in_words,
 )
-from rsciio_tem.errors import FormatError, Problem, RecordingWarning
-from rsciio_tem.readers import load
-from rsciio_tem.registry import candidates, formats, listed_by_us
+from rsciio_tem.errors import FormatError, Problem, collected
+from rsciio_tem.readers import detect, load
+from rsciio_tem.registry import formats, listed_by_us
+from rsciio_tem.scan.scan import Scan
+from rsciio_tem.tools import report
+from rsciio_tem.tools.report import problem_as_json
 
 __all__ = ["describe", "main"]
 
@@ -55,6 +66,7 @@ def main(ctx: click.Context) -> None:
     """
     if os.environ.get("NO_COLOR"):
         ctx.color = False
+    escaping()
 
 
 @main.command("formats")
@@ -74,7 +86,7 @@ def formats_command(as_json: bool) -> None:
         for row in formats()
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo_json(rows)
         return
     cells = [("Format", "Suffixes", "hs.load", "Description")]
     for item in rows:
@@ -112,33 +124,55 @@ def _opens(suffix: str) -> str:
     return "content" if chosen[0]["api"] == "rsciio_tem.readers" else "ours"
 
 
-@main.command("info", short_help="Say what a file holds, and how its scan was found.")
-@click.argument("path")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@main.command("info", short_help="Say what files hold, and how their scans were found.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, or a list of them.")
 @click.option("--pixels", is_flag=True, help="Also read all frames once: do they show lines?")
 @reader_options
 @reporting
-def info_command(path: str, as_json: bool, pixels: bool, options: dict[str, Any]) -> None:
-    """Say what PATH holds, and how the scan shape was found.
+def info_command(
+    paths: tuple[str, ...], as_json: bool, pixels: bool, options: dict[str, Any]
+) -> None:
+    """Say what PATH... hold, and how the scan shapes were found; folders are searched.
 
     Without --pixels no pixel is read.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RecordingWarning)
-        recording, candidates, arranged = opened(path, options)
-    info = describe(path, recording, candidates, arranged)
+    items = searched(paths)
+    several = len(paths) > 1 or len(items) > 1
+    infos, failed = [], False
+    for item in items:
+        try:
+            if item.problem is not None:
+                raise FormatError(item.path, item.problem.message, item.problem.hint)
+            info, scan = _info_of(item.path, pixels, options)
+        except (FormatError, OSError) as error:
+            if not several:
+                raise
+            failed = True
+            say_error(error)
+            continue
+        infos.append(info)
+        if not as_json:
+            if len(infos) > 1:
+                click.echo()
+            print_info(info, scan)
+    if as_json:
+        echo_json(infos if several else infos[0])
+    if failed:
+        raise click.exceptions.Exit(2)
+
+
+def _info_of(path: str, pixels: bool, options: dict[str, Any]) -> tuple[dict[str, Any], Scan]:
+    """Gather what there is to say of a recording."""
+    with collected() as warned:
+        recording, arranged = opened(path, options)
+    info = describe(path, recording, detect(path), arranged)
     if pixels:
         add_what_images_show(info, arranged)
-    prefix = f"{recording.path}: "
-    info["problems"] += [
-        problem_as_json(Problem("warning", str(w.message).removeprefix(prefix)))
-        for w in caught
-        if issubclass(w.category, RecordingWarning)
-    ]
-    if as_json:
-        click.echo(json.dumps(info, indent=2, ensure_ascii=False))
-    else:
-        print_info(info, arranged.scan)
+    for said_of, message in warned:
+        text = message if said_of == recording.path else f"{said_of}: {message}"
+        info["problems"].append(problem_as_json(Problem("warning", text)))
+    return info, arranged.scan
 
 
 # ---------------------------------------------------------------- check
@@ -148,6 +182,7 @@ def info_command(path: str, as_json: bool, pixels: bool, options: dict[str, Any]
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--pixels", is_flag=True, help="Also decode every frame once.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@report_option
 @click.option(
     "--format",
     "format_name",
@@ -162,27 +197,36 @@ def info_command(path: str, as_json: bool, pixels: bool, options: dict[str, Any]
 )
 @reporting
 def check_command(
-    paths: tuple[str, ...], pixels: bool, as_json: bool, format_name: str, others: tuple[str, ...]
+    paths: tuple[str, ...],
+    pixels: bool,
+    as_json: bool,
+    report_path: str | None,
+    format_name: str,
+    others: tuple[str, ...],
 ) -> None:
     """Say whether the recordings PATH... are complete and readable; folders are searched.
 
-    The exit status is 0 if nothing but information was found, 1 for warnings, 2 for errors.
+    The exit status is 0 if nothing but information was found, 1 for warnings and for what cannot
+    be checked, 2 for errors.
     """
     format_options = assignments(others)
-    results = []
-    for path in paths:
-        searched = os.path.isdir(path) and not candidates(path, b"")  # a Zarr store is a recording
-        for name, skipped in recordings_below(path) if searched else [(path, "")]:
-            result = checked(name, format_name, format_options, pixels, skipped)
+    if report_path:
+        report.check_writable(report_path)
+    results: list[dict[str, Any]] = []
+    passed_over: Counter[str] = Counter()
+    try:
+        for item in searched(paths, format_options, passed_over):
+            result = checked(item, format_name, format_options, pixels)
             results.append(result)
             if not as_json:
                 print_checked(result)
+    finally:
+        if report_path and results:
+            report.save(report_path, results)
     if as_json:
-        click.echo(json.dumps(results, indent=2, ensure_ascii=False))
-    elif len(results) > 1:
-        verdicts = [result["verdict"] for result in results]
-        words = [f"{verdicts.count(v)} {v}" for v in EXIT_STATUS if v in verdicts]
-        click.echo(f"{len(results)} recordings: {', '.join(words)}")
+        echo_json(results)
+    else:
+        print_counts(results, passed_over)
     worst = max(EXIT_STATUS[result["verdict"]] for result in results)
     if worst:
         raise click.exceptions.Exit(worst)
@@ -204,7 +248,7 @@ def preview_command(
 
     target = output or os.path.splitext(os.path.basename(path))[0] + "_preview.png"
     _must_be_new(target, overwrite)
-    recording, _, arranged = opened(path, options)
+    recording, arranged = opened(path, options)
     for problem in recording.problems:
         if problem.severity != "info":
             say("warning", f"{recording.path}: {problem}", "yellow")
@@ -217,108 +261,107 @@ def _must_be_new(path: str, overwrite: bool) -> None:
         raise FormatError(path, "exists already.", "Pass --overwrite to replace it.")
 
 
-@main.command("convert", short_help="Write a recording in another format.")
-@click.argument("source")
-@click.argument("target")
+@main.command("convert", short_help="Write recordings in another format.")
+@click.argument("paths", nargs=-1, required=True, metavar="SOURCE... [TARGET]")
 @click.option(
     "--to",
     "target_format",
     metavar="FORMAT",
-    help="Format of TARGET; by default its suffix tells.",
+    help="Format of TARGET, or its suffix; by default the suffix tells.",
 )
+@click.option("--into", metavar="FOLDER", help="Convert all SOURCEs into this folder.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Convert N recordings at a time.",
+)
+@click.option("--skip-existing", is_flag=True, help="Pass over what is converted already.")
 @click.option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
 @click.option("--resume/--no-resume", default=True, help="Go on with an unfinished conversion.")
 @click.option("--verify", is_flag=True, help="Read TARGET back and compare checksums.")
 @click.option("--strict", is_flag=True, help="Write nothing if a check of SOURCE gives a warning.")
+@click.option("--checksums", is_flag=True, help="Keep the SHA-256 of all files of SOURCE.")
+@report_option
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @reader_options
 @reporting
 def convert_command(
-    source: str,
-    target: str,
+    paths: tuple[str, ...],
     target_format: str | None,
-    overwrite: bool,
-    resume: bool,
-    verify: bool,
-    strict: bool,
+    into: str | None,
+    jobs: int,
+    skip_existing: bool,
+    report_path: str | None,
     quiet: bool,
     options: dict[str, Any],
+    **switches: bool,
 ) -> None:
     """Write SOURCE as TARGET, piece by piece. What interrupts it loses nothing: run it again.
 
-    SOURCE is never changed, and an earlier TARGET stays until the new one is complete. SOURCE is
-    checked as by rsciio-tem check; with warnings the exit status is 1.
-    """
-    from rsciio_tem.tools.convert import convert
+    With --into, all recordings SOURCE..., and those in folders SOURCE..., are written into a
+    folder.
 
-    set_options = {name: value for name, value in options.items() if value is not None}
-    name = set_options.pop("format_name", "auto")
-    began = time.perf_counter()
-    doubts = _checked_before(source, options)
-    if strict and doubts:
-        raise FormatError(
-            source,
-            f"a check gives {len(doubts)} warning{'s' * (len(doubts) > 1)}; nothing was written.",
-            "Leave out --strict to write what is there.",
+    A SOURCE is never changed, and an earlier TARGET stays until the new one is complete. SOURCE is
+    checked as by rsciio-tem check; with warnings the exit status is 1, with errors 2.
+    """
+    from rsciio_tem.cli import convert
+
+    convert.check_arguments(paths, into, target_format, skip_existing)
+    name, set_options = set_by_user(options)
+    how = convert.conversion(set_options, name, target_format, **switches)
+    if into is None:
+        source, target = paths
+        status = convert.one(source, target, how, report_path, quiet)
+    else:
+        status = convert.many(
+            *(paths, into, how),
+            jobs=jobs,
+            skip_existing=skip_existing,
+            report_path=report_path,
+            quiet=quiet,
         )
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", RecordingWarning)
-            path = convert(
-                source,
-                target,
-                target_format or "auto",
-                source_format=name,
-                overwrite=overwrite,
-                progress=not quiet,
-                resume=resume,
-                verify=verify,
-                **set_options,
-            )
-    except KeyboardInterrupt as stop:
-        click.echo(err=True)
-        say("stopped", "\n".join(getattr(stop, "__notes__", ["nothing is written."])), "yellow")
-        raise click.exceptions.Exit(130) from stop
-    size = size_in_words(sum(f.stat().st_size for f in _all_files(path)))
-    more = [w for w in caught if not any(doubt in str(w.message) for doubt in doubts)]
-    for w in more:
-        warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
-    read_back = ", verified: every pixel was read back" * verify
-    click.echo(f"{path}  {size} in {time.perf_counter() - began:.1f} s{read_back}")
-    if doubts or any(issubclass(w.category, RecordingWarning) for w in more):
-        raise click.exceptions.Exit(1)
+    if status:
+        raise click.exceptions.Exit(status)
 
 
-def _checked_before(source: str, options: Mapping[str, Any]) -> list[str]:
-    """Check a recording before it is converted; say and return what is missing or contradictory.
+@main.command("compare", short_help="Say in what two recordings differ.")
+@click.argument("first")
+@click.argument("second")
+@click.option(
+    "--only",
+    "parts",
+    type=click.Choice(["pixels", "axes", "metadata"]),
+    multiple=True,
+    help="What to compare; by default everything. May be given several times.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@reader_options
+@reporting
+def compare_command(
+    first: str, second: str, parts: tuple[str, ...], as_json: bool, options: dict[str, Any]
+) -> None:
+    """Say in what FIRST and SECOND differ, for example a recording and what it was converted to.
 
-    Of the scan shape, what is odd about the one that the options ask for counts.
+    The options of readers are for FIRST. The exit status is 0 if they are the same, 1 if not.
     """
-    from rsciio_tem.tools.check import check
+    from tqdm import tqdm
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RecordingWarning)
-        try:
-            recording, _, _ = opened(source, options)
-        except FormatError:  # the conversion says it, or another package reads it
-            return []
-        asked = len(caught)
-        recording.scan(exhaustive=True)
-    prefix = f"{recording.path}: "
-    said = [str(w.message).removeprefix(prefix) for w in caught]
-    problems = [
-        problem
-        for problem in check(recording)
-        if problem.severity != "info" and problem.message not in said[asked:]
-    ]
-    problems += [Problem("warning", message) for message in dict.fromkeys(said[:asked])]
-    for problem in problems:
-        say(problem.severity, f"{source}: {problem}", "yellow")
-    return [problem.message for problem in problems]
+    from rsciio_tem.tools.compare import PARTS, compare
 
-
-def _all_files(path: str) -> list[Path]:
-    return [f for f in Path(path).rglob("*") if f.is_file()] or [Path(path)]
+    name, set_options = set_by_user(options)
+    with tqdm(unit=" frames", leave=False, disable=None) as bar:
+        differences = compare(
+            *(first, second, name), parts=parts or PARTS, progress=bar.update, **set_options
+        )
+    if as_json:
+        echo_json([{"part": one.about, **problem_as_json(one)} for one in differences])
+    else:
+        print_differences(differences, parts or PARTS)
+    if any(one.severity != "info" for one in differences):
+        raise click.exceptions.Exit(1)
 
 
 @main.command("demo")
@@ -345,7 +388,7 @@ def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
         click.echo(f"  {name}  {size_in_words(os.path.getsize(name))}")
     click.echo(f"  in {time.perf_counter() - began:.1f} s\n")
 
-    recording, _, arranged = opened(path, {})
+    recording, arranged = opened(path, {})
     scan = arranged.scan
     click.echo("Neither file says how long a scan line is. Found from the times of the frames:")
     click.echo(click.style(f"  {scan_in_words(scan.shape)}", fg="green", bold=True))

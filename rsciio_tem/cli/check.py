@@ -5,53 +5,81 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from rsciio_tem.cli.words import problem_as_json, product_in_words
-from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported
-from rsciio_tem.readers import chosen, detect
-from rsciio_tem.registry import candidates, every_format
+from rsciio_tem.cli.words import product_in_words
+from rsciio_tem.errors import FormatError, Problem, collected
+from rsciio_tem.readers import chosen
+from rsciio_tem.registry import candidates
 from rsciio_tem.tools.open import open
+from rsciio_tem.tools.recordings import Item, recordings_below
+from rsciio_tem.tools.report import described, problem_as_json
 
 #: What is said of a recording in the end, and the exit status.
-EXIT_STATUS = {"ok": 0, "not checked": 0, "with warnings": 1, "with errors": 2}
+EXIT_STATUS = {"ok": 0, "not checked": 1, "with warnings": 1, "with errors": 2}
 
 
-#: What is said of a folder below which there is none.
-NOTHING_HERE = "holds no recording that we know."
+def searched(
+    paths: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    others: Counter[str] | None = None,
+) -> list[Item]:
+    """List the recordings that are named, and those below folders.
+
+    A folder without any is an item with a problem.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Files and folders.
+    options : dict, optional
+        Keywords of the reader: they may describe files that have no headers.
+    others : Counter, optional
+        Gets the suffixes of the files that are passed over.
+    """
+    raw = {"dtype", "sig_shape"} <= set(options or ())
+    items = []
+    for path in paths:
+        if not os.path.isdir(path) or candidates(path, b""):  # a Zarr store is a recording
+            items.append(Item(path))
+            continue
+        below = recordings_below(path, raw=raw)
+        if others is not None:
+            others.update(below.others)
+        nothing = Problem("error", "holds no recording that we know.")  # somebody expects some
+        items += below.items or [Item(path, nothing)]
+    return items
 
 
 def checked(
-    path: str, format: str, format_options: Mapping[str, Any], pixels: bool, skipped: str
+    item: Item, format: str, format_options: Mapping[str, Any], pixels: bool
 ) -> dict[str, Any]:
     """Check one recording; what ``check --json`` prints of it."""
     from tqdm import tqdm
 
     from rsciio_tem.tools.check import check
 
-    if skipped == NOTHING_HERE:  # somebody expects recordings there
-        problem = problem_as_json(Problem("error", skipped))
-        return {"path": path, "verdict": "with errors", "problems": [problem]}
-    if skipped:
-        return {"path": path, "verdict": "not checked", "reason": skipped, "problems": []}
+    began, path = time.perf_counter(), item.path
+    if (problem := item.problem) is not None:
+        listed = [problem_as_json(problem)]
+        if problem.severity == "error":
+            return {"path": path, "verdict": "with errors", "problems": listed}
+        reason = problem.message
+        return {"path": path, "verdict": "not checked", "reason": reason, "problems": listed}
     source: Any = path
     description: dict[str, Any] = {}
     with contextlib.suppress(FormatError):  # which `check` tells
         if format == "auto" and {"dtype", "sig_shape"} <= set(format_options):
             format, _ = chosen(path, raw=True)
         source = open(path, format, **format_options)
-        description = {
-            "format": source.format,
-            "frames": {
-                "stored": source.count,
-                "shape": list(source.frames.frame_shape),
-                "dtype": source.frames.dtype.name,
-            },
-            "headers": source.times is not None,
-        }
+        description = described(source)
+        with collected():
+            description = described(source, source.scan())
     passed = {} if description else format_options
     with tqdm(
         total=description["frames"]["stored"] if description else 0,
@@ -68,21 +96,22 @@ def checked(
         **description,
         "pixels": pixels and bool(description),
         "problems": [problem_as_json(problem) for problem in problems],
+        "seconds": round(time.perf_counter() - began, 3),
     }
 
 
 def print_checked(result: Mapping[str, Any]) -> None:
     """Print a line for each problem, and one with the verdict."""
     path, colours = result["path"], {"error": "red", "warning": "yellow"}
+    if result["verdict"] == "not checked":
+        click.echo(f"{path}: {click.style('not checked', fg='yellow')}: {result['reason']}")
+        return
     counts: dict[str, int] = {}
     for problem in result["problems"]:
         severity, hint = problem["severity"], problem["hint"]
         counts[severity] = counts.get(severity, 0) + 1
         word = click.style(severity + ":", fg=colours.get(severity), bold=severity in colours)
         click.echo(f"{path}: {word} {problem['message']}" + f" {hint}" * bool(hint))
-    if result["verdict"] == "not checked":
-        click.echo(f"{path}: not checked: {result['reason']}")
-        return
     summary = [f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in colours if s in counts]
     colour = "red" if "error" in counts else "yellow" if summary else "green"
     verdict = click.style(", ".join(summary) or "ok", fg=colour, bold=True)
@@ -98,46 +127,25 @@ def print_checked(result: Mapping[str, Any]) -> None:
     )
 
 
-def recordings_below(folder: str) -> Iterator[tuple[str, str]]:
-    """Give the recordings below a folder, each once, and why one is not checked.
+def print_counts(results: Sequence[Mapping[str, Any]], others: Counter[str]) -> None:
+    """Print how many recordings there are of each verdict, and what was passed over."""
+    if others:
+        words = [f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(8)]
+        if len(others) > 8:
+            words.append("…")
+        click.echo(f"passed over, as nothing of ours reads them: {', '.join(words)}")
+    if len(results) > 1:
+        verdicts = [result["verdict"] for result in results]
+        words = [f"{verdicts.count(v)} {v}" for v in EXIT_STATUS if v in verdicts]
+        click.echo(f"{len(results)} recordings: {', '.join(words)}")
 
-    A folder without any is given itself, with `NOTHING_HERE`.
-    """
-    opened: dict[str, set[str]] = {}
-    skipped: dict[str, str] = {}
-    seen: set[str] = set()
-    for place, below, names in os.walk(folder):
-        for name in list(below):
-            if candidates(os.path.join(place, name), b""):  # a folder that is a recording
-                below.remove(name)
-                names.append(name)
-        below.sort()
-        for name in sorted(names):
-            path = os.path.join(place, name)
-            if os.path.abspath(path) in seen:
-                continue
-            try:
-                formats = detect(path)
-                if (
-                    not formats
-                    or formats[0].confidence < 0.5
-                    or formats[0].format not in every_format()
-                ):
-                    continue
-                recording = open(path)
-                path, files = recording.path, {os.path.abspath(f) for f in recording.files}
-            except (Unsupported, NotThisFormat) as error:
-                skipped[path] = error.problem
-                continue
-            except FormatError:
-                files = {os.path.abspath(path)}
-            opened[path] = files
-            seen |= files
-    # a dark image or a description may have been met before the recording it belongs to
-    for path, files in opened.items():
-        absolute = os.path.abspath(path)
-        if not any(absolute in other and len(other) > len(files) for other in opened.values()):
-            yield path, ""
-    yield from skipped.items()
-    if not opened and not skipped:
-        yield folder, NOTHING_HERE
+
+def print_differences(differences: Sequence[Problem], parts: Sequence[str]) -> None:
+    """Print a line for each difference, or that there is none."""
+    for part in parts:
+        ours = [one for one in differences if one.about == part]
+        for one in ours:
+            words = one.message.removeprefix(part)
+            click.echo(click.style(part, fg=None if one.severity == "info" else "yellow") + words)
+        if all(one.severity == "info" for one in ours):
+            click.echo(f"{part}: {click.style('the same', fg='green')}")

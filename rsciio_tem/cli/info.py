@@ -19,7 +19,6 @@ from rsciio_tem.cli.words import (
     evidence_in_words,
     factor_pairs,
     options_in_words,
-    problem_as_json,
     product_in_words,
     scan_in_words,
     size_in_words,
@@ -33,6 +32,7 @@ from rsciio_tem.registry import Candidate, every_format
 from rsciio_tem.scan.scan import RULES, Scan, ScanHint
 from rsciio_tem.scan.words import plural
 from rsciio_tem.storage.files import size_of
+from rsciio_tem.tools.report import problem_as_json
 
 __all__ = ["describe"]
 

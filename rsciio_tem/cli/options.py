@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
-import numpy as np
 
-from rsciio_tem.readers import chosen, detect, own_module
-from rsciio_tem.reading.arrange import Arranged, arrange
-from rsciio_tem.reading.options import ReadOptions
+from rsciio_tem.reading.arrange import Arranged
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.registry import Candidate, every_format
+from rsciio_tem.registry import every_format
 from rsciio_tem.scan.scan import RULES
+from rsciio_tem.tools.open import Meaningless, arranged
 
 # ---------------------------------------------------------------- options
 
@@ -117,6 +114,12 @@ _READER_OPTIONS = (
 )
 
 
+#: The option of commands that look at many recordings.
+report_option = click.option(
+    "--report", "report_path", metavar="FILE", help="Also write a table: FILE.json or FILE.csv."
+)
+
+
 _READER_NAMES = (
     *("format_name", "navigation_shape", "nav_shape", "scan", "first_frame", "last_frame"),
     *("sync_offset", "flyback", "line_skip", "flip_y"),
@@ -141,34 +144,19 @@ def reader_options(function: Callable[..., Any]) -> Callable[..., Any]:
 # ---------------------------------------------------------------- opening
 
 
-def opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, list[Candidate], Arranged]:
+def opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, Arranged]:
     """Open a recording as the options say, and arrange its frames."""
-    set_options = {name: value for name, value in options.items() if value is not None}
-    name = set_options.pop("format_name", "auto")
-    candidates = detect(path)
-    format_options: dict[str, Any] = {}
-    if name == "auto":
-        name, format_options = chosen(
-            path, raw="dtype" in set_options and "sig_shape" in set_options
-        )
-    module = own_module(path, name)
-    for parameter in inspect.signature(module.parse).parameters:
-        if parameter in set_options:
-            format_options[parameter] = set_options.pop(parameter)
-    shared = {n: set_options.pop(n) for n in ReadOptions.__annotations__ if n in set_options}
-    named = {
-        n: set_options.pop(n)
-        for n in ("navigation_shape", "first_frame", "last_frame")
-        if n in set_options
-    }
-    if set_options:
-        raise _meaningless(set_options, name)
-    if name != "raw" and shared.get("dtype"):
-        shared["dtype"] = np.dtype(shared["dtype"])
-    recording = module.parse(path, **format_options)
-    return recording, candidates, arrange(recording, **named, options=shared)
+    name, set_options = set_by_user(options)
+    try:
+        return arranged(path, name, set_options)
+    except Meaningless as error:
+        flags = ", ".join("--" + n.replace("_", "-") for n in error.names)
+        raise click.UsageError(
+            f"{flags}: has no meaning for files of the format {error.format}"
+        ) from error
 
 
-def _meaningless(names: Iterable[str], format: str) -> click.UsageError:
-    flags = ", ".join("--" + n.replace("_", "-") for n in names)
-    return click.UsageError(f"{flags}: has no meaning for files of the format {format}")
+def set_by_user(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name of the format, and the keywords that are set."""
+    values = {name: value for name, value in options.items() if value is not None}
+    return values.pop("format_name", "auto"), values

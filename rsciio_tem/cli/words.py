@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
+import io
 import math
 import shutil
+import sys
 import textwrap
 import traceback
 import warnings
@@ -15,8 +18,9 @@ from typing import Any
 
 import click
 
-from rsciio_tem.errors import FormatError, Problem, RecordingWarning
+from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.tools import report
 
 
 def reporting(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,15 +32,38 @@ def reporting(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with _warnings_shown():
                 return function(*args, **values)
+        except KeyboardInterrupt as stop:
+            click.echo(err=True)
+            say("stopped", "\n".join(getattr(stop, "__notes__", ["by Ctrl-C."])), "yellow")
+            raise click.exceptions.Exit(130) from stop
         except (FormatError, OSError, TypeError, ValueError) as error:
             if isinstance(error, BrokenPipeError):
                 raise  # click ends quietly
             if debug:
                 traceback.print_exc()
-            say("error", _message(error), "red")
+            say_error(error)
             raise click.exceptions.Exit(2) from error
 
     return run
+
+
+def escaping() -> None:
+    """Show what the console cannot, in names of files for example, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # an ASCII console is one that is not set up, for click as well
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
+
+
+def echo_json(value: Any) -> None:
+    """Print JSON in UTF-8, whatever the console expects."""
+    click.echo(report.as_json(value), nl=False)
+
+
+def say_error(error: Exception) -> None:
+    """Write what is wrong to stderr."""
+    say("error", _message(error), "red")
 
 
 def _message(error: Exception) -> str:
@@ -134,11 +161,6 @@ def factor_pairs(n: int) -> list[tuple[int, int]]:
     """List shapes (y, x) that n frames would fill, none much longer than wide."""
     pairs = [(n // k, k) for k in range(2, n // 2 + 1) if n % k == 0 and n <= 4 * k * k <= 16 * n]
     return sorted(pairs, key=lambda p: abs(math.log(p[0] / p[1])))[:6]
-
-
-def problem_as_json(problem: Problem) -> dict[str, str]:
-    """Return a problem as its entries in ``--json``."""
-    return {"severity": problem.severity, "message": problem.message, "hint": problem.hint}
 
 
 class Table:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -356,7 +355,7 @@ def _region_sums(frames: Frames, region: Region) -> npt.NDArray[Any]:
         part.load(values, region)
         values.reshape(len(part), -1).sum(axis=1, dtype=sums.dtype, out=sums[first : first + step])
 
-    with ThreadPoolExecutor(machine.threads()) as pool:
+    with machine.Threads(machine.threads()) as pool:
         for _ in pool.map(one, range(0, count, step)):
             pass
     return sums

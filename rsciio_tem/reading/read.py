@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -28,6 +27,7 @@ from rsciio_tem.reading import navigator
 from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.lazy import LazyFrames, cast_values, default_chunks
 from rsciio_tem.reading.options import SparseKind, check_options
+from rsciio_tem.reading.texts import storable
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of, described
@@ -102,7 +102,7 @@ def _load(source: LazyFrames) -> npt.NDArray[Any]:
     todo = tiles(frames, 16 * machine.MiB)
     workers = min(machine.threads(), len(todo))
     if workers > 1:
-        with ThreadPoolExecutor(workers) as pool:
+        with machine.Threads(workers) as pool:
             for _ in pool.map(fill, todo):
                 pass
     else:
@@ -214,12 +214,12 @@ def read(
     angles = _angles(recording, arranged)
     signal = {
         "data": data,
-        "axes": _axes(recording, scan, source, roi_index is not None, angles),
-        "metadata": recording.metadata,
+        "axes": storable(_axes(recording, scan, source, roi_index is not None, angles)),
+        "metadata": storable(recording.metadata),
         "original_metadata": {
-            **recording.original_metadata,
+            **storable(recording.original_metadata),
             **({} if angles is None else described(angles)),
-            "rsciio_tem": _provenance(recording, arranged),
+            "rsciio_tem": storable(_provenance(recording, arranged)),
         },
     }
     if lazy:  # HyperSpy computes that of data in memory
@@ -256,8 +256,11 @@ def _keep_images(
                 (axes[i] if i < len(axes) else Axis()).to_dict(i, n, False)
                 for i, n in enumerate((shape[0], *values.shape[1:]) if as_scanned else values.shape)
             ],
-            "metadata": {"General": {"title": image.title}, "Signal": {"signal_type": ""}},
-            "original_metadata": dict(image.original_metadata),
+            "metadata": {
+                "General": {"title": storable(image.title)},
+                "Signal": {"signal_type": ""},
+            },
+            "original_metadata": storable(image.original_metadata),
         }
         navigator.keep_stored(signal, entry, navigator_kind if as_scanned else False)
         if as_scanned:

@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, InMemory
 from rsciio_tem.reduction.plan import Job
 from rsciio_tem.reduction.quantities import Quantity
 from rsciio_tem.reduction.task_payload import TaskPayload
+from rsciio_tem.storage import machine
 
 #: Shares of so many stripes are merged, then so many of these, and so on.
 _TOGETHER = 8
@@ -96,7 +96,7 @@ def in_threads(jobs: Sequence[Job], workers: int, report: Report) -> list[_Share
         return functools.reduce(_merged, group)
 
     todo = iter(stripes)
-    with ThreadPoolExecutor(workers) as pool:
+    with machine.Threads(workers) as pool:
         ahead = deque(pool.submit(one, *stripe) for stripe in islice(todo, workers + 1))
         try:
             total = shares()

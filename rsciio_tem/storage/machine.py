@@ -6,29 +6,68 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, ParamSpec, TypeVar
 
 from rsciio_tem.storage import cgroups
 from rsciio_tem.storage.backends import in_task
 
-__all__ = ["MiB", "free_memory", "progress_bar", "threads"]
+__all__ = ["MiB", "Progress", "Threads", "free_memory", "progress_bar", "threads"]
 
 _logger = logging.getLogger(__name__)
 
 MiB = 1 << 20
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
-def progress_bar(total: int, progress: bool | None, title: str) -> Any:
+
+#: Whether a progress bar is shown (None: as HyperSpy is told to), or what is called instead.
+Progress = bool | Callable[[int], object] | None
+
+
+class _Called:
+    """Stands for a progress bar where somebody else counts."""
+
+    def __init__(self, update: Callable[[int], object]) -> None:
+        self.update = update
+
+    def __enter__(self) -> _Called:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is shown that would have to go."""
+
+
+def progress_bar(total: int, progress: Progress, title: str) -> Any:
     """Return a progress bar, which shows nothing where nobody looks at it."""
     from tqdm.auto import tqdm
 
+    if callable(progress):
+        return _Called(progress)
     shown = progress is not False and (sys.stderr.isatty() or "ipykernel" in sys.modules)
     if shown and progress is None and "hyperspy" in sys.modules:
         from hyperspy.api import preferences
 
         shown = bool(preferences.General.show_progressbar)
     return tqdm(total=total, unit="frame", desc=title, disable=not shown)
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads that see the context of the thread they work for, such as where warnings go."""
+
+    def submit(
+        self, function: Callable[_P, _T], /, *args: _P.args, **keywords: _P.kwargs
+    ) -> Future[_T]:
+        """Let one of the threads call a function."""
+        context = copy_context()
+
+        def call() -> _T:
+            return context.run(function, *args, **keywords)
+
+        return super().submit(call)
 
 
 def threads() -> int:

@@ -12,17 +12,16 @@ from __future__ import annotations
 import math
 import os
 import threading
-import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
-from rsciio_tem.errors import FormatError, Problem, RecordingWarning
+from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.frames.pixels import Region, full_region
 from rsciio_tem.frames.protocol import Frames, tiles
 from rsciio_tem.frames.table import FrameTable
@@ -90,8 +89,7 @@ def check(
 
     problems: list[Problem] = []
     sizes = {} if isinstance(source, Recording) else _sizes([os.fspath(source)])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RecordingWarning)
+    with collected() as warned:
         try:
             recording = (
                 source
@@ -121,14 +119,8 @@ def check(
             with _stumbling(problems):
                 problems += _decoded(recording, progress)
         problems += _growing(sizes)
-    prefix = f"{recording.path}: "
-    warned = []
-    for w in caught:
-        if issubclass(w.category, RecordingWarning):
-            warned.append(str(w.message).removeprefix(prefix))
-        else:
-            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
-    problems += [Problem("warning", message) for message in dict.fromkeys(warned)]
+    said = [m if path == recording.path else f"{path}: {m}" for path, m in warned]
+    problems += [Problem("warning", message) for message in dict.fromkeys(said)]
     replaced = {p.about for p in problems if p.about.startswith("every ")}
     problems = [p for p in problems if "every " + p.about not in replaced]
     return sorted(dict.fromkeys(problems), key=lambda p: _ORDER[p.severity])
@@ -441,7 +433,7 @@ def _decoded(recording: Recording, progress: Callable[[int], object] | None) -> 
             reported = round(done)
 
     workers = machine.threads()
-    with ThreadPoolExecutor(workers) as pool:
+    with machine.Threads(workers) as pool:
         try:
             for piece, region in tiles(frames, _PIXELS):
                 shape = [s.stop - s.start for s in region or full_region(frames.frame_shape)]

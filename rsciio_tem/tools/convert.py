@@ -13,7 +13,10 @@ from types import ModuleType
 from typing import Any
 
 from rsciio_tem import registry
+from rsciio_tem.errors import warn
 from rsciio_tem.readers import load, module_for
+from rsciio_tem.storage.machine import Progress
+from rsciio_tem.writing.checksums import checksums as checksums_of
 from rsciio_tem.writing.identity import files_of, identified, state
 from rsciio_tem.writing.obstacles import check_free, file_obstacle, store_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames
@@ -33,9 +36,10 @@ def convert(
     *,
     source_format: str = "auto",
     overwrite: bool = False,
-    progress: bool | None = None,
+    progress: Progress = None,
     resume: bool = True,
     verify: bool = False,
+    checksums: bool | Mapping[str, str] = False,
     **options: Any,
 ) -> str:
     """Write a recording in another format.
@@ -47,18 +51,24 @@ def convert(
     target : path
         The new file. Its suffix tells the format, see ``rsciio-tem formats``.
     format : str
-        Name of the format of `target`, if the suffix does not tell it.
+        Name of the format of `target`, or one of its suffixes, if that of `target` does not tell
+        it.
     source_format : str
         Name of the format of the recording, if its content does not tell it.
     overwrite : bool
         Replace an earlier target. The recording itself is never replaced.
-    progress : bool, optional
-        Show a progress bar; by default on terminals and in notebooks, as HyperSpy is told to.
+    progress : bool or callable, optional
+        Show a progress bar; by default on terminals and in notebooks, as HyperSpy is told to. Or
+        what is called with the number of frames just written, or just read back.
     resume : bool
         Go on with an unfinished conversion of the same source with the same options. Signals are
         always written from the beginning: whether they are the same nobody can say.
     verify : bool
         Read the new file back before it takes its name, and compare checksums.
+    checksums : bool or dict
+        Store the SHA-256 of the files of the recording in the new file, where it keeps the
+        metadata: ``original_metadata.rsciio_tem.sha256``, which loading it again shows as
+        ``converted_from.sha256``. A dict has them by the paths of the files.
     **options
         Keywords of the writer, and of the reader of the source.
 
@@ -81,13 +91,15 @@ def convert(
     path = os.path.abspath(target)
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
     if suffix in HYPERSPY and format in ("auto", suffix):
-        return _by_hyperspy(source, path, source_format, overwrite, resume, verify, options)
+        return _by_hyperspy(
+            source, path, source_format, overwrite, progress, resume, verify, checksums, options
+        )
     module = _writer(path, format)
-    writer_names = set(inspect.signature(module.target).parameters) - {"frames", "path"}
+    writer_names = writer_keywords(path, format)
     writer_options = {name: options.pop(name) for name in list(options) if name in writer_names}
     identity: dict[str, Any] | None = None
     if isinstance(source, (str, os.PathLike)):
-        signal = load(source, source_format, lazy=True, **options)[0]
+        signal = _first_of(source, source_format, checksums, options)
     elif options:
         raise TypeError(
             f"{', '.join(sorted(options))}: no keyword of the writer of {module.__name__}; "
@@ -102,7 +114,7 @@ def convert(
         with contextlib.suppress(TypeError):
             identity = {
                 "source": [state(name) for name in sorted(read) if os.path.exists(name)],
-                "options": identified(options),
+                "options": identified({**options, "checksums": bool(checksums)}),
                 "format": module.__name__,
                 "writer": identified(writer_options),
                 "shape": list(signal["data"].shape),
@@ -126,8 +138,10 @@ def _by_hyperspy(
     path: str,
     source_format: str,
     overwrite: bool,
+    progress: Progress,
     resume: bool,
     verify: bool,
+    checksums: bool | Mapping[str, str],
     options: Mapping[str, Any],
 ) -> str:
     """Let HyperSpy write its own formats, which it knows best; the file appears when complete."""
@@ -141,7 +155,7 @@ def _by_hyperspy(
         raise ValueError("verify=True is for the formats that rsciio-tem itself writes")
     named = source
     if isinstance(source, (str, os.PathLike)):
-        source = load(source, source_format, lazy=True, **options)[0]
+        source = _first_of(source, source_format, checksums, options)
     elif options:
         raise TypeError(f"{', '.join(sorted(options))}: no keywords of a signal")
     signal = source if isinstance(source, Mapping) else source._to_dictionary()
@@ -156,7 +170,8 @@ def _by_hyperspy(
         check_free([path], overwrite, obstacle)
         work.open(lambda folder: None)
         try:
-            source.save(work.path(os.path.basename(path)), overwrite=True)
+            shown = {} if progress is None else {"show_progressbar": progress is True}
+            source.save(work.path(os.path.basename(path)), overwrite=True, **shown)
             sync(work.path(os.path.basename(path)))
             check_free([path], overwrite, obstacle)
             work.give_names(verified=False)
@@ -166,6 +181,34 @@ def _by_hyperspy(
     if source.tmp_parameters.has_item("folder"):  # where HyperSpy thinks that it was saved
         source.tmp_parameters.folder = Path(path).parent
     return path
+
+
+def _first_of(
+    source: str | os.PathLike[str],
+    format: str,
+    checksums: bool | Mapping[str, str],
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Load what is to be written; say so if it is not all."""
+    signals = load(source, format, lazy=True, **options)
+    signal = signals[0]
+    if len(signals) > 1:
+        shapes = ", ".join(" × ".join(map(str, one["data"].shape)) for one in signals[1:])
+        warn(source, f"holds {len(signals)} signals; only the first is written, not {shapes}.")
+    if checksums:
+        ours = signal["original_metadata"].setdefault("rsciio_tem", {})
+        if not isinstance(checksums, Mapping):
+            checksums = checksums_of(ours.get("files") or [os.fspath(source)])
+        folder = os.path.dirname(os.path.abspath(source))
+        ours["sha256"] = {_relative(name, folder): value for name, value in checksums.items()}
+    return signal
+
+
+def _relative(path: str, folder: str) -> str:
+    try:
+        return os.path.relpath(path, folder).replace(os.sep, "/")
+    except ValueError:  # on another drive of Windows
+        return path
 
 
 def _with_sources(frames: SignalFrames, source: Any, *options: Mapping[str, Any]) -> SignalFrames:
@@ -181,12 +224,11 @@ def writers() -> dict[str, tuple[str, ...]]:
 
 
 def _writer(path: str, format: str) -> ModuleType:
-    suffix = os.path.splitext(path)[1].lstrip(".").lower()
+    """Return the module that writes a file; the suffix decides if there is no name of a format."""
     suffixes_of = writers()
-    if format == "auto":
-        format = next(
-            (name for name, suffixes in suffixes_of.items() if suffix in suffixes), format
-        )
+    suffix = os.path.splitext(path)[1].lstrip(".").lower() if format == "auto" else format
+    if format not in suffixes_of:
+        format = next((n for n, suffixes in suffixes_of.items() if suffix in suffixes), format)
     if format not in suffixes_of:
         suffixes_of |= {name: (name,) for name in HYPERSPY}
         listed = ", ".join(f"{name} (.{', .'.join(suffixes_of[name])})" for name in suffixes_of)
@@ -195,6 +237,29 @@ def _writer(path: str, format: str) -> ModuleType:
             f"what is written: {listed}"
         )
     return module_for(format)
+
+
+def suffix_of(format: str) -> str:
+    """Return the suffix of the files of a format that is written, given its name or a suffix.
+
+    Raises
+    ------
+    ValueError
+        Nothing of ours writes it.
+    """
+    if format in HYPERSPY or any(format in suffixes for suffixes in writers().values()):
+        return format
+    if format in writers():
+        return writers()[format][0]
+    _writer("target", format)  # says what there is
+    raise AssertionError
+
+
+def writer_keywords(path: str, format: str) -> set[str]:
+    """List the keywords of a writer."""
+    if os.path.splitext(path)[1].lstrip(".").lower() in HYPERSPY:
+        return set()
+    return set(inspect.signature(_writer(path, format).target).parameters) - {"frames", "path"}
 
 
 def export_dataset(

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from rsciio_tem.errors import OtherFormat
 from rsciio_tem.readers import chosen, own_module
+from rsciio_tem.reading.arrange import Arranged, arrange
+from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.recording.recording import Recording
 
-__all__ = ["open"]
+__all__ = ["Meaningless", "arranged", "open"]
 
 
 def open(path: str | os.PathLike[str], format: str = "auto", **format_options: Any) -> Recording:
@@ -36,3 +42,51 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
             raise
         recording = own_module(path, other.format).parse(path, **format_options)
     return recording  # type: ignore[no-any-return]
+
+
+class Meaningless(TypeError):
+    """Keywords that the reader of a file does not have.
+
+    Parameters
+    ----------
+    names : list of str
+        The keywords.
+    format : str
+        Of the file.
+    """
+
+    def __init__(self, names: list[str], format: str) -> None:
+        super().__init__(f"{', '.join(names)}: no keyword of the reader of {format} files")
+        self.names, self.format = names, format
+
+
+def arranged(
+    path: str | os.PathLike[str], format: str, options: Mapping[str, Any]
+) -> tuple[Recording, Arranged]:
+    """Describe a recording, and arrange its frames, as `load` with these keywords does."""
+    left = dict(options)
+    raw = left.get("dtype") is not None and left.get("sig_shape") is not None
+    name, hints = chosen(path, format, raw=raw)
+    module = own_module(path, name)
+    try:
+        recording = module.parse(path, **hints, **_taken(left, module))
+    except OtherFormat as other:
+        if format != "auto":
+            raise
+        name = other.format
+        module = own_module(path, name)
+        recording = module.parse(path, **_taken(left, module))
+    shared = {n: left.pop(n) for n in ReadOptions.__annotations__ if n in left}
+    bounds = ("navigation_shape", "first_frame", "last_frame")
+    named = {n: left.pop(n) for n in bounds if n in left}
+    if left:
+        raise Meaningless(sorted(left), name)
+    if name != "raw" and shared.get("dtype"):
+        shared["dtype"] = np.dtype(shared["dtype"])
+    return recording, arrange(recording, **named, options=shared)
+
+
+def _taken(options: dict[str, Any], module: Any) -> dict[str, Any]:
+    """Take the keywords of a format's own `parse` out of `options`."""
+    parameters = inspect.signature(module.parse).parameters
+    return {name: options.pop(name) for name in parameters if name in options}

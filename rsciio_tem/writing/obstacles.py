@@ -12,7 +12,14 @@ from functools import lru_cache
 
 from rsciio_tem.errors import FormatError
 
-__all__ = ["check_apart", "check_free", "check_names", "file_obstacle", "store_obstacle"]
+__all__ = [
+    "check_apart",
+    "check_free",
+    "check_names",
+    "check_text",
+    "file_obstacle",
+    "store_obstacle",
+]
 
 
 def check_apart(targets: Sequence[str], sources: Iterable[str]) -> None:
@@ -67,6 +74,15 @@ def check_names(paths: Iterable[str]) -> None:
             if error.errno == errno.ENAMETOOLONG:
                 long = "is too long a name for this disk; choose a shorter one"
                 raise OSError(errno.ENAMETOOLONG, long, path) from error
+
+
+def check_text(path: str) -> None:
+    """Refuse a name that a text, which is to name files, cannot hold."""
+    try:
+        os.path.basename(path).encode()
+    except UnicodeEncodeError as error:
+        problem = "has a name that is no UTF-8; the side file could not name what belongs to it."
+        raise FormatError(path, problem, "Choose another name.") from error
 
 
 def check_free(finals: Iterable[str], overwrite: bool, obstacle: Callable[[str], str]) -> None:

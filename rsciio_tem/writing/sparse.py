@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import warn
 from rsciio_tem.recording import rotation
+from rsciio_tem.writing.obstacles import check_text
 from rsciio_tem.writing.signal_frames import SignalFrames, toml_axes
 from rsciio_tem.writing.target import Payloads, Target
 
@@ -144,6 +145,7 @@ class RawCsr(_Sparse):
         stem, suffix = os.path.splitext(os.path.basename(path))
         if suffix.lower() != ".toml":
             raise ValueError(f"{path!r} does not end with .toml")
+        check_text(path)
         self.parts = {part: f"{stem}_{part}.bin" for part in ("indptr", "indices", "data")}
         self.names = (*self.parts.values(), stem + suffix)
         pixels = frames.frame_shape[0] * frames.frame_shape[1]
@@ -367,6 +369,7 @@ class Npz(_Cache):
         self.yaml = yaml if output_yaml or self.archive != f"{stem}{suffix}" else ""
         self.names = (self.archive,)
         if self.yaml:
+            check_text(path)
             two = (self.archive, self.yaml)
             self.names = (*self.sides, *(two if suffix.lower() != ".npz" else two[::-1]))
         self.offsets = np.zeros(0, np.int64)  # of the members of frames, once they are written

@@ -21,7 +21,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import takewhile
 from typing import Any
 
@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage import machine
-from rsciio_tem.storage.machine import progress_bar
+from rsciio_tem.storage.machine import Progress, progress_bar
 from rsciio_tem.writing.obstacles import check_apart, check_free, check_names
 from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.target import Block, Target
@@ -59,7 +59,7 @@ def write(
     *,
     identity: dict[str, Any] | None = None,
     overwrite: bool = False,
-    progress: bool | None = None,
+    progress: Progress = None,
     resume: bool = True,
     verify: bool = False,
 ) -> str:
@@ -78,9 +78,9 @@ def write(
         can say whether the frames are the same as last time.
     overwrite : bool
         Replace files of these names. The recording itself is never replaced.
-    progress : bool, optional
+    progress : bool or callable, optional
         Show a progress bar; by default as HyperSpy's preferences say, on terminals and in
-        notebooks.
+        notebooks. Or what is called with the number of frames just written, or just read back.
     resume : bool
         Go on with an unfinished conversion.
     verify : bool
@@ -162,7 +162,7 @@ def _complete(
     frames: SignalFrames,
     path: str,
     work: Work,
-    progress: bool | None,
+    progress: Progress,
     verify: bool,
 ) -> None:
     """Write what is not done yet, and see that it is safe on the disk."""
@@ -278,7 +278,7 @@ def _stream(
     writing: deque[Future[None]] = deque()
     jobs = iter(todo)
     # the disk is waited for in a thread of its own, while blocks go on
-    with ThreadPoolExecutor(1) as notary, ThreadPoolExecutor(workers) as pool:
+    with machine.Threads(1) as notary, machine.Threads(workers) as pool:
         noting: Future[None] = notary.submit(work.note, [])
         try:
             for first, last in jobs:
@@ -345,6 +345,6 @@ def _verify(target: Target, frames: SignalFrames, work: Work, path: str, bar: An
             )
         return block.count
 
-    with ThreadPoolExecutor(machine.threads()) as pool:
+    with machine.Threads(machine.threads()) as pool:
         for count in pool.map(one, work.done.values()):
             bar.update(count)

@@ -24,7 +24,7 @@ from typing import IO, Any, ClassVar
 from rsciio_tem.errors import FormatError
 from rsciio_tem.writing.target import ENTRY, Block, Payloads
 
-__all__ = ["Naming", "Work", "give_name", "sync"]
+__all__ = ["Naming", "Work", "give_name", "sync", "unfinished"]
 
 _logger = logging.getLogger(__name__)
 
@@ -478,6 +478,18 @@ class Work:
         _sync_folder(os.path.dirname(self.folder))
         os.unlink(self.path(self.JOURNAL))
         _remove(self.path(self.REPLACED))
+
+
+def unfinished(path: str) -> bool:
+    """Say whether a path is a folder in which a conversion works, or was stopped."""
+    if not path.endswith(".partial"):
+        return False
+    try:
+        return Path(path, Work.LOCK).read_bytes().startswith(_MARK)
+    except PermissionError:  # Windows: what is locked is not read
+        return True
+    except OSError:
+        return False
 
 
 def give_name(source: str, final: str) -> None:

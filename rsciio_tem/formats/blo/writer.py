@@ -7,7 +7,6 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -70,7 +69,7 @@ def _extremes(frames: SignalFrames) -> tuple[float, float]:
         return block.min(), block.max()
 
     low, high = math.inf, -math.inf
-    with ThreadPoolExecutor(machine.threads()) as pool:
+    with machine.Threads(machine.threads()) as pool:
         for least, greatest in pool.map(of_block, blocks(frames)):
             low, high = min(low, least), max(high, greatest)
     return low, high

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`rsciio_tem.compare`: whether two recordings are the same, pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import Problem
+from rsciio_tem.parsing.checks import number_ranges
+from rsciio_tem.readers import load
+from rsciio_tem.storage import machine
+from rsciio_tem.writing.signal_frames import SignalFrames, boxes
+
+__all__ = ["PARTS", "compare"]
+
+#: What is compared.
+PARTS = ("pixels", "axes", "metadata")
+
+#: Bytes of pixels that a thread compares at a time.
+_BLOCK = 8 << 20
+
+#: Entries that name the files themselves, or the program.
+_OF_FILES = (
+    *("metadata.General.original_filename", "metadata.General.title", "metadata.General.FileIO"),
+    *("original_metadata.rsciio_tem", "original_metadata.converted_from"),
+)
+
+#: Differences of a kind that are named one by one.
+_NAMED = 8
+
+
+def compare(
+    first: str | os.PathLike[str],
+    second: str | os.PathLike[str],
+    format: str = "auto",
+    *,
+    parts: Sequence[str] = PARTS,
+    progress: Callable[[int], object] | None = None,
+    **options: Any,
+) -> list[Problem]:
+    """Say in what two recordings differ, for example one and what it was converted to.
+
+    Parameters
+    ----------
+    first, second : path
+        Two recordings, of any formats.
+    format : str
+        Name of the format of `first`, if its content does not tell it.
+    parts : sequence of str
+        What to compare: "pixels", "axes", "metadata".
+    progress : callable, optional
+        Is called with the number of frames just compared.
+    **options
+        Keywords of the reader of `first`, such as those that were passed to `convert`.
+
+    Returns
+    -------
+    list of Problem
+        Empty if they are the same. A "warning" is a difference; "info" is what does not change
+        anything of the first: another type of number, another shape of the same frames, more
+        metadata. ``about`` is the part. NaN equals NaN. Entries of the metadata that name the files
+        are not compared.
+
+    Raises
+    ------
+    FormatError
+        One of them cannot be read.
+
+    Examples
+    --------
+    >>> rsciio_tem.convert("scan.mib", "scan.h5")
+    >>> rsciio_tem.compare("scan.mib", "scan.h5")
+    []
+    """
+    if unknown := set(parts) - set(PARTS):
+        raise ValueError(f"parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    ours = load(first, format, lazy=True, **options)
+    theirs = load(second, lazy=True)
+    differences: list[Problem] = []
+    if len(ours) != len(theirs):
+        differences.append(
+            _differ("pixels", f"the number of signals: {len(ours)} and {len(theirs)}.")
+        )
+    for one, other in zip(ours, theirs, strict=False):
+        if "pixels" in parts:
+            differences += _pixels(one, other, progress)
+        if "axes" in parts:
+            differences += _axes(one["axes"], other["axes"])
+        if "metadata" in parts:
+            differences += _entries(one, other)
+    return differences
+
+
+def _differ(about: str, message: str, severity: Any = "warning") -> Problem:
+    return Problem(severity, f"{about} differ in {message}", about=about)
+
+
+# ---------------------------------------------------------------- pixels
+
+
+def _pixels(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], progress: Callable[[int], object] | None
+) -> Iterator[Problem]:
+    """Compare frame by frame, in the order of the scan."""
+    one, other = ours["data"], theirs["data"]
+    tail = min(2, one.ndim, other.ndim)
+    frame = one.shape[one.ndim - tail :]
+    shapes = " and ".join(" × ".join(map(str, array.shape)) for array in (one, other))
+    count = math.prod(one.shape[: one.ndim - tail])
+    if frame != other.shape[other.ndim - tail :] or one.size != other.size:
+        yield _differ("pixels", f"the shape of the data: {shapes}.")
+        return
+    if one.dtype.names != other.dtype.names:
+        yield _differ("pixels", f"their kind: {one.dtype} and {other.dtype}.")
+        return
+    if one.shape != other.shape:
+        yield _differ("pixels", f"the shape of the scan only: {shapes}.", "info")
+    if one.dtype != other.dtype:
+        yield _differ("pixels", f"the type of numbers only: {one.dtype} and {other.dtype}.", "info")
+    unequal = np.zeros(count, np.int64)
+    largest = 0.0
+    step = max(1, _BLOCK // max(1, math.prod(frame) * one.dtype.itemsize))
+    load_one, load_other = _loader(ours, tail), _loader(theirs, tail)
+
+    def part(begin: int, end: int) -> tuple[int, int, float]:
+        counts, most = _unequal(load_one(begin, end), load_other(begin, end))
+        unequal[begin:end] = counts
+        return begin, end, most
+
+    waiting: deque[Any] = deque()
+    workers = machine.threads()
+    with machine.Threads(workers) as pool:
+        try:
+            for begin in range(0, count, step):
+                waiting.append(pool.submit(part, begin, min(begin + step, count)))
+                while len(waiting) > workers or (waiting and begin + step >= count):
+                    done_from, done_to, most = waiting.popleft().result()
+                    largest = max(largest, most)
+                    if progress is not None:
+                        progress(done_to - done_from)
+        finally:
+            for future in waiting:
+                future.cancel()
+    if len(where := np.flatnonzero(unequal)):
+        most = f", by up to {largest:.6g}" if largest else ""
+        yield _differ(
+            "pixels",
+            f"{len(where)} of {count} frames: {number_ranges(where)}; {int(unequal.sum())} pixels "
+            f"in all{most}.",
+        )
+
+
+def _loader(signal: Mapping[str, Any], tail: int) -> Callable[[int, int], npt.NDArray[Any]]:
+    """Return what loads frames, counted along all axes but the last `tail`."""
+    try:
+        return SignalFrames.of(signal, "compare").block
+    except ValueError:  # no two-dimensional frames
+        data = signal["data"]
+        nav, frame = data.shape[: data.ndim - tail], data.shape[data.ndim - tail :]
+
+    def block(first: int, last: int) -> npt.NDArray[Any]:
+        parts = [data[key] for key in boxes(first, last, nav)]
+        parts = [p.compute(scheduler="sync") if hasattr(p, "compute") else p for p in parts]
+        return np.concatenate([np.asarray(p).reshape(-1, *frame) for p in parts])
+
+    return block
+
+
+def _unequal(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], float]:
+    """Count the pixels that differ in each frame, and say by how much at most."""
+    if one.dtype.names:
+        fields = [_unequal(one[name], other[name]) for name in one.dtype.names]
+        return np.max([counts for counts, _ in fields], axis=0), max(most for _, most in fields)
+    same = one == other
+    if one.dtype.kind in "fc" and other.dtype.kind in "fc":
+        same |= np.isnan(one) & np.isnan(other)
+    counts = np.asarray((~same).reshape(len(one), -1).sum(axis=1), np.int64)
+    if not counts.any():
+        return counts, 0.0
+    kind = np.complex128 if "c" in one.dtype.kind + other.dtype.kind else np.float64
+    with np.errstate(all="ignore"):  # infinities
+        apart = np.abs(one[~same].astype(kind) - other[~same].astype(kind))
+    return counts, float(np.max(apart[np.isfinite(apart)], initial=0.0))
+
+
+# ---------------------------------------------------------------- axes, metadata
+
+
+def _axes(
+    ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
+) -> Iterator[Problem]:
+    if len(ours) != len(theirs):
+        yield _differ("axes", f"their number: {len(ours)} and {len(theirs)}.")
+        return
+    for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        name = f"axis {i} ({one.get('name') or 'unnamed'})"
+        for key in sorted({*one, *other} - {"_type", "index_in_array", "is_binned"}):
+            a, b = one.get(key), other.get(key)
+            if not _same(a, b):
+                yield _differ("axes", f"{key} of {name}: {_short(a)} and {_short(b)}.")
+
+
+def _entries(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Problem]:
+    """Compare the entries of the first; that the second has more of them changes nothing."""
+    for kind in ("metadata", "original_metadata"):
+        ours = dict(_leaves(one.get(kind) or {}, kind))
+        theirs = dict(_leaves(other.get(kind) or {}, kind))
+        unequal = [
+            name for name in ours if name not in theirs or not _same(ours[name], theirs[name])
+        ]
+        for name in unequal[:_NAMED]:
+            value = _short(theirs[name]) if name in theirs else "nothing"
+            yield _differ("metadata", f"{name}: {_short(ours[name])} and {value}.")
+        if len(unequal) > _NAMED:
+            yield _differ("metadata", f"{len(unequal) - _NAMED} more entries of {kind}.")
+        if more := len(theirs.keys() - ours):
+            yield _differ("metadata", f"{more} entries of {kind} that only the second has.", "info")
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """List the entries below a node by their dotted names."""
+    if path in _OF_FILES:
+        return
+    if isinstance(node, Mapping) and node:
+        for name, value in node.items():
+            yield from _leaves(value, f"{path}.{name}")
+    elif not isinstance(node, Mapping):
+        yield path, node
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Compare values; lists, tuples and arrays of the same values are the same."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple, np.ndarray)) and isinstance(b, (list, tuple, np.ndarray)):
+        return len(a) == len(b) and all(map(_same, a, b)) if np.ndim(a) and np.ndim(b) else a == b
+    if isinstance(a, (float, np.floating)) and isinstance(b, (float, np.floating)):
+        return bool(a == b) or (math.isnan(a) and math.isnan(b))
+    try:
+        return bool(a == b)
+    except (TypeError, ValueError):
+        return False
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}…"

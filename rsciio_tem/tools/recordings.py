@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which recordings lie below a folder: each once, and nothing that may be one is passed over."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported, collected
+from rsciio_tem.readers import detect
+from rsciio_tem.registry import candidates, every_format
+from rsciio_tem.storage.files import read_start
+from rsciio_tem.tools.open import open
+from rsciio_tem.writing.working_folder import unfinished
+
+__all__ = ["Item", "Search", "item_of", "recordings_below"]
+
+#: Suffixes of texts that mean a recording only if their content says so.
+_TEXTS = frozenset(("xml", "yml", "yaml", "toml"))
+
+#: Suffixes that other programs use as well, for what is no recording.
+_COMMON = frozenset(
+    ("hdr", "raw", "bin", "npz", "h5", "hdf5", "map", "st", "ali", "rec", "dm", "nxs")
+)
+
+
+class Item(NamedTuple):
+    """Something that a search came upon.
+
+    Parameters
+    ----------
+    path : str
+        A file, or a folder that is a recording.
+    problem : Problem, optional
+        Why it is no recording to go on with. Without it, it is one, or damaged.
+    files : tuple of str
+        Its files, as absolute paths; of what is no recording there are none.
+    """
+
+    path: str
+    problem: Problem | None = None
+    files: tuple[str, ...] = ()
+
+
+@dataclass
+class Search:
+    """What lies below a folder.
+
+    Parameters
+    ----------
+    items : list of Item
+        Recordings, and what may be one.
+    others : Counter
+        Suffixes of files that are none, and how often they were met.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def recordings_below(
+    folder: str | os.PathLike[str], *, raw: bool = False, leave_out: Iterable[str] = ()
+) -> Search:
+    """Search a folder, and those in it, for recordings.
+
+    Parameters
+    ----------
+    folder : path
+        Where to begin. Links to folders are not followed.
+    raw : bool
+        Files without a header are recordings: the caller knows what is in them.
+    leave_out : iterable of str
+        Folders that are not looked into.
+
+    Returns
+    -------
+    Search
+        Each recording once, with whatever file it was met first. A file whose suffix is one of ours
+        but whose content is not recognised, is empty, or was overwritten with zeros is an item,
+        too; so are unfinished conversions, and folders that cannot be read.
+    """
+    result = Search()
+    opened: dict[str, Item] = {}
+    doubtful: list[Item] = []
+    seen: set[str] = set()
+    avoided = {os.path.realpath(path) for path in leave_out}
+
+    def unreadable(error: OSError) -> None:
+        problem = Problem("error", f"cannot be looked into: {error.strerror}.")
+        doubtful.append(Item(str(error.filename), problem))
+
+    for place, below, names in os.walk(folder, onerror=unreadable):
+        for name in sorted(below):
+            path = os.path.join(place, name)
+            if os.path.realpath(path) in avoided:
+                below.remove(name)
+            elif os.path.islink(path):
+                result.others["links to folders"] += 1
+            elif unfinished(path):
+                below.remove(name)
+                doubtful.append(Item(path, Problem("warning", "is an unfinished conversion.")))
+            elif name.lower().endswith(".zspy"):
+                below.remove(name)
+                problem = "is a HyperSpy store, which hs.load opens."
+                doubtful.append(Item(path, Problem("warning", problem)))
+            elif candidates(path, b""):  # a folder that is a recording
+                below.remove(name)
+                names.append(name)
+        below.sort()
+        for name in sorted(names):
+            path = os.path.join(place, name)
+            # macOS leaves files ._NAME with attributes of others on disks of other systems
+            if os.path.abspath(path) in seen or name.startswith("._"):
+                continue
+            item = item_of(path, raw)
+            if item is None:
+                result.others[os.path.splitext(name)[1].lower()] += 1
+            elif item.files:
+                opened[item.path] = item
+                seen.update(item.files)
+            else:
+                doubtful.append(item)
+    # a side file or a dark image may have been met before the recording it belongs to
+    groups: dict[str, list[Item]] = {}
+    for item in opened.values():
+        for file in item.files:
+            groups.setdefault(file, []).append(item)
+    for path, item in opened.items():
+        others = groups[os.path.abspath(path)]
+        if all(len(other.files) <= len(item.files) for other in others):
+            result.items.append(item)
+    result.items += [item for item in doubtful if os.path.abspath(item.path) not in seen]
+    result.items.sort(key=lambda item: item.path)
+    return result
+
+
+def item_of(path: str, raw: bool = False) -> Item | None:
+    """Say what a file is, and which files belong to it; None if it is nothing of ours."""
+    suffix = os.path.splitext(path)[1].lower().lstrip(".")
+    ours = any(suffix in row.suffixes for row in every_format().values())
+    headless = raw and suffix in ("raw", "bin")
+    itself = os.path.abspath(path)
+    with collected():  # what is odd about it is told when it is checked
+        try:
+            formats = [c for c in detect(path) if c.format in every_format()]
+            if formats and formats[0].confidence >= 0.5:
+                ours = True
+                recording = open(path)
+                files = dict.fromkeys([itself, *map(os.path.abspath, recording.files)])
+                return Item(recording.path, files=tuple(files))
+        except (Unsupported, NotThisFormat) as error:
+            if not headless:
+                return Item(path, Problem("warning", error.problem, error.hint))
+        except FormatError:  # a check of it says why
+            return Item(path, files=(itself,)) if ours else None
+    if not ours:
+        return None
+    if headless:
+        return Item(path, files=(itself,))
+    head = read_start(path, 4096)
+    if any(head) and suffix in _TEXTS:
+        return None
+    if (any(head) and suffix in _COMMON) or (head and suffix in ("raw", "bin")):
+        problem = f"is no recording that is recognised; it begins with {head[:16]!r}."
+        return Item(path, Problem("warning", problem))
+    return Item(path)  # it has the name of a recording, and is destroyed
