@@ -121,8 +121,7 @@ def numbering(
             f"{counted(int(counts.sum()), what)} missing by the {counter}: "
             + ", ".join(places)
             + (f", … ({len(at)} places)." if len(at) > 5 else "."),
-            f"What follows is shifted by that much against the scan; {what} numbers count what is "
-            "stored, from 0.",
+            f"Numbers of {what}s count what is stored, from 0.",
             "every number",
         )
     if same.any():
