@@ -24,11 +24,14 @@ import numpy as np
 import pytest
 
 import rsciio_tem
+from rsciio_tem import errors
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError, Problem, Truncated, Unsupported, shortened
+from rsciio_tem.formats.framecache import header as framecache_header
 from rsciio_tem.formats.frms6.side_file import read_hdr
+from rsciio_tem.formats.zarr import store as zarr_store
 from rsciio_tem.formats.zarr.store import require_codecs
-from rsciio_tem.parsing import trees
+from rsciio_tem.parsing import hdf5, hdf5_frames, hdf5_links, hdf5_values, trees
 from rsciio_tem.parsing.hdf5 import opened, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
 from rsciio_tem.parsing.hdf5_links import dataset_of, member, require_sources, walk
@@ -36,6 +39,7 @@ from rsciio_tem.parsing.hdf5_values import attribute, attributes, part, value
 from rsciio_tem.parsing.text import number_type, to_number
 from rsciio_tem.recording import rotation
 from rsciio_tem.recording.axis import Axis
+from rsciio_tem.storage import npy_header as npy_header_module
 from rsciio_tem.storage.npy_header import array_described, npy_header
 
 pytestmark = pytest.mark.filterwarnings("ignore::rsciio_tem.errors.RecordingWarning")
@@ -310,7 +314,7 @@ def test_nothing_in_a_header_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> No
         described(more=1),
         "{" + "'a': 1, " * 9000 + "}",
     ):
-        with pytest.raises(ValueError, match="its |too |type|keys"):
+        with pytest.raises(ValueError, match=r"its |too |type|keys"):
             array_described(text)
 
 
@@ -693,3 +697,38 @@ def test_stores_without_end(tmp_path: Path) -> None:
     refused(lambda: require_codecs(str(path)), "too many arrays and groups")
     (path / ".zgroup").write_text("[" * 10**5)
     refused(lambda: require_codecs(str(path)), "damaged")
+
+
+# -- what the documentation says -----------------------------------------------------------------
+
+
+def test_documented_limits() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [
+        (trees._SIDE_FILE_LIMIT, 1 << 20, "`params` in YAML | 1 MiB"),
+        (trees._YAML_LIMIT, 16 << 20, "| 16 MiB, 2^20 values"),
+        (trees._MOST_VALUES, 1 << 20, "2^20 values"),
+        (trees._DEEPEST, 30, "30 levels"),
+        (trees._XML_DEEPEST, 50, "XML: 50"),
+        (trees._DIGITS, 400, "400 characters of a number"),
+        (npy_header_module.LONGEST, 64 << 10, "64 KiB"),
+        (npy_header_module._DEEPEST, 8, "8 levels"),
+        (hdf5_values._ATTRIBUTE, 1 << 20, "| 1 MiB; 64 MiB, all"),
+        (hdf5_values._DATA_SET, 64 << 20, "64 MiB, all of them together 64 MiB"),
+        (hdf5._MOST_BYTES, 64 << 20, "all of them together 64 MiB"),
+        (hdf5_links._MOST_LINKS, 20_000, "| 20 000; 16; 16 |"),
+        (hdf5_links._DEEPEST, 16, "| 20 000; 16; 16 |"),
+        (hdf5._DEPTH, 16, "| 20 000; 16; 16 |"),
+        (hdf5_links._MOST_SOURCES, 100_000, "100 000; 8 levels"),
+        (hdf5_links._DEEPEST_SOURCE, 8, "100 000; 8 levels"),
+        (hdf5_frames._MOST_BYTES, 1 << 50, "1 PiB"),
+        (framecache_header.LARGEST_METADATA, 16 << 20, "16 MiB each"),
+        (framecache_header.ALL_METADATA, 64 << 20, "64 MiB together"),
+        (zarr_store._MOST_NODES, 10_000, "10 000 in 16 levels"),
+        (zarr_store._DEEPEST, 16, "10 000 in 16 levels"),
+        (zarr_store._LARGEST, 16 << 20, "16 levels; 16 MiB"),
+        (errors._LONGEST, 1200, "1200 characters"),
+    ]
+    for limit, expected, words in rows:
+        assert limit == expected, words
+        assert words in page
