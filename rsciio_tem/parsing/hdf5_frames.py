@@ -354,7 +354,7 @@ def _external(ds: Any, path: str, nbytes: int) -> tuple[_Bytes, ...]:
     """Where the bytes of a data set with external storage are."""
     runs = []
     for name, start, size in ds.external:
-        other = referred(path, os.fsdecode(name))
+        other = referred(path, os.fsdecode(name), plain=True)
         if not os.path.exists(other):
             raise FormatError(
                 path,

@@ -2,9 +2,10 @@
 """What HDF5 files refer to: members, links, other files, data sets put together from others.
 
 The library opens whatever a file names: a pipe, which keeps it waiting; a data set that consists
-of itself, which ends the process. So what is named is looked at first. A file that another one
-names has to be a regular one, and to lie *near*: somewhere below the folder of the one that names
-it, below the folder above, or below the current folder. Symbolic links count as where they lie.
+of itself, which ends the process. So what is named is looked at first: a file has to be a regular
+one and HDF5. One whose bytes are pixels as they are (external storage) may be of any kind, such as
+a letter; it has to lie *near*: somewhere below the folder of the one that names it, below the
+folder above, or below the current folder. Symbolic links count as where they lie.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsciio_tem.errors import FormatError
-from rsciio_tem.parsing.hdf5 import address, opened
+from rsciio_tem.parsing.hdf5 import address, is_hdf5, opened
 from rsciio_tem.parsing.hdf5_values import DAMAGE
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import require_file
@@ -49,18 +50,25 @@ _MOST_SOURCES, _DEEPEST_SOURCE = 100_000, 8
 # ---------------------------------------------------------------- other files
 
 
-def referred(path: str, name: str) -> str:
+def referred(path: str, name: str, plain: bool = False) -> str:
     """Return the path of a file that the HDF5 file `path` names: beside it, or in the current one.
+
+    Parameters
+    ----------
+    path, name : str
+        Who refers, and to what.
+    plain : bool
+        The bytes of the file are pixels as they are.
 
     Raises
     ------
     FormatError
-        It is no regular file, or lies elsewhere.
+        It is no regular file, or no HDF5; a plain one that is not near.
     """
     other = files.beside(path, name)
     if not os.path.exists(other) and os.path.exists(name):
         other = name  # the library looks there, too
-    if not _is_near(path, other):
+    if plain and not _is_near(path, other):
         raise FormatError(
             path,
             f"refers to {name}, which is in another place.",
@@ -68,6 +76,8 @@ def referred(path: str, name: str) -> str:
         )
     with contextlib.suppress(OSError):  # missing
         require_file(other, os.stat(other))
+        if not plain and not is_hdf5(other, files.read_start(other, 4096)):
+            raise FormatError(path, f"refers to {name}, which is no HDF5 file.")
     return other
 
 
@@ -87,7 +97,7 @@ def _is_near(path: str, other: str) -> bool:
 
 
 def require_links(start: Any, path: str, depth: int = 0) -> None:
-    """Raise a FormatError if a path in an open file leads to what is no file, or not near."""
+    """Raise a FormatError if a path in an open file leads to what is no HDF5 file."""
     import h5py
 
     if depth > _DEEPEST:
@@ -170,7 +180,7 @@ def dataset_of(file: Any, name: str) -> Any:
 
 
 def require_near(thing: Any) -> None:
-    """Raise if a data set refers to what is no file, or not near.
+    """Raise if a data set refers to what is no file, or to plain bytes that are not near.
 
     The shape of one whose sources go on without limit is enough for the library to open them.
     """
@@ -188,8 +198,9 @@ def require_near(thing: Any) -> None:
         names = {layout.get_virtual_filename(i) for i in range(count)} - {"."}
     else:
         names = {os.fsdecode(layout.get_external(i)[0]) for i in range(layout.get_external_count())}
+    plain = layout.get_layout() != h5py.h5d.VIRTUAL
     for name in names:
-        referred(thing.file.filename, name)
+        referred(thing.file.filename, name, plain)
 
 
 # ---------------------------------------------------------------- virtual data sets
