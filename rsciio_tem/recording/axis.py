@@ -12,6 +12,10 @@ import numpy.typing as npt
 __all__ = ["Axis"]
 
 
+#: Numbers beyond this, or so much closer to zero than 1, are none of an instrument.
+_LARGEST = 1e60
+
+
 @dataclass(frozen=True)
 class Axis:
     """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
@@ -24,6 +28,15 @@ class Axis:
     scale: float = 1.0
     offset: float = 0.0
     values: npt.NDArray[np.float64] | None = field(default=None, compare=False)
+
+    @property
+    def measures(self) -> bool:
+        """Whether scale and offset are numbers that something can be measured with."""
+        try:
+            scale, offset = abs(float(self.scale)), abs(float(self.offset))
+        except (TypeError, ValueError, OverflowError):
+            return False
+        return 1 / _LARGEST < scale < _LARGEST and offset < _LARGEST  # none is NaN
 
     def to_dict(self, index: int, size: int, navigate: bool) -> dict[str, Any]:
         """Return the axis as RosettaSciIO describes one."""
