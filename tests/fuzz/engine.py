@@ -25,6 +25,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from rsciio_tem.storage import machine
+
 from . import trial
 from .cases import make_case
 from .trial import MEMORY, PACKAGE, SECONDS, Fault
@@ -80,7 +82,7 @@ def _work(
     pipe: Connection, now: mmap.mmap, log: Path, victims: dict[str, list[Victim]], folder: Path
 ) -> None:
     """Try blocks of cases until there are no more."""
-    os.environ["SLURM_CPUS_PER_TASK"] = "1"  # no threads for some pixels
+    machine.threads = lambda: 1  # there are some pixels only
     gc.freeze()
     logging.getLogger().addHandler(_Spoken())
     file = log.open("w")
@@ -257,4 +259,4 @@ def warm_up(victims: dict[str, list[Victim]]) -> None:
             if not trial._same(eager["data"], victim.values):
                 raise AssertionError(f"{victim} is not read as it should be")
             if eager["data"].dtype.names is None:
-                trial._reduce(path, victim.format, victim.options)
+                trial._reduce(path, victim.format, victim.options, ["sum", "navigator"])

@@ -104,9 +104,10 @@ def _codecs(tree: Any) -> Iterator[str]:
         if isinstance(node, list):
             waiting += node
         elif isinstance(node, dict):
-            steps = [node.get("compressor"), *(node.get("filters") or ())]
-            for key in ("codecs", "index_codecs"):
-                steps += node.get(key) or ()
+            steps = [node.get("compressor")]
+            for key in ("filters", "codecs", "index_codecs"):
+                listed = node.get(key)
+                steps += listed if isinstance(listed, list) else [listed]
             for step in steps:
                 if isinstance(step, dict):
                     yield str(step.get("id", step.get("name")))
