@@ -280,6 +280,14 @@ def test_frames_larger_than_any_memory() -> None:
         source[0]
 
 
+def test_more_chunks_than_dask_can_look_after() -> None:
+    shape = (1 << 41, 1 << 10, 1 << 10)
+    frames = ArrayFrames(np.zeros, shape[:1], shape[1:], np.dtype("u1"))
+    described = Recording("memory", "file.mib", frames, (Axis(),) * 2)
+    with pytest.raises(FormatError, match=r"file\.mib: describes .* more than dask can look after"):
+        read(described, lazy=True)
+
+
 def test_options_are_left_alone() -> None:
     options = {"nav_shape": (3, 1), "roi": [0]}
     before = dict(options)

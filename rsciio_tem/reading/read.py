@@ -37,7 +37,7 @@ from rsciio_tem.storage import machine
 __all__ = ["read"]
 
 #: Chunks that dask keeps a list of.
-_MOST_CHUNKS = 10_000_000
+_MOST_CHUNKS = 2_000_000
 
 _logger = logging.getLogger(__name__)
 

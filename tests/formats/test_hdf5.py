@@ -788,6 +788,9 @@ def test_files_of_rosettasciio(
     result = rsciio_tem.load(path, "hdf5", lazy=True, chunks=5, own="option")
     assert result == [{"data": "as it comes"}]
     assert asked == {"filename": str(path), "lazy": True, "chunks": 5, "own": "option"}
+    monkeypatch.setattr(Reader, "file_reader", lambda *_, **__: [])
+    with pytest.raises(FormatError, match=rf"a\.h5: .*{reader} makes no signal of it"):
+        rsciio_tem.load(path)
     found = quietly(path, dataset="/")
     assert "rsciio_tem" in found["original_metadata"]
 

@@ -142,6 +142,7 @@ def test_metadata(tmp_path: Path) -> None:
         ({"scalar": "u2"}, "scalar is 'u2'"),
         ({"scalar": {"type": "x"}}, "type 'x'; there are i, f, d, b"),
         ({"scalar": {"type": "i", "bytes": 3}}, "bytes = 3"),
+        ({"scalar": {"type": "i", "bytes": 1.0}}, "bytes = 1.0"),
         ({"scalar": {"type": "i", "bytes": True}}, "bytes = True"),
         ({"scalar": {"type": "i", "bytes": 2, "signed": "no"}}, "signed = 'no'"),
         ({"scalar": {"type": "i", "bytes": 2, "endian": "middle"}}, "'middle'-endian"),

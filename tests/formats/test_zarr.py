@@ -205,6 +205,14 @@ def test_damaged_description(tmp_path: Path, content: str) -> None:
     assert problem.severity == "error"
 
 
+@pytest.mark.parametrize("filters", [1, "gzip", [1], {"id": 1}])
+def test_filters_that_are_none(tmp_path: Path, filters: Any) -> None:
+    path = write_zarr(tmp_path / "a.zarr", ARRAY)
+    describe(path, filters=filters)
+    with pytest.raises(FormatError, match=r"a\.zarr: "):
+        load(path)
+
+
 @pytest.mark.parametrize(
     "entries",
     [
