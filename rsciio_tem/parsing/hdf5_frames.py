@@ -44,7 +44,7 @@ _MOST_PARTS = 100_000
 
 
 #: Bytes of a data set at most.
-_MOST_BYTES = 1 << 60
+_MOST_BYTES = 1 << 50
 
 
 #: Filters that hdf5plugin brings.
@@ -290,7 +290,9 @@ def _numbers(ds: Any, path: str) -> tuple[int, ...]:
         raise FormatError(path, f"{ds.name} holds {kind}, not numbers.")
     shape = tuple(int(n) for n in ds.shape)
     if math.prod(shape) * dtype.itemsize > _MOST_BYTES:
-        raise FormatError(path, f"{ds.name} has the shape {shape}, which no disk holds.")
+        raise FormatError(
+            path, f"{ds.name} has the shape {shape}, more than 1 PiB, which no file holds."
+        )
     return shape
 
 

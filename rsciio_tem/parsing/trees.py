@@ -134,7 +134,7 @@ def side_axes(described: Any, side: str) -> tuple[Axis, ...]:
             Axis(str(a["name"]), str(a["units"]), float(a["scale"]), float(a["offset"]))
             for a in axes
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise FormatError(
             side, f"has axes that are not a list of name, units, scale and offset: {error}."
         ) from None
@@ -265,9 +265,11 @@ def _yaml(content: bytes, path: str | os.PathLike[str]) -> Any:
 
 
 def _require_shallow(events: Iterable[Any]) -> None:
-    """Raise a ValueError before values are made that are nested deep, which takes the stack."""
+    """Raise a ValueError before values are made that are nested deep, or very many."""
     depth = 0
-    for event in events:
+    for i, event in enumerate(events):
+        if i > 5 * _MOST_VALUES // 4:
+            raise ValueError("it holds too many values")
         name = type(event).__name__
         depth += name.endswith("StartEvent") - name.endswith("EndEvent")
         if depth > _DEEPEST:

@@ -20,7 +20,8 @@ _LARGEST = 1e60
 class Axis:
     """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
 
-    If there are `values`, these are the coordinates instead: strictly rising or falling.
+    If there are `values`, these are the coordinates instead: strictly rising or falling. A
+    `Recording` leaves out a scale or offset that is no number.
     """
 
     name: str | None = ""
