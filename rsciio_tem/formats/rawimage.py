@@ -134,7 +134,7 @@ def _shape(value: Any, path: str) -> tuple[int, int]:
         rows, columns = (int(n) for n in parts)
         if rows > 0 and columns > 0:
             return rows, columns
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise FormatError(path, f"shape is {value!r}.", 'Write rows and columns, shape: "2048 2048".')
 

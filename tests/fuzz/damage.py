@@ -8,6 +8,7 @@ import os
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -388,7 +389,7 @@ def change_members(rng: Random, case: Case, name: str) -> None:
     try:
         with zipfile.ZipFile(BytesIO(case.content(name))) as archive:
             members = [(info, archive.read(info)) for info in archive.infolist()]
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, zipfile.zlib.error):
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError):
         return write_numbers(rng, case, name)
     if not members:
         return write_numbers(rng, case, name)
