@@ -315,6 +315,7 @@ def test_mib_never_written(tmp_path: Path) -> None:
         (25, b"0004", "rows .* 0004 instead of 0008"),
         (11, b"00512", "header size .* 00512 instead of 00384"),
         (41, b"0F", "chip mask .* 0F instead of 01"),
+        (29, b"\1U08", "pixel type .* U08 instead of U16"),  # a comma less
     ],
 )
 def test_mib_headers_that_differ(tmp_path: Path, at: int, text: bytes, words: str) -> None:
@@ -809,6 +810,9 @@ def test_pixels_that_are_no_numbers(tmp_path: Path) -> None:
     frames[9, 5, 5] = np.inf
     told = found(raw(tmp_path, frames), "raw", dtype="f4", sig_shape=(6, 10), pixels=True)
     expect(told, "3 of 12 frames have pixels that are NaN or infinite, 3 in all: frames 3 to 4, 9")
+    frames[6].view("u4")[2, 2] = 0x7F800001  # the kind of NaN that raises a flag
+    told = found(raw(tmp_path, frames), "raw", dtype="f4", sig_shape=(6, 10), pixels=True)
+    expect(told, "4 of 12 frames have pixels that are NaN or infinite, 4 in all")
 
 
 def test_empty_frames(tmp_path: Path) -> None:

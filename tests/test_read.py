@@ -255,6 +255,39 @@ def test_axes() -> None:
     assert axes[0]["name"] == ""
 
 
+@pytest.mark.parametrize("scale", [0.0, math.nan, math.inf, -math.inf, 1e300, 5e-324, 10**99])
+def test_calibrations_that_are_none(scale: float) -> None:
+    described = recording(
+        np.zeros((3, 4, 5)),
+        stack_axis=Axis("time", "s", scale),
+        scan_axes=(Axis("y", "nm", 1.0, math.nan),),
+        layer_axis=Axis("layer", "eV", scale),
+    )
+    words = [problem.message for problem in described.problems]
+    assert len(words) == 3
+    assert all("makes no sense" in text and "left out" in text for text in words)
+    with pytest.warns(RecordingWarning, match="makes no sense"):
+        (signal,) = read(described)
+    axis = signal["axes"][0]
+    assert (axis["name"], axis["scale"], axis["offset"], axis["units"]) == ("time", 1.0, 0.0, "")
+
+
+def test_frames_larger_than_any_memory() -> None:
+    shape = (1, 1 << 30, 1 << 30)
+    frames = ArrayFrames(np.zeros, shape[:1], shape[1:], np.dtype("u2"))
+    source = LazyFrames(frames, shape[:1], frames.dtype, "file.mib")
+    with pytest.raises(NotEnoughMemory, match=r"file\.mib: there is no memory for 1 x 1073741824"):
+        source[0]
+
+
+def test_more_chunks_than_dask_can_look_after() -> None:
+    shape = (1 << 41, 1 << 10, 1 << 10)
+    frames = ArrayFrames(np.zeros, shape[:1], shape[1:], np.dtype("u1"))
+    described = Recording("memory", "file.mib", frames, (Axis(),) * 2)
+    with pytest.raises(FormatError, match=r"file\.mib: describes .* more than dask can look after"):
+        read(described, lazy=True)
+
+
 def test_options_are_left_alone() -> None:
     options = {"nav_shape": (3, 1), "roi": [0]}
     before = dict(options)

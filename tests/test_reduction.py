@@ -167,6 +167,18 @@ def test_progress() -> None:
     assert len(seen) > 10
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8"])
+def test_sums_of_what_is_no_number_warn_of_nothing(dtype: str) -> None:
+    data = np.ones((4, 3, 5), dtype)
+    data[1, 0, :3] = np.inf, -np.inf, np.nan
+    data[2, 0, 1] = np.inf
+    what = ("navigator", "sum") if dtype == "c8" else ("navigator", "sum", "max", "variance", "com")
+    result = one_pass(frames_of(data), what=what)
+    assert not np.isfinite(result["navigator"][1:3]).any()
+    assert np.isfinite(result["navigator"][[0, 3]]).all()
+    assert np.isnan(result["sum"][0, 1])
+
+
 def test_what_makes_no_sense() -> None:
     data = np.ones((4, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="median"):

@@ -117,7 +117,7 @@ def _dtype(scalar: Any, path: str) -> np.dtype[Any]:
         raise FormatError(path, f"scalar is {endian!r}-endian; there are little and big.")
     if kind == "i":
         signed = scalar.get("signed", True)
-        if nbytes not in (1, 2, 4, 8) or isinstance(nbytes, bool) or not isinstance(signed, bool):
+        if type(nbytes) is not int or nbytes not in (1, 2, 4, 8) or not isinstance(signed, bool):
             raise FormatError(
                 path,
                 f"scalar has bytes = {nbytes!r} and signed = {signed!r}.",
@@ -134,7 +134,7 @@ def _shape(value: Any, path: str) -> tuple[int, int]:
         rows, columns = (int(n) for n in parts)
         if rows > 0 and columns > 0:
             return rows, columns
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise FormatError(path, f"shape is {value!r}.", 'Write rows and columns, shape: "2048 2048".')
 

@@ -261,7 +261,8 @@ def coordinates(
         table = np.loadtxt(io.StringIO(text), delimiter=",", ndmin=2)
         if table.shape[1] < 2:
             raise ValueError("a line has one number")
-        wrong = (table[:, :2] < 0) | (table[:, :2] >= 1 << 31) | (table[:, :2] % 1 != 0)
+        places = table[:, :2]
+        wrong = (places < 0) | (places >= 1 << 31) | (places != np.floor(places))
         if wrong.any():
             raise ValueError(f"line {int(np.argmax(wrong.any(axis=1))) + 1} is no position")
     except ValueError as error:

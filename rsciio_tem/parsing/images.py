@@ -123,7 +123,7 @@ class Opener:
             frames = recording.frames
             if isinstance(frames, FrameTable) and len(frames.files) > 1 and frames.order is None:
                 # the other files of a numbered set are listed themselves
-                same = [os.path.samefile(file.path, path) for file in frames.files]
+                same = [files.same_file(file.path, path) for file in frames.files]
                 frames = replace(frames, runs=frames.runs[np.array(same)[frames.runs["file"]]])
             if recording.corrections:
                 frames = Corrected(frames, recording.corrections, path)

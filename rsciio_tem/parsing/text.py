@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["comma_fields", "key_values", "number_type", "to_number", "value_of"]
+__all__ = ["comma_fields", "key_values", "number_type", "numpy_type", "to_number", "value_of"]
 
 
 #: Characters of a text within which a number at its beginning ends.
@@ -53,14 +53,20 @@ def to_number(text: Any) -> float | None:
     return value if value is not None and abs(value) < 1e300 else None
 
 
+def numpy_type(name: Any) -> np.dtype[Any] | None:
+    """Return the type that NumPy makes of a name, None if it makes none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old names
+            dtype: np.dtype[Any] = np.dtype(name)
+    except (TypeError, ValueError, SyntaxError):
+        return None
+    return dtype
+
+
 def number_type(name: Any) -> np.dtype[Any] | None:
     """Return the type of numbers that a file names as NumPy does, None if there is none."""
     if not isinstance(name, str) or not re.fullmatch(r"[<>|=]?[a-zA-Z?_]{1,12}\d{0,3}", name):
         return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old names
-            dtype = np.dtype(name)
-    except (TypeError, ValueError):
-        return None
-    return dtype if dtype.kind in "buifc" else None
+    dtype = numpy_type(name)
+    return dtype if dtype is not None and dtype.kind in "buifc" else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError
+from rsciio_tem.errors import FormatError, NotEnoughMemory
 from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import ChunkHint, Frames
 from rsciio_tem.frames.table import FrameTable
@@ -105,14 +105,21 @@ class LazyFrames:
         chosen = [picked(k, n) for k, n in zip(key, self.shape, strict=True)]
         n_nav = len(self.nav_shape)
         nav, sig = chosen[:n_nav], chosen[n_nav:]
-        region: Region = tuple(slice(min(c), max(c) + 1) if len(c) else slice(0, 0) for c in sig)
+        region: Region = tuple(map(_stretch, sig))
         frames = self.frames[self.positions(nav)]
         viewed = frames.viewed() if isinstance(frames, FrameTable) else None
         if viewed is not None:
             out = viewed[(slice(None), *region)]
         else:
             shape = (len(frames), *(s.stop - s.start for s in region))
-            out = np.empty(shape, self.frames.dtype)
+            try:
+                out = np.empty(shape, self.frames.dtype)
+            except (MemoryError, ValueError) as error:
+                raise NotEnoughMemory(
+                    self.path,
+                    f"there is no memory for {' x '.join(map(str, shape))} pixels at once.",
+                    "Take fewer frames, or a part of each.",
+                ) from error
             frames.load(out, region)
         for axis, (c, s) in enumerate(zip(sig, region, strict=True), start=1):
             if isinstance(c, range):
@@ -156,6 +163,14 @@ class LazyFrames:
         for c, s in zip(nav, strides, strict=True):
             flat = flat[..., np.newaxis] + np.asarray(c, np.int64) * s
         return flat.reshape(-1)
+
+
+def _stretch(indices: range | npt.NDArray[np.int64]) -> slice:
+    """Return the pixels from the first to the last of some indices."""
+    if not len(indices):
+        return slice(0, 0)
+    ends = (indices[0], indices[-1]) if isinstance(indices, range) else indices
+    return slice(int(min(ends)), int(max(ends)) + 1)
 
 
 def picked(key: Any, size: int) -> range | npt.NDArray[np.int64]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem._version import __version__
-from rsciio_tem.errors import NotEnoughMemory, warn
+from rsciio_tem.errors import FormatError, NotEnoughMemory, warn
 from rsciio_tem.frames.arrays import DaskFrames
 from rsciio_tem.frames.corrections import Corrected
 from rsciio_tem.frames.pixels import Region
@@ -36,6 +36,9 @@ from rsciio_tem.storage import machine
 
 __all__ = ["read"]
 
+#: Chunks that dask keeps a list of.
+_MOST_CHUNKS = 2_000_000
+
 _logger = logging.getLogger(__name__)
 
 
@@ -51,6 +54,14 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
             source.dtype.itemsize,
             source.frames.chunk_hint,
         )
+        count = math.prod(-(-n // c) for n, c in zip(source.shape, chunks, strict=True))
+        if count > _MOST_CHUNKS:
+            raise FormatError(
+                source.path,
+                f"describes {' x '.join(map(str, source.shape))} pixels, which are more than dask "
+                f"can look after: {count} chunks.",
+                "Take a part of them with first_frame= and last_frame=, or pass chunks=.",
+            )
     elif isinstance(chunks, tuple) and len(chunks) == len(source.nav_shape) != source.ndim:
         chunks = (*chunks, *source.frames.frame_shape)
     chunks = normalize_chunks(chunks, shape=source.shape, dtype=source.dtype)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +12,16 @@ import numpy.typing as npt
 __all__ = ["Axis"]
 
 
+#: Numbers beyond this, or so much closer to zero than 1, are none of an instrument.
+_LARGEST = 1e60
+
+
 @dataclass(frozen=True)
 class Axis:
     """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
 
-    A scale or offset that is no number, or without limit, counts as no calibration. If there are
-    `values`, these are the coordinates instead: strictly rising or falling.
+    If there are `values`, these are the coordinates instead: strictly rising or falling. A
+    `Recording` leaves out a scale or offset that is no number.
     """
 
     name: str | None = ""
@@ -27,10 +30,14 @@ class Axis:
     offset: float = 0.0
     values: npt.NDArray[np.float64] | None = field(default=None, compare=False)
 
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.scale) and math.isfinite(self.offset)):  # no calibration
-            for name, value in (("units", ""), ("scale", 1.0), ("offset", 0.0)):
-                object.__setattr__(self, name, value)
+    @property
+    def measures(self) -> bool:
+        """Whether scale and offset are numbers that something can be measured with."""
+        try:
+            scale, offset = abs(float(self.scale)), abs(float(self.offset))
+        except (TypeError, ValueError, OverflowError):
+            return False
+        return 1 / _LARGEST < scale < _LARGEST and offset < _LARGEST  # none is NaN
 
     def to_dict(self, index: int, size: int, navigate: bool) -> dict[str, Any]:
         """Return the axis as RosettaSciIO describes one."""

@@ -117,6 +117,27 @@ class Recording:
     files: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Leave out calibrations that are none, and tell it."""
+        for name in ("signal_axes", "scan_axes", "stack_axis", "layer_axis"):
+            axes = getattr(self, name)
+            if isinstance(axes, tuple):
+                object.__setattr__(self, name, tuple(map(self._calibrated, axes)))
+            elif axes is not None:
+                object.__setattr__(self, name, self._calibrated(axes))
+
+    def _calibrated(self, axis: Axis) -> Axis:
+        if axis.measures or axis.values is not None:
+            return axis
+        problem = Problem(
+            "warning",
+            f"the calibration of {f'the axis {axis.name}' if axis.name else 'an axis'} makes no "
+            f"sense, a scale of {axis.scale} and an offset of {axis.offset}. It is left out.",
+        )
+        if problem not in self.problems:
+            object.__setattr__(self, "problems", (*self.problems, problem))
+        return Axis(axis.name)
+
     @property
     def count(self) -> int:
         """Number of stored frames."""

@@ -109,13 +109,14 @@ class _Task:
             taken = self._take_entries(frames, share.values())
         else:
             taken = self._take(frames, step, share.values())
-        for count in taken:
-            if done is not None:
-                done(count)
-            if stop is not None and stop.is_set():
-                break
-        for quantity in share.values():
-            quantity.close()
+        with np.errstate(all="ignore"):  # sums of what is no number are none
+            for count in taken:
+                if done is not None:
+                    done(count)
+                if stop is not None and stop.is_set():
+                    break
+            for quantity in share.values():
+                quantity.close()
         return share
 
     def _take(self, frames: Frames, step: int, takers: Collection[Quantity]) -> Iterator[int]:

@@ -32,6 +32,7 @@ __all__ = [
     "places",
     "read_start",
     "replacing",
+    "same_file",
     "side_file",
     "size_of",
     "split_number",
@@ -153,6 +154,14 @@ def size_of(path: str | os.PathLike[str]) -> int:
         for folder, _, names in os.walk(path)
         for name in names
     )
+
+
+def same_file(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to one file; those that lead nowhere do not."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # also links that lead to each other
+        return False
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

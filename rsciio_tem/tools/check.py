@@ -390,7 +390,8 @@ class _Pixels:
         factor &= 0xFFFF_FFFF_FFFF_FFFF
         sums = np.array([zlib.crc32(row.data) for row in raw], np.uint64) * np.uint64(factor)
         values = flat if flat.dtype.names is None else raw
-        filled = np.count_nonzero(values, axis=1)
+        with np.errstate(invalid="ignore"):  # NaN of either kind
+            filled = np.count_nonzero(values, axis=1)
         odd = (~np.isfinite(values)).sum(axis=1) if values.dtype.kind in "fc" else 0
         with self.lock:
             self.sums[first:last] += sums

@@ -303,6 +303,7 @@ def test_hdr_of_another_kind(tmp_path: Path) -> None:
         ("signalframes=-4", ""),
         ("signalframes=1e400", ""),
         ("dwelltimemicroseconds=%d", ""),
+        ("gain\n  continues what has no value", ""),
         ("[measurementInfo]", ""),
         ("[other]\nx=1", ""),
     ],
@@ -493,6 +494,13 @@ def test_window(tmp_path: Path, window: tuple[int, int]) -> None:
     recording = frms6.parse(path)
     assert isinstance(recording.frames, FrameTable)
     assert len(recording.frames.runs) == 1
+
+
+@pytest.mark.parametrize("damage", [{"max_height": 65284}, {"heights": 7, "max_height": 40000}])
+def test_windows_that_no_sensor_has(tmp_path: Path, damage: dict[str, int]) -> None:
+    path = writer.write_recording(tmp_path, images(6, 24, 16), windows=[(3, 5)] * 6, **damage)
+    with pytest.raises(FormatError, match="headers of frames have windows that end at row"):
+        load(path)
 
 
 def test_windows_that_differ(tmp_path: Path) -> None:

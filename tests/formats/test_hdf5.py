@@ -22,6 +22,7 @@ from writers import hdf5 as writer
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import hdf5
+from rsciio_tem.formats.hdf5 import meaning
 from rsciio_tem.parsing import hdf5_links
 
 
@@ -788,6 +789,9 @@ def test_files_of_rosettasciio(
     result = rsciio_tem.load(path, "hdf5", lazy=True, chunks=5, own="option")
     assert result == [{"data": "as it comes"}]
     assert asked == {"filename": str(path), "lazy": True, "chunks": 5, "own": "option"}
+    monkeypatch.setattr(Reader, "file_reader", lambda *_, **__: [])
+    with pytest.raises(FormatError, match=rf"a\.h5: .*{reader} makes no signal of it"):
+        rsciio_tem.load(path)
     found = quietly(path, dataset="/")
     assert "rsciio_tem" in found["original_metadata"]
 
@@ -1025,3 +1029,9 @@ def test_links_to_a_pipe(tmp_path: Path) -> None:
     assert load(tmp_path / "a.h5", dataset="b")["data"].shape == (3, 8, 8)
     with pytest.raises(FormatError, match=r"pipe\.h5: is a pipe, not a file"):
         rsciio_tem.load(tmp_path / "pipe.h5")
+
+
+@pytest.mark.parametrize("value", [np.complex64(2), 1j, np.nan, np.inf, "x", None, [1], 10**400])
+def test_tags_that_are_no_numbers(value: Any) -> None:
+    assert meaning.number({"step": value}, "step") == 0
+    assert meaning.number({"step": np.float32(0.5)}, "step") == 0.5

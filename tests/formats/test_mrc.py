@@ -796,6 +796,7 @@ def test_more_positions_than_frames(tmp_path: Path) -> None:
         ("0,0\n0.5,1\n", "line 2 is no position"),
         ("nan,0\n", "line 1 is no position"),
         ("1e30,0\n", "line 1 is no position"),
+        ("inf,0\n", "line 1 is no position"),
         ("0,0\n1,2,3\n", "holds no scan positions"),
         ("0,0\n2000000000,2000000000\n", "grid of 2000000001 x 2000000001"),
     ],

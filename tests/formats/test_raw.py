@@ -351,6 +351,7 @@ def test_unknown_keys_are_told(described: tuple[Path, np.ndarray]) -> None:
         ({"sig_shape": [6, -10]}, "is no shape"),
         ({"sig_shape": [6.0, 10]}, "is no shape"),
         ({"dtype": "u17"}, "dtype 'u17' is unknown"),
+        ({"dtype": "a"}, r"dtype .* is no type of number"),
         ({"dtype": 16}, "dtype 16 is unknown"),
         ({"offset": -1}, "offset = -1 is no number of bytes"),
         ({"frame_header": 1.5}, "frame_header = 1.5 is no number of bytes"),

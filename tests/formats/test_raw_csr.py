@@ -220,6 +220,7 @@ def test_hexadecimal_nonsense_is_refused(tmp_path: Path) -> None:
         ('"<u2"', '"nonsense"', "data_dtype = 'nonsense' is unknown"),
         ('"<u2"', '"O"', "no type of numbers"),
         ('"<u2"', '"U4"', "no type of numbers"),
+        ('"<u2"', '"a"', "no type of numbers"),  # which numpy warns of
         ('"<u2"', '"<f16"', "no type of numbers"),
         ('"<u2"', '"u2,u2"', "no type of numbers"),
         ('"<u2"', "2", "lacks data_file or data_dtype"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,7 @@ def test_metadata(tmp_path: Path) -> None:
         ({"shape": "6 0"}, "shape is"),
         ({"shape": "-6 -8"}, "shape is"),
         ({"shape": 48}, "shape is 48"),
+        ({"shape": [math.inf, 8]}, "shape is"),
         ({"shape": [6, 8, 2]}, "shape is"),
         ({"shape": "6 8000000"}, "one image takes"),
         ({"skip": -1}, "skip is -1, not a number of bytes"),
@@ -142,6 +144,7 @@ def test_metadata(tmp_path: Path) -> None:
         ({"scalar": "u2"}, "scalar is 'u2'"),
         ({"scalar": {"type": "x"}}, "type 'x'; there are i, f, d, b"),
         ({"scalar": {"type": "i", "bytes": 3}}, "bytes = 3"),
+        ({"scalar": {"type": "i", "bytes": 1.0}}, "bytes = 1.0"),
         ({"scalar": {"type": "i", "bytes": True}}, "bytes = True"),
         ({"scalar": {"type": "i", "bytes": 2, "signed": "no"}}, "signed = 'no'"),
         ({"scalar": {"type": "i", "bytes": 2, "endian": "middle"}}, "'middle'-endian"),

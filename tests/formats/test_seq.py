@@ -886,6 +886,16 @@ def test_halves(tmp_path: Path, each: int, alignment: int, lazy: bool) -> None:
         np.testing.assert_array_equal(data[::5, 8:], WHOLE[::5, 8:])
 
 
+def test_half_that_is_a_link_to_itself(tmp_path: Path) -> None:
+    top, bottom = writer.write_halves(tmp_path, WHOLE, 4)
+    bottom.unlink()
+    bottom.symlink_to(bottom.name)
+    with pytest.raises(FormatError, match=r"Bottom.*: (cannot be opened|cannot be read)"):
+        load(top)
+    with pytest.raises(FormatError, match=str(tmp_path)):
+        load(top, bottom=bottom)
+
+
 def test_halves_arranged(tmp_path: Path) -> None:
     top, _ = writer.write_halves(tmp_path, WHOLE, 4)
     data = load(top, navigation_shape=(4, 3))["data"]

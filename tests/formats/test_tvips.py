@@ -935,3 +935,15 @@ def test_version_1_of_rosettasciio(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="consumes more bytes"):
         upstream(tmp_path / "u_000.tvips")
     np.testing.assert_array_equal(load(tmp_path / "u_000.tvips")["data"], data)
+
+
+def test_scan_coordinates_that_are_no_numbers(tmp_path: Path) -> None:
+    path = write_tvips(tmp_path / "a_000.tvips", stack(6), scan=raster(2, 3))
+    content = bytearray(path.read_bytes())
+    place = 256 + FRAME.fields["scan_x"][1]  # of the first frame
+    content[place : place + 4] = (0x7F800001).to_bytes(4, "little")
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        data = load(path)["data"]
+    assert data.size >= 5 * 6 * 8

@@ -205,6 +205,50 @@ def test_damaged_description(tmp_path: Path, content: str) -> None:
     assert problem.severity == "error"
 
 
+@pytest.mark.parametrize("filters", [1, "gzip", [1], {"id": 1}])
+def test_filters_that_are_none(tmp_path: Path, filters: Any) -> None:
+    path = write_zarr(tmp_path / "a.zarr", ARRAY)
+    describe(path, filters=filters)
+    with pytest.raises(FormatError, match=r"a\.zarr: "):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"shape": [5, 7, 4, -6]},
+        {"shape": [5, 7, 4, 1e300]},
+        {"shape": [5, 7, 4, None]},
+        {"shape": [5, 7, 4, "6"]},
+        {"shape": [5, 7, 4, True]},
+        {"shape": [5, 7, 4]},
+        {"shape": [2**62, 2**62, 4, 6]},
+        {"chunks": [2, 3, 4, 0]},
+        {"chunks": [2, 3, 4, [6]]},
+        {"chunks": [2, 3, 4]},
+    ],
+)
+@pytest.mark.parametrize("in_group", [False, True])
+def test_impossible_sizes(tmp_path: Path, entries: dict[str, Any], in_group: bool) -> None:
+    path = array = write_zarr(tmp_path / "a.zarr", ARRAY)
+    if in_group:
+        path = group(tmp_path / "b.zarr", inside=ARRAY)
+        array = path / "inside"
+    describe(array, **entries)
+    with pytest.raises(FormatError, match=r"[ab]\.zarr: (cannot be opened|has an array)"):
+        load(path)
+    (problem,) = rsciio_tem.check(path)
+    assert problem.severity == "error"
+
+
+def test_chunk_of_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_zarr(tmp_path / "a.zarr", ARRAY, CHUNKS)
+    lazy = load(path, lazy=True)["data"]
+    monkeypatch.setattr(zarr.Array, "__getitem__", lambda *_: np.zeros(1, "u2"))
+    with pytest.raises(FormatError, match=r"a chunk cannot be read: .* elements instead of"):
+        lazy[0, 0].compute()
+
+
 def test_damaged_attributes(tmp_path: Path) -> None:
     path = write_zarr(tmp_path / "a.zarr", ARRAY)
     (path / ".zattrs").write_text('{"axes": [')

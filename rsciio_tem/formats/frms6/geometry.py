@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rsciio_tem.errors import Problems
+from rsciio_tem.errors import FormatError, Problems
 from rsciio_tem.formats.frms6.header import FRAME, SENSOR, Records, records
 from rsciio_tem.formats.frms6.member import Member, Window
 from rsciio_tem.formats.frms6.members import Members
@@ -20,6 +20,9 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.scan.frame_headers import read_headers
 from rsciio_tem.scan.times import FrameTimes, Ints
+
+#: No frame is so many times as high as the sensor.
+_MOST = 16
 
 #: Frame headers, seen as frames.
 _BYTES = Pixels((FRAME.itemsize,), np.dtype("u1"))
@@ -108,6 +111,12 @@ def _full_rows(members: Sequence[Member], binning: int, problems: Problems) -> i
     if windows == {(0, rows)}:
         return rows
     end = max(map(sum, windows))
+    if max(rows, end) > _MOST * SENSOR[0]:
+        raise FormatError(
+            members[0].file.path,
+            f"the headers of frames have windows that end at row {end}, that of the file has "
+            f"{rows} rows: one of them is damaged.",
+        )
     if end > rows:  # the header has the height of the window
         standard = SENSOR[0] // binning
         rows = standard if width == SENSOR[1] and end <= standard else end

@@ -24,12 +24,13 @@ ORDER, NO_DARK = "the .hdr gives the scan as", "there are no dark frames"
 
 def read_hdr(path: str) -> dict[str, str]:
     """Read the ``[measurementInfo]`` of a .hdr; keys are lower case."""
-    text = files.decoded(files.read_start(path, 1 << 16), "latin-1")
+    text = files.decoded(files.read_start(path, 1 << 16), "latin-1").replace("\0", "")
     parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
     try:
-        parser.read_string(text.replace("\0", ""))
+        # no line continues the one before it
+        parser.read_string("\n".join(line.lstrip() for line in text.splitlines()))
         return {key: value or "" for key, value in parser[SECTION].items()}
-    except (configparser.Error, KeyError, AttributeError):  # a line that continues a lone key
+    except (configparser.Error, KeyError):
         raise NotThisFormat(path, f"is no header file of a pnCCD: no [{SECTION}].") from None
 
 

@@ -124,7 +124,7 @@ def parse(
         omega=angles,
         metadata=metadata,
         original_metadata=original_metadata,
-        files=(path,) if os.path.samefile(linked, path) else (path, linked),
+        files=(path,) if files.same_file(linked, path) else (path, linked),
         problems=tuple(problems),
     )
 

@@ -95,8 +95,11 @@ def inside(tags: Any, name: str) -> dict[str, Any]:
 
 def number(tags: dict[str, Any], name: str) -> float:
     """Return a finite number of the tags, 0 if there is none."""
+    stored = tags.get(name)
+    if isinstance(stored, complex | np.complexfloating):
+        return 0.0
     try:
-        value = float(tags.get(name) or 0)
+        value = float(stored or 0)
     except (TypeError, ValueError, OverflowError):
         return 0.0
     return value if math.isfinite(value) else 0.0

@@ -103,6 +103,12 @@ class HandedOver(Unsupported):
                 f"is {self.what}, and RosettaSciIO's reader {self.reader} fails: {error!r}.",
                 "dataset= reads any one array in it.",
             ) from error
+        if not signals:
+            raise FormatError(
+                self.path,
+                f"is {self.what}, and RosettaSciIO's reader {self.reader} makes no signal of it.",
+                "dataset= reads any one array in it.",
+            )
         return signals
 
 

@@ -69,7 +69,8 @@ def _every_header(recording: Recording, seen: FrameTimes | None) -> Iterator[Pro
     for i, parts in other.items():
         wrong = np.concatenate(parts)
         header = read_headers(frames, int(wrong[0]), int(wrong[0]) + 1, reader.size, size)
-        unusual = bytes(header[0]).split(b",")[i].strip().decode("latin-1")
+        field = header[0, int(ends[i - 1]) + 1 : int(ends[i])]
+        unusual = bytes(field).strip().decode("latin-1")
         usual = fields[i].strip().decode("latin-1")
         yield Problem(
             "error",

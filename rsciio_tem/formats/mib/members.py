@@ -34,7 +34,7 @@ def _chain(file: DataFile, layout: Layout) -> _Chain:
         base = stem[: len(stem) - n]
         if n == 0 or os.path.isfile(base + suffix):
             chain = _Chain(file, layout, os.path.basename(base))
-            if len(chain) > 1 and os.path.samefile(chain.members[0].path, base + suffix):
+            if len(chain) > 1 and files.same_file(chain.members[0].path, base + suffix):
                 return chain
     return _Chain(file, layout, files.split_number(os.path.basename(stem))[0])
 

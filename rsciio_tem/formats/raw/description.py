@@ -12,6 +12,7 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.frames.pixels import Packing, Pixels
+from rsciio_tem.parsing.text import numpy_type
 from rsciio_tem.parsing.trees import side_parameters
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
@@ -112,14 +113,13 @@ def pixels_of(dtype: Any, shape: tuple[int, ...], path: str) -> Pixels:
     packing: Packing = "plain"
     if isinstance(dtype, str) and dtype in PACKED:
         packing, dtype = PACKED[dtype]
-    try:
-        stored = np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError) as error:
+    stored = numpy_type(dtype)
+    if stored is None:
         raise FormatError(
             path,
             f"dtype {dtype!r} is unknown.",
             f"Use numpy's names, such as '>u2', or {', '.join(PACKED)}.",
-        ) from error
+        )
     if stored.kind not in "buifc":
         raise FormatError(path, f"dtype {stored} is no type of number.")
     try:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problems, Truncated
 from rsciio_tem.frames.sparse import Triplets, places_of
+from rsciio_tem.parsing.text import numpy_type
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import Backend, DataFile
 
@@ -109,12 +110,11 @@ def _column(path: str, table: Mapping[str, Any], part: str, problems: Problems) 
     name, text = table.get(f"{part}_file"), table.get(f"{part}_dtype")
     if not isinstance(name, str) or not name or not isinstance(text, str):
         raise FormatError(path, f"lacks {part}_file or {part}_dtype in [raw_csr].")
-    try:
-        stored = np.dtype(text)
-    except (TypeError, ValueError, SyntaxError):
+    stored = numpy_type(text)
+    if stored is None:
         raise FormatError(
             path, f"{part}_dtype = {text!r} is unknown.", "Use numpy's names, such as '<i4'."
-        ) from None
+        )
     if stored.kind not in PARTS[part] or stored.itemsize > (16 if stored.kind == "c" else 8):
         what = "numbers" if part == "data" else "whole numbers"
         raise FormatError(path, f"{part}_dtype = {text!r} is no type of {what}.")

@@ -98,7 +98,7 @@ def join(
 
 def _half(name: str, opened: Sequence, all_slots: bool, problems: Problems) -> Sequence:
     """Describe a half; what is odd with it is told with its name, but not twice."""
-    if os.path.samefile(name, opened.file.path):
+    if files.same_file(name, opened.file.path):
         return opened
     own_problems = Problems()
     sequence = read_sequence(name, all_slots, own_problems)

@@ -144,9 +144,9 @@ def _named_by_caller(path: str, top: Any, bottom: Any) -> Halves:
         pair = files.existing(top), path
     else:
         pair = path, files.existing(bottom)
-    if not any(os.path.samefile(path, half) for half in pair):
+    if not any(files.same_file(path, half) for half in pair):
         raise FormatError(path, "is neither the top nor the bottom half that is passed with it.")
-    if os.path.samefile(*pair):
+    if files.same_file(*pair):
         raise FormatError(path, "cannot be both halves of a recording.")
     named = _named_halves(pair[0])
     base = named[0] if named else os.path.splitext(os.path.basename(pair[0]))[0]

@@ -41,7 +41,8 @@ class Arrangement:
 def _whole(values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Whether values are scan coordinates: whole numbers from 0 on."""
     whole = (values >= 0) & (values < LARGEST_SIDE)  # neither NaN nor infinite
-    whole &= values == np.rint(values)
+    with np.errstate(invalid="ignore"):  # NaN of either kind
+        whole &= values == np.rint(values)
     return whole
 
 

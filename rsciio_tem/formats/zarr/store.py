@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -103,9 +104,10 @@ def _codecs(tree: Any) -> Iterator[str]:
         if isinstance(node, list):
             waiting += node
         elif isinstance(node, dict):
-            steps = [node.get("compressor"), *(node.get("filters") or ())]
-            for key in ("codecs", "index_codecs"):
-                steps += node.get(key) or ()
+            steps = [node.get("compressor")]
+            for key in ("filters", "codecs", "index_codecs"):
+                listed = node.get(key)
+                steps += listed if isinstance(listed, list) else [listed]
             for step in steps:
                 if isinstance(step, dict):
                     yield str(step.get("id", step.get("name")))
@@ -139,7 +141,23 @@ def _node(path: str) -> Any:
         )
     require_codecs(path)
     with _complaining(path, "cannot be opened as a Zarr store"):
-        return zarr.open(path, mode="r")
+        node = zarr.open(path, mode="r")
+        if hasattr(node, "shape"):
+            _sizes(node)
+        return node
+
+
+def _sizes(array: Any) -> tuple[int, ...]:
+    """Return the shape of an array; a ValueError if the store describes none that there can be."""
+    shape, chunks = tuple(array.shape), tuple(array.chunks)
+    for sizes in (shape, chunks):
+        if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sizes):
+            raise ValueError(f"a size in {sizes} is no whole number")
+    if len(shape) != len(chunks) or any(n < 0 for n in shape) or any(n < 1 for n in chunks):
+        raise ValueError(f"a shape of {shape} in chunks of {chunks}")
+    if math.prod(shape) * array.dtype.itemsize >= 1 << 62:
+        raise ValueError(f"a shape of {shape}")
+    return shape
 
 
 def _arrays(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -172,10 +190,13 @@ class Values:
     def __getitem__(self, key: Any) -> Any:
         hint = "Copy the store again; other chunks of it can be read."
         with _complaining(self.path, "a chunk cannot be read", hint):
-            if self.array.fill_value is not None or newest_format() > 2:
-                return self.array[key]
-            # without a fill value zarr 2 leaves memory as it is where chunks are missing
             sizes = [len(range(*s.indices(n))) for s, n in zip(key, self.array.shape, strict=True)]
+            if self.array.fill_value is not None or newest_format() > 2:
+                values = np.asarray(self.array[key])
+                if values.shape != tuple(sizes):
+                    raise ValueError(f"{values.shape} elements instead of {tuple(sizes)}")
+                return values
+            # without a fill value zarr 2 leaves memory as it is where chunks are missing
             return self.array.get_basic_selection(key, out=np.zeros(sizes, self.array.dtype))
 
 
@@ -244,8 +265,9 @@ def stored_array(path: str, dataset: str | None = None) -> StoredArray:
         return _described(path, node)
     with _complaining(path, "has an array or group that cannot be opened"):
         arrays = _arrays(node)
-    names = [key for key, array in arrays.items() if array.dtype.kind in "biufc" and array.size]
-    names.sort(key=lambda key: (min(arrays[key].ndim, 4), arrays[key].size), reverse=True)
+        counts = {key: math.prod(_sizes(array)) for key, array in arrays.items()}
+    names = [key for key, array in arrays.items() if array.dtype.kind in "biufc" and counts[key]]
+    names.sort(key=lambda key: (min(arrays[key].ndim, 4), counts[key]), reverse=True)
     below = [key for key in names if not name or key == name or key.startswith(f"{name}/")]
     if name in arrays and not below:
         _require_pixels(path, arrays[name])
