@@ -96,6 +96,6 @@ def sheet_of(path: str, recording: Recording, arranged: Arranged, quiet: bool = 
         virtual=virtual,
         bright_field=maps[0] if maps else None,
         dark_field=maps[1] if maps else None,
-        missing=scan.missing_mask,
+        missing=arranged.missing_mask,
         footer=f"rsciio-tem {__version__}",
     )

@@ -12,6 +12,7 @@ import contextlib
 import json
 import math
 import os
+from functools import partial
 from typing import Any, Unpack
 
 from rsciio_tem.errors import FormatError, Problems, Unsupported
@@ -22,7 +23,8 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.checks import chunk_tables
 from rsciio_tem.parsing.hdf5 import is_hdf5, opened, refuse_pipes, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
-from rsciio_tem.parsing.metadata import general, restored, restored_axis
+from rsciio_tem.parsing.kept import Kept, axes_of, restored
+from rsciio_tem.parsing.metadata import general
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import CommonOptions
 from rsciio_tem.reading.read import read
@@ -73,32 +75,17 @@ def parse(
         )
         shape, meaning = chosen.shape, chosen.meaning
         linked = os.fspath(chosen.dataset.file.filename)
+        name = str(chosen.dataset.name)
+        kept = _kept_by_convert(file, name, path)
         original_metadata = {
             **meaning.original_metadata,
             "hdf5": chosen.described(others),
-            "file": tree(file, frozenset([str(chosen.dataset.name)])),
+            "file": tree(file, frozenset([name, _beside(name)] if kept.entries else [name])),
         }
-        kept = _kept_by_convert(file, str(chosen.dataset.name))
     problems.extend(meaning.problems)
     first = meaning.sig_first if sig_first is None else sig_first
     dims = _sig_dims(shape, sig_dims, sig_shape, first, path)
-    axes = meaning.axes or (Axis(),) * len(shape)
-    described = kept.get("axes")
-    if isinstance(described, list) and len(described) == len(shape):
-        # the layout has names and units even for axes that have none
-        axes = tuple(
-            axis if axis.values is not None else restored_axis(entry)
-            for axis, entry in zip(axes, described, strict=True)
-        )
-    metadata, original_metadata = restored(
-        {
-            **meaning.metadata,
-            "General": general(path, moment=meaning.moment),
-            "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
-        },
-        original_metadata,
-        kept,
-    )
+    axes = tuple(axes_of(kept, meaning.axes or (Axis(),) * len(shape)))
     nav, sig = (slice(dims, None), slice(dims)) if first else (slice(-dims), slice(-dims, None))
     hints, scan_axes = meaning.arranged(shape[nav], axes[nav])
     angles, odd = meaning.angles(shape[nav])
@@ -107,7 +94,7 @@ def parse(
     signal_axes = axes[sig]
     if sig_shape is not None and shape[sig] != tuple(sig_shape):
         frames, signal_axes = _reshaped(frames, sig_shape, path), (Axis(),) * len(sig_shape)
-    return Recording(
+    recording = Recording(
         format="hdf5",
         path=path,
         frames=frames,
@@ -116,24 +103,48 @@ def parse(
         hints=hints,
         stack_axis=axes[nav][0] if len(shape[nav]) == 1 else None,
         omega=angles,
-        metadata=metadata,
+        metadata={
+            **meaning.metadata,
+            "General": general(path, moment=meaning.moment),
+            "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
+        },
         original_metadata=original_metadata,
         files=(path,) if os.path.samefile(linked, path) else (path, linked),
         problems=tuple(problems),
     )
+    return restored(recording, kept, () if first else shape[nav])
 
 
-def _kept_by_convert(file: Any, dataset: str) -> dict[str, Any]:
-    """Return what ``convert`` keeps beside a data set: metadata and axes of its source."""
-    group = dataset.strip("/").partition("/")[0]
-    kept: dict[str, Any] = {}
-    for name in ("metadata", "original_metadata", "axes"):
-        entry = file.get(f"{group}/rsciio_tem/{name}")
-        if getattr(entry, "shape", None) != ():
-            continue
-        with contextlib.suppress(ValueError, TypeError, UnicodeError):  # not written by us
-            kept[name] = json.loads(entry.asstr()[()])
-    return kept
+def _beside(dataset: str) -> str:
+    """Return the group in which ``convert`` keeps what belongs to a data set."""
+    return f"/{dataset.strip('/').partition('/')[0]}/rsciio_tem"
+
+
+def _kept_by_convert(file: Any, dataset: str, path: str) -> Kept:
+    """Return what ``convert`` keeps beside a data set: metadata and axes of its source, times."""
+    group = _beside(dataset)
+    kept = file.get(group)
+    if not hasattr(kept, "visititems") or dataset.startswith(f"{group}/"):
+        return Kept()
+    entries: dict[str, Any] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def look(name: str, thing: Any) -> None:
+        shape = getattr(thing, "shape", None)
+        if shape == () and "/" not in name:
+            with contextlib.suppress(ValueError, TypeError, UnicodeError):  # not written by us
+                entries[name] = json.loads(thing.asstr()[()])
+        elif shape and thing.dtype.kind in "biufc":
+            shapes[name] = tuple(shape)
+
+    kept.visititems(look)
+    return Kept(entries, shapes, partial(_read_kept, path, group))
+
+
+def _read_kept(path: str, group: str, name: str, part: Any) -> Any:
+    with opened(path) as file:
+        values = file[f"{group}/{name}"][part]
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _sig_dims(

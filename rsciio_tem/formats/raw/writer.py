@@ -22,6 +22,7 @@ def target(frames: SignalFrames, path: str) -> Target:
 
     The side file has the same name with the suffix ``.toml``.
     """
+    frames.require_numbers("raw")
     name = os.path.basename(path)
     dtype = frames.dtype.newbyteorder("<")
     lines = [
