@@ -59,6 +59,12 @@ def axes(shape: tuple[int, ...]) -> list[dict[str, Any]]:
     ]
 
 
+def quiet_convert(*args: Any, **options: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        rsciio_tem.convert(*args, **options)
+
+
 def signal_of(data: Any) -> dict[str, Any]:
     return {"data": data, "axes": axes(data.shape), "metadata": {}, "original_metadata": {}}
 
@@ -1045,27 +1051,32 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-#: Targets of several files: name, changes of names until all have theirs, options.
-SEVERAL = {
-    "a.raw": (5, {}),
-    "a.csr.toml": (9, {}),
-    "a.yml": (5, {"format": "framecache"}),
-    "a.zarr": (3, {}),
-    "a.npy": (2, {}),
+#: Targets of several files: name, changes of names until all have theirs, options; further ones
+#: of what is replaced.
+SEVERAL: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
+    "a.raw": (5, {}, {}),
+    "a.csr.toml": (9, {}, {}),
+    "a.yml": (5, {"format": "framecache"}, {}),
+    "a.zarr": (3, {}, {}),
+    "a.npy": (2, {}, {}),
+    "a_000.tvips": (8, {}, {"max_file_size": 1200}),
+    "a.npz": (4, {}, {"output_yaml": True}),
 }
 
 
 @pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
+@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
 @pytest.mark.parametrize("name", SEVERAL)
 def test_names_change_together(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever it stops, there is never some of the old and some of the new."""
-    steps, options = SEVERAL[name]
+    steps, options, earlier = SEVERAL[name]
     np.save(tmp_path / "old.npy", FRAMES[:2, :3])
     np.save(tmp_path / "new.npy", FRAMES[:3, :2, :8])
     wanted = {}
     for which in ("old", "new"):
         (tmp_path / which).mkdir()
-        rsciio_tem.convert(tmp_path / f"{which}.npy", tmp_path / which / name, **options)
+        more = {**options, **(earlier if which == "old" else {})}
+        rsciio_tem.convert(tmp_path / f"{which}.npy", tmp_path / which / name, **more)
         wanted[which] = files_in(tmp_path / which)
     for step in range(steps + 1):
         folder = tmp_path / f"at {step}"
@@ -1089,6 +1100,47 @@ def test_names_change_together(tmp_path: Path, name: str, monkeypatch: pytest.Mo
         rsciio_tem.convert(tmp_path / "new.npy", folder / name, **again)
         assert files_in(folder) == wanted["new"], step
         assert not folder.joinpath(f"{name}.partial").exists()
+
+
+def test_side_files_of_other_recordings(recording: Path) -> None:
+    """They stay: what they describe could not be read without them."""
+    folder = recording.parent
+    rsciio_tem.convert(recording, folder / "a.raw")
+    rsciio_tem.convert(recording, folder / "a.npy")
+    for name, options in (("a.dat", {"format": "raw"}), ("a.toml", {})):
+        before = files_in(folder)
+        with pytest.raises(FormatError, match=r"a\.toml: describes"):
+            quiet_convert(recording, folder / name, overwrite=True, **options)
+        assert files_in(folder) == before
+    rsciio_tem.convert(recording, folder / "a.raw", overwrite=True)
+    for path in folder.glob("a.*"):
+        path.unlink()
+    quiet_convert(recording, folder / "a.toml")
+    quiet_convert(recording, folder / "a.toml", overwrite=True)
+    with pytest.raises(FormatError, match=r"a\.toml: describes a recording of the kind raw_csr"):
+        rsciio_tem.convert(recording, folder / "a.raw", overwrite=True)
+    folder.joinpath("b.toml").write_text("[project]\nname = 'b'\n")
+    with pytest.raises(FormatError, match="is no side file of a recording, and is not replaced"):
+        rsciio_tem.convert(recording, folder / "b.raw", overwrite=True)
+
+
+def test_descriptions_of_an_archive(recording: Path) -> None:
+    """A YAML file that names the archive is replaced or removed with it, unless it says more."""
+    folder, archive = recording.parent, recording.with_name("a.npz")
+    omega = np.stack([np.arange(42.0), np.arange(1.0, 43)], axis=1)
+    quiet_convert(recording, archive, output_yaml=True, omega=omega)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"a-omega.npy", "a.npz", "a.yml", "scan.mib"}
+    quiet_convert(recording, archive.with_suffix(".yml"), "framecache", overwrite=True)
+    assert {path.name for path in folder.iterdir()} == names - {"a-omega.npy"}
+    quiet_convert(recording, archive, overwrite=True, output_yaml=True, omega=omega)
+    quiet_convert(recording, archive, overwrite=True)
+    assert {path.name for path in folder.iterdir()} == {"a.npz", "scan.mib"}
+    mine = "data: {file: a.npz, dtype: uint16, nframes: 42, shape: [16, 24]}\nnotes: mine\n"
+    folder.joinpath("a.yml").write_text(mine)
+    with pytest.raises(FileExistsError, match=r"a\.yml describes a\.npz and would not fit"):
+        quiet_convert(recording, archive, overwrite=True)
+    assert folder.joinpath("a.yml").read_text() == mine
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])
