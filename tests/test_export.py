@@ -26,7 +26,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_conversion import begin
+from slow_conversion import begin, blocks_done
 from writers import mib as writer
 
 import rsciio_tem
@@ -38,7 +38,7 @@ from rsciio_tem.writing.hdf5 import Hdf5
 from rsciio_tem.writing.hdf5_stream import ChunkedFile
 from rsciio_tem.writing.identity import identified
 from rsciio_tem.writing.stream import shutil
-from rsciio_tem.writing.target import ENTRY, FlatFile, Payloads
+from rsciio_tem.writing.target import FlatFile, Payloads
 from rsciio_tem.writing.working_folder import Work
 
 FRAMES = np.random.default_rng(3).integers(0, 4000, (6, 7, 16, 24)).astype("u2")
@@ -935,17 +935,6 @@ def test_disk_that_cannot_lock(
     assert "a.npy.partial cannot be locked" in caplog.text
     assert rsciio_tem.load(target)[0]["data"].shape == (6, 7, 16, 24)
     assert not Path(f"{target}.partial").exists()
-
-
-def blocks_done(target: Path) -> int:
-    journal = Path(f"{target}.partial", "journal")
-    if not journal.exists():
-        return -1
-    head, _, entries = journal.read_bytes().partition(b"\n")
-    if not head:  # it is just being made
-        return -1
-    assert json.loads(head)["version"] == 3
-    return len(entries) // ENTRY.size
 
 
 @pytest.mark.parametrize(

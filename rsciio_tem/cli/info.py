@@ -241,7 +241,7 @@ def _blank(times: Times, first: int, last: int) -> Any:
 def print_info(info: Mapping[str, Any], scan: Scan) -> None:
     frames, data, times = info["frames"], info["data"], info["times"]
     table = Table()
-    click.echo(click.style(os.path.basename(info["path"]), bold=True))
+    click.echo(click.style(os.path.basename(os.path.abspath(info["path"])), bold=True))
     same = [c for c in info["candidates"] if c["format"] == info["format"]]
     reason = f"; it {same[0]['reason']}" if same else "; as asked"
     table.row("Format", f"{info['format']}, {info['description']}{reason}")

@@ -89,7 +89,7 @@ def sheet_of(path: str, recording: Recording, arranged: Arranged, quiet: bool = 
     if parts:
         lines += _what_images_show(scan, np.abs(results["masks"][len(masks) :]).T)
     return preview.sheet(
-        title=os.path.basename(path),
+        title=os.path.basename(recording.path),
         lines=lines,
         pattern=results["sum"],
         navigator=navigator.reshape(shape),

@@ -21,6 +21,7 @@ from rsciio_tem.formats.zarr.store import (
     Opener,
     StoredArray,
     count_files,
+    folder_of,
     is_store,
     kept_beside,
     stored_array,
@@ -41,9 +42,13 @@ __all__ = ["CHECKS", "file_reader", "file_writer", "is_store", "parse", "sniff",
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
-    """Say whether a folder is a Zarr array or group; HyperSpy's own are RosettaSciIO's."""
+    """Say whether a folder is a Zarr array or group; HyperSpy's own are RosettaSciIO's.
+
+    The files that describe it stand for it.
+    """
     del head
-    if not is_store(path) or path.rstrip("/\\").lower().endswith(".zspy"):
+    folder = folder_of(path)
+    if not is_store(folder) or folder.lower().endswith(".zspy"):
         return None
     return 1.0, "is a folder that describes a Zarr array or group", {}
 
@@ -55,7 +60,7 @@ def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Re
     -------
     Recording
     """
-    path = os.fspath(filename)
+    path = folder_of(filename)
     if not is_store(path):
         if not os.path.isdir(path):
             files.existing(path)  # or else an error that says so
@@ -156,7 +161,8 @@ def file_reader(
     Parameters
     ----------
     filename : str or path
-        The folder.
+        The folder; or the file in it that describes the array or group, ``.zarray``, ``.zgroup``
+        or ``zarr.json``.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     dataset : str, optional
         Array of a group, or a group in it; by default the one with most axes, up to four, and

@@ -21,9 +21,23 @@ from rsciio_tem.storage.backends import DataFile
 #: Files that describe an array, or a group; the last one is that of version 3.
 DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
 
+#: Further files beside these.
+_BESIDE_DESCRIPTIONS = (".zattrs", ".zmetadata")
+
 #: Attributes in which ``convert`` keeps what is JSON, and the folder with arrays.
 KEPT = ("axes", "metadata", "original_metadata", "frames")
 BESIDE = "rsciio_tem"
+
+
+def folder_of(path: str | os.PathLike[str]) -> str:
+    """Return the folder that a path names: itself, or by a file in it that describes the array.
+
+    Programs that take files only, as ``hs.load`` does, can name it by that.
+    """
+    name = os.fspath(path)
+    name = name.rstrip("/" if os.name != "nt" else "/\\") or name
+    described = os.path.basename(name) in (*DESCRIPTIONS, *_BESIDE_DESCRIPTIONS)
+    return os.path.dirname(name) or "." if described and os.path.isfile(name) else name
 
 
 def description_of(path: str) -> str | None:
