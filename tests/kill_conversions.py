@@ -14,6 +14,8 @@ earlier recording is put back, and it begins anew.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import shutil
 import sys
@@ -150,7 +152,8 @@ def torture(name: str, kills: int, seed: int, folder: Path) -> Outcome:
     for which, source, more in (("new", recording, {}), ("old", old_recording, earlier)):
         (folder / which).mkdir()
         undisturbed = {k: v for k, v in options.items() if k != "verify"} | more | asked
-        rsciio_tem.convert(source, folder / which / file, **undisturbed)
+        with contextlib.redirect_stdout(io.StringIO()):  # dask shows its progress
+            rsciio_tem.convert(source, folder / which / file, **undisturbed)
     old, new = files_in(folder / "old"), files_in(folder / "new")
     target = folder / "at work" / file
     shutil.copytree(folder / "old", target.parent)
@@ -187,7 +190,7 @@ def torture(name: str, kills: int, seed: int, folder: Path) -> Outcome:
         while process.is_alive() and not last:
             passed = time.monotonic() - began
             if in_names and Path(f"{target}.partial", "complete").exists():
-                time.sleep(rng.uniform(0, 12 * NAMING_PAUSE))
+                time.sleep(rng.uniform(0, (len(old) + len(new) + 2) * NAMING_PAUSE))
                 break
             if passed > (LIMIT if in_names else moment):
                 break

@@ -78,6 +78,7 @@ def convert(
 ) -> None:
     """Convert, and take `pause` seconds for each block; Ctrl-C ends it with 130."""
     warnings.simplefilter("ignore")
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (as long as the process lives)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     from rsciio_tem.tools import convert
     from rsciio_tem.writing import stream

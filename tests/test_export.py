@@ -26,6 +26,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from kill_conversions import torture
 from slow_conversion import begin, blocks_done
 from writers import mib as writer
 
@@ -975,6 +976,17 @@ def test_killed(recording: Path, square: Path, name: str, kills: int) -> None:
     assert name in written
     for part in written:
         assert target.with_name(part).read_bytes() == (whole.parent / part).read_bytes(), part
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it counts on SIGKILL")
+@pytest.mark.filterwarnings("ignore::rsciio_tem.errors.RecordingWarning")
+@pytest.mark.parametrize("name", ["h5, gzip", "tvips"])
+def test_killed_again_and_again(tmp_path: Path, name: str) -> None:
+    """All kinds of targets, and many more kills: ``python tests/kill_conversions.py``."""
+    outcome = torture(name, 8, 3, tmp_path)
+    assert not outcome.problems
+    assert outcome.kills == 8
+    assert outcome.naming
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
