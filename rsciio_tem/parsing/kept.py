@@ -195,8 +195,13 @@ class _KeptTimes:
                 columns.append(self.kept.read(path, slice(first, last)).astype(np.int64))
             else:
                 at = self.positions[first:last]
-                values = self.kept.read(path, ...).astype(np.int64)
-                columns.append(np.where(at < 0, -1, values[at]))
+                here = at[at >= 0]
+                column = np.full(len(at), -1, np.int64)
+                if len(here):  # what was recorded one after the other lies close together
+                    begin = int(here.min())
+                    values = self.kept.read(path, slice(begin, int(here.max()) + 1))
+                    column[at >= 0] = values.astype(np.int64)[here - begin]
+                columns.append(column)
         return FrameTimes(*columns)
 
 
