@@ -8,6 +8,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,9 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
             yield f"{where}: {old!r:.200} {new!r:.200}"
 
 
-def converted(sample: Sample, target: Path, **more: Any) -> tuple[dict[str, Any], Path]:
-    """Convert a sample; return the lazy signal of the original, and the new file."""
-    options = {**sample.options, **more}
+def converted(sample: Sample, target: Path) -> dict[str, Any]:
+    """Convert a sample; return the lazy signal of the original."""
+    options = sample.options
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -76,7 +77,7 @@ def converted(sample: Sample, target: Path, **more: Any) -> tuple[dict[str, Any]
             )
         except (FormatError, ValueError) as error:
             pytest.skip(str(error))
-    return before, target
+    return before
 
 
 def times_at_positions(source: LazyFrames) -> dict[str, Any]:
@@ -107,13 +108,17 @@ def columns(read: FrameTimes, count: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("suffix", ["h5", "zarr"])
+SUFFIXES = ("h5", "zarr") if find_spec("zarr") else ("h5",)
+
+
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.has_file], ids=str)
-def test_everything_comes_back(spec: Spec, suffix: str, sample_of: Any, tmp_path: Path) -> None:
-    if suffix == "zarr":
-        pytest.importorskip("zarr")
-    sample: Sample = sample_of(spec)
-    before, target = converted(sample, tmp_path / f"copy.{suffix}")
+def test_everything_comes_back(spec: Spec, sample_of: Any, tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        comes_back(sample_of(spec), tmp_path / f"copy.{suffix}")
+
+
+def comes_back(sample: Sample, target: Path) -> None:
+    before = converted(sample, target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RecordingWarning)
         recording = rsciio_tem.open(target)
@@ -270,6 +275,37 @@ def test_corrections(tmp_path: Path, target: Path) -> None:
         assert (stored is None) == applied
         kept = after["original_metadata"]["converted_from"]
         assert ("corrections" in kept) == applied
+
+
+@pytest.mark.parametrize(
+    "spec", [spec for spec in SPECS if spec.format in ("dectris", "frms6", "seq")], ids=str
+)
+def test_corrections_are_turned_with_the_frames(spec: Spec, sample_of: Any, tmp_path: Path) -> None:
+    sample: Sample = sample_of(spec)
+    recording = quietly(sample.parse)
+    if recording.corrections is None or "corrections" in sample.options:
+        pytest.skip("nothing to correct")
+    turned: list[dict[str, Any]] = [{}]
+    if recording.frames.upside_down is not None:
+        turned += [{"flip_y": True}, {"flip_y": False}]
+    for options in turned:
+        options = {**sample.options, **options}
+        plain = {name: value for name, value in options.items() if name != "repair"}
+        target = tmp_path / "copy.h5"
+        quietly(
+            rsciio_tem.convert,
+            sample.path,
+            target,
+            source_format=sample.format,
+            overwrite=True,
+            **plain,
+            corrections=False,
+        )
+        repair = {"repair": options["repair"]} if "repair" in options else {}
+        expected = quietly(rsciio_tem.load, sample.path, sample.format, **options)[0]["data"]
+        after = quietly(rsciio_tem.load, target, **repair)[0]["data"]
+        np.testing.assert_array_equal(after, expected)
+        assert after.dtype == expected.dtype
 
 
 def test_navigator(tmp_path: Path, target: Path) -> None:
