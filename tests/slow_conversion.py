@@ -37,8 +37,8 @@ def blocks_done(target: Path) -> int:
     return len(entries) // ENTRY.size
 
 
-def name_slowly(pause: float) -> None:
-    """Take `pause` seconds before each change of names at the end of a conversion."""
+def name_slowly(pause: float, answers: Connection) -> None:
+    """Take `pause` seconds before each change of names at the end of a conversion, and say so."""
     from rsciio_tem.writing.working_folder import Work
 
     naming = 0
@@ -54,6 +54,8 @@ def name_slowly(pause: float) -> None:
     def watched(do: Any) -> Any:
         def change(*args: Any, **options: Any) -> Any:
             nonlocal naming
+            if not naming:
+                answers.send("naming")
             naming += 1
             try:
                 return do(*args, **options)
@@ -98,7 +100,7 @@ def convert(
 
     convert.write = slowly  # type: ignore[assignment]
     if naming_pause:
-        name_slowly(naming_pause)
+        name_slowly(naming_pause, answers)
     answers.send("begins")
     try:
         convert.convert(recording, target, **{"nav_shape": (6, 7), "verify": True, **asked})

@@ -222,6 +222,10 @@ def test_frames_that_are_lost(tmp_path: Path, target: Path) -> None:
     assert (after["data"][mask] == 65535).all()
     assert (rsciio_tem.load(target, fill_value=7)[0]["data"][mask] == 7).all()
     np.testing.assert_array_equal(after["original_metadata"]["rsciio_tem"]["missing_mask"], mask)
+    if target.suffix == ".h5":  # lines of frames are no frames
+        lines = rsciio_tem.load(target, sig_dims=3)[0]
+        np.testing.assert_array_equal(lines["data"], before["data"])
+        assert "missing_mask" not in lines["original_metadata"]["rsciio_tem"]
     recording = rsciio_tem.open(target)
     assert recording.times is not None
     assert np.flatnonzero(recording.times.read(0, 80).time_ns < 0).tolist() == [*lost]

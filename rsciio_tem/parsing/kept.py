@@ -25,6 +25,9 @@ __all__ = ["Kept", "axes_of", "restored"]
 
 Ints = npt.NDArray[np.int64]
 
+#: Numbers of an array that are read at once.
+_MOST = 1 << 28
+
 _TIMES = ("time_ns", "exposure_ns", "sequence", "counter")
 
 
@@ -47,8 +50,9 @@ class Kept:
     read: Callable[[str, Any], npt.NDArray[Any]] = lambda path, part: np.zeros(0)
 
     def array(self, name: str) -> npt.NDArray[Any] | None:
-        """Return an array as a whole, None if there is none."""
-        return self.read(name, ...) if name in self.shapes else None
+        """Return an array as a whole, None if there is none or if it is larger than ours are."""
+        size = math.prod(self.shapes.get(name, (_MOST + 1,)))
+        return self.read(name, ...) if size <= _MOST else None
 
     def tree(self, name: str) -> dict[str, Any]:
         """Return an entry with its arrays; navigators and the like are left as they are."""
@@ -148,16 +152,16 @@ def restored(recording: Recording, kept: Kept, nav_shape: tuple[int, ...]) -> Re
 
 def _blanks(recording: Recording, kept: Kept) -> dict[str, Any]:
     """Return the frames with blanks where nothing was recorded, and the value they have."""
-    positions = kept.array("blanks")
+    positions, about, count = kept.array("blanks"), kept.about("blanks"), recording.count
     if positions is None or positions.ndim != 1 or positions.dtype.kind not in "iu":
         return {}
-    count = recording.count
-    if not len(positions) or positions.min() < 0 or positions.max() >= count:
+    if about.get("of") != count or not len(positions):  # sig_dims= may have changed the frames
+        return {}
+    if positions.min() < 0 or positions.max() >= count:
         return {}
     order = np.arange(count)
     order[positions] = -1
-    frames = kept.entries.get("frames")
-    fill = frames.get("fill_value") if isinstance(frames, Mapping) else None
+    fill = about.get("fill_value")
     message = f"{plural(len(positions), 'position')} of {count} had no frame when it was converted."
     return {
         "frames": recording.frames[order],

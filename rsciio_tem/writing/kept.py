@@ -73,7 +73,7 @@ def kept_of(frames: SignalFrames, path: str) -> Kept:
     blanks = source.frames.blanks
     if blanks is not None and blanks.any():
         kept.arrays["blanks"] = np.flatnonzero(blanks).astype(np.int64)
-        about["fill_value"] = packed(source.origin.fill, {})
+        about["blanks"] = {"of": len(frames), "fill_value": packed(source.origin.fill, {})}
     if (times := source.origin.recording.times) is not None:
         try:
             arrays = _times_of(source.origin, times, blanks)
