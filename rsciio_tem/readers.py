@@ -129,12 +129,24 @@ def own_module(path: str | os.PathLike[str], format: str) -> ModuleType:
     return module_for(format)
 
 
+def _recording_around(path: str) -> str:
+    """Return the folder that is a recording and has a file in it, "" if there is none."""
+    folder, above = path, os.path.dirname(path)
+    while above and above != folder:
+        folder, above = above, os.path.dirname(above)
+        if registry.candidates(folder, b""):
+            return folder
+    return ""
+
+
 def _unknown(path: str, verdicts: list[Candidate]) -> NotThisFormat:
     """Say what was looked at, and what to pass."""
     head = read_start(path, 16)
     seen = f"It begins with {head!r}." if head else "It is empty."
     looked = "; ".join(f"{c.format}: {c.reason}" for c in verdicts)
     others = [c.format for c in verdicts if c.format.startswith("rsciio.")]
+    if around := _recording_around(path):
+        return NotThisFormat(path, f"is a part of the recording {around}.", "Open that folder.")
     if others:
         return NotThisFormat(
             path,

@@ -412,7 +412,8 @@ def candidates(path: str, head: bytes) -> list[Candidate]:
     verdicts: list[Candidate] = []
     folder = os.path.isdir(path)
     for row in every_format().values():
-        if row.folder == folder and (candidate := _asked(row, path, head)) is not None:
+        # a recording that is a folder may also be named by a file in it
+        if (row.folder or not folder) and (candidate := _asked(row, path, head)) is not None:
             verdicts.append(candidate)
     if not folder and not any(candidate.confidence >= 0.5 for candidate in verdicts):
         verdicts += _upstream(path)

@@ -26,7 +26,8 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_conversion import begin
+from kill_conversions import torture
+from slow_conversion import begin, blocks_done
 from writers import mib as writer
 
 import rsciio_tem
@@ -38,7 +39,7 @@ from rsciio_tem.writing.hdf5 import Hdf5
 from rsciio_tem.writing.hdf5_stream import ChunkedFile
 from rsciio_tem.writing.identity import identified
 from rsciio_tem.writing.stream import shutil
-from rsciio_tem.writing.target import ENTRY, FlatFile, Payloads
+from rsciio_tem.writing.target import FlatFile, Payloads
 from rsciio_tem.writing.working_folder import Work
 
 FRAMES = np.random.default_rng(3).integers(0, 4000, (6, 7, 16, 24)).astype("u2")
@@ -57,6 +58,12 @@ def axes(shape: tuple[int, ...]) -> list[dict[str, Any]]:
         }
         for i, (n, name) in enumerate(zip(shape, "tyxvu"[-len(shape) :], strict=True))
     ]
+
+
+def quiet_convert(*args: Any, **options: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        rsciio_tem.convert(*args, **options)
 
 
 def signal_of(data: Any) -> dict[str, Any]:
@@ -931,17 +938,6 @@ def test_disk_that_cannot_lock(
     assert not Path(f"{target}.partial").exists()
 
 
-def blocks_done(target: Path) -> int:
-    journal = Path(f"{target}.partial", "journal")
-    if not journal.exists():
-        return -1
-    head, _, entries = journal.read_bytes().partition(b"\n")
-    if not head:  # it is just being made
-        return -1
-    assert json.loads(head)["version"] == 3
-    return len(entries) // ENTRY.size
-
-
 @pytest.mark.parametrize(
     ("name", "kills"),
     [
@@ -980,6 +976,17 @@ def test_killed(recording: Path, square: Path, name: str, kills: int) -> None:
     assert name in written
     for part in written:
         assert target.with_name(part).read_bytes() == (whole.parent / part).read_bytes(), part
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it counts on SIGKILL")
+@pytest.mark.filterwarnings("ignore::rsciio_tem.errors.RecordingWarning")
+@pytest.mark.parametrize("name", ["h5, gzip", "tvips"])
+def test_killed_again_and_again(tmp_path: Path, name: str) -> None:
+    """All kinds of targets, and many more kills: ``python tests/kill_conversions.py``."""
+    outcome = torture(name, 8, 3, tmp_path)
+    assert not outcome.problems
+    assert outcome.kills == 8
+    assert outcome.naming
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
@@ -1045,27 +1052,32 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-#: Targets of several files: name, changes of names until all have theirs, options.
-SEVERAL = {
-    "a.raw": (5, {}),
-    "a.csr.toml": (9, {}),
-    "a.yml": (5, {"format": "framecache"}),
-    "a.zarr": (3, {}),
-    "a.npy": (2, {}),
+#: Targets of several files: name, changes of names until all have theirs, options; further ones
+#: of what is replaced.
+SEVERAL: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
+    "a.raw": (5, {}, {}),
+    "a.csr.toml": (9, {}, {}),
+    "a.yml": (5, {"format": "framecache"}, {}),
+    "a.zarr": (3, {}, {}),
+    "a.npy": (2, {}, {}),
+    "a_000.tvips": (8, {}, {"max_file_size": 1200}),
+    "a.npz": (4, {}, {"output_yaml": True}),
 }
 
 
 @pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
+@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
 @pytest.mark.parametrize("name", SEVERAL)
 def test_names_change_together(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever it stops, there is never some of the old and some of the new."""
-    steps, options = SEVERAL[name]
+    steps, options, earlier = SEVERAL[name]
     np.save(tmp_path / "old.npy", FRAMES[:2, :3])
     np.save(tmp_path / "new.npy", FRAMES[:3, :2, :8])
     wanted = {}
     for which in ("old", "new"):
         (tmp_path / which).mkdir()
-        rsciio_tem.convert(tmp_path / f"{which}.npy", tmp_path / which / name, **options)
+        more = {**options, **(earlier if which == "old" else {})}
+        rsciio_tem.convert(tmp_path / f"{which}.npy", tmp_path / which / name, **more)
         wanted[which] = files_in(tmp_path / which)
     for step in range(steps + 1):
         folder = tmp_path / f"at {step}"
@@ -1089,6 +1101,47 @@ def test_names_change_together(tmp_path: Path, name: str, monkeypatch: pytest.Mo
         rsciio_tem.convert(tmp_path / "new.npy", folder / name, **again)
         assert files_in(folder) == wanted["new"], step
         assert not folder.joinpath(f"{name}.partial").exists()
+
+
+def test_side_files_of_other_recordings(recording: Path) -> None:
+    """They stay: what they describe could not be read without them."""
+    folder = recording.parent
+    rsciio_tem.convert(recording, folder / "a.raw")
+    rsciio_tem.convert(recording, folder / "a.npy")
+    for name, options in (("a.dat", {"format": "raw"}), ("a.toml", {})):
+        before = files_in(folder)
+        with pytest.raises(FormatError, match=r"a\.toml: describes"):
+            quiet_convert(recording, folder / name, overwrite=True, **options)
+        assert files_in(folder) == before
+    rsciio_tem.convert(recording, folder / "a.raw", overwrite=True)
+    for path in folder.glob("a.*"):
+        path.unlink()
+    quiet_convert(recording, folder / "a.toml")
+    quiet_convert(recording, folder / "a.toml", overwrite=True)
+    with pytest.raises(FormatError, match=r"a\.toml: describes a recording of the kind raw_csr"):
+        rsciio_tem.convert(recording, folder / "a.raw", overwrite=True)
+    folder.joinpath("b.toml").write_text("[project]\nname = 'b'\n")
+    with pytest.raises(FormatError, match="is no side file of a recording, and is not replaced"):
+        rsciio_tem.convert(recording, folder / "b.raw", overwrite=True)
+
+
+def test_descriptions_of_an_archive(recording: Path) -> None:
+    """A YAML file that names the archive is replaced or removed with it, unless it says more."""
+    folder, archive = recording.parent, recording.with_name("a.npz")
+    omega = np.stack([np.arange(42.0), np.arange(1.0, 43)], axis=1)
+    quiet_convert(recording, archive, output_yaml=True, omega=omega)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"a-omega.npy", "a.npz", "a.yml", "scan.mib"}
+    quiet_convert(recording, archive.with_suffix(".yml"), "framecache", overwrite=True)
+    assert {path.name for path in folder.iterdir()} == names - {"a-omega.npy"}
+    quiet_convert(recording, archive, overwrite=True, output_yaml=True, omega=omega)
+    quiet_convert(recording, archive, overwrite=True)
+    assert {path.name for path in folder.iterdir()} == {"a.npz", "scan.mib"}
+    mine = "data: {file: a.npz, dtype: uint16, nframes: 42, shape: [16, 24]}\nnotes: mine\n"
+    folder.joinpath("a.yml").write_text(mine)
+    with pytest.raises(FileExistsError, match=r"a\.yml describes a\.npz and would not fit"):
+        quiet_convert(recording, archive, overwrite=True)
+    assert folder.joinpath("a.yml").read_text() == mine
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])

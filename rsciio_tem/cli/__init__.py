@@ -80,7 +80,7 @@ def formats_command(as_json: bool) -> None:
             "description": row.description,
             "module": row.module,
             "suffixes": list(row.suffixes),
-            # hs.load takes no folders besides HyperSpy's own
+            # hs.load takes no folders besides HyperSpy's own, but a file in them
             "hs_load": {s: "no" if row.folder else _opens(s) for s in row.suffixes},
         }
         for row in formats()
@@ -246,7 +246,8 @@ def preview_command(
     """Draw PATH on one sheet: sum pattern, navigator, bright field, dark field."""
     from rsciio_tem.tools import preview
 
-    target = output or os.path.splitext(os.path.basename(path))[0] + "_preview.png"
+    name = os.path.basename(os.path.abspath(path))  # a folder may be written with a slash
+    target = output or os.path.splitext(name)[0] + "_preview.png"
     _must_be_new(target, overwrite)
     recording, arranged = opened(path, options)
     for problem in recording.problems:

@@ -30,6 +30,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of
 from rsciio_tem.registry import Candidate, every_format
 from rsciio_tem.scan.scan import RULES, Scan, ScanHint
+from rsciio_tem.scan.times import Times
 from rsciio_tem.scan.words import plural
 from rsciio_tem.storage.files import size_of
 from rsciio_tem.tools.report import problem_as_json
@@ -209,7 +210,7 @@ def _times_of(recording: Recording) -> dict[str, Any]:
     start += "Z" if start and general.get("time_zone") == "UTC" else ""
     result: dict[str, Any] = dict.fromkeys(("trigger", "exposure", "period", "start", "duration"))
     result["start"] = start or None
-    if (times := recording.times) is None:
+    if (times := recording.stored_times or recording.times) is None:
         return result
     if times.external_trigger is not None:
         result["trigger"] = "external" if times.external_trigger else "internal"
@@ -217,19 +218,30 @@ def _times_of(recording: Recording) -> dict[str, Any]:
     exposure, moments = part.exposure_ns[part.exposure_ns >= 0], part.time_ns
     if len(exposure):
         result["exposure"] = float(np.median(exposure)) / 1e9
-    if len(moments) > 1 and (moments >= 0).all():
-        result["period"] = float(np.median(np.diff(moments))) / 1e9
-        last = times.read(times.count - 1, times.count)
-        if last.time_ns[0] >= moments[0]:
-            end = int(last.time_ns[0]) + max(0, int(last.exposure_ns[0]))
-            result["duration"] = (end - int(moments[0])) / 1e9
+    stamped = moments >= 0
+    if not (stamped | _blank(times, 0, len(moments))).all():
+        return result
+    steps = np.diff(moments)[stamped[1:] & stamped[:-1]]
+    if len(steps):
+        result["period"] = float(np.median(steps)) / 1e9
+        begin = max(0, times.count - 2048)
+        last = times.read(begin, times.count)
+        end = int(np.flatnonzero((last.time_ns >= 0) | (np.arange(len(last)) == 0))[-1])
+        if last.time_ns[end] >= (first := int(moments[stamped][0])):
+            stop = int(last.time_ns[end]) + max(0, int(last.exposure_ns[end]))
+            result["duration"] = (stop - first) / 1e9
     return result
+
+
+def _blank(times: Times, first: int, last: int) -> Any:
+    """Return which frames are none: positions without frame, or left out."""
+    return np.zeros(last - first, bool) if times.blanks is None else times.blanks[first:last]
 
 
 def print_info(info: Mapping[str, Any], scan: Scan) -> None:
     frames, data, times = info["frames"], info["data"], info["times"]
     table = Table()
-    click.echo(click.style(os.path.basename(info["path"]), bold=True))
+    click.echo(click.style(os.path.basename(os.path.abspath(info["path"])), bold=True))
     same = [c for c in info["candidates"] if c["format"] == info["format"]]
     reason = f"; it {same[0]['reason']}" if same else "; as asked"
     table.row("Format", f"{info['format']}, {info['description']}{reason}")

@@ -89,13 +89,13 @@ def sheet_of(path: str, recording: Recording, arranged: Arranged, quiet: bool = 
     if parts:
         lines += _what_images_show(scan, np.abs(results["masks"][len(masks) :]).T)
     return preview.sheet(
-        title=os.path.basename(path),
+        title=os.path.basename(recording.path),
         lines=lines,
         pattern=results["sum"],
         navigator=navigator.reshape(shape),
         virtual=virtual,
         bright_field=maps[0] if maps else None,
         dark_field=maps[1] if maps else None,
-        missing=scan.missing_mask,
+        missing=arranged.missing_mask,
         footer=f"rsciio-tem {__version__}",
     )

@@ -43,7 +43,7 @@ _LONGEST = 1 << 20
 
 def is_converted(head: bytes) -> bool:
     """Whether ``convert`` wrote a file; what that says of its source is only text."""
-    return b"emd_group_type" in head and b"rsciio_tem" in head
+    return b"emd_group_type" in head and (b"rsciio-tem " in head or b"rsciio_tem" in head)
 
 
 def is_hdf5(path: str, head: bytes) -> bool:

@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 import datetime
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from rsciio_tem.parsing.text import to_number
-from rsciio_tem.recording.axis import Axis
-
-__all__ = ["Entry", "general", "put", "restored", "restored_axis", "translated"]
+__all__ = ["Entry", "general", "put", "translated"]
 
 
 def general(
@@ -48,46 +44,6 @@ def general(
         if moment.tzinfo is not None:
             entries["time_zone"] = "UTC"
     return {**entries, **{name: value for name, value in more.items() if value is not None}}
-
-
-def restored(
-    metadata: Mapping[str, Any], original: Mapping[str, Any], kept: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give a recording that ``convert`` wrote the metadata of its source back.
-
-    Parameters
-    ----------
-    metadata, original : dict
-        What the file says of itself.
-    kept : dict
-        ``metadata`` and ``original_metadata`` of the source, as far as the file holds them.
-
-    Returns
-    -------
-    metadata, original_metadata : dict
-        Those of the source; how its scan was found is ``converted_from``.
-    """
-    before, source = kept.get("metadata"), kept.get("original_metadata")
-    result = dict(before) if isinstance(before, Mapping) and before else dict(metadata)
-    if not isinstance(source, Mapping):
-        return result, dict(original)
-    entries = {name: value for name, value in source.items() if name != "rsciio_tem"}
-    if isinstance(evidence := source.get("rsciio_tem"), Mapping):
-        entries["converted_from"] = dict(evidence)
-    return result, {**entries, **original}
-
-
-def restored_axis(described: Any) -> Axis:
-    """Return an axis as ``convert`` describes it beside an array."""
-    if not isinstance(described, Mapping):
-        return Axis()
-    scale, offset = (to_number(described.get(name)) for name in ("scale", "offset"))
-    return Axis(
-        name=str(described.get("name") or ""),
-        units=str(described.get("units") or ""),
-        scale=scale if scale and math.isfinite(scale) else 1.0,
-        offset=offset if offset is not None and math.isfinite(offset) else 0.0,
-    )
 
 
 class Entry(NamedTuple):

@@ -20,6 +20,7 @@ from rsciio_tem.storage.files import decoded, read_start
 
 __all__ = [
     "json_value",
+    "of_another",
     "plain",
     "side_axes",
     "side_content",
@@ -117,6 +118,21 @@ def _reason(error: BaseException) -> str:
     """Return what a parser complains about as one short line."""
     text = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
     return shortened(" ".join(text.split()), 300).rstrip(".")
+
+
+def of_another(path: str, filetype: str, data: str = "") -> str:
+    """Say of what else than `filetype` and the file `data` a side file is; "" if of nothing else.
+
+    It is not to be replaced then: what it describes could not be read any more.
+    """
+    try:
+        params = side_parameters(path)
+    except FormatError:
+        return "is no side file of a recording"
+    if str(params.get("filetype", "raw")).lower() != filetype:
+        return f"describes a recording of the kind {params['filetype']}"
+    name = os.path.basename(str(params.get("file") or data))
+    return f"describes {name}" if data and name.lower() != data.lower() else ""
 
 
 def side_axes(described: Any, side: str) -> tuple[Axis, ...]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.corrections import Corrected, Corrections
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.reading.lazy import LazyFrames, cast_to
+from rsciio_tem.reading.lazy import LazyFrames, Origin, cast_to
 from rsciio_tem.reading.options import check_options, scan_request
 from rsciio_tem.reading.references import as_frame, as_mask
 from rsciio_tem.recording.recording import Recording
@@ -34,6 +34,14 @@ class Arranged:
     scan: Scan
     flip_y: bool | None = None
     roi_index: npt.NDArray[np.int64] | None = None
+
+    @property
+    def missing_mask(self) -> npt.NDArray[np.bool_] | None:
+        """Where no frame was recorded, shape of the scan; None if nothing is missing."""
+        if self.roi_index is not None:
+            return self.scan.missing_mask
+        blanks = self.source.frames.blanks  # among them those that the recording itself has
+        return blanks.reshape(self.scan.shape) if blanks is not None and blanks.any() else None
 
 
 def arrange(
@@ -63,7 +71,9 @@ def arrange(
         nav_shape = (len(roi_index),)
     frames = frames[index]
     dtype = cast_to(frames.dtype, options.get("dtype")) or frames.dtype
-    source = LazyFrames(frames, nav_shape, dtype, recording.path, options.get("fill_value", 0))
+    fill = options.get("fill_value", recording.fill_value)
+    origin = Origin(recording, index, fill)
+    source = LazyFrames(frames, nav_shape, dtype, recording.path, fill, origin)
     if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
         raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
     return Arranged(source, scan, flip_y, roi_index)
@@ -88,7 +98,7 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
     corrections = _corrections(recording, frames, flip_y, options)
     if corrections:
         frames = Corrected(frames, corrections, recording.path)
-    fill = _fill(frames.dtype, options)
+    fill = _fill(frames.dtype, recording, options)
     if cast_to(frames.dtype, options.get("dtype")) is not None:
         # a value that marks what is lost within frames until they are cast
         fill = fill if frames.lost_value is None else frames.lost_value
@@ -121,9 +131,9 @@ def _corrections(
     ).checked(frames.frame_shape, path)
 
 
-def _fill(stored: np.dtype[Any], options: Mapping[str, Any]) -> float:
+def _fill(stored: np.dtype[Any], recording: Recording, options: Mapping[str, Any]) -> float:
     """Return the value that blanks get when frames are loaded; checks that it fits."""
-    fill: float = options.get("fill_value", 0)
+    fill: float = options.get("fill_value", recording.fill_value)
     cast = cast_to(stored, options.get("dtype"))
     dtype = stored if cast is None else cast
     if fill != fill and dtype.kind not in "fc":

@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotEnoughMemory
 from rsciio_tem.frames.pixels import Region
-from rsciio_tem.frames.protocol import ChunkHint, Frames
+from rsciio_tem.frames.protocol import ChunkHint, FrameIndex, Frames
 from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import backends, machine
 
-__all__ = ["LazyFrames", "default_chunks", "lazy_source", "picked"]
+__all__ = ["LazyFrames", "Origin", "default_chunks", "lazy_source", "picked"]
 
 
 def cast_to(source: np.dtype[Any], asked: Any) -> np.dtype[Any] | None:
@@ -56,6 +57,25 @@ def cast_values(values: npt.NDArray[Any], target: np.dtype[Any], path: str) -> n
 
 
 @dataclass(frozen=True, eq=False)
+class Origin:
+    """What frames in scan order were made of.
+
+    Parameters
+    ----------
+    recording : Recording
+        It.
+    index : slice or ndarray of int64
+        Which of its frames is at each position, -1 for a blank.
+    fill : float
+        Value of blanks.
+    """
+
+    recording: Recording
+    index: FrameIndex
+    fill: float = 0
+
+
+@dataclass(frozen=True, eq=False)
 class LazyFrames:
     """Frames arranged in a scan, behaving like an array that is read when it is sliced.
 
@@ -74,6 +94,8 @@ class LazyFrames:
         For messages.
     fill : float
         Value of blanks in `dtype`, where this differs from that of the frames.
+    origin : Origin, optional
+        What they were made of; stays in this process.
     """
 
     frames: Frames
@@ -81,6 +103,10 @@ class LazyFrames:
     dtype: np.dtype[Any]
     path: str
     fill: float = 0
+    origin: Origin | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "origin": None}
 
     @property
     def shape(self) -> tuple[int, ...]:

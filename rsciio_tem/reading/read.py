@@ -237,7 +237,27 @@ def read(
         navigator.attach(signal, source, options.get("navigator"))
     if recording.images:
         _keep_images(signal, recording, arranged, options.get("navigator"))
+    if recording.navigators is not None and _as_stored(recording, arranged):
+        _keep_navigators(signal, recording.navigators(), options.get("navigator"))
     return [signal]
+
+
+def _as_stored(recording: Recording, arranged: Arranged) -> bool:
+    """Whether all frames are returned in the shape that the recording has."""
+    hints, index = recording.hints, arranged.scan.index
+    shape = hints[0].shape if hints else (recording.count,)
+    whole = isinstance(index, slice) and index == slice(0, recording.count)
+    return whole and arranged.roi_index is None and arranged.source.nav_shape == shape
+
+
+def _keep_navigators(signal: dict[str, Any], stored: Mapping[str, Any], asked: Any) -> None:
+    """Give a signal the navigators of the one that was converted."""
+    others = {name: entry for name, entry in stored.items() if name != "_sig_navigator"}
+    tree = {**others, **signal["metadata"].get("_HyperSpy", {})}
+    image = stored.get("_sig_navigator")
+    signal["metadata"] = {**signal["metadata"], "_HyperSpy": tree}
+    if image is not None:
+        navigator.keep_stored(signal, image, asked)
 
 
 def _keep_images(
@@ -311,7 +331,8 @@ def _axes(
             nav_axes[0] = Axis("repeats")
         if recording.layers > 1 and n_nav > 1:
             nav_axes[0] = recording.layer_axis
-        if n_nav == 1 and scan.evidence.rule == "stack" and recording.stack_axis is not None:
+        stacked = scan.evidence.rule == "stack" or scan.evidence.exact
+        if n_nav == 1 and stacked and recording.stack_axis is not None:
             counts, axis = scan.counts or {}, recording.stack_axis
             first = counts["first"] + counts["skipped_start"] - counts["inserted_start"]
             nav_axes[0] = replace(axis, offset=axis.offset + first * axis.scale)
@@ -346,7 +367,7 @@ def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
         result["orientation"] = {"flip_y": flip_y}
     if roi_index is not None:
         result["roi_flat_index"] = roi_index
-    if (mask := scan.missing_mask) is not None:
+    if (mask := arranged.missing_mask) is not None:
         result["missing_mask"] = mask
     if isinstance(frames, Corrected):
         applied = frames.corrections

@@ -93,6 +93,11 @@ class Recording:
         Every file the recording consists of, side files included.
     problems : tuple of Problem
         What parsing found odd.
+    fill_value : float
+        Value of blanks, unless the caller gives another one.
+    navigators : callable, optional
+        Returns the images that HyperSpy keeps with a signal (``metadata._HyperSpy``), if the
+        recording was converted from one; they belong to all frames in their first shape.
     """
 
     format: str
@@ -116,6 +121,8 @@ class Recording:
     original_metadata: dict[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    fill_value: float = 0
+    navigators: Callable[[], Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         """Leave out calibrations that are none, and tell it."""

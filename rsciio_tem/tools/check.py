@@ -255,7 +255,7 @@ def _all_times(times: Times) -> FrameTimes:
 
 def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Problem]:
     """Tell times that are missing, run backwards, repeat, or are followed by a long pause."""
-    blanks = recording.frames.blanks if times is recording.times else None
+    blanks = recording.frames.blanks if times is recording.times else times.blanks
     recorded = np.ones(len(seen), bool) if blanks is None else ~blanks
     stamped = seen.time_ns >= 0
     if not stamped.any():

@@ -109,7 +109,7 @@ def convert(
         signal = dict(source if isinstance(source, Mapping) else source._to_dictionary())
     frames = SignalFrames.of(signal, module.__name__.rpartition(".")[2])
     if isinstance(source, (str, os.PathLike)):
-        read = frames.sources | {os.fspath(source)}
+        read = {os.path.abspath(name) for name in (*frames.sources, source)}
         # what cannot be told from others is written from the beginning, as signals are
         with contextlib.suppress(TypeError):
             identity = {

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from rsciio_tem._version import __version__
 from rsciio_tem.errors import FormatError
 from rsciio_tem.writing.hdf5_stream import ChunkedFile, write_at
+from rsciio_tem.writing.kept import VERSION, kept_of
 from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.target import FlatFile, Payloads, Target
 
@@ -113,6 +114,7 @@ class Hdf5(Target):
         chunk_rows: int = 0,
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
+        frames.require_numbers("hdf5")
         if layout not in ("emd", "hexrd"):
             raise ValueError(f"layout={layout!r} is neither 'emd' nor 'hexrd'")
         if not group.strip("/"):
@@ -120,7 +122,8 @@ class Hdf5(Target):
         rows, columns = frames.frame_shape
         if not 0 <= chunk_rows <= rows:
             raise ValueError(f"chunk_rows={chunk_rows} of frames of {rows} rows")
-        self.names = (os.path.basename(path),)
+        self.path, self.names = path, (os.path.basename(path),)
+        self.identity = {"kept": VERSION} if layout == "emd" else {}
         self.filters = filters(compression, gzip, shuffle)
         self.bitshuffled = compression == "bitshuffle-lz4" and frames.dtype.itemsize in (1, 2, 4, 8)
         flat = layout == "hexrd"
@@ -138,7 +141,7 @@ class Hdf5(Target):
             import h5py
 
             # another version may put chunks elsewhere
-            self.identity = {"hdf5": h5py.version.hdf5_version}
+            self.identity["hdf5"] = h5py.version.hdf5_version
         if not self.filters:
             self.nbytes = math.prod(self.shape) * self.dtype.itemsize
 
@@ -345,15 +348,14 @@ class Hdf5(Target):
             dim.attrs["units"] = _units(axis)
         if four:
             self._calibration(root, axes)
-        kept = root.create_group("rsciio_tem")  # without a type, so that EMD readers pass it by
-        for name in ("metadata", "original_metadata"):
-            text = json.dumps(getattr(self.frames, name), default=str, ensure_ascii=False)
-            kept.create_dataset(name, data=text)
-        described = [
-            {k: axis.get(k) for k in ("name", "units", "scale", "offset", "navigate")}
-            for axis in axes
-        ]
-        kept.create_dataset("axes", data=json.dumps(described, default=str, ensure_ascii=False))
+        group = root.create_group("rsciio_tem")  # without a type, so that EMD readers pass it by
+        kept = kept_of(self.frames, self.path)
+        for name, entry in kept.entries.items():
+            group.create_dataset(name, data=json.dumps(entry, ensure_ascii=False))
+        for name, values in kept.arrays.items():
+            group.create_dataset(
+                name, data=values, chunks=True, compression="gzip", shuffle=True, track_times=False
+            )
         return data
 
     def _calibration(self, root: Any, axes: tuple[Mapping[str, Any], ...]) -> None:

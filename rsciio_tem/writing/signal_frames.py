@@ -186,6 +186,14 @@ class SignalFrames:
         result: np.dtype[Any] = np.dtype(self.data.dtype)
         return result
 
+    def require_numbers(self, format: str) -> None:
+        """Raise a ValueError if pixels are colours or records, which a format does not hold."""
+        if self.dtype.kind not in "buifc":
+            raise ValueError(
+                f"pixels of type {self.dtype} are no numbers, and {format} holds nothing else; "
+                ".hspy holds colours"
+            )
+
     @property
     def frame_bytes(self) -> int:
         """Bytes of a frame."""

@@ -8,6 +8,7 @@ go at the end.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -336,6 +337,21 @@ class _Zip:
         self.file.write(struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, few[0], *few, 0))
 
 
+#: What the YAML files that are written say of the archive.
+_DATA = frozenset({"file", "dtype", "nframes", "shape"})
+
+
+def _yaml_of(path: str) -> Mapping[str, Any]:
+    """Return what a YAML file holds, nothing if it is none."""
+    import yaml
+
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError, RecursionError):
+        if os.path.getsize(path) < 1 << 20:
+            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            return tree if isinstance(tree, Mapping) else {}
+    return {}
+
+
 class Npz(_Cache):
     """Frame cache in an .npz, and the YAML file that names it, if that is asked for.
 
@@ -373,6 +389,28 @@ class Npz(_Cache):
             two = (self.archive, self.yaml)
             self.names = (*self.sides, *(two if suffix.lower() != ".npz" else two[::-1]))
         self.offsets = np.zeros(0, np.int64)  # of the members of frames, once they are written
+
+    def leftovers(self, folder: str) -> list[str]:
+        """List a YAML file that names the archive which is replaced, and its angles."""
+        stem = os.path.splitext(self.archive)[0]
+        names: list[str] = []
+        for name in (f"{stem}.yml", f"{stem}.yaml"):
+            tree = _yaml_of(os.path.join(folder, name))
+            data = tree.get("data")
+            if not isinstance(data, Mapping) or data.get("file") != self.archive:
+                continue
+            angles = f"{stem}-omega.npy"
+            if f"! load-numpy-array {angles}" in str(tree.get("meta")):
+                names.append(angles)
+            if name in self.names:
+                continue
+            if not {*tree} <= {"data", "meta"} or not {*data} <= _DATA:
+                raise FileExistsError(
+                    f"{os.path.join(folder, name)} describes {self.archive} and would not fit the "
+                    "new one; move it away or choose another name"
+                )
+            names.append(name)
+        return [n for n in names if n not in self.names and os.path.isfile(os.path.join(folder, n))]
 
     def _member(self, array: npt.NDArray[Any]) -> tuple[int, int, bytes]:
         """Return checksum and size of an array, and what is stored of it."""

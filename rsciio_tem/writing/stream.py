@@ -31,7 +31,7 @@ import numpy.typing as npt
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage import machine
 from rsciio_tem.storage.machine import Progress, progress_bar
-from rsciio_tem.writing.obstacles import check_apart, check_free, check_names
+from rsciio_tem.writing.obstacles import check_apart, check_free, check_names, file_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.target import Block, Target
 from rsciio_tem.writing.working_folder import Work, sync
@@ -106,6 +106,8 @@ def write(
     whole = {**(identity or {}), **target.identity, "files": list(target.names)}
     work = Work(path + ".partial", whole, resumable=identity is not None)
     check_way(work, frames.sources, overwrite, target.obstacle)
+    if not os.path.lexists(work.folder):
+        _leftovers(target, work, frames)
     with work.locked():
         naming = work.look(resume)
         if naming is not None and work.begun(naming):
@@ -119,13 +121,15 @@ def write(
             work.go_on(naming, overwrite)
         else:
             check_free(map(work.final, work.names), overwrite, target.obstacle)
+            _leftovers(target, work, frames)
             _check_space(folder, target.nbytes - work.size)
             work.open(target.create)
             try:
                 if naming is None or (verify and not naming.verified):
                     _complete(target, frames, path, work, progress, verify)
                 check_free(map(work.final, work.names), overwrite, target.obstacle)
-                work.give_names(verify or (naming is not None and naming.verified))
+                leftovers = _leftovers(target, work, frames)
+                work.give_names(verify or (naming is not None and naming.verified), leftovers)
             except BaseException as error:
                 target.abandon()
                 with contextlib.suppress(OSError):  # a full disk: what it has counts
@@ -155,6 +159,15 @@ def check_way(
         raise ValueError(f"{reserved[0]!r} is a name that conversions need; choose another one")
     if not os.path.lexists(work.folder):  # else it may be that files have got their names already
         check_free(finals, overwrite, obstacle)
+
+
+def _leftovers(target: Target, work: Work, frames: SignalFrames) -> list[str]:
+    """List what goes with the earlier recording; an error says what stands in the way of that."""
+    names = [*target.leftovers(os.path.dirname(work.folder))]
+    finals = [*map(work.final, names)]
+    check_apart(finals, frames.sources)
+    check_free(finals, True, file_obstacle)
+    return names
 
 
 def _complete(

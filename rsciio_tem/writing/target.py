@@ -85,6 +85,19 @@ class Target(ABC):
         """Say why what has the name of one of the files is not replaced by it; "" if it can be."""
         return file_obstacle(path)
 
+    def leftovers(self, folder: str) -> Sequence[str]:
+        """List files beside the target that belong to the earlier recording which it replaces.
+
+        They would be taken for part of the new one, and are removed together with the replacement.
+
+        Raises
+        ------
+        FileExistsError
+            A file that belongs to nothing would be taken for part of the new recording.
+        """
+        del folder
+        return ()
+
     def expected(self, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what `read` gives for these frames; not the same if the format thins them out."""
         return frames

@@ -44,7 +44,7 @@ class Naming:
     new : dict
         What tells each of the new files from others, in the order in which they take their names.
     old : dict
-        The same of those that they replace.
+        The same of those that they replace; and of those that go without being replaced.
     verified : bool
         Whether the new files were read back.
     """
@@ -52,6 +52,11 @@ class Naming:
     new: dict[str, Any]
     old: dict[str, Any]
     verified: bool
+
+    @property
+    def gone(self) -> list[str]:
+        """Names that nothing has afterwards, such as those at the end of a longer series."""
+        return [name for name in self.old if name not in self.new]
 
 
 @dataclass
@@ -402,12 +407,16 @@ class Work:
             for name in naming.new
         )
 
-    def give_names(self, verified: bool) -> None:
-        """Let the complete files take their names, all of them or, if something fails, none."""
+    def give_names(self, verified: bool, leftovers: Sequence[str] = ()) -> None:
+        """Let the complete files take their names, all of them or, if something fails, none.
+
+        With the files that they replace go the `leftovers`.
+        """
         self.close()
+        before = (*self.names, *leftovers)
         naming = Naming(
             {name: _mark(self.path(name)) for name in self.names},
-            {name: mark for name in self.names if (mark := _mark(self.final(name)))},
+            {name: mark for name in before if (mark := _mark(self.final(name)))},
             verified,
         )
         self._write(self.COMPLETE, json.dumps(naming.__dict__).encode())
@@ -436,13 +445,18 @@ class Work:
             aside = os.path.lexists(os.path.join(self.path(self.REPLACED), name))
             if mark and (aside or (mark != naming.old.get(name) and not overwrite)):
                 raise FileExistsError(errno.EEXIST, "exists already, and is not overwritten", final)
+        for name in naming.gone:
+            mark = _mark(self.final(name))
+            if mark and mark != naming.old[name]:
+                stranger = "is not what it was, and would become part of the new recording"
+                raise FileExistsError(errno.EEXIST, stranger, self.final(name))
         try:
             # one file replaces another at once; of several, and of folders, the earlier ones are
             # set aside, so that at no time some are old and some are new
             folders = any(os.path.isdir(self.path(name)) for name in waiting)
-            if len(naming.new) > 1 or folders:
+            if len(naming.new) > 1 or folders or naming.gone:
                 os.makedirs(self.path(self.REPLACED), exist_ok=True)
-                for name in reversed(waiting):
+                for name in (*reversed(waiting), *reversed(naming.gone)):
                     if os.path.lexists(self.final(name)):
                         os.rename(self.final(name), os.path.join(self.path(self.REPLACED), name))
             for name in waiting:
@@ -459,7 +473,7 @@ class Work:
             if not os.path.lexists(self.path(name)) and _mark(self.final(name)) == naming.new[name]:
                 os.rename(self.final(name), self.path(name))
         replaced = self.path(self.REPLACED)
-        for name in naming.new:
+        for name in dict.fromkeys((*naming.old, *naming.new)):
             aside, final = os.path.join(replaced, name), self.final(name)
             if not os.path.lexists(aside):
                 continue

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from writers import raw as writer
+from writers.empad import write_empad
 
 import rsciio_tem
 from rsciio_tem.errors import FormatError, RecordingWarning, Truncated
@@ -525,3 +526,16 @@ def test_missing_file(tmp_path: Path) -> None:
         read(tmp_path / "a.raw", dtype="u1", sig_shape=(2, 2))
     with pytest.raises(FormatError, match="is a folder"):
         read(tmp_path, dtype="u1", sig_shape=(2, 2))
+
+
+def test_written_beside_the_description_of_an_earlier_recording(tmp_path: Path) -> None:
+    """What lies beside a file that replaces an EMPAD recording does not describe the new one."""
+    frames = np.arange(6 * 128 * 128).reshape(2, 3, 128, 128).astype("f4")
+    xml = write_empad(tmp_path, frames, name="scan.raw")
+    assert rsciio_tem.detect(tmp_path / "scan.raw")[0].format == "empad"
+    signal = rsciio_tem.load(xml)[0]
+    signal["data"] = np.ascontiguousarray(signal["data"][::-1, :, :100, :90])
+    signal["axes"][2]["size"], signal["axes"][3]["size"] = 100, 90
+    signal["original_metadata"] = {}
+    rsciio_tem.convert(signal, tmp_path / "scan.raw", overwrite=True)
+    np.testing.assert_array_equal(rsciio_tem.load(tmp_path / "scan.raw")[0]["data"], signal["data"])

@@ -888,6 +888,42 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     assert not (tmp_path / "v_000.tvips").exists()
 
 
+def test_a_shorter_series_replaces_a_longer_one(tmp_path: Path) -> None:
+    path = tmp_path / "w_000.tvips"
+    tvips.file_writer(path, signal_of(stack(9)), max_file_size=600)
+    longer = sorted(p.name for p in tmp_path.iterdir())
+    assert len(longer) > 4
+    shutil.copy(path, tmp_path / "w_042.tvips")  # behind a gap: not part of it
+    (tmp_path / "w_003.txt").touch()
+    with pytest.raises(FileExistsError):
+        tvips.file_writer(path, signal_of(stack(2)))
+    tvips.file_writer(path, signal_of(stack(2)), overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        *("w_000.tvips", "w_003.txt", "w_042.tvips")
+    ]
+    (tmp_path / "w_042.tvips").unlink()
+    assert numbers(load(path)) == [0, 1]
+    # the next recording was given the next number: it is not part of the earlier series
+    tvips.file_writer(path, signal_of(stack(4)), max_file_size=600, overwrite=True)
+    count = len(list(tmp_path.glob("*.tvips")))
+    shutil.copy(path, tmp_path / f"w_{count:03d}.tvips")
+    tvips.file_writer(path, signal_of(stack(2)), overwrite=True)
+    assert sorted(p.name for p in tmp_path.glob("*.tvips")) == [
+        *("w_000.tvips", f"w_{count:03d}.tvips")
+    ]
+
+
+def test_the_end_of_a_longer_series_that_is_read(tmp_path: Path) -> None:
+    """What would be removed may be what is converted."""
+    tvips.file_writer(tmp_path / "w_000.tvips", signal_of(stack(9)), max_file_size=600)
+    (tmp_path / "a.tvips").symlink_to("w_002.tvips")
+    signal = signal_of(np.memmap(tmp_path / "w_002.tvips", "u2", "r", shape=(1, 4, 5)))
+    content = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(FormatError, match="being read"):
+        tvips.file_writer(tmp_path / "w_000.tvips", signal, overwrite=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == content
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_source_is_never_overwritten(tmp_path: Path, lazy: bool) -> None:
     path = write_tvips(tmp_path / "a_000.tvips", stack(6), files=(3, 3))

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from writers.zarr import write_zarr
 
 import rsciio_tem
+from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError, NotThisFormat, Unsupported
 from rsciio_tem.formats import zarr as format_zarr
 from rsciio_tem.formats.zarr import store
@@ -465,3 +467,82 @@ def test_zspy_is_left_to_rosettasciio(tmp_path: Path) -> None:
     assert format_zarr.sniff(f"{path}{os.sep}", b"") is None
     with pytest.raises(FormatError, match="is a folder"):
         rsciio_tem.detect(path)
+
+
+# ---------------------------------------------------------------- how a store is named
+
+
+def test_names_of_a_store(tmp_path: Path) -> None:
+    """With a slash, by a file that describes it, or by a path in it."""
+    group(tmp_path / "g.zarr", deep__inside=ARRAY, small=ARRAY[0])
+    path = str(tmp_path / "g.zarr")
+    deep = os.path.join(path, "deep")
+    names = [path, path + "/", f"{path}/.zgroup", deep, deep + "/", f"{deep}/inside"]
+    names += [f"{deep}/inside/.zarray", Path(path)]
+    for name in names:
+        (best,) = rsciio_tem.detect(name)
+        assert (best.format, best.confidence) == ("zarr", 1.0)
+        for lazy in (False, True):
+            data = rsciio_tem.load(name, lazy=lazy)[0]["data"]
+            np.testing.assert_array_equal(data, ARRAY)
+        assert rsciio_tem.open(name).path == str(name).rstrip("/").partition("/.")[0]
+        problems = rsciio_tem.check(name)
+        assert {p.severity for p in problems} <= {"info"}
+        target = tmp_path / "copy.npy"
+        rsciio_tem.convert(name, target, overwrite=True)
+        np.testing.assert_array_equal(np.load(target), ARRAY)
+    (signal,) = rsciio_tem.load(path + "/", dataset="/small/")
+    np.testing.assert_array_equal(signal["data"], ARRAY[0])
+    assert signal["metadata"]["General"]["original_filename"] == "g.zarr"
+    chunk = next(Path(deep, "inside").glob("0*"))
+    with pytest.raises(FormatError, match=r"is a part of the recording .*inside. Open that"):
+        rsciio_tem.load(chunk)
+    with pytest.raises(FormatError, match="does not exist"):
+        rsciio_tem.load(f"{path}/nothing")
+
+
+@pytest.mark.parametrize("name", ["s.zarr", "s.zarr/", "s.zarr/.zarray", "./s.zarr"])
+def test_commands(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    write_zarr(tmp_path / "s.zarr", np.random.default_rng(1).random((3, 4, 16, 16)))
+    run = CliRunner()
+    for words in (
+        ["info", name],
+        ["check", "--pixels", name],
+        ["preview", name, "-o", "a.png", "--overwrite"],
+        ["convert", "--quiet", "--overwrite", name, "a.npy"],
+        ["convert", "--quiet", "--overwrite", "--verify", name, "b.zarr/"],
+    ):
+        result = run.invoke(main, words)
+        assert result.exit_code == 0, (words, result.output, result.exception)
+    assert run.invoke(main, ["info", name]).output.startswith(
+        ".zarray" if name.endswith("y") else "s.zarr\n"
+    )
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "a.npy"), rsciio_tem.load(tmp_path / "b.zarr")[0]["data"]
+    )
+
+
+def test_hs_load(tmp_path: Path) -> None:
+    """HyperSpy takes no folders but .zspy; what docs/hyperspy.md says instead."""
+    hs = pytest.importorskip("hyperspy.api")
+    path = tmp_path / "s.zarr"
+    rsciio_tem.convert(
+        {
+            "data": ARRAY,
+            "axes": [
+                {"size": n, "scale": 2.0, "offset": 0.0, "navigate": i < 2}
+                for i, n in enumerate(ARRAY.shape)
+            ],
+        },
+        path,
+    )
+    with pytest.raises(ValueError, match="No filename matches"):
+        hs.load(str(path))
+    described = store.description_of(str(path))
+    for lazy in (False, True):
+        signal = hs.load(described, lazy=lazy, file_format="TEM-zarr")
+        assert signal._lazy == lazy
+        np.testing.assert_array_equal(signal.data, ARRAY)
+        assert signal.axes_manager[0].scale == 2.0

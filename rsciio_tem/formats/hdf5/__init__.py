@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, Unpack
 
 from rsciio_tem.errors import FormatError, Problems, Unsupported
@@ -20,9 +22,10 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.checks import chunk_tables
 from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
-from rsciio_tem.parsing.hdf5_links import member, refuse_pipes
-from rsciio_tem.parsing.hdf5_values import damaged_texts, value
-from rsciio_tem.parsing.metadata import general, restored, restored_axis
+from rsciio_tem.parsing.hdf5_links import children, member, refuse_pipes
+from rsciio_tem.parsing.hdf5_values import damaged_texts, part, value
+from rsciio_tem.parsing.kept import Kept, axes_of, restored
+from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.trees import json_value
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import CommonOptions
@@ -30,6 +33,9 @@ from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import files
+
+#: Bytes of an array beside the pixels at most: times of 2^28 frames.
+_MOST_KEPT = 1 << 31
 
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
@@ -79,32 +85,17 @@ def parse(
         )
         shape, meaning = chosen.shape, chosen.meaning
         linked = os.fspath(chosen.dataset.file.filename)
+        name = str(chosen.dataset.name)
+        kept = _kept_by_convert(file, name, path)
         original_metadata = {
             **meaning.original_metadata,
             "hdf5": chosen.described(others),
-            "file": tree(file, frozenset([str(chosen.dataset.name)])),
+            "file": tree(file, frozenset([name, _beside(name)] if kept.entries else [name])),
         }
-        kept = _kept_by_convert(file, str(chosen.dataset.name))
     problems.extend(meaning.problems)
     first = meaning.sig_first if sig_first is None else sig_first
     dims = _sig_dims(shape, sig_dims, sig_shape, first, path)
-    axes = meaning.axes or (Axis(),) * len(shape)
-    described = kept.get("axes")
-    if isinstance(described, list) and len(described) == len(shape):
-        # the layout has names and units even for axes that have none
-        axes = tuple(
-            axis if axis.values is not None else restored_axis(entry)
-            for axis, entry in zip(axes, described, strict=True)
-        )
-    metadata, original_metadata = restored(
-        {
-            **meaning.metadata,
-            "General": general(path, moment=meaning.moment),
-            "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
-        },
-        original_metadata,
-        kept,
-    )
+    axes = tuple(axes_of(kept, meaning.axes or (Axis(),) * len(shape)))
     nav, sig = (slice(dims, None), slice(dims)) if first else (slice(-dims), slice(-dims, None))
     hints, scan_axes = meaning.arranged(shape[nav], axes[nav])
     angles, odd = meaning.angles(shape[nav])
@@ -113,7 +104,7 @@ def parse(
     signal_axes = axes[sig]
     if sig_shape is not None and shape[sig] != tuple(sig_shape):
         frames, signal_axes = _reshaped(frames, sig_shape, path), (Axis(),) * len(sig_shape)
-    return Recording(
+    recording = Recording(
         format="hdf5",
         path=path,
         frames=frames,
@@ -122,23 +113,57 @@ def parse(
         hints=hints,
         stack_axis=axes[nav][0] if len(shape[nav]) == 1 else None,
         omega=angles,
-        metadata=metadata,
+        metadata={
+            **meaning.metadata,
+            "General": general(path, moment=meaning.moment),
+            "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
+        },
         original_metadata=original_metadata,
         files=(path,) if files.same_file(linked, path) else (path, linked),
         problems=tuple(problems),
     )
+    return restored(recording, kept, () if first else shape[nav])
 
 
-def _kept_by_convert(file: Any, dataset: str) -> dict[str, Any]:
-    """Return what ``convert`` keeps beside a data set: metadata and axes of its source."""
-    group = dataset.strip("/").partition("/")[0]
-    kept: dict[str, Any] = {}
-    for name in ("metadata", "original_metadata", "axes"):
-        entry = member(file, f"{group}/rsciio_tem/{name}")
-        if getattr(entry, "shape", None) == ():
-            content = value(entry)
-            kept[name] = json_value(content if isinstance(content, bytes) else b"")
-    return kept
+def _beside(dataset: str) -> str:
+    """Return the group in which ``convert`` keeps what belongs to a data set."""
+    return f"/{dataset.strip('/').partition('/')[0]}/rsciio_tem"
+
+
+def _kept_by_convert(file: Any, dataset: str, path: str) -> Kept:
+    """Return what ``convert`` keeps beside a data set: metadata and axes of its source, times."""
+    group = _beside(dataset)
+    kept = member(file, group)
+    if not hasattr(kept, "keys") or dataset.startswith(f"{group}/"):
+        return Kept()
+    entries: dict[str, Any] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, thing in _members(kept):
+        shape = getattr(thing, "shape", None)
+        if shape == () and "/" not in name:
+            content = value(thing)
+            if (entry := json_value(content if isinstance(content, bytes) else b"")) is not None:
+                entries[name] = entry
+        elif shape and thing.dtype.kind in "biufc":
+            shapes[name] = tuple(shape)
+    return Kept(entries, shapes, partial(_read_kept, path, group))
+
+
+def _members(group: Any) -> Iterator[tuple[str, Any]]:
+    """Give the data sets of a group, and of the groups in it."""
+    for name, thing in children(group):
+        if hasattr(thing, "keys"):
+            yield from ((f"{name}/{below}", dataset) for below, dataset in children(thing))
+        else:
+            yield name, thing
+
+
+def _read_kept(path: str, group: str, name: str, key: Any) -> Any:
+    with opened(path) as file:
+        values = part(member(file, f"{group}/{name}"), () if key is ... else key, _MOST_KEPT)
+    if values is None:
+        raise FormatError(path, f"{group}/{name} is damaged.")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _sig_dims(

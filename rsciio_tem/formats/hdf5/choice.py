@@ -79,8 +79,8 @@ def _candidates(file: Any, start: Any) -> tuple[list[Candidate], Walk]:
     tour = walk(start)
     best: dict[Any, Candidate] = {}
     for path, dataset in tour.datasets:
-        if not _is_array(dataset) or not dataset.size:
-            continue
+        if not _is_array(dataset) or not dataset.size or "/rsciio_tem/" in path:
+            continue  # beside what ``convert`` writes it keeps dark images and the like
         candidate = Candidate(path, dataset, meaning_of(path, dataset, file))
         key = address(dataset)
         if key not in best or candidate.rank() > best[key].rank():

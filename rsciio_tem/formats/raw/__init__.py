@@ -49,8 +49,11 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
         return None
     if path.lower().endswith(DATA_FILES):
         side = files.side_file(path, SIDE_FILES, shared=True)
-        if side and str(side_parameters(side).get("filetype", "raw")).lower() == "raw":
-            return 0.95, f"is described by {os.path.basename(side)}", {}
+        params = side_parameters(side) if side else {}
+        if side and str(params.get("filetype", "raw")).lower() == "raw":
+            # by its name, as files that are written here: whatever else lies beside it is older
+            named = str(params.get("file", "")).lower() == os.path.basename(path).lower()
+            return 0.97 if named else 0.95, f"is described by {os.path.basename(side)}", {}
     if path.lower().endswith(".raw"):
         return 0.3, "is named .raw, but nothing describes its content", {}
     return None

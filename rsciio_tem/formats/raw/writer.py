@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from rsciio_tem.parsing.trees import of_another
+from rsciio_tem.writing.obstacles import file_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames, toml_axes
 from rsciio_tem.writing.stream import write_signal
 from rsciio_tem.writing.target import FlatFile, Target
@@ -17,11 +19,22 @@ from rsciio_tem.writing.target import FlatFile, Target
 __all__ = ["file_writer", "target"]
 
 
+class _WithSide(FlatFile):
+    """A raw file with a side file."""
+
+    def obstacle(self, path: str) -> str:
+        """Say why what has the name of one of the files is not replaced by it."""
+        if (problem := file_obstacle(path)) or os.path.basename(path) not in self.sides:
+            return problem
+        return of_another(path, "raw", self.name)
+
+
 def target(frames: SignalFrames, path: str) -> Target:
     """Return what `rsciio_tem.convert` streams frames into: little-endian pixels and a side file.
 
     The side file has the same name with the suffix ``.toml``.
     """
+    frames.require_numbers("raw")
     name = os.path.basename(path)
     dtype = frames.dtype.newbyteorder("<")
     lines = [
@@ -36,7 +49,7 @@ def target(frames: SignalFrames, path: str) -> Target:
     side = os.path.splitext(name)[0] + ".toml"
     text = "\n".join([*lines, ""]).encode()
     stored = np.dtype((dtype, frames.frame_shape))
-    return FlatFile(name, b"", stored, len(frames), {side: text})
+    return _WithSide(name, b"", stored, len(frames), {side: text})
 
 
 def file_writer(

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from rsciio_tem.parsing.trees import of_another
+from rsciio_tem.writing.obstacles import file_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.sparse import RawCsr
 from rsciio_tem.writing.stream import write_signal
@@ -15,9 +17,19 @@ from rsciio_tem.writing.target import Target
 __all__ = ["file_writer", "target"]
 
 
+class _Recording(RawCsr):
+    """The TOML file, which may have been that of another recording, and three binary files."""
+
+    def obstacle(self, path: str) -> str:
+        """Say why what has the name of one of the files is not replaced by it."""
+        if (problem := file_obstacle(path)) or os.path.basename(path) != self.names[-1]:
+            return problem
+        return of_another(path, "raw_csr")
+
+
 def target(frames: SignalFrames, path: str, *, threshold: float | None = None) -> Target:
     """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
-    return RawCsr(path, frames, threshold)
+    return _Recording(path, frames, threshold)
 
 
 def file_writer(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import warn
+from rsciio_tem.errors import FormatError, warn
+from rsciio_tem.formats.tvips.files import series
 from rsciio_tem.formats.tvips.header import FRAME, FRAME_V1, HEADER, LARGEST_SIDE, Ints
+from rsciio_tem.storage.files import listing
 from rsciio_tem.writing.signal_frames import SignalFrames, converted, start_ns
 from rsciio_tem.writing.stream import write_signal
 from rsciio_tem.writing.target import FlatFile, Target
@@ -84,17 +87,9 @@ def _frames_per_file(count: int, stride: int, limit: int | None, path: str) -> i
 
 
 def _names(path: str, number: int) -> tuple[str, ...]:
-    """Name the files of a series, the first one last; refuse to leave old ones behind it."""
+    """Name the files of a series, the first one last."""
     stem, suffix = os.path.splitext(os.path.basename(path))
     stem = re.sub(r"_000$", "", stem)
-    folder = os.path.dirname(path) or "."
-    follower = f"{stem}_{number:03d}{suffix}".lower()
-    for entry in os.listdir(folder) if os.path.isdir(folder) else ():
-        if entry.lower() == follower:
-            raise FileExistsError(
-                f"{os.path.join(folder, entry)} exists and would become part of the series that "
-                "is to be written; remove it or choose another name"
-            )
     return tuple(f"{stem}_{i:03d}{suffix}" for i in (*range(1, number), 0))
 
 
@@ -174,6 +169,26 @@ class _Series(Target):
         self.files, self.per_file = files, per_file
         self.names = tuple(file.names[0] for file in (*files[1:], files[0]))
         self.nbytes = sum(file.nbytes for file in files)
+
+    def leftovers(self, folder: str) -> list[str]:
+        """List the last files of a longer series; refuse what else would continue this one."""
+        first = os.path.join(folder, self.names[-1])
+        earlier: list[str] = []
+        if os.path.isfile(first):
+            with contextlib.suppress(FormatError):  # it is no series
+                earlier = [file.path for file in series(first)[0]]
+        ours = {name.lower() for name in self.names}
+        names = [os.path.basename(p) for p in earlier if os.path.dirname(p) == folder]
+        names = [name for name in names if name.lower() not in ours]
+        stem, suffix = os.path.splitext(self.names[-1])
+        follower = f"{stem[:-3]}{len(self.files):03d}{suffix}".lower()
+        for entry in listing(folder):
+            if entry.lower() == follower and entry not in names:
+                raise FileExistsError(
+                    f"{os.path.join(folder, entry)} exists and would become part of the series "
+                    "that is to be written; remove it or choose another name"
+                )
+        return names
 
     def create(self, folder: str) -> None:
         for file in self.files:

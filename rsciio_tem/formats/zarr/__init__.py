@@ -21,11 +21,14 @@ from rsciio_tem.formats.zarr.store import (
     Opener,
     StoredArray,
     count_files,
+    folder_of,
     is_store,
+    kept_beside,
     stored_array,
 )
 from rsciio_tem.formats.zarr.writer import file_writer, target
-from rsciio_tem.parsing.metadata import general, restored, restored_axis
+from rsciio_tem.parsing.kept import axes_of, restored
+from rsciio_tem.parsing.metadata import general
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
@@ -39,9 +42,13 @@ __all__ = ["CHECKS", "file_reader", "file_writer", "is_store", "parse", "sniff",
 
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
-    """Say whether a folder is a Zarr array or group; HyperSpy's own are RosettaSciIO's."""
+    """Say whether a folder is a Zarr array or group; HyperSpy's own are RosettaSciIO's.
+
+    The files that describe it stand for it.
+    """
     del head
-    if not is_store(path) or path.rstrip("/\\").lower().endswith(".zspy"):
+    folder = folder_of(path)
+    if not is_store(folder) or folder.lower().endswith(".zspy"):
         return None
     return 1.0, "is a folder that describes a Zarr array or group", {}
 
@@ -53,7 +60,7 @@ def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Re
     -------
     Recording
     """
-    path = os.fspath(filename)
+    path = folder_of(filename)
     if not is_store(path):
         if not os.path.isdir(path):
             files.existing(path)  # or else an error that says so
@@ -65,15 +72,25 @@ def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Re
     _tell_others(stored, problems)
     described = attributes.get("axes")
     described = described if isinstance(described, list) and len(described) == len(shape) else []
-    axes = [restored_axis(axis) for axis in described]
+    kept = kept_beside(stored)
+    axes = axes_of(kept, (Axis(),) * len(shape))
     count = _scan_axes(described, len(shape))
     nav_shape, frame_shape = shape[:count], shape[count:]
     native = np.dtype(array.dtype).newbyteorder("=")
-    kept = {name: attributes.get(name) for name in ("metadata", "original_metadata")}
-    metadata, original_metadata = restored(
-        {"General": general(os.path.normpath(path)), "Signal": {"signal_type": ""}},
-        {
-            "attributes": {k: v for k, v in attributes.items() if k not in kept},
+    recording = Recording(
+        format="zarr",
+        path=path,
+        frames=StoreFrames(stored.open, nav_shape, frame_shape, native, chunks=chunks),
+        signal_axes=tuple(axes[count:]),
+        scan_axes=tuple(axes[:count]),
+        hints=(ScanHint("header", nav_shape, 1.0, "shape of the array", exact=True),)
+        if nav_shape
+        else (),
+        metadata={"General": general(os.path.normpath(path)), "Signal": {"signal_type": ""}},
+        original_metadata={
+            "attributes": {
+                k: v for k, v in attributes.items() if k not in kept.entries or k == "axes"
+            },
             "zarr": {
                 "array": stored.name,
                 "shape": list(shape),
@@ -82,22 +99,10 @@ def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Re
                 "others": list(stored.others),
             },
         },
-        kept,
-    )
-    return Recording(
-        format="zarr",
-        path=path,
-        frames=StoreFrames(stored.open, nav_shape, frame_shape, native, chunks=chunks),
-        signal_axes=tuple(axes[count:]) or (Axis(),) * len(frame_shape),
-        scan_axes=tuple(axes[:count]),
-        hints=(ScanHint("header", nav_shape, 1.0, "shape of the array", exact=True),)
-        if nav_shape
-        else (),
-        metadata=metadata,
-        original_metadata=original_metadata,
         files=(path,),
         problems=tuple(problems),
     )
+    return restored(recording, kept, nav_shape)
 
 
 def _tell_others(stored: StoredArray, problems: Problems) -> None:
@@ -156,7 +161,8 @@ def file_reader(
     Parameters
     ----------
     filename : str or path
-        The folder.
+        The folder; or the file in it that describes the array or group, ``.zarray``, ``.zgroup``
+        or ``zarr.json``.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     dataset : str, optional
         Array of a group, or a group in it; by default the one with most axes, up to four, and

@@ -15,12 +15,31 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rsciio_tem.errors import FormatError, Unsupported
+from rsciio_tem.parsing.kept import Kept
 from rsciio_tem.parsing.trees import json_value, side_content
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
 
 #: Files that describe an array, or a group; the last one is that of version 3.
 DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
+
+#: Further files beside these.
+_BESIDE_DESCRIPTIONS = (".zattrs", ".zmetadata")
+
+#: Attributes in which ``convert`` keeps what is JSON, and the folder with arrays.
+KEPT = ("axes", "metadata", "original_metadata", "frames")
+BESIDE = "rsciio_tem"
+
+
+def folder_of(path: str | os.PathLike[str]) -> str:
+    """Return the folder that a path names: itself, or by a file in it that describes the array.
+
+    Programs that take files only, as ``hs.load`` does, can name it by that.
+    """
+    name = os.fspath(path)
+    name = name.rstrip("/" if os.name != "nt" else "/\\") or name
+    described = os.path.basename(name) in (*DESCRIPTIONS, *_BESIDE_DESCRIPTIONS)
+    return os.path.dirname(name) or "." if described and os.path.isfile(name) else name
 
 
 def description_of(path: str) -> str | None:
@@ -290,6 +309,25 @@ def _described(path: str, array: Any, name: str = "", others: Sequence[str] = ()
         attributes = dict(array.attrs)
     opener = Opener(folder, DataFile.of(description))
     return StoredArray(array, opener, attributes, name, tuple(others))
+
+
+def kept_beside(stored: StoredArray) -> Kept:
+    """Return what ``convert`` has kept beside an array, in its attributes and in a folder of it."""
+    entries = {name: stored.attributes[name] for name in KEPT if name in stored.attributes}
+    if not entries.keys() & {"metadata", "original_metadata"}:
+        entries.pop("frames", None)  # a name that others use, too
+    arrays: dict[str, Any] = {}
+    folder = os.path.join(stored.open.path, BESIDE)
+    if entries and is_store(folder):
+        with _complaining(folder, "has an array or group that cannot be opened"):
+            arrays = _arrays(_node(folder))
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+
+    def read(name: str, part: Any) -> Any:
+        values = Values(arrays[name], folder)[part]
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    return Kept(entries, shapes, read)
 
 
 def _require_pixels(path: str, array: Any) -> None:

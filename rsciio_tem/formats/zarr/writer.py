@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.formats.zarr.store import newest_format, stored_array
+from rsciio_tem.formats.zarr.store import BESIDE, newest_format, stored_array
+from rsciio_tem.writing.kept import VERSION, kept_of
 from rsciio_tem.writing.obstacles import TORN, store_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames, boxes
 from rsciio_tem.writing.stream import write_signal
@@ -30,6 +30,7 @@ class _Array(Target):
     def __init__(self, path: str, frames: SignalFrames, version: int) -> None:
         import zarr
 
+        frames.require_numbers("zarr")
         if version == 3 and newest_format() < 3:
             raise ValueError(
                 f"zarr {zarr.__version__} writes version 2 only; pip install 'zarr>=3' for 3"
@@ -44,19 +45,8 @@ class _Array(Target):
         self.chunks = (*(*ones, 1, per_chunk)[len(ones) + 2 - nav :], *frames.frame_shape)
         self.shards = (*(*ones, lines, per_shard)[len(ones) + 2 - nav :], *frames.frame_shape)
         self.frames_per_block = lines * per_shard if version == 3 else per_chunk
-        self.attributes = json.loads(
-            json.dumps(
-                {
-                    "axes": [
-                        {k: axis.get(k) for k in ("name", "units", "scale", "offset", "navigate")}
-                        for axis in (*frames.nav_axes, *frames.sig_axes)
-                    ],
-                    "metadata": frames.metadata,
-                    "original_metadata": frames.original_metadata,
-                },
-                default=str,
-            )
-        )
+        self.path, self.frames = path, frames
+        self.identity = {"kept": VERSION}
 
     def create(self, folder: str) -> None:
         """Make the folder without chunks."""
@@ -75,7 +65,19 @@ class _Array(Target):
             array = zarr.create_array(
                 path, compressors=codec, shards=self.shards, zarr_format=3, **shape
             )
-        array.attrs.update(self.attributes)
+        kept = kept_of(self.frames, self.path)
+        array.attrs.update(kept.entries)
+        if not kept.arrays:
+            return
+        beside, version = os.path.join(path, BESIDE), {}
+        if newest_format() > 2:
+            version = {"zarr_format": self.version}
+        group = zarr.open_group(beside, mode="w", **version)
+        for name, values in kept.arrays.items():
+            if newest_format() > 2:
+                group.create_array(name, data=values)
+            else:
+                group.create_dataset(name, data=values, compressor=blosc)
 
     def take_up(self, folder: str, payloads: Payloads) -> None:
         """Remove what was torn when zarr was killed: it would become part of the store."""
