@@ -187,8 +187,8 @@ def scan_of(tmp_path: Path, lost: tuple[int, ...] = ()) -> Path:
 
 def summary(path: Path) -> dict[str, Any]:
     """Return what ``info`` says of the times."""
-    recording, candidates, arranged = quietly(opened, str(path), {})
-    return describe(str(path), recording, candidates, arranged)["times"]
+    recording, arranged = quietly(opened, str(path), {})
+    return describe(str(path), recording, [], arranged)["times"]
 
 
 def test_times_are_used(tmp_path: Path, target: Path) -> None:

@@ -257,6 +257,7 @@ def suffix_of(format: str) -> str:
 
 def writer_keywords(path: str, format: str) -> set[str]:
     """List the keywords of a writer."""
+    path = os.path.abspath(path)  # a store may be written with a slash
     if os.path.splitext(path)[1].lstrip(".").lower() in HYPERSPY:
         return set()
     return set(inspect.signature(_writer(path, format).target).parameters) - {"frames", "path"}

@@ -208,6 +208,8 @@ class Values:
 
     def __getitem__(self, key: Any) -> Any:
         hint = "Copy the store again; other chunks of it can be read."
+        keys = () if key is ... else key if isinstance(key, tuple) else (key,)
+        key = (*keys, *[slice(None)] * (self.array.ndim - len(keys)))
         with _complaining(self.path, "a chunk cannot be read", hint):
             sizes = [len(range(*s.indices(n))) for s, n in zip(key, self.array.shape, strict=True)]
             if self.array.fill_value is not None or newest_format() > 2:
