@@ -251,6 +251,24 @@ def test_calibrations_are_finite(tmp_path: Path, wrong: float) -> None:
     assert all(math.isfinite(axis["scale"]) for axis in signal["axes"])
 
 
+def test_absurd_coordinates(tmp_path: Path) -> None:
+    path, wrong = tmp_path / "a.h5", (-1.7e308, 1.7e308, math.inf)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("data/cube")
+        group.attrs["emd_group_type"] = 1
+        group["data"] = FRAMES
+        for i, n in enumerate(FRAMES.shape):
+            group[f"dim{i + 1}"] = np.resize(wrong[:2], n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        (signal,) = rsciio_tem.load(path)
+        assert all(axis["scale"] == 1 for axis in signal["axes"])
+        for value_of_one in wrong:
+            rows, problems = rotation.table(np.full((3, 2), value_of_one), 3)
+            assert rows is None
+            assert "no angles" in str(problems[0])
+
+
 def test_lists_of_files(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     path = tmp_path / "a.yml"

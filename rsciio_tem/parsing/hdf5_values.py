@@ -43,6 +43,8 @@ _ATTRIBUTE, _DATA_SET, _CHUNK = 1 << 20, 64 << 20, 256 << 20
 _TEXTS, _FIELDS, _NESTED = 4096, 256, 4
 #: How a heap of texts begins, and the bytes of a file in which they are looked for.
 _HEAP, _LOOKED_AT = b"GCOL\1\0\0\0", 256 << 10
+#: Numbers beyond this are no coordinates, and their differences no numbers.
+_LARGEST_NUMBER = 1e300
 #: Characters of a text, values of an array that go into metadata.
 _LONGEST_TEXT, _LONGEST_ARRAY = 1 << 16, 4096
 
@@ -238,7 +240,7 @@ def numbers(dataset: Any) -> list[float]:
     content = value(dataset)
     if isinstance(content, np.ndarray) and content.dtype.kind in "iuf":
         values = content.astype(np.float64)
-        if np.isfinite(values).all():
+        if (np.abs(values) < _LARGEST_NUMBER).all():  # neither are those that are none
             result: list[float] = values.tolist()
             return result
     return []
