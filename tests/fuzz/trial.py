@@ -202,7 +202,7 @@ def _run(case: Case, path: Path, rng: random.Random) -> str:
         format = "auto"
         if candidates and candidates[0].format != victim.format:
             options = own = {}
-    if rng.random() < 0.02:  # as the caller says, who may be wrong
+    if case.pixels is None and rng.random() < 0.02:  # as the caller says, who may be wrong
         format, options, own = rng.choice(list(rsciio_tem.registry.FORMATS)), {}, {}
     deep = rng.random()
     if deep < 0.1:
