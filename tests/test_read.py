@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotEnoughMemory, Problem, RecordingWarning
 from rsciio_tem.frames.arrays import ArrayFrames
+from rsciio_tem.parsing.metadata import general
 from rsciio_tem.reading.lazy import LazyFrames, default_chunks
 from rsciio_tem.reading.read import _load, read
 from rsciio_tem.recording.axis import Axis
@@ -317,3 +318,21 @@ def test_from_array_that_cannot_be() -> None:
         rsciio_tem.from_array(np.zeros((3, 5)), sig_shape=(2, 2))
     data = rsciio_tem.from_array(np.arange(24), sig_shape=(3, 4))[0]["data"]
     np.testing.assert_array_equal(data, np.arange(24).reshape(2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("date", "time", "kept"),
+    [
+        ("2025-02-28", "13:59:59.123456789", True),
+        ("2025-02-30", "13:59:59", False),
+        ("2025-30-02", "13:59:59", False),
+        ("2025-02-28", "25:00:00", False),
+        ("2025-02-28", "", False),
+        (20250228, "13:59:59", False),
+    ],
+)
+def test_dates_that_no_calendar_has_are_left_out(date: Any, time: Any, kept: bool) -> None:
+    entries = general("folder/a.mib", date=date, time=time, time_zone="UTC", notes=None)
+    assert entries["title"] == "a"
+    assert (entries.keys() & {"date", "time", "time_zone"} == {"date", "time", "time_zone"}) is kept
+    assert ("date" in entries) is kept

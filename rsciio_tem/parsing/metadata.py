@@ -29,7 +29,8 @@ def general(
         When the recording began. What has a time zone is said in UTC; what has none is the
         microscope's local time.
     **more
-        Further entries, such as ``notes``; None is left out.
+        Further entries, such as ``notes``; None is left out, and so are ``date`` and ``time``
+        that no calendar has.
     """
     name = os.path.basename(path)
     entries: dict[str, Any] = {
@@ -43,7 +44,19 @@ def general(
         entries["time"] = moment.time().isoformat()
         if moment.tzinfo is not None:
             entries["time_zone"] = "UTC"
-    return {**entries, **{name: value for name, value in more.items() if value is not None}}
+    entries |= {name: value for name, value in more.items() if value is not None}
+    kinds = {"date": datetime.date, "time": datetime.time}
+    if all(_is_iso(kind, entries[name]) for name, kind in kinds.items() if name in entries):
+        return entries
+    return {k: v for k, v in entries.items() if k not in ("date", "time", "time_zone")}
+
+
+def _is_iso(kind: type[datetime.date] | type[datetime.time], text: str) -> bool:
+    try:
+        kind.fromisoformat(text)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 class Entry(NamedTuple):

@@ -199,7 +199,7 @@ def _described(file: _File) -> Layout:
 
 def _of_imagej(layout: Layout) -> Layout:
     """Count the images of an ImageJ stack beyond 4 GiB, which has a header for the first only."""
-    match = re.search(r"^images=(\d+)", layout.description, re.MULTILINE)
+    match = re.search(r"^images=(\d{1,12})", layout.description, re.MULTILINE)
     if not (layout.description.startswith("ImageJ=") and match and len(layout.starts) == 1):
         return layout
     nbytes = math.prod(layout.shape) * layout.dtype.itemsize

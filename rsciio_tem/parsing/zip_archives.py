@@ -82,7 +82,7 @@ _GAP = 64 << 10
 #: The header of an array as NumPy writes it, if it is flat.
 _FLAT = re.compile(
     rb"\{'descr': '([<>|=]?[a-zA-Z]\d+)', 'fortran_order': (?:True|False), "
-    rb"'shape': \((\d+)[lL]?,\), \} *\n"
+    rb"'shape': \((\d{1,18})[lL]?,\), \} *\n"
 )
 
 

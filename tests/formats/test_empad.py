@@ -246,6 +246,13 @@ def test_exported_frames(tmp_path: Path) -> None:
     assert camera == {"name": "EMPAD-G2", "exposure": 0.0001}
 
 
+def test_scan_shape_of_thousands_of_digits(tmp_path: Path) -> None:
+    data = RNG.normal(size=(2, 3, 128, 128)).astype("f4")
+    path = writer.write_g2(tmp_path, data, acquired=False)
+    path.write_text(path.read_text().replace("<shape>2, 3<", f"<shape>{'9' * 5000}, 3<"))
+    np.testing.assert_array_equal(load(path)["data"].reshape(data.shape), data)
+
+
 def test_words_without_calibration_are_words_and_say_so(tmp_path: Path) -> None:
     path = writer.write_g2(tmp_path, WORDS, acquired=True)
     with pytest.warns(RecordingWarning, match="unconverted EMPAD-G2 words"):

@@ -119,6 +119,13 @@ def test_compressed_files_of_pillow(tmp_path: Path) -> None:
         np.testing.assert_array_equal(data.reshape(frame.shape), frame)
 
 
+def test_imagej_that_counts_without_end(tmp_path: Path) -> None:
+    frames = images(1)
+    text = f"ImageJ=1.53c\nimages={'9' * 5000}\n"
+    write_tiff(tmp_path / "a.tif", frames, description=text)
+    np.testing.assert_array_equal(load(write_list(tmp_path / "a.yml", "a.tif")), frames[0])
+
+
 def test_imagej_stack_with_a_single_header(tmp_path: Path) -> None:
     """ImageJ writes stacks beyond 4 GiB with the header of the first image only."""
     frames = images(5)

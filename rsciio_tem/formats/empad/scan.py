@@ -57,7 +57,7 @@ def _claims(tree: Mapping[str, Any], raw: str) -> list[_Claim]:
             if isinstance(scan, Mapping) and scan.get("mode", "acquire") == mode:
                 size = (_count(scan, "scan_resolution_x"), _count(scan, "scan_resolution_y"))
                 claims.append(_Claim(f"scan_resolution of the {mode} mode", *size))
-    shape = [int(n) for n in re.findall(r"\d+", str(value_at(tree, "scan", "shape")))]
+    shape = [int(n) for n in re.findall(r"\d{1,9}", str(value_at(tree, "scan", "shape")))]
     if len(shape) == 2:  # second generation
         claims.append(_Claim("scan/shape", shape[1], shape[0]))
     if name := re.search(r"scan_x(\d+)_y(\d+)", os.path.basename(raw)):

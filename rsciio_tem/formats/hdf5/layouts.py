@@ -49,7 +49,7 @@ Layout = Callable[[str, Any, Any, Any], Meaning | None]
 
 def _dm5(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     """Images of DigitalMicrograph 5: /ImageList/[k]/ImageData/Data, tags as attributes."""
-    match = re.fullmatch(r"ImageList/\[(\d+)\]/ImageData/Data", path)
+    match = re.fullmatch(r"ImageList/\[(\d{1,9})\]/ImageData/Data", path)
     if not match:
         return None
     ndim = dataset.ndim
