@@ -223,8 +223,9 @@ def torture(name: str, kills: int, seed: int, folder: Path) -> Outcome:
         naming = (work / "complete").exists()
         outcome.working += work.exists()
         outcome.naming += naming
-        # when all have their names, the journal goes first
-        if work.exists() and not naming and left != new and blocks_done(target) < before:
+        # when all have their names, the journal goes first; HyperSpy's begin anew in any case
+        unfinished = work.exists() and not naming and left != new and not by_hyperspy
+        if unfinished and blocks_done(target) < before:
             outcome.problems.append("frames that were done are gone")
         if problem := mixed(left, old, None if by_hyperspy else new, target):
             outcome.problems.append(problem)
