@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.corrections import Corrected, Corrections
 from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.turned import Binned, Turn, Turned
 from rsciio_tem.reading.lazy import LazyFrames, cast_to
 from rsciio_tem.reading.options import check_options, scan_request
 from rsciio_tem.reading.references import as_frame, as_mask
@@ -33,7 +34,10 @@ class Arranged:
     source: LazyFrames
     scan: Scan
     flip_y: bool | None = None
+    turn: Turn = field(default_factory=Turn)
+    binned: tuple[int, int] = (1, 1)
     roi_index: npt.NDArray[np.int64] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def arrange(
@@ -57,6 +61,16 @@ def arrange(
         recording = replace(recording, hints=with_content(recording, first_frame, last_frame))
     scan = recording.scan(request)
     frames, flip_y = _configured(recording, options)
+    turn, binned = _turn(options, frames, recording.path)
+    if turn:
+        frames = Turned(frames, turn)
+    if binned != (1, 1):
+        frames = Binned(frames, binned)
+    fill = _fill(frames.dtype, options)
+    if cast_to(frames.dtype, options.get("dtype")) is not None:
+        # a value that marks what is lost within frames until they are cast
+        fill = fill if frames.lost_value is None else frames.lost_value
+    frames = frames.read_as(backend=backend_name(options.get("io_backend", "auto")), fill=fill)
     index, nav_shape, roi_index = scan.index, scan.shape, None
     if options.get("roi") is not None:
         index, roi_index = _selected(scan, options["roi"], recording.path)
@@ -66,7 +80,7 @@ def arrange(
     source = LazyFrames(frames, nav_shape, dtype, recording.path, options.get("fill_value", 0))
     if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
         raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
-    return Arranged(source, scan, flip_y, roi_index)
+    return Arranged(source, scan, flip_y, turn, binned, roi_index, options)
 
 
 def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frames, bool | None]:
@@ -88,11 +102,36 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
     corrections = _corrections(recording, frames, flip_y, options)
     if corrections:
         frames = Corrected(frames, corrections, recording.path)
-    fill = _fill(frames.dtype, options)
-    if cast_to(frames.dtype, options.get("dtype")) is not None:
-        # a value that marks what is lost within frames until they are cast
-        fill = fill if frames.lost_value is None else frames.lost_value
-    return frames.read_as(backend=backend, fill=fill), flip_y
+    return frames, flip_y
+
+
+def _turn(options: Mapping[str, Any], frames: Frames, path: str) -> tuple[Turn, tuple[int, int]]:
+    """Return how frames are turned, and the rows and columns of a bin."""
+    turn = Turn()
+    if options.get("flip_x"):
+        turn = turn.flipped_x()
+    if options.get("transpose"):
+        turn = turn.transposed()
+    quarters = options.get("rot90") or 0
+    if not isinstance(quarters, (int, np.integer)):
+        raise ValueError(f"rot90={quarters!r} is no number of quarter turns")
+    turn = turn.quarter(int(quarters))
+    sizes = np.atleast_1d(1 if options.get("bin") is None else options["bin"]).tolist()
+    if len(sizes) not in (1, 2) or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(f"bin={options['bin']!r} is no number of pixels, nor two of them, (x, y)")
+    binned = (sizes[-1], sizes[0])  # rows, columns
+    if (turn or binned != (1, 1)) and (len(frames.frame_shape) != 2 or frames.dtype.names):
+        raise Unsupported(
+            path,
+            "has no frames of two axes and plain numbers.",
+            "Leave out flip_x, transpose, rot90 and bin.",
+        )
+    shape = turn.shape(frames.frame_shape)
+    if binned != (1, 1) and any(k > n for k, n in zip(binned, shape, strict=True)):
+        raise ValueError(
+            f"bin={options['bin']!r} is larger than a frame of {shape} (rows, columns)"
+        )
+    return turn, binned
 
 
 def _corrections(

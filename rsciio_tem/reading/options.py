@@ -51,6 +51,16 @@ class CommonOptions(TypedDict, total=False):
     hysteresis: int
     roi: Any
     flip_y: bool | None
+    flip_x: bool
+    transpose: bool
+    rot90: int
+    bin: int | tuple[int, int] | None
+    scan_step: float | tuple[float, float] | str | None
+    detector_step: float | tuple[float, float] | str | None
+    camera_length: float | None
+    pixel_size: float | None
+    beam_energy: float | None
+    centre: tuple[float, float] | None
     dark: Any
     gain: Any
     excluded_pixels: Any
