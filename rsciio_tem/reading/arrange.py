@@ -16,7 +16,7 @@ from rsciio_tem.frames.corrections import Corrected, Corrections
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.turned import Binned, Turn, Turned
 from rsciio_tem.reading.lazy import LazyFrames, cast_to
-from rsciio_tem.reading.options import check_options, scan_request
+from rsciio_tem.reading.options import check_options, scan_request, sizes, whole
 from rsciio_tem.reading.references import as_frame, as_mask
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import Scan
@@ -94,7 +94,7 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
             backend=backend,
             flip_y=options.get("flip_y"),
             native=not stored,
-            frame_shape=tuple(int(n) for n in sig_shape) if sig_shape is not None else None,
+            frame_shape=None if sig_shape is None else sizes("sig_shape", sig_shape),
         )
     except Unsupported as error:
         raise Unsupported(recording.path, error.problem, error.hint) from None
@@ -112,14 +112,11 @@ def _turn(options: Mapping[str, Any], frames: Frames, path: str) -> tuple[Turn, 
         turn = turn.flipped_x()
     if options.get("transpose"):
         turn = turn.transposed()
-    quarters = options.get("rot90") or 0
-    if not isinstance(quarters, (int, np.integer)):
-        raise ValueError(f"rot90={quarters!r} is no number of quarter turns")
-    turn = turn.quarter(int(quarters))
-    sizes = np.atleast_1d(1 if options.get("bin") is None else options["bin"]).tolist()
-    if len(sizes) not in (1, 2) or not all(isinstance(n, int) and n > 0 for n in sizes):
+    turn = turn.quarter(whole("rot90", options.get("rot90") or 0))
+    asked = sizes("bin", 1 if options.get("bin") is None else options["bin"])
+    if len(asked) > 2 or min(asked) < 1:
         raise ValueError(f"bin={options['bin']!r} is no number of pixels, nor two of them, (x, y)")
-    binned = (sizes[-1], sizes[0])  # rows, columns
+    binned = (asked[-1], asked[0])  # rows, columns
     if (turn or binned != (1, 1)) and (len(frames.frame_shape) != 2 or frames.dtype.names):
         raise Unsupported(
             path,
@@ -179,9 +176,16 @@ def _selected(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the frame index of a region of interest, and its flat scan positions."""
     roi = np.asarray(roi) if not isinstance(roi, tuple) else roi
+    for part in roi if isinstance(roi, tuple) else [roi]:
+        values = np.asarray(part)
+        if values.dtype.kind not in "biu" and not (
+            values.dtype.kind == "f" and (values == np.floor(values)).all()
+        ):
+            raise TypeError(f"roi is a mask, or whole numbers of positions, not {values.dtype}")
     positions = math.prod(scan.shape)
     if isinstance(roi, tuple):
-        flat = np.ravel_multi_index(tuple(np.asarray(r) for r in roi), scan.shape).reshape(-1)
+        places = tuple(np.asarray(part, np.int64) for part in roi)
+        flat = np.ravel_multi_index(places, scan.shape).reshape(-1)
     elif roi.dtype == bool:
         if roi.shape != scan.shape:
             raise ValueError(

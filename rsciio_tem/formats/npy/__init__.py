@@ -27,7 +27,7 @@ from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.zip_archives import is_frame_cache
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.documentation import documented
-from rsciio_tem.reading.options import CommonOptions
+from rsciio_tem.reading.options import CommonOptions, sizes
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
@@ -119,7 +119,7 @@ def _divide(
     if math.prod(shape) == 0:
         raise FormatError(path, f"holds an empty array of shape {shape}.")
     if sig_shape is not None:
-        frame = tuple(int(n) for n in sig_shape)
+        frame = sizes("sig_shape", sig_shape)
         if sig_dims is not None and sig_dims != len(frame):
             raise ValueError(f"sig_dims={sig_dims} contradicts sig_shape={frame}")
         if shape[len(shape) - len(frame) :] == frame:
