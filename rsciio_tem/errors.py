@@ -160,7 +160,16 @@ def warn(path: str | os.PathLike[str], message: str) -> None:
         collector.append((os.fspath(path), message))
         return
     package = os.path.dirname(__file__)
-    level, frame = 1, sys._getframe()
+    frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(f"{os.fspath(path)}: {shortened(message)}", RecordingWarning, stacklevel=level)
+        frame = frame.f_back
+    # with a registry of its own: for Python, the place is HyperSpy's line for each file that is
+    # loaded, and of each place it shows a warning once only
+    warnings.warn_explicit(
+        f"{os.fspath(path)}: {shortened(message)}",
+        RecordingWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        frame.f_globals.get("__name__"),
+        registry={},
+    )

@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from rsciio_tem import registry
-from rsciio_tem.errors import NotThisFormat, OtherFormat
+from rsciio_tem.errors import FormatError, NotThisFormat, OtherFormat, Unsupported
 from rsciio_tem.registry import Candidate
-from rsciio_tem.storage.files import existing, read_start, unmarked
+from rsciio_tem.storage.files import existing, path_of, read_start, unmarked
 
 __all__ = ["detect", "file_reader", "load", "module_for"]
 
@@ -35,7 +35,7 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
     FormatError
         There is no such file, or it is a folder that is no recording.
     """
-    name = os.fspath(path)
+    name = path_of(path)
     if os.path.isdir(name) and (folder_formats := registry.candidates(name, b"")):
         return folder_formats
     return registry.candidates(existing(name), unmarked(read_start(name, 4096)))
@@ -71,10 +71,20 @@ def chosen(
         return verdicts[0].format, dict(verdicts[0].options)
     if raw:  # the caller says what no header does
         return "raw", {}
+    if (own := _alone_with_suffix(path_of(path))) is not None:
+        return own, {}  # its reader says what is wrong
     others = [c for c in verdicts if c.format.startswith("rsciio.")]
     if len(others) == 1 or (others and others[0].confidence > others[1].confidence):
         return others[0].format, {}
     raise _unknown(os.fspath(path), verdicts)
+
+
+def _alone_with_suffix(path: str) -> str | None:
+    """Return the one format of ours that has a suffix, if ``hs.load`` takes its reader, too."""
+    suffix = os.path.splitext(path)[1].lstrip(".").lower()
+    rows = [row for row in registry.FORMATS.values() if suffix in row.suffixes and not row.folder]
+    alone = len(rows) == 1 and rows[0].takeover and suffix not in registry.CONTESTED
+    return rows[0].name if alone and suffix not in registry.SHARED else None
 
 
 def load(
@@ -106,14 +116,17 @@ def load(
     FormatError
         See the reader.
     """
+    path = path_of(path)
     raw = options.get("dtype") is not None and options.get("sig_shape") is not None
     name, hints = chosen(path, format, raw=raw)
+    if name.startswith("rsciio."):
+        return _handed_over(name, path, lazy, {**hints, **options})
     try:
-        signals = module_for(name).file_reader(os.fspath(path), lazy=lazy, **{**hints, **options})
+        signals = module_for(name).file_reader(path, lazy=lazy, **{**hints, **options})
     except OtherFormat as other:
         if format != "auto":
             raise
-        signals = module_for(other.format).file_reader(os.fspath(path), lazy=lazy, **options)
+        signals = module_for(other.format).file_reader(path, lazy=lazy, **options)
     return signals  # type: ignore[no-any-return]
 
 
@@ -122,9 +135,9 @@ def own_module(path: str | os.PathLike[str], format: str) -> ModuleType:
     if format.startswith("rsciio."):
         raise NotThisFormat(
             path,
-            f"is none of our formats; RosettaSciIO's reader {format.partition('.')[2]!r} is for "
-            "this suffix.",
-            "hs.load and rsciio_tem.load open it.",
+            "is none of our formats; its suffix is that of RosettaSciIO's reader "
+            f"{format.partition('.')[2]!r}.",
+            "hs.load and rsciio_tem.load try that reader.",
         )
     return module_for(format)
 
@@ -143,22 +156,57 @@ def _unknown(path: str, verdicts: list[Candidate]) -> NotThisFormat:
     """Say what was looked at, and what to pass."""
     head = read_start(path, 16)
     seen = f"It begins with {head!r}." if head else "It is empty."
-    looked = "; ".join(f"{c.format}: {c.reason}" for c in verdicts)
+    looked = "".join(f" It may be {c.format}: {c.reason}." for c in verdicts)
     others = [c.format for c in verdicts if c.format.startswith("rsciio.")]
     if around := _recording_around(path):
         return NotThisFormat(path, f"is a part of the recording {around}.", "Open that folder.")
     if others:
         return NotThisFormat(
             path,
-            f"is no recording we know, and RosettaSciIO has several readers for its suffix. {seen}",
+            f"is not in a known format; RosettaSciIO has several readers for its suffix. {seen}",
             "Name one of them: format=" + " or ".join(repr(name) for name in others) + ".",
         )
     return NotThisFormat(
         path,
-        f"is no recording we know. {seen} Looked at were its first 4 KiB and the names beside it, "
-        f"for {', '.join(registry.every_format())}" + (f" ({looked})" if looked else "") + ".",
-        'Name the format, for example format="raw", dtype="uint16", sig_shape=(256, 256).',
+        f"is not in a known format. {seen}{looked}",
+        'If it holds raw pixels, pass their type and size: format="raw", dtype="uint16", '
+        "sig_shape=(256, 256). Known formats are listed by rsciio-tem formats.",
     )
+
+
+def _handed_over(
+    reader: str, path: str, lazy: bool, options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Let a reader of RosettaSciIO read a file; what it stumbles over becomes a sentence."""
+    name = reader.partition(".")[2]
+    theirs = f"RosettaSciIO's reader {name!r}, which is for its suffix,"
+    try:
+        signals: list[dict[str, Any]] = importlib.import_module(reader).file_reader(
+            path, lazy=lazy, **options
+        )
+    except (FormatError, MemoryError):
+        raise
+    except ImportError as error:
+        package = error.name or str(error)
+        raise Unsupported(
+            path,
+            f"is none of our formats, and {theirs} needs a package that is not installed: "
+            f"{package}.",
+            f"pip install {package}",
+        ) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename:
+            raise  # the disk
+        if isinstance(error, TypeError) and "keyword" in str(error) and options:
+            raise
+        raise NotThisFormat(
+            path,
+            f"is none of our formats, and {theirs} fails: {type(error).__name__}: {error}",
+            "Without lazy=True it may say more, or work." if lazy else "",
+        ) from error
+    if all(getattr(one.get("data"), "size", 1) == 0 for one in signals):
+        raise NotThisFormat(path, f"is none of our formats, and {theirs} finds nothing in it.")
+    return signals
 
 
 def file_reader(

@@ -151,8 +151,8 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "noise.seq").write_bytes(bytes(range(256)) * 8)
     for name, words in (
         ("nothing.mib", "does not exist"),
-        ("empty.mib", "It is empty"),
-        ("noise.seq", "no recording we know"),
+        ("empty.mib", "is empty"),
+        ("noise.seq", "not in a known format"),
         (".", "is a folder"),
     ):
         (problem,) = rsciio_tem.check(tmp_path / name)
@@ -988,7 +988,7 @@ def test_command_goes_on_behind_a_folder_without_recordings(tmp_path: Path) -> N
     arguments = ["check", str(tmp_path / "empty"), str(path), str(tmp_path / "store.zarr")]
     result = CliRunner().invoke(cli.main, arguments)
     assert result.exit_code == 2, result.output
-    assert "empty: error: holds no recording that we know." in result.output
+    assert "empty: error: holds no recording in a known format." in result.output
     assert "scan.mib: ok" in result.output
     assert "store.zarr: ok (zarr, 3 frames of 5 × 4 px" in result.output
     assert "3 recordings: 2 ok, 1 with errors" in result.output

@@ -325,7 +325,7 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
     missing = error("info", tmp_path / "nothing.mib")
     assert missing == f"error: {tmp_path / 'nothing.mib'}: does not exist.\n"
     (tmp_path / "empty").mkdir()
-    assert "holds no recording that we know" in error("info", tmp_path / "empty")
+    assert "holds no recording in a known format" in error("info", tmp_path / "empty")
     assert 'scan="exposures" finds no scan shape' in error(
         "info", folder / "grains.mib", "--scan", "exposures"
     )
@@ -339,7 +339,7 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mib").write_text("no image")
     assert "not a Merlin recording" in error("info", tmp_path / "text.mib", "--format", "mib")
     (tmp_path / "text.xyz").write_text("no image")
-    assert "is no recording we know" in error("info", tmp_path / "text.xyz")
+    assert "is not in a known format" in error("info", tmp_path / "text.xyz")
     (tmp_path / "text.tif").write_text("no image")
     assert "RosettaSciIO's reader 'tiff'" in error("info", tmp_path / "text.tif")
     assert "there is no such folder" in error(

@@ -8,6 +8,7 @@ import csv
 import io
 import os
 import pickle
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from samples import SPECS, Sample, Spec
 
 import rsciio_tem
 from rsciio_tem import registry
-from rsciio_tem.errors import FormatError, NotThisFormat, OtherFormat
+from rsciio_tem.errors import FormatError, NotThisFormat, OtherFormat, Unsupported
 
 #: Files of the real data that are not recordings, or whose recording is another file, and what is
 #: said about them.
@@ -198,7 +199,7 @@ def test_unknown_files_tell_what_was_looked_at(tmp_path: Path) -> None:
         rsciio_tem.load(path)
     message = str(caught.value)
     assert "begins with b'nothing that any'" in message
-    assert "mib, npy, empad" in message
+    assert "rsciio-tem formats" in message
     assert 'format="raw"' in message
     path.write_bytes(b"")
     with pytest.raises(NotThisFormat, match="It is empty"):
@@ -246,3 +247,35 @@ def test_hs_load_of_contested_suffixes(one_of_each: list[Sample]) -> None:
             signal = hs.load(str(sample.path), lazy=True, **sample.options)
         signal = signal[0] if isinstance(signal, list) else signal
         assert signal.original_metadata.rsciio_tem.format == sample.format
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.mrc", bytes(2000), "is no MRC file"),  # ours takes this suffix: it says what is wrong
+        ("a.mrc", b"", "ends inside its header"),
+        ("a.dm4", bytes(5000), "is no DM3 or DM4"),
+        ("a.tif", bytes(500), "reader 'tiff', which is for its suffix, fails: TiffFileError"),
+        ("a.bcf", b"hello", "reader 'bruker', which is for its suffix, fails: "),
+        ("a.map", bytes(500), "reader 'jeol', which is for its suffix, finds nothing in it"),
+        ("a.msa", b"\n" * 9, "reader 'msa', which is for its suffix, "),
+        ("a.hspy", b"hello", "reader 'hspy', which is for its suffix, fails: "),
+    ],
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_readers_of_rosettasciio_that_fail(
+    tmp_path: Path, name: str, content: bytes, message: str, lazy: bool
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=message):
+        rsciio_tem.load(path, lazy=lazy)
+
+
+def test_packages_that_readers_of_rosettasciio_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mrcz", None)
+    (tmp_path / "a.mrcz").write_bytes(b"anything")
+    with pytest.raises(Unsupported, match="not installed: mrcz"):
+        rsciio_tem.load(tmp_path / "a.mrcz")

@@ -249,11 +249,11 @@ def test_axes() -> None:
     ]
     # a longer scan shape: what is known belongs to the fast axes
     axes = read(described, options={"nav_shape": (1, 2, 3)})[0]["axes"]
-    assert [a["name"] for a in axes[:3]] == ["", "y", "x"]
+    assert [a["name"] for a in axes[:3]] == ["z", "y", "x"]
     axes = read(described, options={"nav_shape": (6,)})[0]["axes"]
     assert axes[0]["name"] == "x"
     axes = read(described, options={"roi": [1, 2]})[0]["axes"]
-    assert axes[0]["name"] == ""
+    assert axes[0]["name"] == "frame"
 
 
 @pytest.mark.parametrize("scale", [0.0, math.nan, math.inf, -math.inf, 1e300, 5e-324, 10**99])

@@ -264,7 +264,7 @@ def options(command: click.Command) -> set[str]:
 def test_every_option_of_the_command_line_is_described() -> None:
     assert isinstance(cli.main, click.Group)
     page = TEXT[DOCS / "command_line.md"]
-    described = set(re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", page))
+    described = set(re.findall(r"(?<![\w-])--?[a-zA-Z][a-z0-9-]*", page))
     existing = {"--help"}
     for name, command in cli.main.commands.items():
         assert f"rsciio-tem {name}" in page

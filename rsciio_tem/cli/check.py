@@ -51,7 +51,7 @@ def searched(
         below = recordings_below(path, raw=raw)
         if others is not None:
             others.update(below.others)
-        nothing = Problem("error", "holds no recording that we know.")  # somebody expects some
+        nothing = Problem("error", "holds no recording in a known format.")  # somebody expects some
         items += below.items or [Item(path, nothing)]
     return items
 

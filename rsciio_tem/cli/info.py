@@ -26,8 +26,8 @@ from rsciio_tem.cli.words import (
 from rsciio_tem.errors import Problem
 from rsciio_tem.reading.arrange import Arranged
 from rsciio_tem.reading.lazy import default_chunks
+from rsciio_tem.reading.read import axes_of
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.recording.rotation import axis_of
 from rsciio_tem.registry import Candidate, every_format
 from rsciio_tem.scan.scan import RULES, Scan, ScanHint
 from rsciio_tem.scan.times import Times
@@ -81,12 +81,6 @@ def describe(
         source.dtype.itemsize,
         source.frames.chunk_hint,
     )
-    axes = [*recording.scan_axes[-len(scan.shape) :]] if scan.shape else []
-    nav_axes: list[Any] = [None] * (len(scan.shape) - len(axes)) + axes
-    nav_axes += list(recording.signal_axes)[-(len(source.shape) - len(scan.shape)) :]
-    if recording.omega is not None and len(scan.shape) == 1:
-        turned, _ = axis_of(recording.omega)
-        nav_axes[0] = turned if turned.values is None else None
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -121,15 +115,8 @@ def describe(
             "chunk_count": math.prod(-(-n // c) for n, c in zip(source.shape, chunks, strict=True)),
         },
         "axes": [
-            {
-                "name": axis.name if axis else "",
-                "units": axis.units if axis else "",
-                "scale": axis.scale if axis else 1.0,
-                "offset": axis.offset if axis else 0.0,
-                "size": size,
-                "navigate": i < len(scan.shape),
-            }
-            for i, (axis, size) in enumerate(zip(nav_axes, source.shape, strict=True))
+            {key: axis.get(key) for key in ("name", "units", "scale", "offset", "size", "navigate")}
+            for axis in axes_of(recording, arranged)
         ],
         "problems": [problem_as_json(problem) for problem in recording.problems],
     }
@@ -308,11 +295,19 @@ def print_info(info: Mapping[str, Any], scan: Scan) -> None:
     table.row("Data", f"{tuple(data['shape'])} {data['dtype']}, {size_in_words(data['nbytes'])}")
     chunks = f"{data['chunk_count']} of {size_in_words(data['chunk_nbytes'])}"
     table.row("Lazy chunks", f"{tuple(data['chunks'])}, {chunks}")
-    calibrated = [a for a in info["axes"] if a["units"] or a["scale"] != 1]
-    if calibrated:
-        table.row(
-            "Axes", *(f"{a['name'] or '?'}: {a['scale']:.6g} {a['units']} / px" for a in calibrated)
-        )
+    axes: list[str] = []
+    bare: dict[bool, list[str]] = {True: [], False: []}
+    for axis in info["axes"]:
+        if axis["scale"] is None:  # its values are no even steps
+            axes.append(f"{axis['name']}: values in {axis['units']}")
+        elif axis["units"] in (None, "", "px") and axis["scale"] == 1:
+            bare[axis["navigate"]].append(str(axis["name"]))
+        else:
+            axes.append(f"{axis['name']}: {axis['scale']:.6g} {axis['units']} / px")
+    for navigate, option in ((True, "--scan-step"), (False, "--detector-step")):
+        if bare[navigate] and bare[navigate] != ["frame"]:
+            axes.append(f"{', '.join(bare[navigate])}: not calibrated ({option})")
+    table.row("Axes", *axes)
     for i, problem in enumerate(info["problems"]):
         text = problem["message"] + (f" {problem['hint']}" if problem["hint"] else "")
         table.row(

@@ -26,6 +26,14 @@ def sizes(text: str) -> tuple[int, ...]:
         raise click.BadParameter(f"{text!r} is no list of sizes such as 48,40") from None
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Read numbers separated by commas: ``127.5,130``."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no list of numbers such as 127.5,130") from None
+
+
 def assignments(texts: Sequence[str]) -> dict[str, Any]:
     """Read NAME=VALUE; values are numbers, true, false, null, [lists] or text, as in YAML."""
     import yaml
@@ -92,6 +100,18 @@ _READER_OPTIONS = (
         "--line-skip", type=int, metavar="N", help="Frames to leave out after each scan line."
     ),
     click.option("--flip-y/--no-flip-y", default=None, help="Turn frames upside down, or do not."),
+    click.option("--flip-x", is_flag=True, default=None, help="Exchange left and right."),
+    click.option("--transpose", is_flag=True, default=None, help="Exchange rows and columns."),
+    click.option("--rot90", type=int, metavar="N", help="Turn frames N times by 90 degrees."),
+    click.option("--bin", "bin", type=sizes, metavar="X,Y", help="Add up so many pixels."),
+    click.option("--scan-step", metavar="STEP", help="Such as 0.5 or 0.5,0.6nm; nm by default."),
+    click.option(
+        "--detector-step", metavar="STEP", help="Such as 0.02 or '1.5 mrad'; 1/nm by default."
+    ),
+    click.option("--camera-length", type=float, metavar="MM", help="With --pixel-size."),
+    click.option("--pixel-size", type=float, metavar="UM", help="Of the detector, in µm."),
+    click.option("--beam-energy", type=float, metavar="KEV", help="Of the electrons."),
+    click.option("--centre", type=numbers, metavar="X,Y", help="Pixel of the direct beam."),
     click.option("--dtype", metavar="TYPE", help="Raw files: type of a stored pixel, such as >u2."),
     click.option(
         "--sig-shape", type=sizes, metavar="Y,X", help="Raw files: rows and columns of a frame."
@@ -122,7 +142,8 @@ report_option = click.option(
 
 _READER_NAMES = (
     *("format_name", "navigation_shape", "nav_shape", "scan", "first_frame", "last_frame"),
-    *("sync_offset", "flyback", "line_skip", "flip_y"),
+    *("sync_offset", "flyback", "line_skip", "flip_y", "flip_x", "transpose", "rot90", "bin"),
+    *("scan_step", "detector_step", "camera_length", "pixel_size", "beam_energy", "centre"),
     *("dtype", "sig_shape", "offset", "frame_header", "frame_footer"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ import numpy.typing as npt
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.corrections import Corrected, Corrections
 from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.frames.turned import Binned, Turn, Turned
 from rsciio_tem.reading.lazy import LazyFrames, Origin, cast_to
-from rsciio_tem.reading.options import check_options, scan_request
+from rsciio_tem.reading.options import check_options, scan_request, sizes, whole
 from rsciio_tem.reading.references import as_frame, as_mask
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import Scan
@@ -33,7 +34,10 @@ class Arranged:
     source: LazyFrames
     scan: Scan
     flip_y: bool | None = None
+    turn: Turn = field(default_factory=Turn)
+    binned: tuple[int, int] = (1, 1)
     roi_index: npt.NDArray[np.int64] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def missing_mask(self) -> npt.NDArray[np.bool_] | None:
@@ -65,6 +69,16 @@ def arrange(
         recording = replace(recording, hints=with_content(recording, first_frame, last_frame))
     scan = recording.scan(request)
     frames, flip_y = _configured(recording, options)
+    turn, binned = _turn(options, frames, recording.path)
+    if turn:
+        frames = Turned(frames, turn)
+    if binned != (1, 1):
+        frames = Binned(frames, binned)
+    blank = _fill(frames.dtype, recording, options)
+    if cast_to(frames.dtype, options.get("dtype")) is not None:
+        # a value that marks what is lost within frames until they are cast
+        blank = blank if frames.lost_value is None else frames.lost_value
+    frames = frames.read_as(backend=backend_name(options.get("io_backend", "auto")), fill=blank)
     index, nav_shape, roi_index = scan.index, scan.shape, None
     if options.get("roi") is not None:
         index, roi_index = _selected(scan, options["roi"], recording.path)
@@ -76,7 +90,7 @@ def arrange(
     source = LazyFrames(frames, nav_shape, dtype, recording.path, fill, origin)
     if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
         raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
-    return Arranged(source, scan, flip_y, roi_index)
+    return Arranged(source, scan, flip_y, turn, binned, roi_index, options)
 
 
 def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frames, bool | None]:
@@ -90,7 +104,7 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
             backend=backend,
             flip_y=options.get("flip_y"),
             native=not stored,
-            frame_shape=tuple(int(n) for n in sig_shape) if sig_shape is not None else None,
+            frame_shape=None if sig_shape is None else sizes("sig_shape", sig_shape),
         )
     except Unsupported as error:
         raise Unsupported(recording.path, error.problem, error.hint) from None
@@ -98,11 +112,33 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
     corrections = _corrections(recording, frames, flip_y, options)
     if corrections:
         frames = Corrected(frames, corrections, recording.path)
-    fill = _fill(frames.dtype, recording, options)
-    if cast_to(frames.dtype, options.get("dtype")) is not None:
-        # a value that marks what is lost within frames until they are cast
-        fill = fill if frames.lost_value is None else frames.lost_value
-    return frames.read_as(backend=backend, fill=fill), flip_y
+    return frames, flip_y
+
+
+def _turn(options: Mapping[str, Any], frames: Frames, path: str) -> tuple[Turn, tuple[int, int]]:
+    """Return how frames are turned, and the rows and columns of a bin."""
+    turn = Turn()
+    if options.get("flip_x"):
+        turn = turn.flipped_x()
+    if options.get("transpose"):
+        turn = turn.transposed()
+    turn = turn.quarter(whole("rot90", options.get("rot90") or 0))
+    asked = sizes("bin", 1 if options.get("bin") is None else options["bin"])
+    if len(asked) > 2 or min(asked) < 1:
+        raise ValueError(f"bin={options['bin']!r} is no number of pixels, nor two of them, (x, y)")
+    binned = (asked[-1], asked[0])  # rows, columns
+    if (turn or binned != (1, 1)) and (len(frames.frame_shape) != 2 or frames.dtype.names):
+        raise Unsupported(
+            path,
+            "has no frames of two axes and plain numbers.",
+            "Leave out flip_x, transpose, rot90 and bin.",
+        )
+    shape = turn.shape(frames.frame_shape)
+    if binned != (1, 1) and any(k > n for k, n in zip(binned, shape, strict=True)):
+        raise ValueError(
+            f"bin={options['bin']!r} is larger than a frame of {shape} (rows, columns)"
+        )
+    return turn, binned
 
 
 def _corrections(
@@ -150,9 +186,16 @@ def _selected(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the frame index of a region of interest, and its flat scan positions."""
     roi = np.asarray(roi) if not isinstance(roi, tuple) else roi
+    for part in roi if isinstance(roi, tuple) else [roi]:
+        values = np.asarray(part)
+        if values.dtype.kind not in "biu" and not (
+            values.dtype.kind == "f" and (values == np.floor(values)).all()
+        ):
+            raise TypeError(f"roi is a mask, or whole numbers of positions, not {values.dtype}")
     positions = math.prod(scan.shape)
     if isinstance(roi, tuple):
-        flat = np.ravel_multi_index(tuple(np.asarray(r) for r in roi), scan.shape).reshape(-1)
+        places = tuple(np.asarray(part, np.int64) for part in roi)
+        flat = np.ravel_multi_index(places, scan.shape).reshape(-1)
     elif roi.dtype == bool:
         if roi.shape != scan.shape:
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, InMemory
-from rsciio_tem.reading.options import ReadOptions
+from rsciio_tem.reading.options import ReadOptions, sizes
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
@@ -88,7 +88,7 @@ def recording_of(
     if any(not isinstance(n, (int, np.integer)) for n in shape):
         raise ValueError("the array has unknown sizes (NaN); call compute_chunk_sizes() first")
     if sig_shape is not None:
-        sig_shape = tuple(int(n) for n in sig_shape)
+        sig_shape = sizes("sig_shape", sig_shape)
         if math.prod(shape) % math.prod(sig_shape):
             raise ValueError(f"an array of {shape} does not divide into frames of {sig_shape}")
         if shape[len(shape) - len(sig_shape) :] != sig_shape:

@@ -14,6 +14,7 @@ from rsciio_tem.errors import FormatError, NotEnoughMemory
 from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import ChunkHint, FrameIndex, Frames
 from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.reading.options import pixel_type
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import backends, machine
 
@@ -24,7 +25,7 @@ def cast_to(source: np.dtype[Any], asked: Any) -> np.dtype[Any] | None:
     """Return the dtype to cast to, None for no cast."""
     if asked is None or (isinstance(asked, str) and asked == "stored"):
         return None
-    target = np.dtype(asked)
+    target = pixel_type(asked)
     if source.kind in "fc" and target.kind in "iub":
         raise TypeError(f"dtype={target} would cut off the fractions of {source} pixels")
     if source.kind == "c" and target.kind != "c":

@@ -13,7 +13,16 @@ import numpy as np
 from rsciio_tem.frames.corrections import Repair
 from rsciio_tem.scan.scan import Flyback, Missing, ScanRequest
 
-__all__ = ["CommonOptions", "NavigatorKind", "ReadOptions", "SparseKind", "checked_navigator"]
+__all__ = [
+    "CommonOptions",
+    "NavigatorKind",
+    "ReadOptions",
+    "SparseKind",
+    "checked_navigator",
+    "pixel_type",
+    "sizes",
+    "whole",
+]
 
 #: What ``navigator=`` of a reader asks for: None, the image that is stored with the recording, if
 #: there is one; False, none; "fast", an estimate after about a second; "full", the sum of each
@@ -51,6 +60,16 @@ class CommonOptions(TypedDict, total=False):
     hysteresis: int
     roi: Any
     flip_y: bool | None
+    flip_x: bool
+    transpose: bool
+    rot90: int
+    bin: int | tuple[int, int] | None
+    scan_step: float | tuple[float, float] | str | None
+    detector_step: float | tuple[float, float] | str | None
+    camera_length: float | None
+    pixel_size: float | None
+    beam_energy: float | None
+    centre: tuple[float, float] | None
     dark: Any
     gain: Any
     excluded_pixels: Any
@@ -87,6 +106,39 @@ _FOREIGN = {
 }
 
 
+# ---------------------------------------------------------------- numbers
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a whole number that a keyword was given; a TypeError says what it is instead.
+
+    A float without a fraction, as divisions give it, is a whole number, too.
+    """
+    number = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number // 1:
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    return int(number)
+
+
+def sizes(name: str, value: Any) -> tuple[int, ...]:
+    """Return sizes that a keyword was given: a whole number, or a sequence of them."""
+    if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value):
+        return tuple(whole(name, one) for one in value)
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"{name} is whole numbers such as (48, 40), not {value!r}")
+    return (whole(name, value),)
+
+
+def pixel_type(value: Any) -> np.dtype[Any]:
+    """Return the type that ``dtype=`` names; a TypeError says that there is none such."""
+    try:
+        result: np.dtype[Any] = np.dtype(value)
+    except (TypeError, ValueError, SyntaxError):
+        message = f"dtype={value!r} is no type of numbers such as 'uint16' or '>u2'"
+        raise TypeError(message) from None
+    return result
+
+
 # ---------------------------------------------------------------- options
 
 
@@ -117,28 +169,25 @@ def scan_request(
         raise TypeError(
             "pass either navigation_shape (HyperSpy order: x, y) or nav_shape (array order: y, x)"
         )
-    if navigation_shape is not None and not isinstance(navigation_shape, (tuple, int, np.integer)):
-        raise TypeError(
-            "`navigation_shape` must be None or a tuple in HyperSpy order (x, y), "
-            f"not {type(navigation_shape).__name__}"
-        )
-
-    def sizes(value: Any) -> tuple[int, ...]:
-        return tuple(int(n) for n in np.atleast_1d(value).tolist())
-
     shape = None
     if navigation_shape is not None:
-        shape = sizes(navigation_shape)[::-1]
+        shape = sizes("navigation_shape", navigation_shape)[::-1]
     elif nav_shape is not None:
-        shape = sizes(nav_shape)
+        shape = sizes("nav_shape", nav_shape)
     rule = options.get("scan") or "auto"
     if not isinstance(rule, str):
         raise TypeError(
             f"scan={rule!r} names no rule; a scan shape is navigation_shape or nav_shape"
         )
-    for name, value in (("first_frame", first_frame), ("last_frame", last_frame)):
-        if value is not None and not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{name} must be an integer or None, not {value!r}")
+    first, last = (
+        None if value is None else whole(name, value)
+        for name, value in (("first_frame", first_frame), ("last_frame", last_frame))
+    )
+    counts = {
+        name: whole(name, options[name])
+        for name in ("sync_offset", "line_skip", "hysteresis")
+        if options.get(name) is not None
+    }
     axis = options.get("winding_scan_axis")
     if axis not in (None, "x", "y", 0, 1) or isinstance(axis, bool):
         raise ValueError(f"winding_scan_axis={axis!r} is neither 'x' nor 'y'")
@@ -148,14 +197,14 @@ def scan_request(
     return ScanRequest(
         shape=shape or None,
         hyperspy_order=navigation_shape is not None,
-        first_frame=first_frame,
-        last_frame=last_frame,
-        sync_offset=None if (sync := options.get("sync_offset")) is None else int(sync),
+        first_frame=first,
+        last_frame=last,
+        sync_offset=counts.get("sync_offset"),
         missing=options.get("missing", "auto"),
         rule=rule,
         flyback=options.get("flyback") or "auto",
-        line_skip=int(options.get("line_skip") or 0),
+        line_skip=counts.get("line_skip", 0),
         snake=bool(options.get("snake", False)),
         winding=winding,
-        hysteresis=int(options.get("hysteresis") or 0),
+        hysteresis=counts.get("hysteresis", 0),
     )

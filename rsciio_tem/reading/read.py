@@ -23,15 +23,16 @@ from rsciio_tem.frames.corrections import Corrected
 from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import tiles
 from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.frames.turned import Binned, Turned
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.arrange import Arranged, arrange
+from rsciio_tem.reading.calibration import calibrated, energy_and_length, named
 from rsciio_tem.reading.lazy import LazyFrames, cast_values, default_chunks
 from rsciio_tem.reading.options import SparseKind, check_options
 from rsciio_tem.reading.texts import storable
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of, described
-from rsciio_tem.scan.scan import Scan
 from rsciio_tem.storage import machine
 
 __all__ = ["read"]
@@ -201,7 +202,7 @@ def read(
         last_frame=last_frame,
         options=options,
     )
-    scan, source, roi_index = arranged.scan, arranged.source, arranged.roi_index
+    source = arranged.source
 
     data: Any = None
     if lazy:
@@ -225,8 +226,8 @@ def read(
     angles = _angles(recording, arranged)
     signal = {
         "data": data,
-        "axes": storable(_axes(recording, scan, source, roi_index is not None, angles)),
-        "metadata": storable(recording.metadata),
+        "axes": storable(axes_of(recording, arranged)),
+        "metadata": _metadata(recording, options),
         "original_metadata": {
             **storable(recording.original_metadata),
             **({} if angles is None else described(angles)),
@@ -260,6 +261,15 @@ def _keep_navigators(signal: dict[str, Any], stored: Mapping[str, Any], asked: A
         navigator.keep_stored(signal, image, asked)
 
 
+def _metadata(recording: Recording, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata, with what the caller says of the microscope."""
+    metadata: dict[str, Any] = storable(recording.metadata)
+    if values := energy_and_length(options):
+        instrument = metadata.setdefault("Acquisition_instrument", {})
+        instrument["TEM"] = {**instrument.get("TEM", {}), **values}
+    return metadata
+
+
 def _keep_images(
     signal: dict[str, Any], recording: Recording, arranged: Arranged, navigator_kind: Any
 ) -> None:
@@ -280,13 +290,11 @@ def _keep_images(
         values = image.read()
         if values is None:
             continue
-        axes = recording.scan_axes[-values.ndim :] if as_scanned else ()
+        axes = signal["axes"][: len(shape)] if as_scanned else []
         entry = {
             "data": values[: shape[0]] if as_scanned else values,
-            "axes": [
-                (axes[i] if i < len(axes) else Axis()).to_dict(i, n, False)
-                for i, n in enumerate((shape[0], *values.shape[1:]) if as_scanned else values.shape)
-            ],
+            "axes": [{**axis, "navigate": False} for axis in axes]
+            or [axis.to_dict(i, n, False) for i, (axis, n) in enumerate(_image_axes(values.shape))],
             "metadata": {
                 "General": {"title": storable(image.title)},
                 "Signal": {"signal_type": ""},
@@ -296,6 +304,11 @@ def _keep_images(
         navigator.keep_stored(signal, entry, navigator_kind if as_scanned else False)
         if as_scanned:
             navigator_kind = False  # the next ones are kept beside it
+
+
+def _image_axes(shape: tuple[int, ...]) -> list[tuple[Axis, int]]:
+    axes, _ = named([Axis()] * len(shape), [], "")
+    return list(zip(axes, shape, strict=True))
 
 
 def _angles(recording: Recording, arranged: Arranged) -> npt.NDArray[np.float64] | None:
@@ -314,38 +327,47 @@ def _angles(recording: Recording, arranged: Arranged) -> npt.NDArray[np.float64]
     return chosen
 
 
-def _axes(
-    recording: Recording,
-    scan: Scan,
-    source: LazyFrames,
-    flat: bool,
-    angles: npt.NDArray[np.float64] | None = None,
-) -> list[dict[str, Any]]:
+def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
+    """Describe the axes of the data that are returned."""
+    scan, source = arranged.scan, arranged.source
+    flat = arranged.roi_index is not None
+    angles = _angles(recording, arranged)
     n_nav = len(source.nav_shape)
-    nav_axes = [Axis()] * n_nav
+    nav = [Axis()] * n_nav
+    stack = scan.evidence.rule == "stack"
     if not flat:
         scan_axes = recording.scan_axes[-n_nav:] if n_nav else ()
         for i, axis in enumerate(reversed(scan_axes)):
-            nav_axes[n_nav - 1 - i] = axis
+            nav[n_nav - 1 - i] = axis
         if n_nav == 3 > len(recording.scan_axes) and scan.evidence.repeated:
-            nav_axes[0] = Axis("repeats")
+            nav[0] = Axis("repeats")
         if recording.layers > 1 and n_nav > 1:
-            nav_axes[0] = recording.layer_axis
-        stacked = scan.evidence.rule == "stack" or scan.evidence.exact
+            nav[0] = recording.layer_axis
+        stacked = stack or scan.evidence.exact
         if n_nav == 1 and stacked and recording.stack_axis is not None:
             counts, axis = scan.counts or {}, recording.stack_axis
             first = counts["first"] + counts["skipped_start"] - counts["inserted_start"]
-            nav_axes[0] = replace(axis, offset=axis.offset + first * axis.scale)
+            nav[0] = replace(axis, offset=axis.offset + first * axis.scale)
     if angles is not None and n_nav == 1:
-        nav_axes[0], warning = axis_of(angles)
+        nav[0], warning = axis_of(angles)
         if warning and not flat:
             warn(recording.path, warning)
-    axes = [*nav_axes, *recording.signal_axes]
-    if len(axes) != source.ndim:  # sig_shape changed the number of frame axes
-        axes = [*nav_axes, *([Axis()] * (source.ndim - n_nav))]
+    sig = list(recording.signal_axes)
+    if n_nav + len(sig) != source.ndim:  # sig_shape changed the number of frame axes
+        sig = [Axis()] * (source.ndim - n_nav)
+    if arranged.turn.exchanged:  # names stay: columns are x
+        sig = [replace(axis, name=old.name) for axis, old in zip(sig[::-1], sig, strict=True)]
+    signal_type = str(recording.metadata.get("Signal", {}).get("signal_type", ""))
+    nav, sig = named(nav, sig, signal_type)
+    nav, sig = calibrated(nav, sig, arranged.options, stack or flat)
+    if arranged.binned != (1, 1):
+        sig = [
+            axis.binned(k, n)
+            for axis, k, n in zip(sig, arranged.binned, source.frames.frame_shape, strict=True)
+        ]
     return [
         axis.to_dict(i, size, i < n_nav)
-        for i, (axis, size) in enumerate(zip(axes, source.shape, strict=True))
+        for i, (axis, size) in enumerate(zip([*nav, *sig], source.shape, strict=True))
     ]
 
 
@@ -365,10 +387,18 @@ def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
     }
     if flip_y is not None:
         result["orientation"] = {"flip_y": flip_y}
+    if turn := arranged.turn:
+        # rows and columns were exchanged first, then each was reversed
+        turned = {"exchanged": turn.exchanged, "rows": turn.rows, "columns": turn.columns}
+        result["orientation"] = {**result.get("orientation", {}), "turned": turned}
+    if arranged.binned != (1, 1):
+        result["binned"] = list(arranged.binned)
     if roi_index is not None:
         result["roi_flat_index"] = roi_index
     if (mask := arranged.missing_mask) is not None:
         result["missing_mask"] = mask
+    while isinstance(frames, (Turned, Binned)):
+        frames = frames.frames
     if isinstance(frames, Corrected):
         applied = frames.corrections
         result["corrections"] = {

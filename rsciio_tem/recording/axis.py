@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,15 @@ class Axis:
         except (TypeError, ValueError, OverflowError):
             return False
         return 1 / _LARGEST < scale < _LARGEST and offset < _LARGEST  # none is NaN
+
+    def binned(self, size: int, count: int) -> Axis:
+        """Return the axis of `count` bins of so many pixels each: a bin is where its middle is."""
+        if size == 1:
+            return self
+        if self.values is not None:
+            return replace(self, values=self.values[: count * size].reshape(count, size).mean(1))
+        offset = self.offset + self.scale * (size - 1) / 2
+        return replace(self, scale=self.scale * size, offset=offset)
 
     def to_dict(self, index: int, size: int, navigate: bool) -> dict[str, Any]:
         """Return the axis as RosettaSciIO describes one."""

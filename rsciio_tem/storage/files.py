@@ -12,10 +12,10 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage.backends import DataFile, opener, require_file
@@ -53,9 +53,23 @@ _MARKS = (
 )
 
 
+def path_of(value: Any) -> str:
+    """Return a path that a function was given as a string; a TypeError says what is no path."""
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, (str, bytes, os.PathLike)):
+        return os.fsdecode(value)
+    if isinstance(value, (list, tuple)):
+        raise TypeError(f"pass the path of one recording, not {len(value)} of them")
+    what = type(value).__name__
+    if isinstance(value, Mapping) or hasattr(value, "axes_manager"):
+        raise TypeError(f"pass the path of a recording; {what} is a signal, loaded already")
+    raise TypeError(f"pass the path of a recording, not {what}")
+
+
 def existing(path: str | os.PathLike[str]) -> str:
     """Return `path` as a string; a FormatError says what is there instead if it is no file."""
-    name = os.fspath(path)
+    name = path_of(path)
     if os.path.isfile(name):
         return name
     if os.path.isdir(name):
@@ -64,6 +78,16 @@ def existing(path: str | os.PathLike[str]) -> str:
         require_file(name, os.stat(name))
     if os.path.islink(name):
         raise FormatError(name, f"is a link to {os.readlink(name)}, which does not exist.")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):
+        raise FormatError(
+            name,
+            "is an address on the network; only files on disks are read.",
+            "Copy it first.",
+        )
+    if any(mark in name for mark in "*?"):
+        raise FormatError(
+            name, "does not exist.", "For several recordings, call it for each name in glob.glob()."
+        )
     folder = os.path.dirname(name) or "."
     if not os.path.isdir(folder):
         raise FormatError(name, f"does not exist, nor does the folder {folder}.")

@@ -322,7 +322,9 @@ def _tasks(sources: Sequence[str], into: str, suffix: str, how: Conversion) -> l
         else:
             taken.update(items[path].files)
     if not items:
-        raise FormatError(sources[0], "holds no recording that we know.", "Look at other folders.")
+        raise FormatError(
+            sources[0], "holds no recording in a known format.", "Look at other folders."
+        )
     try:
         base = os.path.commonpath(bases)
     except ValueError as error:

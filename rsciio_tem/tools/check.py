@@ -29,6 +29,7 @@ from rsciio_tem.parsing.checks import Ints, counted, number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes, Times
 from rsciio_tem.storage import machine
+from rsciio_tem.storage.files import path_of
 
 __all__ = ["check"]
 
@@ -88,7 +89,8 @@ def check(
     from rsciio_tem.tools import open as open_module
 
     problems: list[Problem] = []
-    sizes = {} if isinstance(source, Recording) else _sizes([os.fspath(source)])
+    source = source if isinstance(source, Recording) else path_of(source)
+    sizes = {} if isinstance(source, Recording) else _sizes([source])
     with collected() as warned:
         try:
             recording = (

@@ -8,6 +8,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -99,7 +100,16 @@ def convert(
     writer_options = {name: options.pop(name) for name in list(options) if name in writer_names}
     identity: dict[str, Any] | None = None
     if isinstance(source, (str, os.PathLike)):
-        signal = _first_of(source, source_format, checksums, options)
+        try:
+            signal = _first_of(source, source_format, checksums, options)
+        except TypeError as error:
+            meant = {n: get_close_matches(n, writer_names, 1, 0.8) for n in options}
+            for name, close in meant.items():
+                if close and f"keyword {name!r}" in str(error):
+                    raise TypeError(
+                        f"unexpected keyword {name!r}: did you mean {close[0]!r} of the writer?"
+                    ) from error
+            raise
     elif options:
         raise TypeError(
             f"{', '.join(sorted(options))}: no keyword of the writer of {module.__name__}; "

@@ -8,13 +8,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from rsciio_tem.errors import OtherFormat
 from rsciio_tem.readers import chosen, own_module
 from rsciio_tem.reading.arrange import Arranged, arrange
-from rsciio_tem.reading.options import ReadOptions
+from rsciio_tem.reading.options import ReadOptions, pixel_type
 from rsciio_tem.recording.recording import Recording
+from rsciio_tem.storage.files import path_of
 
 __all__ = ["Meaningless", "arranged", "open"]
 
@@ -34,6 +33,7 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
     Recording
         A value to look at: files, frames, scan candidates, problems, metadata.
     """
+    path = path_of(path)
     name, hints = chosen(path, format)
     try:
         recording = own_module(path, name).parse(path, **{**hints, **format_options})
@@ -82,7 +82,7 @@ def arranged(
     if left:
         raise Meaningless(sorted(left), name)
     if name != "raw" and shared.get("dtype"):
-        shared["dtype"] = np.dtype(shared["dtype"])
+        shared["dtype"] = pixel_type(shared["dtype"])
     return recording, arrange(recording, **named, options=shared)
 
 

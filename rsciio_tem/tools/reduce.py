@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ __all__ = ["reduce"]
 
 def reduce(
     source: Any,
-    what: Iterable[What] = ("navigator", "sum"),
+    what: What | Iterable[What] = ("navigator", "sum"),
     *,
     format: str = "auto",
     masks: Any = None,
@@ -39,8 +39,8 @@ def reduce(
     Parameters
     ----------
     source : path, Recording or signal
-        What to reduce: a file, what `rsciio_tem.open` returns, or a signal of a reader.
-    what : iterable of str
+        What to reduce: a file, what `rsciio_tem.open` returns, a signal of a reader or of HyperSpy.
+    what : str or iterable of str
         Any of "navigator" (sum of each frame), "sum", "mean", "max", "variance" (over the scan,
         pixel by pixel), and "com" (centre of mass of each frame: row and column, in pixels).
     format : str
@@ -53,8 +53,9 @@ def reduce(
         frames just done.
     threads : int, optional
         By default the processors this process may use.
-    client : distributed.Client, optional
-        Let the workers of a cluster do it; see ``docs/clusters.md``.
+    client : distributed.Client or str, optional
+        A client, or the address of a scheduler. Let the workers of a cluster do it; see
+        ``docs/clusters.md``.
     **options
         Keywords of the reader: ``navigation_shape``, ``roi``, ``corrections`` and so on.
 
@@ -76,6 +77,17 @@ def reduce(
 
     if client is not None and isinstance(source, (str, os.PathLike)):
         source = os.path.abspath(source)  # workers may be in another folder
+    if isinstance(client, str):  # the address of a scheduler
+        from distributed import Client
+
+        with Client(client) as connected:
+            return reduce(
+                source,
+                what,
+                **{"format": format, "masks": masks, "progress": progress},
+                **{"threads": threads, "client": connected, **options},
+            )
+    kinds = cast("tuple[What, ...]", (what,) if isinstance(what, str) else tuple(what))
     signal = _signal(source, format, options)
     frames, nav_axes, sig_axes = _frames(signal)
     nav_shape = tuple(int(axis["size"]) for axis in nav_axes)
@@ -85,7 +97,7 @@ def reduce(
     with progress_bar(len(frames), None if callable(progress) else progress, "reducing") as bar:
         results = one_pass(
             frames,
-            what=tuple(what),
+            what=kinds,
             masks=masks,
             progress=progress if callable(progress) else bar.update,
             threads=threads,
@@ -108,6 +120,10 @@ def reduce(
 
 
 def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(source, (list, tuple)) and len(source) == 1:  # as `load` returns them
+        source = source[0]
+    if hasattr(source, "_to_dictionary"):  # a signal of HyperSpy
+        source = source._to_dictionary(add_learning_results=False)
     if isinstance(source, Recording):
         bounds = {
             name: options.pop(name)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.frames.corrections import Corrected, Corrections
+from rsciio_tem.frames.turned import Binned, Turn, Turned
 from rsciio_tem.reading.lazy import LazyFrames, Origin, lazy_source
 from rsciio_tem.recording.json_arrays import packed
 from rsciio_tem.scan.times import Times
@@ -152,8 +153,13 @@ def _left_to_correct(source: LazyFrames) -> Corrections | None:
     stored = recording.corrections
     if stored is None:
         return None
-    turned = frames.upside_down
-    if turned is not None and recording.frames.upside_down != turned:
+    turn, binned = Turn(), False
+    while isinstance(frames, (Binned, Turned)):
+        turn = frames.turn if isinstance(frames, Turned) else turn
+        binned = binned or isinstance(frames, Binned)
+        frames = frames.frames
+    upside_down = frames.upside_down
+    if upside_down is not None and recording.frames.upside_down != upside_down:
         stored = stored.flipped()
     applied = frames.corrections if isinstance(frames, Corrected) else Corrections()
     images: dict[str, Any] = {}
@@ -162,6 +168,9 @@ def _left_to_correct(source: LazyFrames) -> Corrections | None:
         if image is not None and getattr(applied, name) is None:
             array = np.asarray(image)
             if array.size == np.prod(frames.frame_shape):  # sig_shape= may have changed it
-                images[name] = array.reshape(frames.frame_shape)
+                images[name] = turn.apply(array.reshape(frames.frame_shape))
+    if images and binned:
+        warn(recording.path, "the corrections that come with it are not kept with binned frames.")
+        return None
     left = Corrections(**images, repair=stored.repair, allow_empty=stored.allow_empty)
     return left if left else None

@@ -346,7 +346,7 @@ def test_angles(tmp_path: Path, style: str) -> None:
     part = load(path, first_frame=2)
     assert part["axes"][0]["offset"] == 0.625
     np.testing.assert_array_equal(part["original_metadata"]["omega"], ANGLES[2:])
-    assert load(path, omega=None)["axes"][0]["name"] == ""
+    assert load(path, omega=None)["axes"][0]["name"] == "frame"
     assert load(path, omega=ANGLES * 2)["axes"][0]["scale"] == 0.5
 
 
@@ -367,7 +367,7 @@ def test_angles_that_do_not_fit(tmp_path: Path) -> None:
     path = write_npz(tmp_path / "a.npz", thin(), omega=ANGLES[:5])
     with pytest.warns(RecordingWarning, match="does not fit 7 frames"):
         signal = load(path)
-    assert signal["axes"][0]["name"] == ""
+    assert signal["axes"][0]["name"] == "frame"
 
 
 def test_metadata_of_npz(tmp_path: Path) -> None:

@@ -371,7 +371,7 @@ def test_uneven_axis_is_not_calibrated(tmp_path: Path) -> None:
         del file["data/cube/dim2"]
     assert axes(load(path))[:2] == [
         ("scan_y", "nm", 1.0, 0.0, True),
-        ("", "", 1.0, 0.0, True),
+        ("x", "", 1.0, 0.0, True),
     ]
 
 
@@ -522,8 +522,8 @@ def test_nexus(tmp_path: Path) -> None:
     assert axes(signal) == [
         ("row", "um", 1.0, 1.0, True),
         ("column", "um", 0.5, 0.0, True),
-        ("", "", 1.0, 0.0, False),
-        ("", "", 1.0, 0.0, False),
+        ("dy", "", 1.0, 0.0, False),
+        ("dx", "", 1.0, 0.0, False),
     ]
 
 
@@ -694,7 +694,7 @@ def test_rosettasciio_fails_on_minimal_nexus(tmp_path: Path) -> None:
     path = writer.write_nexus(tmp_path / "a.nxs", cube())
     (theirs,) = upstream("nexus", path)
     assert any("name" not in a for a in theirs["axes"])  # HyperSpy then raises a KeyError
-    assert [a["name"] for a in load(path)["axes"]] == [""] * 4
+    assert [a["name"] for a in load(path)["axes"]] == ["y", "x", "dy", "dx"]
 
 
 def test_image_of_ncem_is_not_turned(realdata: Path) -> None:

@@ -550,7 +550,7 @@ def test_omega_that_does_not_fit_is_told_and_kept(tmp_path: Path) -> None:
     (signal,) = imagefiles.file_reader(path, omega=[[0, 1], [1, 2], [2, 3]])
     assert signal["axes"][0]["scale"] == 1
     (signal,) = imagefiles.file_reader(path, omega=None)
-    assert signal["axes"][0]["name"] == ""
+    assert signal["axes"][0]["name"] == "frame"
 
 
 # -- the YAML ------------------------------------------------------------------------------------

@@ -196,7 +196,6 @@ def test_more_positions_than_frames_are_filled_and_told(
         ((3, 4), {"sig_shape": (2, -1)}, FormatError, "cannot be cut into frames"),
         ((3, 4), {"sig_dims": 1, "sig_shape": (3, 4)}, ValueError, "sig_dims=1 contradicts"),
         ((0, 4), {}, FormatError, r"holds an empty array of shape \(0, 4\)"),
-        ((), {}, FormatError, "of 0 dimensions"),
         ((3, 4), {"key": "data"}, FormatError, "is a single array, not an archive with 'data'"),
     ],
     ids=str,
@@ -539,3 +538,17 @@ def test_archives_of_other_formats_are_left_to_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", data=np.zeros((2, 3, 4)))
     path = (tmp_path / "a.npz").rename(tmp_path / "a.prz")
     assert [c.format for c in rsciio_tem.detect(path)] == ["rsciio.pantarhei"]
+
+
+def test_what_is_no_recording_is_read_as_by_rosettasciio(tmp_path: Path) -> None:
+    """Colours as HyperSpy keeps them, and single values; lazily RosettaSciIO 0.15 fails on both."""
+    colours = np.zeros((3, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    colours["G"] = np.arange(12).reshape(3, 4)
+    np.save(tmp_path / "colours.npy", colours)
+    np.save(tmp_path / "value.npy", np.float64(3.5))
+    for lazy in (False, True):
+        (signal,) = rsciio_tem.load(tmp_path / "colours.npy", lazy=lazy)
+        np.testing.assert_array_equal(np.asarray(signal["data"]), colours, strict=True)
+        (signal,) = rsciio_tem.load(tmp_path / "value.npy", lazy=lazy)
+        assert np.asarray(signal["data"]) == 3.5
+    assert hasattr(rsciio_tem.load(tmp_path / "colours.npy", lazy=True)[0]["data"], "compute")

@@ -14,6 +14,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
 
+import numpy as np
+
 from rsciio_tem.errors import FormatError, Problem, Truncated, Unsupported
 from rsciio_tem.formats.npy.archive import ZIP, Stored, load_member, members, stored_member
 from rsciio_tem.formats.npy.header import LARGEST_HEADER, MAGIC, Header, parse_header
@@ -27,7 +29,7 @@ from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.zip_archives import is_frame_cache
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.documentation import documented
-from rsciio_tem.reading.options import CommonOptions
+from rsciio_tem.reading.options import CommonOptions, sizes
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
@@ -116,10 +118,12 @@ def _divide(
     path: str,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Divide the array's shape into scan and frame; -> nav_shape, frame_shape."""
+    if not shape:
+        raise Unsupported(path, "holds a single value.")
     if math.prod(shape) == 0:
         raise FormatError(path, f"holds an empty array of shape {shape}.")
     if sig_shape is not None:
-        frame = tuple(int(n) for n in sig_shape)
+        frame = sizes("sig_shape", sig_shape)
         if sig_dims is not None and sig_dims != len(frame):
             raise ValueError(f"sig_dims={sig_dims} contradicts sig_shape={frame}")
         if shape[len(shape) - len(frame) :] == frame:
@@ -225,7 +229,10 @@ def file_reader(
     try:
         recording = parse(filename, sig_dims=sig_dims, sig_shape=sig_shape, key=key)
     except Unsupported as error:
-        if "elements of type" not in error.problem or files.read_start(filename, 6) != MAGIC:
+        others = ("elements of type", "single value")
+        if not any(words in error.problem for words in others):
+            raise
+        if files.read_start(filename, 6) != MAGIC:
             raise
         return _by_rosettasciio(filename, lazy, chunks)
     frames = recording.frames
@@ -245,11 +252,16 @@ def file_reader(
 def _by_rosettasciio(
     filename: str | os.PathLike[str], lazy: bool, chunks: Any
 ) -> list[dict[str, Any]]:
-    """Read records, text and dates, which are no recordings."""
+    """Read single values, records, text and dates, which are no recordings."""
     from rsciio.numpy import file_reader as upstream
 
     try:
-        signals: list[dict[str, Any]] = upstream(os.fspath(filename), lazy=lazy, chunks=chunks)
+        signals: list[dict[str, Any]] = upstream(os.fspath(filename))
+        if lazy and (array := signals[0]["data"]).ndim:  # lazily, it fails on records
+            import dask.array as da
+
+            stored = np.load(filename, mmap_mode="r", allow_pickle=False).reshape(array.shape)
+            signals[0]["data"] = da.from_array(stored, chunks)
     except ValueError as damage:
         raise FormatError(filename, f"cannot be read: {damage}.") from damage
     return signals

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+from rsciio_tem.reading.options import sizes
 
 Shape = tuple[int, ...]
 
@@ -33,9 +33,9 @@ def merged_shape(
         if not isinstance(scan_shape, str):
             merged["nav_shape"] = scan_shape
     if merged.get("nav_shape") is not None:
-        return merged, tuple(int(n) for n in np.atleast_1d(merged["nav_shape"]).tolist())
-    if isinstance(navigation_shape, (tuple, int, np.integer)):
-        return merged, tuple(int(n) for n in np.atleast_1d(navigation_shape).tolist())[::-1]
+        return merged, sizes("nav_shape", merged["nav_shape"])
+    if navigation_shape is not None:
+        return merged, sizes("navigation_shape", navigation_shape)[::-1]
     return merged, None
 
 

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is passed by mistake: taken where that is clear, else a sentence says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+from writers import mib as mib_writer
+
+import rsciio_tem
+from rsciio_tem.errors import FormatError
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("kinds") / "a.mib"
+    frames = np.random.default_rng(3).integers(0, 99, (12, 8, 16)).astype("u2")
+    return mib_writer.write_mib(path, frames, 12)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 3), [4, 3], np.array([4, 3]), (4.0, 3.0), (np.int32(4), np.float64(12 / 4))]
+)
+def test_whole_numbers_of_any_type(path: Path, shape: Any) -> None:
+    assert rsciio_tem.load(path, navigation_shape=shape)[0]["data"].shape == (3, 4, 8, 16)
+    assert rsciio_tem.load(path, nav_shape=shape)[0]["data"].shape == (4, 3, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"navigation_shape": (2.5, 4)}, "navigation_shape must be a whole number, not 2.5"),
+        ({"nav_shape": (4, None)}, "nav_shape must be a whole number, not None"),
+        ({"nav_shape": (True, 4)}, "nav_shape must be a whole number, not True"),
+        ({"nav_shape": float("nan")}, "nav_shape must be a whole number, not nan"),
+        ({"nav_shape": float("inf")}, "nav_shape must be a whole number, not inf"),
+        ({"nav_shape": "4,3"}, r"nav_shape is whole numbers such as \(48, 40\), not '4,3'"),
+        ({"sync_offset": 1.5}, "sync_offset must be a whole number"),
+        ({"sync_offset": "1"}, "sync_offset must be a whole number"),
+        ({"line_skip": 0.5, "nav_shape": (3, 4)}, "line_skip must be a whole number"),
+        ({"first_frame": 1.5}, "first_frame must be a whole number"),
+        ({"sig_shape": (7.9, 16)}, "sig_shape must be a whole number"),
+        ({"roi": [1.5]}, "roi is a mask, or whole numbers"),
+        ({"dtype": "unit16"}, "dtype='unit16' is no type of numbers"),
+    ],
+)
+def test_numbers_that_are_cut_nowhere(path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        rsciio_tem.load(path, **options)
+
+
+@pytest.mark.parametrize("call", ["load", "open", "check", "detect"])
+def test_first_arguments(path: Path, call: str) -> None:
+    function = getattr(rsciio_tem, call)
+    for name in (str(path), path, bytes(path), [path]):
+        function(name)
+    for wrong, message in (
+        ([path, path], "one recording, not 2 of them"),
+        (None, "the path of a recording, not NoneType"),
+        (rsciio_tem.load(path)[0], "is a signal, loaded already"),
+        (np.zeros(3), "the path of a recording, not ndarray"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            function(wrong)
+    if call == "check":
+        return
+    for name, message in (
+        ("s3://bucket/a.mib", "is an address on the network"),
+        (str(path.parent / "*.mib"), r"each name in glob.glob\(\)"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            function(name)
+
+
+def test_signals_are_reduced(path: Path) -> None:
+    expected = rsciio_tem.reduce(path, what="sum")["sum"]
+    signal = hs.load(path, lazy=True)
+    for source in (signal, hs.load(path), rsciio_tem.load(path), rsciio_tem.open(path)):
+        np.testing.assert_array_equal(rsciio_tem.reduce(source, ["sum"])["sum"], expected)
+
+
+def test_keywords_of_writers(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="did you mean 'compression' of the writer"):
+        rsciio_tem.convert(path, tmp_path / "a.h5", compresion="gzip")
+    with pytest.raises(TypeError, match="did you mean 'nav_shape'"):
+        rsciio_tem.convert(path, tmp_path / "a.h5", nav_shap=(3, 4))
