@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -88,3 +89,20 @@ def test_keywords_of_writers(path: Path, tmp_path: Path) -> None:
         rsciio_tem.convert(path, tmp_path / "a.h5", compresion="gzip")
     with pytest.raises(TypeError, match="did you mean 'nav_shape'"):
         rsciio_tem.convert(path, tmp_path / "a.h5", nav_shap=(3, 4))
+
+
+def test_masked_arrays() -> None:
+    """What lies below a mask is no measurement, and is not passed on as one."""
+    pixels = np.arange(2 * 3 * 4 * 4).reshape(2, 3, 4, 4)
+    masked = np.ma.masked_greater(pixels, 90)
+    with pytest.raises(ValueError, match=r"is masked.*array.filled\(0\)"):
+        rsciio_tem.from_array(masked)
+    (signal,) = rsciio_tem.from_array(masked.filled(0))
+    assert signal["data"].max() == 90
+    (signal,) = rsciio_tem.from_array(np.ma.masked_greater(pixels, 9999))
+    np.testing.assert_array_equal(signal["data"], pixels, strict=True)
+    lazy = da.ma.masked_greater(da.from_array(pixels), 90)
+    with pytest.raises(ValueError, match="map_blocks"):
+        rsciio_tem.from_array(lazy)
+    (signal,) = rsciio_tem.from_array(lazy.map_blocks(np.ma.filled, 0))
+    assert signal["data"].compute().max() == 90

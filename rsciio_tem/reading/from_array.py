@@ -84,6 +84,12 @@ def recording_of(
     if not hasattr(array, "shape"):
         array = np.asarray(array)
     is_dask = hasattr(array, "dask") and hasattr(array, "rechunk")
+    # what lies below a mask is no measurement
+    if isinstance(getattr(array, "_meta", array), np.ma.MaskedArray):
+        if is_dask or np.ma.is_masked(array):
+            how = "array.map_blocks(numpy.ma.filled, 0)" if is_dask else "array.filled(0)"
+            raise ValueError(f"the array is masked, which frames cannot be; pass {how}")
+        array = array.data
     shape = tuple(array.shape)
     if any(not isinstance(n, (int, np.integer)) for n in shape):
         raise ValueError("the array has unknown sizes (NaN); call compute_chunk_sizes() first")
