@@ -39,6 +39,7 @@ import rsciio_tem
 from rsciio_tem import cli
 from rsciio_tem.errors import FormatError, Problem, Problems
 from rsciio_tem.formats.ser import elements
+from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.parsing.checks import chunk_tables, number_ranges, numbering
 from rsciio_tem.parsing.hdf5_index import chunk_index
 from rsciio_tem.readers import detect
@@ -813,6 +814,17 @@ def test_pixels_that_are_no_numbers(tmp_path: Path) -> None:
     frames[6].view("u4")[2, 2] = 0x7F800001  # the kind of NaN that raises a flag
     told = found(raw(tmp_path, frames), "raw", dtype="f4", sig_shape=(6, 10), pixels=True)
     expect(told, "4 of 12 frames have pixels that are NaN or infinite, 4 in all")
+
+
+def test_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = raw(tmp_path, RNG.integers(1, 99, (12, 6, 10)).astype("u2"))
+
+    def load(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(FrameTable, "load", load)
+    told = found(path, "raw", dtype="u2", sig_shape=(6, 10), pixels=True)
+    expect(told, "error: there is too little memory to look at all of it")
 
 
 def test_empty_frames(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from rsciio_tem.frames.protocol import ChunkHint, Frames, tiles
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.parsing import hdf5_chunks, hdf5_frames, hdf5_index
 from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames, _decode
-from rsciio_tem.parsing.hdf5_filters import Filter
+from rsciio_tem.parsing.hdf5_filters import Filter, announced
 from rsciio_tem.parsing.hdf5_frames import _filters, frames_of, storage
 from rsciio_tem.parsing.hdf5_index import DataSet
 from rsciio_tem.reading.lazy import LazyFrames, default_chunks
@@ -974,17 +974,21 @@ def _stored(
     return _made[key]
 
 
-def test_damaged_in_the_library(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [(0, r"the chunk of data that begins with .*2, 0, 0"), (16, "data cannot be read")],
+)
+def test_damaged_in_the_library(tmp_path: Path, kept: int, words: str) -> None:
     data = numbers((4, 16, 16), "<u2")
     path = store(tmp_path / "a.h5", data, chunks=(1, 16, 16), **FILTERS["blosc"][0])
     with h5py.File(path, "r") as file:
         info = file["data"].id.get_chunk_info(2)
     with path.open("r+b") as raw:
-        raw.seek(info.byte_offset)
-        raw.write(b"\xff" * info.size)
+        raw.seek(info.byte_offset + kept)
+        raw.write(b"\xff" * (info.size - kept))
     frames = frames_of(path, "data")
     np.testing.assert_array_equal(load(frames[0:2]), data[0:2])
-    with pytest.raises(FormatError, match=r"a\.h5: data cannot be read"):
+    with pytest.raises(FormatError, match=rf"a\.h5: {words}"):
         load(frames)
 
 
@@ -1074,3 +1078,30 @@ def test_storage(tmp_path: Path) -> None:
     assert str(storage(path, "plain")) == "contiguous"
     with h5py.File(path, "r") as file:
         assert storage(file, "plain") == storage(path, "plain")
+
+
+@pytest.mark.parametrize("name", ["zstd", "blosc", "bitshuffle-zstd"])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 40, 40)])
+def test_chunks_that_say_how_large_they_are(
+    tmp_path: Path, name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plugin believes it, and the library takes what is missing from anywhere in memory."""
+    data = numbers((5, *shape[1:]), "<u4")
+    path = store(tmp_path / "a.h5", data, chunks=shape, **FILTERS[name][0])
+    with h5py.File(path) as file:
+        dataset = file["data"].id
+        (step,) = _filters(file["data"])
+        said = set()
+        for i in range(dataset.get_num_chunks()):
+            info = dataset.get_chunk_info(i)
+            head = path.read_bytes()[info.byte_offset :][: min(info.size, hdf5_index._HEAD)]
+            said.add(announced(step, head))
+            assert announced(step, head[:4]) is None
+            assert announced(Filter(32000, (), "lzf"), head) is None
+    assert said == {4 * math.prod(shape)}
+    out = np.empty((5, *shape[1:]), "u4")
+    frames_of(path, "data").load(out)
+    np.testing.assert_array_equal(out, data)
+    monkeypatch.setattr(hdf5_index, "announced", lambda *_: 4 * math.prod(shape) - 1)
+    with pytest.raises(FormatError, match=r"a\.h5: the chunk of /?data that begins with"):
+        frames_of(path, "data").load(out)

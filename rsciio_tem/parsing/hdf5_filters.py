@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Filter", "plugins"]
+__all__ = ["Filter", "announced", "plugins"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -78,6 +78,28 @@ def plugins() -> None:
         import hdf5plugin  # noqa: F401
     except ImportError:
         return
+
+
+def announced(step: Filter, head: bytes) -> int | None:
+    """Return the bytes that a chunk decodes to as its beginning says; None if that says nothing.
+
+    Plugins believe it, and where it is less than a chunk the library goes on with whatever is
+    behind it in memory.
+    """
+    if step.name == "zstd" and head[:4] == b"\x28\xb5\x2f\xfd" and len(head) > 4:
+        flags = head[4]
+        alone = flags >> 5 & 1  # no window is described
+        at = 6 - alone + (0, 1, 2, 4)[flags & 3]  # behind the number of a dictionary
+        size = (alone, 2, 4, 8)[flags >> 6]
+        stored = head[at : at + size]
+        if not size or len(stored) < size:
+            return None
+        return int.from_bytes(stored, "little") + (256 if size == 2 else 0)
+    if step.name == "blosc" and len(head) >= 16:
+        return int.from_bytes(head[4:8], "little")
+    if step.name == "bitshuffle-zstd" and len(head) >= 8:
+        return int.from_bytes(head[:8], "big")
+    return None
 
 
 def undo(step: Filter, chunk: Bytes, target: Bytes | None, nbytes: int) -> Bytes | None:

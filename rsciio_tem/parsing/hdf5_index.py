@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.parsing.hdf5 import opened
-from rsciio_tem.parsing.hdf5_filters import Filter, Ints, plugins
+from rsciio_tem.parsing.hdf5_filters import SHUFFLE, Filter, Ints, announced, plugins
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
 
@@ -27,6 +27,10 @@ __all__ = ["DataSet", "userblock"]
 
 #: So many data sets' chunks are remembered in a process.
 _MAX_INDEXES = 1024
+
+
+#: Bytes at the beginning of a chunk in which a compression says what it decodes to.
+_HEAD = 18
 
 
 @dataclass(frozen=True)
@@ -235,10 +239,31 @@ def read_slices(
     source: Any, dataset: DataSet, part: tuple[slice, ...], out: npt.NDArray[Any]
 ) -> None:
     """Have the library read a part of a data set."""
+    _require_whole(dataset, part)
     try:
         source.read_direct(out, part)
     except (OSError, RuntimeError, ValueError) as error:
         raise FormatError(dataset.file.path, f"{dataset.name} cannot be read: {error}.") from error
+
+
+def _require_whole(dataset: DataSet, part: tuple[slice, ...]) -> None:
+    """Raise if a compressed chunk in a part of a data set says that it is of another size."""
+    *before, last = dataset.filters or (None,)
+    if last is None or dataset.chunks is None or any(f.number != SHUFFLE for f in before):
+        return
+    cells = [
+        np.arange(s.start // c, -(-s.stop // c)) for s, c in zip(part, dataset.chunks, strict=True)
+    ]
+    numbers = np.ravel_multi_index(np.meshgrid(*cells, indexing="ij"), dataset.grid).reshape(-1)
+    places = chunk_index(dataset).find(numbers)
+    for number, start, length, mask in zip(
+        numbers.tolist(), *(p.tolist() for p in places), strict=True
+    ):
+        if start < 0 or mask >> len(before) & 1:  # never written, or not compressed
+            continue
+        head = backends.read(dataset.file, start, min(length, _HEAD), "buffered").tobytes()
+        if announced(last, head) not in (None, dataset.chunk_bytes):
+            raise damaged_chunk(dataset, number, start)
 
 
 def damaged_chunk(dataset: DataSet, number: int, start: int) -> FormatError:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
+from rsciio_tem.parsing.text import number_type
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 from rsciio_tem.storage.npy_header import LONGEST, npy_header
@@ -291,8 +292,8 @@ class Directory:
 def _flat(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool] | None:
     """Parse the header of a flat array of numbers; many arrays have the same one."""
     match = _FLAT.fullmatch(header)
-    dtype = np.dtype(match[1].decode()) if match else np.dtype(object)
-    return (dtype, (int(match[2]),), False) if match and dtype.kind in "buifc" else None
+    dtype = number_type(match[1].decode()) if match else None
+    return (dtype, (int(match[2]),), False) if match and dtype is not None else None
 
 
 @lru_cache(maxsize=4)

@@ -135,6 +135,14 @@ def _stumbling(problems: list[Problem]) -> Iterator[None]:
         yield
     except FormatError as error:
         problems.append(Problem("error", f"{error.path}: {error.problem}", error.hint))
+    except MemoryError:
+        problems.append(
+            Problem(
+                "error",
+                "there is too little memory to look at all of it: what follows was not checked.",
+                "Check it on a machine with more memory.",
+            )
+        )
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         problems.append(

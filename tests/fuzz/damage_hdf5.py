@@ -39,14 +39,6 @@ def _objects(file: h5py.File) -> list[str]:
     return names
 
 
-def _value(rng: Random) -> Any:
-    return rng.choice(_ODD)
-
-
-def _references(file: h5py.File, rng: Random, names: list[str]) -> Any:
-    return file[rng.choice(names)].ref
-
-
 def _shape(rng: Random, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return another shape."""
     sizes = list(shape) or [1]
@@ -94,7 +86,7 @@ def _replace(file: h5py.File, rng: Random, name: str) -> str:
     )  # fmt: skip
     match kind:
         case "value":
-            file[name] = _value(rng)
+            file[name] = rng.choice(_ODD)
         case "shape":
             new = _shape(rng, shape)
             large = np.prod([float(n) for n in new]) > 10**5
@@ -187,7 +179,7 @@ def _attribute(file: h5py.File, rng: Random, names: list[str]) -> str:
     if keys and rng.random() < 0.2:
         del item.attrs[key]
         return f"attribute {key} removed"
-    value = item.ref if rng.random() < 0.05 else _value(rng)
+    value = item.ref if rng.random() < 0.05 else rng.choice(_ODD)
     item.attrs[key] = value
     return f"attribute {key} of {item.name} = {str(value)[:40]!r}"
 

@@ -256,7 +256,7 @@ def warm_up(victims: dict[str, list[Victim]]) -> None:
             (lazy,) = rsciio_tem.load(path, victim.format, lazy=True, **victim.options)
             lazy["data"][(0,) * victim.nav_dims].compute(scheduler="sync")
             (eager,) = rsciio_tem.load(path, victim.format, **victim.options)
-            if not trial._same(eager["data"], victim.values):
+            if not trial.same(eager["data"], victim.values):
                 raise AssertionError(f"{victim} is not read as it should be")
             if eager["data"].dtype.names is None:
-                trial._reduce(path, victim.format, victim.options, ["sum", "navigator"])
+                trial.reduce(path, victim.format, victim.options, ["sum", "navigator"])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import os
 import random
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from click.testing import CliRunner
 
 import rsciio_tem
+from rsciio_tem import cli
 from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.reading.lazy import lazy_source
 from rsciio_tem.storage import backends
@@ -88,14 +91,13 @@ def _about_a_keyword(error: BaseException, options: dict[str, Any]) -> bool:
 # -- files ---------------------------------------------------------------------------------------
 
 
-def _write(path: Path, content: Content, original: Path) -> None:
+def _write(path: Path, content: Content) -> None:
     if isinstance(content, Folder):
         path.mkdir()
     elif isinstance(content, Link):
         path.symlink_to(content.target)
     elif content is not None:
         path.write_bytes(content)
-    del original
 
 
 def _remove(folder: str) -> None:
@@ -119,7 +121,7 @@ def written(case: Case, folder: Path) -> Iterator[Path]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 made.add(path.parent)
             if name in case.changes:
-                _write(path, case.changes[name], case.victim.folder / name)
+                _write(path, case.changes[name])
             else:
                 os.link(case.victim.folder / name, path)
         yield folder / case.victim.opened
@@ -131,7 +133,7 @@ def written(case: Case, folder: Path) -> Iterator[Path]:
 # -- judging -------------------------------------------------------------------------------------
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     return (
         one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
     )
@@ -207,6 +209,8 @@ def _run(case: Case, path: Path, rng: random.Random) -> str:
     deep = rng.random()
     if deep < 0.1:
         rsciio_tem.open(path, format, **own).candidates()
+    if 0.1 < deep < 0.13:
+        _told(path, rng.random() < 0.5)
     if 0.88 < deep < 0.95:  # what says what is wrong with a file must never stumble over it
         rsciio_tem.check(path, format, pixels=_small(path, format, own), **own)
     (lazy, *_) = rsciio_tem.load(path, format, lazy=True, **options)
@@ -233,24 +237,33 @@ def _run(case: Case, path: Path, rng: random.Random) -> str:
         raise Wrong("eager and lazy have other axes")
     values = eager["data"]
     for index, frame in frames.items():
-        if not _same(np.asarray(values[index]), np.asarray(frame)):
+        if not same(np.asarray(values[index]), np.asarray(frame)):
             raise Wrong(f"frame {index} is another one when it is read lazily")
     if case.pixels is not None:
         _only_pixels(case, values)
     if deep > 0.95:
-        if not _same(values, data.compute(scheduler="sync")):
+        if not same(values, data.compute(scheduler="sync")):
             raise Wrong("eager and lazy have other values")
         (again, *_) = rsciio_tem.load(path, format, **options)
-        if not _same(values, again["data"]):
+        if not same(values, again["data"]):
             raise Wrong("read twice, values differ")
         (mapped, *_) = rsciio_tem.load(path, format, mmap_mode="r", **options)
-        if not _same(values, np.asarray(mapped["data"], values.dtype)):  # other byte order
+        if not same(values, np.asarray(mapped["data"], values.dtype)):  # other byte order
             raise Wrong("mapped values are others")
     if 0.75 < deep < 0.82 and data.dtype.names is None:
         simple = data.dtype.kind == "c" or data.ndim - nav != 2
         what = _WHAT[:2] if simple else rng.sample(_WHAT, 2)
-        _reduce(path, format, options, what)
+        reduce(path, format, options, what)
     return "read"
+
+
+def _told(path: Path, as_json: bool) -> None:
+    """Let the command line say what is in a file: text that any terminal can show, or JSON."""
+    result = CliRunner().invoke(cli.main, ["info", str(path), *["--json"][: int(as_json)]])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    if as_json and result.exit_code == 0:
+        json.loads(result.stdout, parse_constant=lambda text: 1 / 0)  # NaN is no JSON
 
 
 def _small(path: Path, format: str, own: dict[str, Any]) -> bool:
@@ -264,7 +277,7 @@ def _small(path: Path, format: str, own: dict[str, Any]) -> bool:
     return pixels * recording.frames.dtype.itemsize <= most
 
 
-def _reduce(path: Path, format: str, options: dict[str, Any], what: list[Any]) -> None:
+def reduce(path: Path, format: str, options: dict[str, Any], what: list[Any]) -> None:
     try:
         rsciio_tem.reduce(path, what, format=format, threads=1, progress=False, **options)
     except OverflowError as error:
