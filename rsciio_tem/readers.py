@@ -71,8 +71,8 @@ def chosen(
         return verdicts[0].format, dict(verdicts[0].options)
     if raw:  # the caller says what no header does
         return "raw", {}
-    if (own := _alone_with_suffix(path_of(path))) is not None:
-        return own, {}  # its reader says what is wrong
+    if (named := _alone_with_suffix(path_of(path))) is not None:
+        return named, {}  # its reader says what is wrong
     others = [c for c in verdicts if c.format.startswith("rsciio.")]
     if len(others) == 1 or (others and others[0].confidence > others[1].confidence):
         return others[0].format, {}

@@ -940,7 +940,7 @@ def test_unknown_keyword(first_sample: Sample, keyword: str, hint: str) -> None:
         ("missing", "ignore"),
         ("scan", "guess"),
         ("flyback", "remove"),
-        ("navigation_shape", [2, 5]),
+        ("navigation_shape", (2.5, 4)),
         ("navigation_shape", "auto"),
         ("first_frame", 1.5),
         ("last_frame", "7"),

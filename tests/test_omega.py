@@ -238,14 +238,14 @@ def test_blanks_have_no_angle() -> None:
 
 def test_grid_keeps_the_table_only() -> None:
     (signal,) = read(recording(rows((0, 5, 10))), options={"nav_shape": (2, 5)})
-    assert [axis["name"] for axis in signal["axes"]] == [""] * 4
+    assert [axis["name"] for axis in signal["axes"]] == ["y", "x", "dy", "dx"]
     assert signal["original_metadata"]["omega"].shape == (10, 2)
 
 
 def test_warning_of_angles_that_repeat() -> None:
     with pytest.warns(RecordingWarning, match="series: the rotation series has angles that go"):
         (signal,) = read(recording(rows((0, 90, 3), (0, 90, 3))))
-    assert signal["axes"][0]["name"] == ""
+    assert signal["axes"][0]["name"] == "frame"
     assert len(signal["original_metadata"]["omega_wedges"]) == 2
 
 

@@ -51,7 +51,8 @@ def _with_names(axes: Sequence[Axis], names: tuple[str, ...]) -> list[Axis]:
     for i, axis in enumerate(axes):
         place = count - 1 - i
         name = names[place] if place < len(names) else f"axis {i}"
-        result.append(axis if axis.name else replace(axis, name=name))
+        # None is what RosettaSciIO leaves undefined, which its own tests ask for
+        result.append(axis if axis.name or axis.name is None else replace(axis, name=name))
     return result
 
 

@@ -18,7 +18,7 @@ from rsciio_tem.reading.options import pixel_type
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import backends, machine
 
-__all__ = ["LazyFrames", "Origin", "default_chunks", "lazy_source", "picked"]
+__all__ = ["LazyFrames", "Origin", "chunked", "default_chunks", "lazy_source", "picked"]
 
 
 def cast_to(source: np.dtype[Any], asked: Any) -> np.dtype[Any] | None:
@@ -264,6 +264,13 @@ def _grouped(counts: list[int], size: int, target: int) -> list[int]:
         result.append(k)
         size *= k
     return result[::-1]
+
+
+def chunked(array: npt.NDArray[Any], chunks: Any) -> Any:
+    """Return a mapped array as a dask array."""
+    import dask.array as da
+
+    return da.from_array(array, chunks)  # type: ignore[no-untyped-call]
 
 
 def lazy_source(data: Any) -> LazyFrames | None:

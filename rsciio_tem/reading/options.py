@@ -175,6 +175,8 @@ def scan_request(
     elif nav_shape is not None:
         shape = sizes("nav_shape", nav_shape)
     rule = options.get("scan") or "auto"
+    if rule == "rosettasciio" and isinstance(navigation_shape, list):
+        raise TypeError("`navigation_shape` must be None or a tuple in HyperSpy order (x, y)")
     if not isinstance(rule, str):
         raise TypeError(
             f"scan={rule!r} names no rule; a scan shape is navigation_shape or nav_shape"

@@ -42,6 +42,8 @@ FILES: dict[str, tuple[str, int, set[str]]] = {
             # a scan of 3 x 3 by clock jitter
             "test_chunks[chunks1]",
             "test_chunks[chunks2]",
+            # a list is taken for a scan shape
+            "test_navigation_shape_list_error",
         },
     ),
     "test_numpy.py": ("", 11, set()),

@@ -483,7 +483,7 @@ def test_positions_that_say_nothing(tmp_path: Path, shown: int) -> None:
 def test_axes_of_a_series_and_of_a_line(tmp_path: Path) -> None:
     path = write_ser(tmp_path / "a_1.ser", images(), [Dim(12)])
     axis = load(path)["axes"][0]
-    assert (axis["name"], axis["units"], axis["scale"]) == ("frame", None, 1)
+    assert (axis["name"], axis["units"], axis["scale"]) == (None, None, 1)
     assert load(path, first_frame=5)["axes"][0]["offset"] == 5
     path = write_ser(tmp_path / "b_1.ser", images(), [place(12, 2e-9, 1e-9)])
     axis = load(path, sync_offset=3)["axes"][0]

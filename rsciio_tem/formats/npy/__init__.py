@@ -29,6 +29,7 @@ from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.zip_archives import is_frame_cache
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.documentation import documented
+from rsciio_tem.reading.lazy import chunked
 from rsciio_tem.reading.options import CommonOptions, sizes
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
@@ -258,10 +259,8 @@ def _by_rosettasciio(
     try:
         signals: list[dict[str, Any]] = upstream(os.fspath(filename))
         if lazy and (array := signals[0]["data"]).ndim:  # lazily, it fails on records
-            import dask.array as da
-
             stored = np.load(filename, mmap_mode="r", allow_pickle=False).reshape(array.shape)
-            signals[0]["data"] = da.from_array(stored, chunks)
+            signals[0]["data"] = chunked(stored, chunks)
     except ValueError as damage:
         raise FormatError(filename, f"cannot be read: {damage}.") from damage
     return signals
