@@ -23,8 +23,22 @@ __all__ = [
     "Truncated",
     "Unsupported",
     "collected",
+    "shortened",
     "warn",
 ]
+
+
+#: Characters of a message at most; what a file holds may be quoted in it.
+_LONGEST = 1200
+
+
+def shortened(text: str, most: int = _LONGEST) -> str:
+    """Return a text for people: its middle cut out if it is long, controls of terminals escaped."""
+    if len(text) > most:
+        text = f"{text[: most * 2 // 3]} … {text[-most // 3 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 class FormatError(ValueError):
@@ -42,11 +56,12 @@ class FormatError(ValueError):
 
     def __init__(self, path: str | os.PathLike[str], problem: str, hint: str = "") -> None:
         # The three parts are the exception's args, so that it survives pickling between processes.
+        problem, hint = shortened(problem), shortened(hint)
         super().__init__(os.fspath(path), problem, hint)
         self.path, self.problem, self.hint = os.fspath(path), problem, hint
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem}" + (f" {self.hint}" if self.hint else "")
+        return f"{shortened(self.path)}: {self.problem}" + (f" {self.hint}" if self.hint else "")
 
 
 class Truncated(FormatError):
@@ -100,6 +115,10 @@ class Problem:
     hint: str = ""
     about: str = field(default="", repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", shortened(self.message))
+        object.__setattr__(self, "hint", shortened(self.hint))
+
     def __str__(self) -> str:
         return self.message + (f" {self.hint}" if self.hint else "")
 
@@ -144,4 +163,4 @@ def warn(path: str | os.PathLike[str], message: str) -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         frame, level = frame.f_back, level + 1
-    warnings.warn(f"{os.fspath(path)}: {message}", RecordingWarning, stacklevel=level)
+    warnings.warn(f"{os.fspath(path)}: {shortened(message)}", RecordingWarning, stacklevel=level)

@@ -159,7 +159,9 @@ def evidence_in_words(hint: ScanHint, shape: Sequence[int]) -> str:
 
 def factor_pairs(n: int) -> list[tuple[int, int]]:
     """List shapes (y, x) that n frames would fill, none much longer than wide."""
-    pairs = [(n // k, k) for k in range(2, n // 2 + 1) if n % k == 0 and n <= 4 * k * k <= 16 * n]
+    root = math.isqrt(min(n, 1 << 40))  # beyond that, no number of frames
+    candidates = range(max(2, root // 2), min(n // 2, 2 * root + 2) + 1)
+    pairs = [(n // k, k) for k in candidates if n % k == 0 and n <= 4 * k * k <= 16 * n]
     return sorted(pairs, key=lambda p: abs(math.log(p[0] / p[1])))[:6]
 
 

@@ -25,7 +25,7 @@ from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.file_lists import listed_files
 from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.processing import processed
-from rsciio_tem.parsing.text import to_number
+from rsciio_tem.parsing.text import number_type, to_number
 from rsciio_tem.parsing.trees import yaml_tree
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
@@ -282,9 +282,8 @@ def file_reader(
     )
     dtype = recording.original_metadata["image_files"]["options"].get("dtype")
     if dtype is not None and options.get("dtype") is None:
-        try:
-            options["dtype"] = np.dtype(dtype)
-        except TypeError:
-            raise FormatError(recording.path, f"asks for the unknown dtype {dtype!r}.") from None
+        options["dtype"] = number_type(dtype)
+        if options["dtype"] is None:
+            raise FormatError(recording.path, f"asks for the unknown dtype {dtype!r}.")
     frames = (navigation_shape, first_frame, last_frame)
     return read(recording, lazy, chunks, mmap_mode, *frames, options=options)

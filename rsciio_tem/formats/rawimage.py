@@ -80,7 +80,7 @@ def parse(
     names = listed_files(listed, "", folders, side, problems)
     parts = [_frames(name, pixels, start, gap, side, problems) for name in names]
     frames = images.joined(parts, names, side, problems)
-    meta = {**(tree.get("metadata") or {}), **(tree.get("meta") or {})}
+    meta = {**_section(tree, "metadata", side), **_section(tree, "meta", side)}
     rows, doubts = rotation.angles_asked(omega, meta.get("omega"), len(frames), side)
     recording = Recording(
         format="rawimage",
@@ -94,6 +94,13 @@ def parse(
         problems=(*problems, *doubts),
     )
     return processed(recording, processing)
+
+
+def _section(tree: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
+    section = tree.get(key) or {}
+    if not isinstance(section, dict):
+        raise FormatError(path, f"has a section {key!r} that holds {section!r} instead of keys.")
+    return section
 
 
 def _dtype(scalar: Any, path: str) -> np.dtype[Any]:

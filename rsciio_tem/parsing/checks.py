@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 
@@ -68,7 +69,7 @@ def chunk_tables(recording: Recording, seen: FrameTimes | None = None) -> Iterat
     del seen
     from rsciio_tem.parsing.hdf5_chunks import stored_chunks
 
-    for dataset, never, beyond in stored_chunks(recording.frames):
+    for dataset, lacking, never, beyond in stored_chunks(recording.frames):
         name = f"{os.path.basename(dataset.file.path)}: {dataset.name}"
         if len(never):
             yield Problem(
@@ -76,6 +77,13 @@ def chunk_tables(recording: Recording, seen: FrameTimes | None = None) -> Iterat
                 f"{name} has no chunks for all or part of {len(never)} of {recording.count} "
                 f"frames: {number_ranges(never)}. They were never written, and read as the fill "
                 "value.",
+                "The acquisition or conversion was stopped.",
+            )
+        elif lacking:
+            yield Problem(
+                "warning",
+                f"{name} has no chunks for {lacking} of {math.prod(dataset.grid)} parts. They were "
+                "never written, and read as the fill value.",
                 "The acquisition or conversion was stopped.",
             )
         if len(beyond):

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from rsciio_tem.errors import FormatError, Problem, Problems
 from rsciio_tem.storage import files
@@ -17,6 +18,8 @@ __all__ = ["listed_files"]
 _GLOB = re.compile(r"[*?\[]")
 #: Words of a name with spaces in a list that is separated by spaces, at most.
 _WORDS = 16
+#: Folders within each other in a pattern; files that a pattern finds.
+_FOLDERS, _MOST_HITS = 64, 1 << 20
 
 
 def listed_files(
@@ -123,7 +126,10 @@ class _Search:
         directory = os.path.join(folder, self.directory)
         if os.path.isdir(directory):  # its brackets are no pattern
             directory = glob.escape(directory)
-        hits = glob.glob(os.path.join(directory, name), recursive=True)
+        if len(re.findall(r"[/\\]", name)) > _FOLDERS:
+            return []
+        pattern = os.path.join(directory, name)
+        hits = list(islice(glob.iglob(pattern, recursive=True), _MOST_HITS))
         return sorted((h for h in hits if os.path.isfile(h)), key=files.natural_key)
 
     def nothing(self, name: str) -> FormatError:

@@ -40,11 +40,14 @@ __all__ = ["ChunkedFrames", "stored_chunks"]
 _GAP = 64 << 10
 
 
+#: Of more chunks than this it is not listed which frames they belong to.
+_MOST_LISTED = 1 << 24
+
 #: The library is asked for so many bytes at a time, if chunks are smaller.
 _LIBRARY_BLOCK = 4 << 20
 
 
-def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, Ints, Ints]]:
+def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, int, Ints, Ints]]:
     """Look in the tables of data sets for chunks that are not there.
 
     Parameters
@@ -55,9 +58,11 @@ def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, Ints, Ints]]:
     Yields
     ------
     dataset : DataSet
+    lacking : int
+        How many chunks were never written.
     never, beyond : ndarray of int64
         Frames, counted over all data sets, with a chunk that was never written, or that lies
-        beyond the end of the file.
+        beyond the end of the file. Not listed where there are very many chunks or frames.
     """
     while isinstance(frames, Wrapped):
         frames = frames.frames
@@ -67,6 +72,10 @@ def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, Ints, Ints]]:
         if dataset.chunks is None:
             continue
         index, total = chunk_index(dataset), math.prod(dataset.grid)
+        if max(total, frames.stored_count >> 4) > _MOST_LISTED:
+            none = np.zeros(0, np.int64)
+            yield dataset, total - len(index.numbers), none, none
+            continue
         lacking = np.zeros(0, np.int64)
         if len(index.numbers) < total:
             lacking = np.setdiff1d(np.arange(total), index.numbers, assume_unique=True)
@@ -74,7 +83,7 @@ def stored_chunks(frames: Any) -> Iterator[tuple[DataSet, Ints, Ints]]:
         never, beyond = (
             frames.touched(dataset, chunks) + first for chunks in (lacking, index.numbers[outside])
         )
-        yield dataset, never, beyond
+        yield dataset, len(lacking), never, beyond
 
 
 # ---------------------------------------------------------------- decoding

@@ -19,12 +19,12 @@ from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
-from rsciio_tem.parsing.hdf5 import opened, require_files
+from rsciio_tem.parsing.hdf5 import opened
 from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames
 from rsciio_tem.parsing.hdf5_filters import Filter, plugins
 from rsciio_tem.parsing.hdf5_index import DataSet, userblock
+from rsciio_tem.parsing.hdf5_links import dataset_of, referred, require_sources
 from rsciio_tem.storage.backends import DataFile
-from rsciio_tem.storage.files import beside
 
 __all__ = ["Storage", "frames_of", "storage"]
 
@@ -37,6 +37,14 @@ _MOST_CHUNKS = 1 << 62
 
 #: So many are looked up one by one where h5py is too old for more.
 _FEW_CHUNKS = 10_000
+
+
+#: Parts that a virtual data set is described by at most; else the library puts it together.
+_MOST_PARTS = 100_000
+
+
+#: Bytes of a data set at most.
+_MOST_BYTES = 1 << 50
 
 
 #: Filters that hdf5plugin brings.
@@ -78,7 +86,7 @@ def storage(source: Any, dataset: str) -> Storage:
     if isinstance(source, (str, os.PathLike)):
         with opened(os.fspath(source)) as file:
             return storage(file, dataset)
-    ds = _dataset(source, dataset)
+    ds = dataset_of(source, dataset)
     filters = tuple(f.name for f in _filters(ds))
     return Storage(tuple(ds.shape or ()), np.dtype(ds.dtype), _layout(ds), ds.chunks, filters)
 
@@ -223,7 +231,7 @@ def _table(parts: list[_Part], frame_shape: tuple[int, ...]) -> FrameTable | Non
 def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) -> list[_Part]:
     """Describe a data set; one that is put together from others frame by frame, as these."""
     with opened(path) as file:
-        ds = _dataset(file, name)
+        ds = dataset_of(file, name)
         owner = ds.file.filename
         shape, stored = _numbers(ds, owner), np.dtype(ds.dtype)
         axes = _positive(frame_axes, len(shape))
@@ -237,10 +245,11 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
         layout, filters, usual = _layout(ds), _filters(ds), _is_usual(ds)
         others: tuple[DataFile, ...] = ()
         if layout == "virtual":
-            sources, others = _virtual(ds, owner)
-            if sources and 0 not in axes and usual and depth < 8:
+            others = tuple(map(DataFile.of, sorted(require_sources(ds, owner))))
+            sources = _virtual(ds, owner) if 0 not in axes and usual and depth < 8 else []
+            if sources:
                 parts = _assembled(sources, frame_axes, shape, depth)
-                if all(part.dataset.stored == stored for part in parts):
+                if parts and all(part.dataset.stored == stored for part in parts):
                     return parts
         plain: tuple[_Bytes, ...] = ()
         nbytes = math.prod(shape) * stored.itemsize
@@ -271,32 +280,6 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
     return [_Part(dataset, plain if usual else (), 0, nav)]
 
 
-def _dataset(file: Any, name: str) -> Any:
-    """Return a data set of an open file; a FormatError says what is there instead."""
-    import h5py
-
-    path = file.filename
-    require_files(file, name)
-    try:
-        thing = file[name]
-    except KeyError:
-        try:
-            link = file.get(name, getlink=True)
-        except (KeyError, RuntimeError):
-            link = None
-        if isinstance(link, h5py.ExternalLink):
-            raise FormatError(
-                path,
-                f"{name} is in another file, {link.filename}, which is missing or has no "
-                f"{link.path}.",
-                "Put all files of the recording into one folder.",
-            ) from None
-        raise FormatError(path, f"has no data set {name!r}.") from None
-    if not isinstance(thing, h5py.Dataset):
-        raise FormatError(path, f"{name!r} is a {type(thing).__name__.lower()}, not a data set.")
-    return thing
-
-
 def _numbers(ds: Any, path: str) -> tuple[int, ...]:
     """Return the shape of a data set, if it has one and holds numbers."""
     if ds.shape is None or not ds.shape:
@@ -305,7 +288,12 @@ def _numbers(ds: Any, path: str) -> tuple[int, ...]:
     if dtype.kind not in "buifc":
         kind = "text or references" if dtype.kind in "OSU" else f"elements of type {dtype}"
         raise FormatError(path, f"{ds.name} holds {kind}, not numbers.")
-    return tuple(int(n) for n in ds.shape)
+    shape = tuple(int(n) for n in ds.shape)
+    if math.prod(shape) * dtype.itemsize > _MOST_BYTES:
+        raise FormatError(
+            path, f"{ds.name} has the shape {shape}, more than 1 PiB, which no file holds."
+        )
+    return shape
 
 
 def _is_usual(ds: Any) -> bool:
@@ -362,17 +350,11 @@ def _require(filters: tuple[Filter, ...], path: str, name: str) -> None:
         )
 
 
-def _beside(path: str, name: str) -> str:
-    """Find a file that an HDF5 file refers to: in its folder, else from the current one."""
-    other = beside(path, name)
-    return other if os.path.exists(other) or not os.path.exists(name) else name
-
-
 def _external(ds: Any, path: str, nbytes: int) -> tuple[_Bytes, ...]:
     """Where the bytes of a data set with external storage are."""
     runs = []
     for name, start, size in ds.external:
-        other = _beside(path, os.fsdecode(name))
+        other = referred(path, os.fsdecode(name))
         if not os.path.exists(other):
             raise FormatError(
                 path,
@@ -397,37 +379,31 @@ class _Source(NamedTuple):
     slices: int
 
 
-def _virtual(ds: Any, path: str) -> tuple[list[_Source], tuple[DataFile, ...]]:
-    """Return what a virtual data set consists of, and the files.
+def _virtual(ds: Any, path: str) -> list[_Source]:
+    """Return the data sets that a virtual one consists of, one after the other.
 
-    The list is empty where this is not simply one data set after the other. HDF5 shows pixels of
-    sources that are missing as if they were stored with the fill value; here that is an error.
+    None where it is not as simple as that; all sources were looked at.
     """
-    sources, files, simple = [], {}, True
+    sources: list[_Source] = []
+    shapes: dict[tuple[str, str], tuple[int, ...]] = {}
     for mapping in ds.virtual_sources():
         if "%" in mapping.file_name + mapping.dset_name:
-            return [], ()  # numbered sources, as many as there are
-        other = path if mapping.file_name == "." else _beside(path, mapping.file_name)
-        if not os.path.exists(other):
-            raise FormatError(
-                path,
-                f"{ds.name} is put together from other files, of which {mapping.file_name} is "
-                "missing.",
-                "Put all files of the recording into one folder.",
-            )
-        files[other] = DataFile.of(other)
-        with opened(other) as file:
-            shape = tuple(_dataset(file, mapping.dset_name).shape)
+            return []
+        other = path if mapping.file_name == "." else referred(path, mapping.file_name)
+        key = other, mapping.dset_name
+        if key not in shapes:
+            with opened(other) as file:
+                shapes[key] = tuple(dataset_of(file, mapping.dset_name).shape)
         target = _slices(mapping.vspace, tuple(ds.shape))
-        taken = _slices(mapping.src_space, shape)
-        simple &= target is not None and taken is not None and shape[1:] == tuple(ds.shape)[1:]
-        if target and taken:
-            simple &= target[1] == taken[1]
-            sources.append(_Source(other, mapping.dset_name, target[0], taken[0], target[1]))
+        taken = _slices(mapping.src_space, shapes[key])
+        if target is None or taken is None or target[1] != taken[1]:
+            return []
+        if shapes[key][1:] != tuple(ds.shape)[1:]:
+            return []
+        sources.append(_Source(*key, target[0], taken[0], target[1]))
     sources.sort(key=lambda source: source.at)
     ends = [0, *(source.at + source.slices for source in sources)]
-    simple &= ends == [*(source.at for source in sources), ds.shape[0]]
-    return (sources if simple else []), tuple(files.values())
+    return sources if ends == [*(source.at for source in sources), ds.shape[0]] else []
 
 
 def _slices(space: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:
@@ -448,15 +424,23 @@ def _slices(space: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:
 def _assembled(
     sources: list[_Source], frame_axes: tuple[int, ...], shape: tuple[int, ...], depth: int
 ) -> list[_Part]:
-    """Describe a virtual data set by its sources."""
+    """Describe a virtual data set by its sources; nothing if that takes too many parts."""
     axes = _positive(frame_axes, len(shape))
     each = math.prod(n for i, n in enumerate(shape) if i and i not in axes)
-    result = []
+    result: list[_Part] = []
+    described: dict[tuple[str, str], list[_Part]] = {}
     for source in sources:
-        parts = _parts(source.path, source.name, frame_axes, depth + 1)
+        key = source.path, source.name
+        if key not in described:
+            described[key] = _parts(*key, frame_axes, depth + 1)
         skip, rest = source.first * each, source.slices * each
-        for part in parts:
+        for part in described[key]:
             count = max(0, min(part.frames - skip, rest))
-            result.append(part._replace(first=part.first + min(skip, part.frames), frames=count))
+            if count:
+                result.append(part._replace(first=part.first + skip, frames=count))
             skip, rest = max(0, skip - part.frames), rest - count
+            if not rest:
+                break
+        if len(result) > _MOST_PARTS:
+            return []
     return result

@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["comma_fields", "key_values", "to_number", "value_of"]
+import numpy as np
+
+__all__ = ["comma_fields", "key_values", "number_type", "to_number", "value_of"]
+
+
+#: Characters of a text within which a number at its beginning ends.
+_LONGEST_NUMBER = 1000
 
 
 def comma_fields(header: bytes) -> list[str]:
@@ -37,9 +45,22 @@ def value_of(values: Mapping[str, Any], name: str) -> Any:
 
 def to_number(text: Any) -> float | None:
     """Return the number a text begins with, None if it begins with none."""
-    words = str(text).replace(",", " ").split() if text is not None else []
     try:
+        words = str(text)[:_LONGEST_NUMBER].replace(",", " ").split() if text is not None else []
         value = float(words[0]) if words else None
     except ValueError:
         return None
     return value if value is not None and abs(value) < 1e300 else None
+
+
+def number_type(name: Any) -> np.dtype[Any] | None:
+    """Return the type of numbers that a file names as NumPy does, None if there is none."""
+    if not isinstance(name, str) or not re.fullmatch(r"[<>|=]?[a-zA-Z?_]{1,12}\d{0,3}", name):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old names
+            dtype = np.dtype(name)
+    except (TypeError, ValueError):
+        return None
+    return dtype if dtype.kind in "buifc" else None

@@ -8,7 +8,6 @@ what is there, nothing is inflated beyond its announced size, and nothing is unp
 
 from __future__ import annotations
 
-import io
 import math
 import re
 import struct
@@ -24,8 +23,9 @@ import numpy.typing as npt
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.npy_header import LONGEST, npy_header
 
-__all__ = ["FIELDS", "FRAME_PARTS", "Directory", "directory", "is_frame_cache", "npy_header"]
+__all__ = ["FIELDS", "FRAME_PARTS", "Directory", "directory", "is_frame_cache"]
 
 #: What the members of a frame are called: its number, and one of these.
 FRAME_PARTS = (b"_row.npy", b"_col.npy", b"_data.npy")
@@ -275,37 +275,16 @@ class Directory:
         try:
             if head[6] == 1 and (flat := _flat(bytes(content[10:start]))) is not None:
                 return start, *flat
-            start, dtype, shape, fortran = npy_header(content[: 1 << 16])
-        except (ValueError, TypeError, SyntaxError, EOFError, RecursionError, MemoryError) as error:
+            dtype, fortran, shape, start = npy_header(bytes(content[: LONGEST + 16]))
+        except ValueError as error:
             raise self._damaged(member, f"its header is wrong ({str(error)[:80]})") from None
-        if dtype.kind not in "buifcSU" or not dtype.itemsize or any(n < 0 for n in shape):
+        if dtype.kind not in "buifcSU" or not dtype.itemsize:
             raise Unsupported(
                 self.file.path,
                 f"{self.name(member)} holds elements of type {dtype}, not numbers; nothing is "
                 "unpickled.",
             )
         return start, dtype, shape, fortran
-
-
-def npy_header(content: bytes | memoryview) -> tuple[int, np.dtype[Any], tuple[int, ...], bool]:
-    """Parse the header of an .npy, which numpy refuses with many kinds of errors.
-
-    Returns
-    -------
-    start : int
-        Byte at which its values begin.
-    dtype, shape, fortran
-        What they are.
-    """
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    reader = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, fortran, dtype = reader(stream)
-    return stream.tell(), dtype, shape, fortran
 
 
 @lru_cache(maxsize=4096)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +17,8 @@ __all__ = ["Axis"]
 class Axis:
     """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
 
-    If there are `values`, these are the coordinates instead: strictly rising or falling.
+    A scale or offset that is no number, or without limit, counts as no calibration. If there are
+    `values`, these are the coordinates instead: strictly rising or falling.
     """
 
     name: str | None = ""
@@ -24,6 +26,11 @@ class Axis:
     scale: float = 1.0
     offset: float = 0.0
     values: npt.NDArray[np.float64] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and math.isfinite(self.offset)):  # no calibration
+            for name, value in (("units", ""), ("scale", 1.0), ("offset", 0.0)):
+                object.__setattr__(self, name, value)
 
     def binned(self, size: int, count: int) -> Axis:
         """Return the axis of `count` bins of so many pixels each: a bin is where its middle is."""

@@ -8,6 +8,7 @@ that are returned, makes the axis of a stack out of them, and gives both to ``or
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,8 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problem
 from rsciio_tem.recording.axis import Axis
-from rsciio_tem.storage.files import existing
+from rsciio_tem.storage.files import existing, read_start
+from rsciio_tem.storage.npy_header import LONGEST, npy_header
 
 __all__ = [
     "NAME",
@@ -40,6 +42,10 @@ TOLERANCE = 1e-6
 NAME, UNITS = "omega", "°"
 
 
+#: Bytes of an array beside a recording at most.
+_LARGEST = 1 << 30
+
+
 Table = npt.NDArray[np.float64]
 
 
@@ -56,13 +62,24 @@ def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     """
     path = existing(path)
     try:
-        # mapping compares what the header announces with the size of the file
-        array = np.array(np.lib.format.open_memmap(path, mode="r"))
-    except (OSError, ValueError, TypeError, EOFError, SyntaxError, MemoryError) as error:
+        size = os.path.getsize(path)
+        dtype, fortran, shape, start = npy_header(read_start(path, LONGEST + 16))
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects, which are never loaded")
+    except ValueError as error:
         raise FormatError(path, f"is no readable .npy: {error}.") from None
-    if array.dtype.kind not in "buifcSU":
-        raise FormatError(path, f"holds elements of type {array.dtype}, not numbers.")
-    return array
+    if dtype.kind not in "buifcSU":
+        raise FormatError(path, f"holds elements of type {dtype}, not numbers.")
+    count = math.prod(shape)
+    nbytes = count * dtype.itemsize
+    if start + nbytes > size or nbytes > _LARGEST or not dtype.itemsize:
+        raise FormatError(
+            path,
+            f"is no readable .npy: it has {size} bytes, for {shape} elements of type {dtype}.",
+        )
+    content = read_start(path, start + nbytes)
+    array = np.frombuffer(content, dtype, count, start)
+    return array.reshape(shape, order="F" if fortran else "C")
 
 
 def side_metadata(

@@ -256,7 +256,7 @@ def test_no_frames(tmp_path: Path) -> None:
     [
         ("compression_type", "zip", "compressed with 'zip'"),
         ("dtype", "<u99", "which is no type"),
-        ("dtype", "|O", "type object"),
+        ("dtype", "|O", "which is no type"),
         ("shape", [1 << 20, 1 << 20], "is said to have"),
         ("shape", [37], r"has the shape \[37\]"),
         ("shape", [0, 50], "is said to have 0 x 50"),

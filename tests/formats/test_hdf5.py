@@ -22,7 +22,7 @@ from writers import hdf5 as writer
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import hdf5
-from rsciio_tem.parsing import hdf5 as hdf5_module
+from rsciio_tem.parsing import hdf5_links
 
 
 def cube(shape: tuple[int, ...] = (3, 4, 6, 10), dtype: str = "u2") -> np.ndarray:
@@ -249,7 +249,7 @@ def test_virtual_data_set_with_lost_files(tmp_path: Path) -> None:
 
 
 def test_very_many_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdf5_module, "_MOST_LINKS", 50)
+    monkeypatch.setattr(hdf5_links, "_MOST_LINKS", 50)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["cube"] = cube()
         for i in range(60):

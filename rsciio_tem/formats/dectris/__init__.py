@@ -22,6 +22,7 @@ from rsciio_tem.formats.dectris.metadata import metadata_of, number
 from rsciio_tem.formats.dectris.scan import scan_file, scan_hints, scan_image, shape_of
 from rsciio_tem.parsing.checks import chunk_tables
 from rsciio_tem.parsing.hdf5 import is_converted, is_hdf5, opened, require_hdf5, tree
+from rsciio_tem.parsing.hdf5_links import member
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
@@ -64,7 +65,7 @@ def parse(
     with opened(path) as file:
         parts = linked_parts(file, path)
         frames = series(parts, path, problems)
-        detector, master = tree(file[DETECTOR]), tree(file)
+        detector, master = tree(member(file, DETECTOR)), tree(file)
         corrections = corrections_of(file, frames.frame_shape, flatfield, detector, path, problems)
     side, scan = scan_file(path)
     special = detector.get("detectorSpecific", {})

@@ -12,6 +12,7 @@ from rsciio_tem.errors import FormatError, Problem, Problems
 from rsciio_tem.formats.dectris.metadata import number
 from rsciio_tem.frames.corrections import Corrections
 from rsciio_tem.parsing.hdf5_frames import frames_of
+from rsciio_tem.parsing.hdf5_links import member
 from rsciio_tem.reading.references import as_frame
 
 #: Group of the detector in a master.
@@ -56,7 +57,9 @@ def corrections_of(
 
 def _image(file: Any, name: str) -> Any:
     """Return an image of the detector in an open master, None if there is none."""
-    return file[f"{DETECTOR}/detectorSpecific"].get(name, file.get(f"{DETECTOR}/{name}"))
+    places = (f"{DETECTOR}/detectorSpecific/{name}", f"{DETECTOR}/{name}")
+    images = (member(file, place) for place in places)
+    return next((image for image in images if getattr(image, "shape", None)), None)
 
 
 def _excluded(

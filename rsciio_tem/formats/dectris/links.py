@@ -13,11 +13,15 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.parsing.hdf5 import attributes, dectris_links, opened
+from rsciio_tem.parsing.hdf5 import opened
 from rsciio_tem.parsing.hdf5_frames import frames_of
+from rsciio_tem.parsing.hdf5_links import dataset_of, dectris_links, member, referred
+from rsciio_tem.parsing.hdf5_values import attributes
 from rsciio_tem.storage import files
 
 MASTER = re.compile(r"(.*)_master(\.\w+)", re.IGNORECASE)
+#: Numbers of frames in a series, for each that is stored, at most.
+_SPARSEST = 100
 _DATA = re.compile(r"(.*)_data_\d{6}(\.\w+)", re.IGNORECASE)
 
 
@@ -76,10 +80,10 @@ def _part(file: Any, group: str, name: str, path: str) -> Part:
     """Find out where the frames of a link are, and which of the series they are."""
     import h5py
 
-    link, inner = file[group].get(name, getlink=True), f"{group}/{name}"
+    link, inner = member(file, group).get(name, getlink=True), f"{group}/{name}"
     if not isinstance(link, h5py.ExternalLink):
-        return _described(file[group][name], inner, path, inner)
-    other = files.beside(path, link.filename)
+        return _described(dataset_of(file, inner), inner, path, inner)
+    other = referred(path, link.filename)
     if not os.path.isfile(other):
         matches = map(MASTER.fullmatch, files.places(path))  # if all files got another name
         renamed = (f"{m[1]}_{name}{m[2]}" for m in matches if m)
@@ -91,7 +95,7 @@ def _part(file: Any, group: str, name: str, path: str) -> Part:
             raise FormatError(
                 other, f"has no data set {link.path}, to which {os.path.basename(path)} links."
             )
-        return _described(data[link.path], inner, other, link.path)
+        return _described(dataset_of(data, link.path), inner, other, link.path)
 
 
 def _described(dataset: Any, link: str, file: str, inner: str) -> Part:
@@ -101,7 +105,7 @@ def _described(dataset: Any, link: str, file: str, inner: str) -> Part:
     tags = attributes(dataset)
     low, high = tags.get("image_nr_low"), tags.get("image_nr_high")
     first = -1
-    if isinstance(low, int) and isinstance(high, int) and 0 < low == high - shape[0] + 1:
+    if isinstance(low, int) and isinstance(high, int) and 0 < low == high - shape[0] + 1 < 1 << 48:
         first = low - 1
     return Part(link, file, inner, shape, first)
 
@@ -138,7 +142,8 @@ def series(parts: list[Part], path: str, problems: Problems) -> Frames:
         return frames
     firsts = np.array([p.first for p in stored])
     counts = np.array([p.shape[0] for p in stored])
-    if (firsts[1:] < (firsts + counts)[:-1]).any():
+    span = int(firsts[-1] + counts[-1]) - int(firsts[0])
+    if (firsts[1:] < (firsts + counts)[:-1]).any() or span > _SPARSEST * int(counts.sum()) + 1000:
         problems.warn(
             "the numbers of the frames in the data files contradict each other and are ignored."
         )

@@ -13,7 +13,10 @@ import numpy.typing as npt
 from rsciio_tem.errors import Problems
 from rsciio_tem.formats.dectris.links import MASTER
 from rsciio_tem.formats.dectris.metadata import number
-from rsciio_tem.parsing.hdf5 import attributes, opened, walk
+from rsciio_tem.parsing.hdf5 import opened
+from rsciio_tem.parsing.hdf5_frames import frames_of
+from rsciio_tem.parsing.hdf5_links import member, walk
+from rsciio_tem.parsing.hdf5_values import attributes
 from rsciio_tem.recording.recording import StoredImage
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage.files import first_found
@@ -31,7 +34,7 @@ def scan_file(master: str) -> tuple[str, dict[str, Any]]:
     if not path:
         return "", {}
     with opened(path) as file:
-        tags = attributes(file["STEM Metadata"]) if "STEM Metadata" in file else {}
+        tags = attributes(member(file, "STEM Metadata"))
     return (path, tags) if tags else ("", {})
 
 
@@ -84,6 +87,8 @@ def scan_image(path: str, shape: tuple[int, int]) -> tuple[StoredImage, ...]:
 
 
 def _pixels(path: str, name: str) -> npt.NDArray[Any]:
-    with opened(path) as file:
-        image = np.asarray(file[name][()])
-    return image.astype(image.dtype.newbyteorder("="))
+    frames = frames_of(path, name)
+    image: npt.NDArray[Any] = np.empty((1, *frames.frame_shape), frames.dtype.newbyteorder("="))
+    frames.load(image)
+    pixels: npt.NDArray[Any] = image[0]
+    return pixels

@@ -10,6 +10,7 @@ as one opaque value, and with what is needed to decode them. Version 2 has two e
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack, get_args
@@ -20,9 +21,10 @@ from rsciio_tem.errors import NotThisFormat, Problems, Unsupported
 from rsciio_tem.formats.eigerstream.frames import Stream, groups_of, layout_of
 from rsciio_tem.frames.decoded import Decoded
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.parsing import hdf5
 from rsciio_tem.parsing.checks import Check
-from rsciio_tem.parsing.hdf5 import is_converted, is_hdf5
+from rsciio_tem.parsing.hdf5 import is_converted, is_hdf5, opened, tree
+from rsciio_tem.parsing.hdf5_links import member
+from rsciio_tem.parsing.hdf5_values import attribute, text, value
 from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.processing import processed
 from rsciio_tem.reading.documentation import documented
@@ -76,8 +78,8 @@ def parse(
         raise NotThisFormat(path, "is no HDF5 file, so it is no capture of an Eiger's stream.")
     problems = Problems()
     source = DataFile.of(path)
-    with hdf5.opened(path) as file:
-        version = hdf5.text(file.attrs.get("version"))
+    with opened(path) as file:
+        version = text(attribute(file, "version"))
         if version not in VERSIONS:
             versions = " or ".join(VERSIONS)
             raise NotThisFormat(
@@ -90,7 +92,7 @@ def parse(
         shape, dtype, compression = layout_of(file, f"data/{names[0]}/{part}".rstrip("/"), path)
         if threshold == "man_diff":
             layout_of(file, f"data/{names[0]}/threshold_2", path)
-        tree, angles = _metadata(file, len(order))
+        described, angles = _metadata(file, len(order))
     stream = Stream(source, tuple(names), threshold, float(multiplier), shape, dtype.str)
     frames: Frames = Decoded(stream, len(names), shape, stream.result)
     if -1 in order:
@@ -108,7 +110,7 @@ def parse(
             "compression_type": compression,
             **({"threshold_setting": threshold} if threshold else {}),
             **({"multiplier": float(multiplier)} if threshold == "man_diff" else {}),
-            "metadata": tree,
+            "metadata": described,
         },
         files=(path,),
         problems=(*problems, *doubts),
@@ -127,12 +129,12 @@ def _threshold(setting: Threshold | None, version: int, path: str) -> str:
 
 def _metadata(file: Any, count: int) -> tuple[dict[str, Any], Any]:
     """Return the group ``metadata`` as a tree, and its angles if they may be those of frames."""
-    group = file.get("metadata")
+    group = member(file, "metadata")
     if not hasattr(group, "keys"):
         return {}, None
-    omega = group.get("omega")
-    small = omega is not None and getattr(omega, "size", 1 << 30) <= 4 * count + 8
-    return hdf5.tree(group), omega[()] if small else None
+    omega = member(group, "omega")
+    small = math.prod(getattr(omega, "shape", None) or ()) <= 4 * count + 8
+    return tree(group), value(omega) if small else None
 
 
 CHECKS: tuple[Check, ...] = ()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,10 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problems, Truncated, Unsupported
-from rsciio_tem.parsing import hdf5
-from rsciio_tem.parsing.zip_archives import npy_header
+from rsciio_tem.parsing.hdf5 import opened
+from rsciio_tem.parsing.hdf5_links import member
+from rsciio_tem.parsing.hdf5_values import text, value
+from rsciio_tem.parsing.text import number_type
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.npy_header import npy_header
 
 #: Compressions that the filters of HDF5 have too.
 COMPRESSIONS = ("bslz4", "lz4")
@@ -26,6 +30,8 @@ _DAMAGE = (
     *(ValueError, KeyError, OSError, EOFError, RuntimeError, SyntaxError),
     *(zlib.error, zipfile.BadZipFile),
 )
+#: Bytes that are stored of a frame at most.
+_LARGEST = 1 << 31
 #: Of a frame's group: what describes its pixels.
 _KEYS = ("dtype", "shape", "data")
 
@@ -34,7 +40,7 @@ _KEYS = ("dtype", "shape", "data")
 
 def groups_of(file: Any, path: str, problems: Problems) -> tuple[list[str], list[int]]:
     """Return the names of the stored frames, and which of them belongs to each number."""
-    data = file.get("data")
+    data = member(file, "data")
     names = [str(name) for name in data] if hasattr(data, "keys") else []
     numbered = sorted((int(name), name) for name in names if name.isdecimal() and len(name) < 16)
     if not numbered:
@@ -57,20 +63,19 @@ def groups_of(file: Any, path: str, problems: Problems) -> tuple[list[str], list
 
 def layout_of(file: Any, name: str, path: str) -> tuple[tuple[int, int], np.dtype[Any], str]:
     """Return shape, stored type and compression of a frame."""
-    group = file.get(name)
-    lacking = [key for key in _KEYS if group is None or key not in group]
+    members = {key: member(file, f"{name}/{key}") for key in (*_KEYS, "compression_type")}
+    lacking = [key for key in _KEYS if members[key] is None]
     if lacking:
         raise FormatError(path, f"lacks {', '.join(f'{name}/{key}' for key in lacking)}.")
-    text = hdf5.text(group["dtype"][()])
-    try:
-        dtype = np.dtype(text)
-    except TypeError:
-        raise FormatError(path, f"{name}/dtype is {text!r}, which is no type.") from None
-    sizes = np.asarray(group["shape"][()]).reshape(-1)
+    said = text(value(members["dtype"], 1 << 10))
+    dtype = number_type(said)
+    if dtype is None:
+        raise FormatError(path, f"{name}/dtype is {said!r}, which is no type.")
+    sizes = np.asarray(value(members["shape"], 1 << 10)).reshape(-1)
     if dtype.kind not in "buif" or len(sizes) != 2 or sizes.dtype.kind not in "iu":
         raise FormatError(path, f"{name} has the shape {sizes.tolist()} and the type {dtype}.")
     rows, columns = (int(n) for n in sizes)
-    compression = hdf5.text(group["compression_type"][()]) if "compression_type" in group else ""
+    compression = text(value(members["compression_type"], 1 << 10))
     compression = "" if compression.lower() == "none" else compression
     if compression not in ("", "csrnpz", *COMPRESSIONS):
         raise Unsupported(
@@ -79,7 +84,8 @@ def layout_of(file: Any, name: str, path: str) -> tuple[tuple[int, int], np.dtyp
             f"{', '.join(COMPRESSIONS)}.",
         )
     # LZ4 makes nothing smaller than by 255, a sparse frame may be empty
-    stored = int(group["data"].dtype.itemsize) * max(1, int(group["data"].size or 0))
+    data = members["data"]
+    stored = int(data.dtype.itemsize) * max(1, math.prod(data.shape or ()))
     most = 300 * stored + 65536 if compression in COMPRESSIONS else 1 << 33
     if not 0 < rows * columns * dtype.itemsize <= most or min(rows, columns) < 1:
         raise FormatError(path, f"{name} is said to have {rows} x {columns} pixels of {dtype}.")
@@ -142,7 +148,7 @@ def _member(archive: zipfile.ZipFile, name: str, largest: int) -> npt.NDArray[An
     if info.file_size > largest:
         raise ValueError(f"{name} takes {info.file_size} bytes")
     content = archive.read(info)
-    start, dtype, size, _ = npy_header(content)
+    dtype, _, size, start = npy_header(content)
     if dtype.kind not in "buif" or len(size) != 1:
         raise ValueError(f"{name} holds {size} elements of type {dtype}")
     return np.frombuffer(content, dtype, size[0], start)
@@ -169,7 +175,7 @@ class Stream:
     def __call__(self, numbers: list[int]) -> Iterator[npt.NDArray[Any]]:
         """Decode the frames of these numbers one by one."""
         backends.read(self.file, 0, 1, "auto")  # checks that it is still the file described
-        with hdf5.opened(self.file.path) as file:
+        with opened(self.file.path) as file:
             for number in numbers:
                 group = f"data/{self.names[number]}"
                 if self.threshold == "man_diff":
@@ -189,7 +195,10 @@ class Stream:
                 f"{name} has {shape} pixels of type {dtype}, the first frame {self.shape} of type "
                 f"{np.dtype(self.dtype)}.",
             )
-        stored = np.asarray(file[name]["data"][()])
+        payload = value(member(file, f"{name}/data"), _LARGEST)
+        if payload is None:
+            raise FormatError(path, f"{name}/data cannot be read, or is larger than a frame.")
+        stored = np.asarray(payload)
         if stored.dtype.kind != "V" and stored.dtype.itemsize != 1:
             raise FormatError(path, f"{name}/data is of type {stored.dtype}, not opaque bytes.")
         payload = stored.tobytes()

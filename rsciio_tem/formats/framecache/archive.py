@@ -15,6 +15,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, Problems
 from rsciio_tem.formats.framecache import entries
 from rsciio_tem.formats.framecache.entries import Entries
 from rsciio_tem.formats.framecache.header import (
+    ALL_METADATA,
     LARGEST_METADATA,
     MOST_METADATA,
     Described,
@@ -128,7 +129,7 @@ def described_archive(path: str, header: Header | None, problems: Problems) -> D
         header = _header(archive, values)
     numbers = archive.members["number"][archive.members["part"] >= 0]
     stored = int(numbers.max()) + 1 if len(numbers) else 0
-    if header.frames > 10 * stored + 1000 or not stored:
+    if header.frames > 10 * len(numbers) + 1000 or not stored:
         raise FormatError(
             path, f"is said to have {header.frames} frames, and holds arrays of {stored}."
         )
@@ -157,7 +158,11 @@ def _small_arrays(archive: Directory, problems: Problems) -> dict[str, npt.NDArr
     sizes = {name: int(archive.members["size"][i]) for name, i in archive.others.items()}
     small = [n for n, size in sizes.items() if n.endswith(".npy") and size <= LARGEST_METADATA]
     values: dict[str, npt.NDArray[Any]] = {}
-    for name in small[:MOST_METADATA]:
+    remaining = ALL_METADATA
+    for name in sorted(small, key=lambda name: name not in HEADER)[:MOST_METADATA]:
+        remaining -= sizes[name]
+        if remaining < 0:
+            break
         member = np.array([archive.others[name]])
         try:
             for _, content in archive.contents(member):

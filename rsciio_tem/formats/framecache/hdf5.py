@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated, U
 from rsciio_tem.formats.framecache import entries
 from rsciio_tem.formats.framecache.entries import Entries
 from rsciio_tem.formats.framecache.header import (
+    ALL_METADATA,
     LARGEST_METADATA,
     MOST_METADATA,
     Described,
@@ -20,8 +22,9 @@ from rsciio_tem.formats.framecache.header import (
     plain_value,
 )
 from rsciio_tem.frames.sparse import SparseFrames, Triplets
-from rsciio_tem.parsing import hdf5
 from rsciio_tem.parsing.hdf5 import groups_with, opened
+from rsciio_tem.parsing.hdf5_links import member, require_sources
+from rsciio_tem.parsing.hdf5_values import DAMAGE, attribute, has_attribute, text, value
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 
@@ -31,6 +34,8 @@ VERSION_KEY, VERSION = "HEXRD_FRAMECACHE_VERSION", 1
 TABLES = ("data", "indices", "frame_ids")
 #: Rows of a table that are read at a time where its chunks are much smaller or larger.
 _ROWS = 1 << 17
+#: Numbers that compression makes of a byte at most.
+_SMALLEST = 4096
 #: So many blocks of rows may be needed for frames that have few entries in them.
 _FAR = 16
 
@@ -158,18 +163,20 @@ def _metadata(group: Any, budget: list[int], depth: int = 0) -> dict[str, Any]:
         budget[0] -= 1
         if budget[0] < 0 or depth > 16:
             break
-        if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
-            continue
-        value = group[name]
-        if isinstance(value, h5py.Group):
-            values[str(name)] = _metadata(value, budget, depth + 1)
-        elif isinstance(value, h5py.Dataset) and value.shape is not None:
-            if value.size * value.dtype.itemsize > LARGEST_METADATA:
+        try:
+            if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
                 continue
-            content = np.asarray(value[()])
+            thing = group[name]
+        except DAMAGE:
+            continue
+        if isinstance(thing, h5py.Group):
+            values[str(name)] = _metadata(thing, budget, depth + 1)
+        elif (stored := value(thing, min(LARGEST_METADATA, budget[1]))) is not None:
+            content = np.asarray(stored)
             if content.dtype.kind == "O":  # text of any length
-                texts = [hdf5.text(text) for text in content.reshape(-1).tolist()]
+                texts = [text(one) for one in content.reshape(-1).tolist()]
                 content = np.array(texts, str).reshape(content.shape)
+            budget[1] -= content.nbytes
             if content.dtype.kind in "buifcSU":
                 values[str(name)] = plain_value(content)
     return values
@@ -182,8 +189,8 @@ def cache_groups(path: str, name: str | None) -> list[str]:
     with opened(path) as file:
         names = groups_with(file, VERSION_KEY) if name is None else []
         if name is not None:
-            group = file.get(name)
-            if not isinstance(group, h5py.Group) or VERSION_KEY not in group.attrs:
+            group = member(file, name)
+            if not isinstance(group, h5py.Group) or not has_attribute(group, VERSION_KEY):
                 raise FormatError(
                     path,
                     f"has no frame cache in {name!r}.",
@@ -210,8 +217,12 @@ def described_group(path: str, name: str, problems: Problems) -> Described:
         chunks = group["data"].chunks
         chunk = int(chunks[0]) if chunks else 0
         block = chunk if _ROWS >> 5 <= chunk <= _ROWS << 2 else _ROWS
-        metadata = group.get("metadata")
-        tree = _metadata(metadata, [MOST_METADATA]) if isinstance(metadata, h5py.Group) else {}
+        metadata = member(group, "metadata")
+        tree = (
+            _metadata(metadata, [MOST_METADATA, ALL_METADATA])
+            if isinstance(metadata, h5py.Group)
+            else {}
+        )
         _require_filters(group, path)
     frames = SparseFrames(_Rows(described, header, name, rows, block), header.shape)
     return Described(frames, tree, (path,), "" if name == "/" else name.rpartition("/")[2])
@@ -221,7 +232,7 @@ def _header(group: Any, path: str) -> Header:
     """Return what a group says of its frames."""
     import h5py
 
-    version = np.asarray(group.attrs[VERSION_KEY]).reshape(-1).tolist()
+    version = np.asarray(attribute(group, VERSION_KEY)).reshape(-1).tolist()
     if version != [VERSION]:
         raise Unsupported(
             path, f"is a frame cache of version {version}, known is version {VERSION}."
@@ -229,19 +240,24 @@ def _header(group: Any, path: str) -> Header:
     lacking = [
         key
         for key in (*TABLES, "shape", "nframes", "dtype")
-        if not isinstance(group.get(key), h5py.Dataset) or group[key].shape is None
+        if not isinstance(thing := member(group, key), h5py.Dataset) or thing.shape is None
     ]
     if lacking:
         raise FormatError(path, f"is a frame cache without {', '.join(lacking)}.")
     for key in ("shape", "nframes", "dtype"):
-        if group[key].size > 16:
-            raise FormatError(path, f"{key} has {group[key].size} elements.")
-    return Header.of(group["shape"][()], group["nframes"][()], group["dtype"][()], path)
+        if (size := math.prod(group[key].shape)) > 16:
+            raise FormatError(path, f"{key} has {size} elements.")
+    said = {key: value(group[key], 1 << 10) for key in ("shape", "nframes", "dtype")}
+    if wrong := [key for key, content in said.items() if content is None]:
+        raise FormatError(path, f"{wrong[0]} has no values of numbers or text that can be read.")
+    return Header.of(said["shape"], said["nframes"], said["dtype"], path)
 
 
 def _checked_tables(group: Any, header: Header, path: str) -> int:
     """Return how many entries there are, if the tables fit each other and the header."""
     data, indices, ids = (group[key] for key in TABLES)
+    for table in (data, indices, ids):
+        require_sources(table, path)
     rows = int(indices.shape[0]) if indices.shape else 0
     good = indices.shape == (rows, 2) and data.shape in ((rows,), (rows, 1))
     if not good or indices.dtype.kind not in "iu" or data.dtype.kind not in "buifc":
@@ -256,6 +272,8 @@ def _checked_tables(group: Any, header: Header, path: str) -> int:
             f"has frame_ids of {ids.size} elements of type {ids.dtype}, "
             f"{header.frames} frames need {2 * header.frames}.",
         )
+    if ids.id.get_storage_size() * _SMALLEST < 2 * header.frames:
+        raise Truncated(path, f"has frame_ids for {header.frames} frames that were never written.")
     return rows
 
 

@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.frames.sparse import SparseFrames, checked_shape
-from rsciio_tem.parsing import hdf5
+from rsciio_tem.parsing.hdf5_values import text
+from rsciio_tem.parsing.text import number_type
 
-#: Metadata are read up to so many entries, and so many bytes each.
-MOST_METADATA, LARGEST_METADATA = 1000, 16 << 20
+#: Metadata are read up to so many entries, so many bytes each, and so many altogether.
+MOST_METADATA, LARGEST_METADATA, ALL_METADATA = 1000, 16 << 20, 64 << 20
 
 
 class Header(NamedTuple):
@@ -26,19 +27,16 @@ class Header(NamedTuple):
     @classmethod
     def of(cls, shape: Any, nframes: Any, dtype: Any, path: str) -> Header:
         """Check what a file says."""
-        sizes = checked_shape(np.asarray(shape).reshape(-1).tolist(), path, "shape")
-        counts = np.asarray(nframes).reshape(-1)
+        sizes = checked_shape(_flat(shape).tolist(), path, "shape")
+        counts = _flat(nframes)
         if len(sizes) != 2:
             raise FormatError(path, f"shape is {sizes}, frames have two axes.")
         if counts.dtype.kind not in "iu" or len(counts) != 1 or not 0 < counts[0] < 1 << 48:
             raise FormatError(path, f"nframes is {nframes!r}, which is no number of frames.")
-        text = hdf5.text(np.asarray(dtype)[()]) if not isinstance(dtype, str) else dtype
-        try:
-            stored = np.dtype(text)
-        except (TypeError, ValueError, SyntaxError):
-            raise FormatError(path, f"dtype is {text!r}, which is no type.") from None
-        if stored.kind not in "buifc" or stored.itemsize > (16 if stored.kind == "c" else 8):
-            raise FormatError(path, f"dtype is {text!r}, which is no type of pixels.")
+        name = dtype if isinstance(dtype, str) else text(_flat(dtype))
+        stored = number_type(name)
+        if stored is None or stored.itemsize > (16 if stored.kind == "c" else 8):
+            raise FormatError(path, f"dtype is {name!r}, which is no type of pixels.")
         return cls((sizes[0], sizes[1]), int(counts[0]), stored.newbyteorder("=").str)
 
 
@@ -49,6 +47,14 @@ class Described(NamedTuple):
     metadata: dict[str, Any]
     files: tuple[str, ...]
     group: str = ""
+
+
+def _flat(content: Any) -> npt.NDArray[Any]:
+    """Return a value as a flat array; an empty one if it is none of equal rows."""
+    try:
+        return np.asarray(content).reshape(-1)
+    except ValueError:
+        return np.zeros(0)
 
 
 def plain_value(value: npt.NDArray[Any]) -> Any:

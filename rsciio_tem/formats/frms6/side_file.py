@@ -29,7 +29,7 @@ def read_hdr(path: str) -> dict[str, str]:
     try:
         parser.read_string(text.replace("\0", ""))
         return {key: value or "" for key, value in parser[SECTION].items()}
-    except (configparser.Error, KeyError):
+    except (configparser.Error, KeyError, AttributeError):  # a line that continues a lone key
         raise NotThisFormat(path, f"is no header file of a pnCCD: no [{SECTION}].") from None
 
 

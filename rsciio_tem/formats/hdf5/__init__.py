@@ -8,8 +8,6 @@ What RosettaSciIO has a reader for and what is no stack of frames goes to that r
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import os
 from typing import Any, Unpack
@@ -20,9 +18,12 @@ from rsciio_tem.formats.hdf5.rosettasciio import HandedOver
 from rsciio_tem.formats.hdf5.writer import file_writer, target
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.checks import chunk_tables
-from rsciio_tem.parsing.hdf5 import is_hdf5, opened, refuse_pipes, require_hdf5, tree
+from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
+from rsciio_tem.parsing.hdf5_links import member, refuse_pipes
+from rsciio_tem.parsing.hdf5_values import value
 from rsciio_tem.parsing.metadata import general, restored, restored_axis
+from rsciio_tem.parsing.trees import json_value
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import CommonOptions
 from rsciio_tem.reading.read import read
@@ -128,11 +129,10 @@ def _kept_by_convert(file: Any, dataset: str) -> dict[str, Any]:
     group = dataset.strip("/").partition("/")[0]
     kept: dict[str, Any] = {}
     for name in ("metadata", "original_metadata", "axes"):
-        entry = file.get(f"{group}/rsciio_tem/{name}")
-        if getattr(entry, "shape", None) != ():
-            continue
-        with contextlib.suppress(ValueError, TypeError, UnicodeError):  # not written by us
-            kept[name] = json.loads(entry.asstr()[()])
+        entry = member(file, f"{group}/rsciio_tem/{name}")
+        if getattr(entry, "shape", None) == ():
+            content = value(entry)
+            kept[name] = json_value(content if isinstance(content, bytes) else b"")
     return kept
 
 

@@ -10,17 +10,16 @@ from rsciio_tem.errors import FormatError, OtherFormat, Problem, Problems, Unsup
 from rsciio_tem.formats.hdf5.layouts import meaning_of, nexus_default
 from rsciio_tem.formats.hdf5.meaning import Meaning
 from rsciio_tem.formats.hdf5.rosettasciio import HandedOver, hand_over
-from rsciio_tem.parsing.hdf5 import (
-    DAMAGE,
+from rsciio_tem.parsing.hdf5 import address, groups_with
+from rsciio_tem.parsing.hdf5_links import (
     Walk,
-    address,
-    attributes,
     dectris_links,
-    groups_with,
-    require_files,
-    text,
+    member,
+    require_links,
+    require_near,
     walk,
 )
+from rsciio_tem.parsing.hdf5_values import DAMAGE, attribute, attributes, has_attribute, text
 
 
 class Candidate(NamedTuple):
@@ -95,9 +94,12 @@ def _candidates(file: Any, start: Any) -> tuple[list[Candidate], Walk]:
 def asked_for(file: Any, name: str, path: str) -> Candidate:
     """Return the data set of a name, or the best one in the group of that name."""
     inner = name.strip("/")
-    require_files(file, name)
+    require_links(file, name)
     try:
         thing = file[inner] if inner else file
+        require_near(thing)
+    except FormatError:
+        raise
     except DAMAGE:
         target = next((where for at, where in walk(file).broken if at == inner), "")
         why = f": it is a link to {target}, which is not there." if target else "."
@@ -166,7 +168,7 @@ def _point_to_format(file: Any, path: str) -> None:
             'Pass format="framecache". dataset= reads any one array in it.',
             "framecache",
         )
-    if str(text(file.attrs.get("version"))).startswith("CHESS_EIGER_STREAM"):
+    if text(attribute(file, "version")).startswith("CHESS_EIGER_STREAM"):
         raise OtherFormat(
             path,
             "is a capture of an Eiger's data stream.",
@@ -180,14 +182,14 @@ def _hand_over_spectra(file: Any, path: str, candidates: list[Candidate], tour: 
     frames = [c for c in candidates[:1] if not c.meaning.spectra]
     if frames and (frames[0].dataset.ndim > 2 or not any(c.meaning.spectra for c in candidates)):
         return
-    if any("emd_group_type" in d.parent.attrs for _, d in tour.datasets):
+    if any(has_attribute(d.parent, "emd_group_type") for _, d in tour.datasets):
         raise HandedOver.of(path, "an EMD file without frames", "rsciio.emd")
     if any(c.meaning.layout == "NXdata" for c in candidates) or nexus_default(file):
         raise HandedOver.of(path, "a NeXus file without frames", "rsciio.nexus")
 
 
 def _without_arrays(file: Any, path: str, tour: Walk) -> FormatError:
-    if "STEM Metadata" in file:
+    if member(file, "STEM Metadata") is not None:
         base = os.path.splitext(os.path.basename(path))[0]
         return FormatError(
             path,

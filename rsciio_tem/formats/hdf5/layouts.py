@@ -27,7 +27,19 @@ from rsciio_tem.formats.hdf5.meaning import (
     units_of,
 )
 from rsciio_tem.formats.hdf5.velox import velox
-from rsciio_tem.parsing.hdf5 import DAMAGE, attributes, numbers, plain, text, tree
+from rsciio_tem.parsing.hdf5 import tree
+from rsciio_tem.parsing.hdf5_links import children, member
+from rsciio_tem.parsing.hdf5_values import (
+    DAMAGE,
+    attribute,
+    attributes,
+    has_attribute,
+    numbers,
+    plain,
+    text,
+    value,
+)
+from rsciio_tem.parsing.text import to_number
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 
@@ -43,11 +55,11 @@ def _dm5(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     ndim = dataset.ndim
     axes = []
     for i in reversed(range(ndim)):  # numbered from the fast end
-        cal = attributes(group.get(f"Calibrations/Dimension/[{i}]", {}))
+        cal = attributes(member(group, f"Calibrations/Dimension/[{i}]"))
         scale = number(cal, "Scale") or 1.0
         axes.append(Axis("", units_of(cal.get("Units", "")), scale, -number(cal, "Origin") * scale))
-    tags = attributes(group.parent.get("ImageTags/Meta Data", {}))
-    thumbnails = [attributes(t).get("ImageIndex") for t in (file.get("Thumbnails") or {}).values()]
+    tags = attributes(member(group.parent, "ImageTags/Meta Data"))
+    thumbnails = [attributes(t).get("ImageIndex") for _, t in children(member(file, "Thumbnails"))]
     sig_first, problems = False, Problems()
     if ndim == 4 and not tags.get("Data Order Swapped"):
         ends = [all(is_reciprocal(a) for a in pair) for pair in (axes[:2], axes[2:])]
@@ -61,7 +73,7 @@ def _dm5(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     return Meaning(
         "DM5",
         tuple(axes),
-        main=int(match[1]) not in thumbnails and text(dataset.attrs.get("CLASS", "")) != "IMAGE",
+        main=int(match[1]) not in thumbnails and text(attribute(dataset, "CLASS")) != "IMAGE",
         spectra="spectrum" in text(tags.get("Format", "")).lower(),
         sig_first=sig_first,
         problems=tuple(problems),
@@ -73,7 +85,7 @@ def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
 
     NCEM's files count from dim1, those of py4DSTEM 0.14 and emdfile from dim0.
     """
-    kind = group.attrs.get("emd_group_type")
+    kind = attribute(group, "emd_group_type")
     name = path.rpartition("/")[2]
     if kind is None or not (text(kind) == "array" or kind == 1) or name[:3] == "dim":
         return None
@@ -81,7 +93,7 @@ def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     calibration = _py4dstem_calibration(group) if first == 0 else {}
     axes = []
     for i, size in enumerate(dataset.shape):
-        vector = group.get(f"dim{i + first}")
+        vector = member(group, f"dim{i + first}")
         described = {} if vector is None else attributes(vector)
         label, units = text(described.get("name", "")), units_of(described.get("units", ""))
         axis = axis_of(label, units, numbers(vector), size)
@@ -89,15 +101,15 @@ def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
             scale, units = calibration[label[:1]]
             axis = replace(axis, scale=scale, offset=axis.offset * scale, units=units)
         axes.append(axis)
-    cls = text(group.attrs.get("python_class", ""))
+    cls = text(attribute(group, "python_class"))
     aside = cls not in ("", "DataCube", "Array") or "slices/" in path or "pointlist" in path
     original: dict[str, Any] = {"EMD_version": _emd_version(file)}
     for part in ("microscope", "sample", "user", "comments"):
-        if part in file:
-            original[part] = attributes(file[part])
+        if (described_part := member(file, part)) is not None:
+            original[part] = attributes(described_part)
     root = group.parent
-    if first == 0 and "metadatabundle/calibration" in root:
-        bundle = root["metadatabundle/calibration"]
+    bundle = member(root, "metadatabundle/calibration") if first == 0 else None
+    if hasattr(bundle, "keys"):
         original["calibration"] = {k: v for k, v in tree(bundle).items() if k != "attributes"}
     return Meaning(
         "EMD" if first else "EMD 1.0",
@@ -113,49 +125,48 @@ def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
 
 def _emd_version(file: Any) -> str:
     """Return the version of an EMD file, empty if it is none."""
-    for group in (file, *(g for g in file.values() if hasattr(g, "keys"))):
-        if "version_major" in group.attrs:
-            parts = (plain(group.attrs.get(f"version_{p}", "")) for p in ("major", "minor"))
+    for group in (file, *(group for _, group in children(file))):
+        if has_attribute(group, "version_major"):
+            parts = (plain(attribute(group, f"version_{p}", "")) for p in ("major", "minor"))
             return ".".join(map(str, parts))
     return ""
 
 
 def _py4dstem_calibration(group: Any) -> dict[str, tuple[float, str]]:
     """Return the pixel sizes that py4DSTEM keeps beside the root of a cube, by R and Q."""
-    bundle = group.parent.get("metadatabundle/calibration") or {}
+    bundle = member(group.parent, "metadatabundle/calibration")
     pixels = {}
     for letter in "RQ":
-        size, units = bundle.get(f"{letter}_pixel_size"), bundle.get(f"{letter}_pixel_units")
-        if size is not None and units is not None and size.shape == () and size.dtype.kind in "fiu":
-            value, unit = float(size[()]), units_of(units[()])
-            if math.isfinite(value) and value > 0 and unit not in ("", "px"):
-                pixels[letter] = (value, unit)
+        size = to_number(value(member(bundle, f"{letter}_pixel_size")))
+        unit = units_of(value(member(bundle, f"{letter}_pixel_units")))
+        if size is not None and size > 0 and unit not in ("", "px"):
+            pixels[letter] = (size, unit)
     return pixels
 
 
 def _nexus(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     """NeXus: the signal of an NXdata group, its axes beside it."""
-    if text(group.attrs.get("NX_class", "")) != "NXdata":
+    if text(attribute(group, "NX_class")) != "NXdata":
         return None
     name = path.rpartition("/")[2]
-    signal = text(group.attrs.get("signal", "")) or next(
-        (n for n in group if "signal" in attributes(group[n])), "data"
+    signal = text(attribute(group, "signal")) or next(
+        (label for label, thing in children(group) if has_attribute(thing, "signal")), "data"
     )
     if name != signal:
         return Meaning("NXdata", main=False)
-    listed = group.attrs.get("axes", dataset.attrs.get("axes", ()))
+    listed = attribute(group, "axes", attribute(dataset, "axes", ()))
     if isinstance(listed, (str, bytes)):
         listed = re.split(r"[:,]", text(listed).strip("[]"))
     names = [text(n).strip() for n in np.atleast_1d(np.asarray(listed, object))]
     axes = [Axis() for _ in dataset.shape]
     for i, label in enumerate(names):
-        indices = np.atleast_1d(group.attrs.get(f"{label}_indices", i))
+        indices = np.atleast_1d(attribute(group, f"{label}_indices", i))
         axis = int(indices[0]) if indices.size == 1 and indices.dtype.kind in "iu" else -1
         if 0 <= axis < dataset.ndim and label not in ("", "."):
-            vector = group.get(label)
-            units = units_of(vector.attrs.get("units", "")) if vector is not None else ""
+            vector = member(group, label)
+            units = units_of(attribute(vector, "units"))
             axes[axis] = axis_of(label, units, numbers(vector), dataset.shape[axis])
-    shown = text(dataset.attrs.get("interpretation", group.attrs.get("interpretation", "")))
+    shown = text(attribute(dataset, "interpretation", attribute(group, "interpretation")))
     return Meaning(
         "NXdata",
         tuple(axes),
@@ -168,17 +179,18 @@ def nexus_default(file: Any) -> str:
     """Follow ``default`` from the root; where it is missing, the only group that it can mean."""
     group = file
     for _ in range(8):
-        if text(group.attrs.get("NX_class", "")) == "NXdata":
+        if text(attribute(group, "NX_class")) == "NXdata":
             return str(group.name)
-        name = text(group.attrs.get("default", ""))
+        name = text(attribute(group, "default"))
         if not name:
             fits = [
-                n
-                for n, g in group.items()
-                if hasattr(g, "keys") and text(g.attrs.get("NX_class", "")) in ("NXentry", "NXdata")
+                label
+                for label, inner in children(group)
+                if hasattr(inner, "keys")
+                and text(attribute(inner, "NX_class")) in ("NXentry", "NXdata")
             ]
             name = fits[0] if len(fits) == 1 else ""
-        group = group.get(name) if name else None
+        group = member(group, name) if name else None
         if group is None or not hasattr(group, "keys"):
             return ""
     return ""
@@ -189,9 +201,9 @@ def _kikuchipy(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None
     if not path.endswith("/EBSD/Data/patterns") or dataset.ndim < 3:
         return None
     header = {
-        k: float(np.ravel(v[()])[0])
-        for k, v in (group.parent.get("Header") or {}).items()
-        if getattr(v, "size", 0) == 1 and v.dtype.kind in "iuf"
+        name: number({"": np.ravel(stored)[0]}, "")
+        for name, thing in children(member(group.parent, "Header"))
+        if np.size(stored := value(thing, 1 << 10)) == 1
     }
     nav = int(header.get("n_rows", 0)), int(header.get("n_columns", 0))
     hint = None
@@ -210,9 +222,10 @@ def _kikuchipy(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None
 
 def _stem_images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     """Scan images beside a Dectris ARINA recording, with the group ``STEM Metadata``."""
-    if "STEM Metadata" not in file or dataset.ndim != 2:
+    described = member(file, "STEM Metadata") if dataset.ndim == 2 else None
+    if described is None:
         return None
-    scan = attributes(file["STEM Metadata"])
+    scan = attributes(described)
     size = number({k: np.ravel(v)[0] for k, v in scan.items() if np.size(v) == 1}, "Pixel Size")
     base = os.path.splitext(os.path.basename(file.filename))[0]
     note = Problem(
@@ -226,7 +239,7 @@ def _images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     """Image series of CHESS and hexrd: <path>/images, what is known about them in attributes."""
     if path.rpartition("/")[2] != "images" or dataset.ndim != 3:
         return None
-    stored, hint = np.asarray(group.attrs.get("navigation_shape", ())), None
+    stored, hint = np.asarray(attribute(group, "navigation_shape", ())), None
     shape: tuple[int, ...] = ()
     if stored.ndim == 1 and 0 < len(stored) < 8 and stored.dtype.kind in "iu":
         shape = tuple(stored[::-1].tolist())
@@ -235,7 +248,7 @@ def _images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     return Meaning(
         "images",
         hint=hint,
-        omega=group.attrs.get("omega"),
+        omega=attribute(group, "omega"),
         original_metadata={k: v for k, v in attributes(group).items() if k != "omega"},
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Problem
-from rsciio_tem.parsing.hdf5 import text
+from rsciio_tem.parsing.hdf5_values import text
 from rsciio_tem.recording import rotation
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
@@ -97,7 +97,7 @@ def number(tags: dict[str, Any], name: str) -> float:
     """Return a finite number of the tags, 0 if there is none."""
     try:
         value = float(tags.get(name) or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
     return value if math.isfinite(value) else 0.0
 

@@ -9,22 +9,22 @@ from typing import Any
 
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.formats.hdf5.velox import is_series, is_velox
-from rsciio_tem.parsing.hdf5 import text
+from rsciio_tem.parsing.hdf5_links import children, member
+from rsciio_tem.parsing.hdf5_values import attribute, has_attribute, text
 
 
 def _is_usid(file: Any) -> bool:
-    first = next((file[n] for n in file if n.startswith("Measurement_")), None)
-    channels = [c for c in getattr(first, "values", tuple)() if hasattr(c, "keys")]
-    return any("Position_Indices" in c for c in (first, *channels) if c is not None)
+    first = next((group for name, group in children(file) if name.startswith("Measurement_")), None)
+    channels = [channel for _, channel in children(first)]
+    return any(member(group, "Position_Indices") is not None for group in (first, *channels))
 
 
 def _of_hyperspy(file: Any) -> bool:
     """Whether an EMD file was written by HyperSpy, which transposes what it writes."""
-    signals = file.get("signals")
-    groups = signals.values() if hasattr(signals, "values") else ()
+    signals = member(file, "signals")
     marks = ("record_by", "signal_type")
-    return (signals is not None and "emd_group_type" in signals.attrs) or any(
-        mark in group.attrs for group in groups for mark in marks
+    return has_attribute(signals, "emd_group_type") or any(
+        has_attribute(group, mark) for _, group in children(signals) for mark in marks
     )
 
 
@@ -33,12 +33,12 @@ READERS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (
         "a HyperSpy file",
         "rsciio.hspy",
-        lambda f: text(f.attrs.get("file_format", "")).lower() == "hyperspy",
+        lambda f: text(attribute(f, "file_format")).lower() == "hyperspy",
     ),
     (
         "a NeXus file written by RosettaSciIO",
         "rsciio.nexus",
-        lambda f: text(f.attrs.get("file_writer", "")).startswith("hyperspy_nexus"),
+        lambda f: text(attribute(f, "file_writer")).startswith("hyperspy_nexus"),
     ),
     (
         "a Velox file of spectra, single images or several detectors",
@@ -51,7 +51,10 @@ READERS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (
         "an Odemis file of Delmic",
         "rsciio.delmic",
-        lambda f: any(n.startswith("Acquisition") and "SVIData" in g for n, g in f.items()),
+        lambda f: any(
+            name.startswith("Acquisition") and member(group, "SVIData") is not None
+            for name, group in children(f)
+        ),
     ),
     (
         "a TofDAQ file of Tofwerk",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import re
 from typing import Any
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from rsciio_tem.formats.hdf5.meaning import Meaning, inside, number
-from rsciio_tem.parsing.hdf5 import text
+from rsciio_tem.parsing.hdf5_links import children, member
+from rsciio_tem.parsing.hdf5_values import part, text, value
 from rsciio_tem.parsing.metadata import Entry, put, translated
+from rsciio_tem.parsing.trees import json_value
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 
@@ -65,15 +66,14 @@ def velox(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
 
 def _tags(group: Any) -> dict[str, Any]:
     """Return the metadata of the first frame: JSON that ends with zeros, a column of a table."""
-    notes = group.get("Metadata")
-    if notes is None or notes.ndim != 2 or notes.shape[0] > 1 << 20:
+    notes = member(group, "Metadata")
+    if getattr(notes, "ndim", 0) != 2 or 0 in notes.shape:
         return {}
-    raw = bytes(np.asarray(notes[:, 0], np.uint8)).split(b"\0", 1)[0]
-    try:
-        tags: dict[str, Any] = json.loads(raw)
-    except ValueError:
+    column = part(notes, (slice(None), 0), 1 << 20)
+    if column is None or column.dtype.kind not in "iu":
         return {}
-    return tags
+    tags = json_value(bytes(np.asarray(column, np.uint8)).split(b"\0", 1)[0])
+    return tags if isinstance(tags, dict) else {}
 
 
 def _moment(tags: dict[str, Any]) -> datetime.datetime | None:
@@ -107,19 +107,21 @@ def _metadata(tags: dict[str, Any], detector: dict[str, Any]) -> dict[str, Any]:
 
 def is_velox(file: Any) -> bool:
     """Whether a file was written by Velox."""
-    version = file.get("Version")
-    if getattr(version, "shape", None) != (1,) or "Data" not in file:
+    version = member(file, "Version")
+    if getattr(version, "shape", None) != (1,) or member(file, "Data") is None:
         return False
-    content = text(version[0])
+    content = text(value(version, 1 << 20))
     return '"format"' in content and any(f'"{n}"' in content for n in ("Velox", "DevelopersKit"))
 
 
 def is_series(file: Any) -> bool:
     """Whether a Velox file is one series of images and nothing else."""
-    data = file["Data"]
-    if any(n in data for n in ("SpectrumStream", "SpectrumImage", "Spectrum", "EELSSpectrumImage")):
+    data = member(file, "Data")
+    spectra = ("SpectrumStream", "SpectrumImage", "Spectrum", "EELSSpectrumImage")
+    if any(member(data, name) is not None for name in spectra):
         return False
-    sets = [g.get("Data") for g in (data.get("Image") or {}).values() if hasattr(g, "keys")]
+    groups = [group for _, group in children(member(data, "Image")) if hasattr(group, "keys")]
+    sets = [member(group, "Data") for group in groups]
     return (
         len(sets) == 1
         and getattr(sets[0], "ndim", 0) == 3

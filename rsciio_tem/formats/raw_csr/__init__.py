@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Unpack
@@ -26,7 +25,7 @@ from rsciio_tem.formats.raw_csr.source import source_of
 from rsciio_tem.formats.raw_csr.writer import file_writer, target
 from rsciio_tem.frames.sparse import SparseFrames, checked_shape
 from rsciio_tem.parsing.metadata import general
-from rsciio_tem.parsing.trees import plain, side_axes
+from rsciio_tem.parsing.trees import side_axes, toml_tree
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions, SparseKind
 from rsciio_tem.reading.read import read
@@ -39,7 +38,6 @@ from rsciio_tem.storage import files
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
 #: A TOML file of this format is not longer than this.
-_LONGEST = 1 << 20
 _FILETYPE = re.compile(rb"""^\s*filetype\s*=\s*["']raw_csr["']""", re.MULTILINE | re.IGNORECASE)
 
 
@@ -83,7 +81,7 @@ def parse(
         hints=_hints(params.get("nav_shape"), path),
         metadata={"General": general(path), "Signal": {"signal_type": ""}},
         original_metadata={
-            **plain(tree),
+            **tree,
             "entries": len(source.indices),
             "density": len(source.indices) / (len(source) * math.prod(shape)),
         },
@@ -94,13 +92,10 @@ def parse(
 
 def _tables(path: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return the content of the TOML file, and its two tables; names may be in any case."""
-    content = files.read_start(path, _LONGEST + 1)
-    if len(content) > _LONGEST:
-        raise NotThisFormat(path, "is larger than 1 MiB, so it is no TOML file of a recording.")
     try:
-        tree = tomllib.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise NotThisFormat(path, f"is no valid TOML: {error}.") from None
+        tree = toml_tree(path)
+    except FormatError as error:
+        raise NotThisFormat(path, error.problem) from None
     tables = {
         key.lower(): {k.lower(): v for k, v in value.items()}
         for key, value in tree.items()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rsciio_tem.errors import FormatError, Unsupported
+from rsciio_tem.parsing.trees import json_value, side_content
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
 
@@ -37,6 +38,78 @@ def newest_format() -> int:
     import zarr
 
     return 3 if int(zarr.__version__.split(".")[0]) >= 3 else 2
+
+
+_CHUNK = re.compile(r"(c[./])?\d+([./]\d+)*")
+
+#: Steps by which chunks are encoded that only compute. Others, of which the package zarr finds some
+#: by their names, may run what is stored.
+CODECS = frozenset(
+    {
+        *("adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta"),
+        *("endian", "fixedscaleoffset", "fletcher32", "gzip", "jenkins_lookup3", "lz4", "lzma"),
+        *("packbits", "quantize", "sharding_indexed", "shuffle", "transpose", "zfpy", "zlib"),
+        *("zstd", "pcodec", "bitshuffle", "default", "bitinformation"),
+    }
+)
+#: Of a store: descriptions that are looked at, bytes of each, folders within each other.
+_MOST_NODES, _LARGEST, _DEEPEST = 10_000, 16 << 20, 16
+
+
+def require_codecs(path: str) -> None:
+    """Look at the descriptions of all arrays of a store before the package zarr opens one.
+
+    Raises
+    ------
+    Unsupported
+        An array is encoded by what may run code, such as pickles of objects, or is not known to be
+        harmless.
+    FormatError
+        A description is damaged or much too large, or there are too many.
+    """
+    waiting, count = [(path, 0)], 0
+    while waiting:
+        folder, depth = waiting.pop()
+        inner = os.path.relpath(folder, path)
+        is_group = False
+        for name in (*DESCRIPTIONS, ".zmetadata"):
+            file = os.path.join(folder, name)
+            if not os.path.exists(file):
+                continue
+            count += 1
+            if count > _MOST_NODES or depth > _DEEPEST:
+                raise FormatError(path, "has too many arrays and groups, or too deep ones.")
+            tree = json_value(side_content(file, _LARGEST))
+            if not isinstance(tree, dict):
+                raise FormatError(path, f"has a damaged {name} in {inner}.")
+            for codec in _codecs(tree):
+                if codec.removeprefix("numcodecs.").lower() not in CODECS:
+                    raise Unsupported(
+                        path,
+                        f"has an array in {inner} that is encoded by {codec!r}, which is not "
+                        "decoded here: it may run code.",
+                    )
+            is_group |= name != ".zarray" and tree.get("node_type") != "array"
+        if is_group:  # in the folder of an array are its chunks
+            with os.scandir(folder) as entries:
+                waiting += [(entry.path, depth + 1) for entry in entries if entry.is_dir()]
+
+
+def _codecs(tree: Any) -> Iterator[str]:
+    """Give the names of all codecs in a description, with those inside of others."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            steps = [node.get("compressor"), *(node.get("filters") or ())]
+            for key in ("codecs", "index_codecs"):
+                steps += node.get(key) or ()
+            for step in steps:
+                if isinstance(step, dict):
+                    yield str(step.get("id", step.get("name")))
+            waiting += node.values()
 
 
 @contextmanager
@@ -64,6 +137,7 @@ def _node(path: str) -> Any:
             f"is a Zarr store of version 3, and zarr {zarr.__version__} reads version 2 only.",
             "pip install 'zarr>=3'",
         )
+    require_codecs(path)
     with _complaining(path, "cannot be opened as a Zarr store"):
         return zarr.open(path, mode="r")
 
@@ -74,9 +148,6 @@ def _arrays(node: Any, prefix: str = "") -> dict[str, Any]:
     for name, group in node.groups():
         arrays |= _arrays(group, f"{prefix}{name}/")
     return arrays
-
-
-_CHUNK = re.compile(r"(c[./])?\d+([./]\d+)*")
 
 
 def count_files(path: str) -> int:

@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What HDF5 files refer to: members, links, other files, data sets put together from others.
+
+The library opens whatever a file names: a pipe, which keeps it waiting; a data set that consists
+of itself, which ends the process. So what is named is looked at first. A file that another one
+names has to be a regular one, and to lie *near*: somewhere below the folder of the one that names
+it, below the folder above, or below the current folder. Symbolic links count as where they lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rsciio_tem.errors import FormatError
+from rsciio_tem.parsing.hdf5 import address, opened
+from rsciio_tem.parsing.hdf5_values import DAMAGE
+from rsciio_tem.storage import files
+from rsciio_tem.storage.backends import require_file
+
+__all__ = [
+    "Walk",
+    "children",
+    "dataset_of",
+    "dectris_links",
+    "member",
+    "referred",
+    "refuse_pipes",
+    "require_links",
+    "require_near",
+    "require_sources",
+    "walk",
+]
+
+#: Links that are followed at most, so that a file of a million groups does not take minutes.
+_MOST_LINKS = 20_000
+#: Groups that are looked at for links to pipes.
+_MOST_GROUPS = 2000
+#: Links that a path leads through, one to the next.
+_DEEPEST = 16
+#: Of a virtual data set: sources, and sources of sources.
+_MOST_SOURCES, _DEEPEST_SOURCE = 100_000, 8
+
+
+# ---------------------------------------------------------------- other files
+
+
+def referred(path: str, name: str) -> str:
+    """Return the path of a file that the HDF5 file `path` names: beside it, or in the current one.
+
+    Raises
+    ------
+    FormatError
+        It is no regular file, or lies elsewhere.
+    """
+    other = files.beside(path, name)
+    if not os.path.exists(other) and os.path.exists(name):
+        other = name  # the library looks there, too
+    if not _is_near(path, other):
+        raise FormatError(
+            path,
+            f"refers to {name}, which is in another place.",
+            "Put that file into the folder of the recording, or a symbolic link to it.",
+        )
+    with contextlib.suppress(OSError):  # missing
+        require_file(other, os.stat(other))
+    return other
+
+
+def _is_near(path: str, other: str) -> bool:
+    target = os.path.normcase(os.path.abspath(other))
+    roots = [os.getcwd()]
+    for place in files.places(path):
+        folder = os.path.dirname(os.path.abspath(place))
+        above = os.path.dirname(folder)
+        roots.append(folder if above == os.path.dirname(above) else above)
+    return any(
+        target.startswith(os.path.join(os.path.normcase(root).rstrip(os.sep), "")) for root in roots
+    )
+
+
+# ---------------------------------------------------------------- members
+
+
+def require_links(start: Any, path: str, depth: int = 0) -> None:
+    """Raise a FormatError if a path in an open file leads to what is no file, or not near."""
+    import h5py
+
+    if depth > _DEEPEST:
+        raise FormatError(start.file.filename, f"{path} leads through more than {_DEEPEST} links.")
+    node = start.file if path.startswith("/") else start
+    for name in path.strip("/").split("/"):
+        try:
+            link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
+        except DAMAGE:
+            return
+        if isinstance(link, h5py.SoftLink):
+            require_links(node, link.path, depth + 1)
+        elif isinstance(link, h5py.ExternalLink):
+            other = referred(node.file.filename, link.filename)
+            if not os.path.exists(other):
+                return
+            with opened(other) as file:
+                require_links(file, link.path, depth + 1)
+        elif not isinstance(link, h5py.HardLink):
+            return
+        try:
+            node = node[name]
+        except DAMAGE:
+            return
+
+
+def member(group: Any, path: str) -> Any:
+    """Return a group or data set by its path; None where there is none that can be opened."""
+    if not hasattr(group, "keys"):
+        return None
+    try:
+        require_links(group, path)
+        thing = group.get(path)
+        if thing is not None:
+            require_near(thing)
+    except (FormatError, *DAMAGE):
+        return None
+    return thing
+
+
+def children(group: Any) -> Iterator[tuple[str, Any]]:
+    """Give the members of a group that can be opened; nothing if it is none."""
+    if not hasattr(group, "keys"):
+        return
+    with contextlib.suppress(*DAMAGE):
+        for i, name in enumerate(group):
+            if i >= _MOST_LINKS:
+                return
+            if (thing := member(group, name)) is not None:
+                yield str(name), thing
+
+
+def dataset_of(file: Any, name: str) -> Any:
+    """Return a data set of an open file; a FormatError says what is there instead."""
+    import h5py
+
+    path = file.filename
+    require_links(file, name)
+    try:
+        thing = file[name]
+    except DAMAGE as error:
+        try:
+            link = file.get(name, getlink=True)
+        except DAMAGE:
+            link = None
+        if isinstance(link, h5py.ExternalLink):
+            raise FormatError(
+                path,
+                f"{name} is in another file, {link.filename}, which is missing or has no "
+                f"{link.path}.",
+                "Put all files of the recording into one folder.",
+            ) from None
+        if isinstance(link, h5py.HardLink):
+            raise FormatError(path, f"{name!r} cannot be opened: {error}.") from None
+        raise FormatError(path, f"has no data set {name!r}.") from None
+    if not isinstance(thing, h5py.Dataset):
+        raise FormatError(path, f"{name!r} is a {type(thing).__name__.lower()}, not a data set.")
+    require_near(thing)
+    return thing
+
+
+def require_near(thing: Any) -> None:
+    """Raise if a data set refers to what is no file, or not near.
+
+    The shape of one whose sources go on without limit is enough for the library to open them.
+    """
+    import h5py
+
+    if not isinstance(thing, h5py.Dataset):
+        return
+    layout = thing.id.get_create_plist()
+    if layout.get_layout() == h5py.h5d.VIRTUAL:
+        count = layout.get_virtual_count()
+        if count > _MOST_SOURCES:
+            raise FormatError(
+                thing.file.filename, f"{thing.name} is put together from {count} parts."
+            )
+        names = {layout.get_virtual_filename(i) for i in range(count)} - {"."}
+    else:
+        names = {os.fsdecode(layout.get_external(i)[0]) for i in range(layout.get_external_count())}
+    for name in names:
+        referred(thing.file.filename, name)
+
+
+# ---------------------------------------------------------------- virtual data sets
+
+
+def require_sources(
+    dataset: Any,
+    path: str,
+    above: tuple[tuple[str, str], ...] = (),
+    seen: set[tuple[str, str]] | None = None,
+) -> set[str]:
+    """Look at all that a virtual data set is put together from; return the files.
+
+    HDF5 shows pixels of sources that are missing as if they were stored with the fill value; here
+    that is an error.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        The data set; nothing of it is read.
+    path : str
+        The file that it is in.
+    above, seen
+        What is put together from it, and what was looked at.
+
+    Raises
+    ------
+    FormatError
+        A source is missing, no regular file, not near, or the data set itself; there are too many.
+    """
+    import h5py
+
+    seen = set() if seen is None else seen
+    layout = dataset.id.get_create_plist()
+    if layout.get_layout() != h5py.h5d.VIRTUAL:
+        return set()
+    here = (os.path.realpath(path), str(dataset.name))
+    if here in above:
+        raise FormatError(path, f"{dataset.name} is put together from itself.")
+    if len(above) >= _DEEPEST_SOURCE:
+        raise FormatError(
+            path, f"{dataset.name} is put together from parts that are so, too, and so on."
+        )
+    require_near(dataset)
+    members: set[str] = set()
+    pairs = {
+        (layout.get_virtual_filename(i), layout.get_virtual_dsetname(i))
+        for i in range(layout.get_virtual_count())
+    }
+    for name, inner in sorted(pairs):
+        for number in range(_MOST_SOURCES) if "%b" in name + inner else (-1,):
+            other = path if name == "." else referred(path, _numbered(name, number))
+            source = _numbered(inner, number)
+            if not os.path.exists(other):
+                if number >= 0:
+                    break  # numbered sources, as many as there are
+                raise FormatError(
+                    path,
+                    f"{dataset.name} is put together from other files, of which {name} is missing.",
+                    "Put all files of the recording into one folder.",
+                )
+            there = (os.path.realpath(other), f"/{source.strip('/')}")
+            if there in seen and there not in (*above, here):
+                continue
+            if len(seen) > _MOST_SOURCES:
+                raise FormatError(path, f"{dataset.name} is put together from too many parts.")
+            seen.add(there)
+            members.add(other)
+            with opened(other) as file:
+                if number >= 0 and source not in file:
+                    break
+                inner_set = dataset_of(file, source)
+                members |= require_sources(inner_set, other, (*above, here), seen)
+    return members
+
+
+def _numbered(name: str, number: int) -> str:
+    """Return a name with its number; ``%%`` stands for one of these."""
+    return name.replace("%b", str(number)).replace("%%", "%")
+
+
+# ---------------------------------------------------------------- walking
+
+
+@dataclass
+class Walk:
+    """The data sets of a file.
+
+    Parameters
+    ----------
+    datasets : list of (str, h5py.Dataset)
+        By path in the file; the same one may have several paths.
+    broken : list of (str, str)
+        Links that lead nowhere, and where they should lead.
+    complete : bool
+        Whether everything was looked at.
+    """
+
+    datasets: list[tuple[str, Any]] = field(default_factory=list)
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    complete: bool = True
+
+
+def walk(start: Any) -> Walk:
+    """Visit everything below a group, through soft and external links too.
+
+    Groups close to the start come first, and what is in the file itself before what a link names,
+    so that everything gets its proper path. Each group is entered once.
+    """
+    import h5py
+
+    tour, entered, count = Walk(), {address(start)}, 0
+    base = "" if start.name == "/" else start.name
+    direct: deque[tuple[str, Any]] = deque([(base, start)])
+    linked: deque[tuple[str, Any, str]] = deque()
+
+    def meet(path: str, thing: Any) -> None:
+        if isinstance(thing, h5py.Dataset):
+            require_near(thing)
+            tour.datasets.append((path.lstrip("/"), thing))
+        elif isinstance(thing, h5py.Group) and (at := address(thing)) not in entered:
+            entered.add(at)
+            direct.append((path, thing))
+
+    while direct or linked:
+        if not direct:
+            path, parent, name = linked.popleft()
+            try:
+                require_links(parent, name)
+                meet(path, parent[name])
+            except FormatError as error:
+                kind = error.problem.rstrip(".")
+                tour.broken.append((path.lstrip("/"), f"{error.path}, which {kind}"))
+            except DAMAGE:
+                link = parent.get(name, getlink=True)
+                target = getattr(link, "filename", "")
+                tour.broken.append(
+                    (path.lstrip("/"), f"{target}:{link.path}" if target else link.path)
+                )
+            continue
+        path, group = direct.popleft()
+        for name in group:
+            count += 1
+            if count > _MOST_LINKS:
+                tour.complete = False
+                return tour
+            below = f"{path}/{name}"
+            try:
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.HardLink):
+                    meet(below, group[name])
+                elif isinstance(link, (h5py.SoftLink, h5py.ExternalLink)):
+                    linked.append((below, group, name))
+            except FormatError as error:
+                kind = error.problem.rstrip(".")
+                tour.broken.append((below.lstrip("/"), f"{error.path}, which {kind}"))
+            except DAMAGE as error:
+                tour.broken.append((below.lstrip("/"), str(error)))
+    return tour
+
+
+def refuse_pipes(start: Any) -> None:
+    """Raise a FormatError if links of an open file lead to a pipe or device.
+
+    The library opens what a link leads to, and waits there, as soon as somebody looks.
+    """
+    import h5py
+
+    count, entered, waiting = 0, {address(start)}, deque([start])
+    while waiting:
+        group = waiting.popleft()
+        for name in group:
+            count += 1
+            if count > _MOST_GROUPS:
+                return
+            try:
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    other = files.beside(start.file.filename, link.filename)
+                    if os.path.exists(other):
+                        require_file(other, os.stat(other))
+                elif isinstance(link, h5py.HardLink):
+                    below = group[name]
+                    if isinstance(below, h5py.Group) and (at := address(below)) not in entered:
+                        entered.add(at)
+                        waiting.append(below)
+            except FormatError:
+                raise
+            except DAMAGE:
+                continue
+
+
+def dectris_links(file: Any) -> tuple[str, list[str]]:
+    """Return the group, and the names in it, that link a Dectris master to its images.
+
+    Nothing if the file is no such master: the names are ``data_000001``, …, in ``/entry/data``, or
+    in ``/entry`` where the firmware is old.
+    """
+    if not hasattr(member(file, "entry/instrument/detector/detectorSpecific"), "keys"):
+        return "", []
+    for group in ("entry/data", "entry"):
+        links = member(file, group)
+        names = [
+            name
+            for name in (links if hasattr(links, "keys") else ())
+            if name[:5] == "data_" and len(name) == 11 and name[5:].isdecimal()
+        ]
+        if names:
+            return group, sorted(names)
+    return "", []

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Attributes and small data sets of HDF5 files, looked at before they are read.
+
+The library allocates what a file announces, follows what it refers to, and can end the process over
+values of odd types in damaged files. So type, size and storage are asked for first, and what is no
+number or text of a sensible size is not read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "DAMAGE",
+    "attribute",
+    "attributes",
+    "has_attribute",
+    "numbers",
+    "part",
+    "plain",
+    "text",
+    "value",
+]
+
+#: What h5py raises when a file, or a part of it, is damaged or has a type that numpy lacks.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
+
+#: Attributes of an object that are looked at.
+_MOST_ATTRIBUTES = 1000
+#: Bytes of an attribute, of a data set, and of a chunk that is inflated for a part of it, at most.
+_ATTRIBUTE, _DATA_SET, _CHUNK = 1 << 20, 64 << 20, 256 << 20
+#: Texts of any length in one value; fields of a record; types within types.
+_TEXTS, _FIELDS, _NESTED = 4096, 256, 4
+#: Characters of a text, values of an array that go into metadata.
+_LONGEST_TEXT, _LONGEST_ARRAY = 1 << 16, 4096
+
+
+# ---------------------------------------------------------------- types
+
+
+def _is_readable(kind: Any, depth: int = 0) -> bool:
+    """Whether values of a type are numbers, text, or records and arrays of a few of them."""
+    import h5py
+
+    h5t, number = h5py.h5t, kind.get_class()
+    if number in (h5t.INTEGER, h5t.BITFIELD):
+        return int(kind.get_size()) in (1, 2, 4, 8)
+    if number == h5t.FLOAT:
+        return 0 < int(kind.get_size()) <= 16
+    if number == h5t.STRING:
+        return True
+    if number == h5t.OPAQUE:  # one field of bytes, if h5py wrote it
+        return depth == 0
+    if number == h5t.ENUM:
+        return _is_readable(kind.get_super(), depth + 1)
+    if depth >= _NESTED:
+        return False
+    if number == h5t.ARRAY:
+        return _is_readable(kind.get_super(), depth + 1)
+    if number == h5t.COMPOUND:
+        count = kind.get_nmembers()
+        return 0 < count <= _FIELDS and all(
+            _is_readable(kind.get_member_type(i), depth + 1) for i in range(count)
+        )
+    if hasattr(h5t, "COMPLEX") and number == h5t.COMPLEX:
+        return _is_readable(kind.get_super(), depth + 1)
+    return False  # references, sequences of any length, times
+
+
+def _has_variable_text(kind: Any) -> bool:
+    """Whether elements of a type have texts of any length, which count with a few bytes only."""
+    import h5py
+
+    number = kind.get_class()
+    if number == h5py.h5t.STRING:
+        return bool(kind.is_variable_str())
+    if number == h5py.h5t.ARRAY:
+        return _has_variable_text(kind.get_super())
+    if number == h5py.h5t.COMPOUND:
+        members = range(kind.get_nmembers())
+        return any(_has_variable_text(kind.get_member_type(i)) for i in members)
+    return False
+
+
+def _fits(kind: Any, count: int, most: int) -> bool:
+    """Whether so many elements of a type can be read, and take at most so many bytes."""
+    if not _is_readable(kind) or count * kind.get_size() > most:
+        return False
+    return count <= _TEXTS or not _has_variable_text(kind)
+
+
+# ---------------------------------------------------------------- attributes
+
+
+def has_attribute(thing: Any, name: str) -> bool:
+    """Whether a group or data set has an attribute, of any type."""
+    with contextlib.suppress(*DAMAGE):
+        return name in getattr(thing, "attrs", ())
+    return False
+
+
+def attribute(thing: Any, name: str, default: Any = None) -> Any:
+    """Return an attribute; the default where there is none, or none of numbers or text."""
+    import h5py
+
+    try:
+        if not has_attribute(thing, name):
+            return default
+        described = h5py.h5a.open(thing.id, name.encode("utf-8", "surrogateescape"))
+        shape = described.shape
+        count = 0 if shape is None else math.prod(shape)
+        if not _fits(described.get_type(), count, _ATTRIBUTE):
+            return default
+        return thing.attrs[name]
+    except DAMAGE:
+        return default
+
+
+def attributes(thing: Any) -> dict[str, Any]:
+    """Return the attributes of a group or data set; those that cannot be read are left out."""
+    values: dict[str, Any] = {}
+    missing = object()
+    with contextlib.suppress(*DAMAGE):
+        for i, name in enumerate(getattr(thing, "attrs", ())):
+            if i >= _MOST_ATTRIBUTES:
+                break
+            if (content := attribute(thing, name, missing)) is not missing:
+                with contextlib.suppress(*DAMAGE):
+                    values[str(name)] = plain(content)
+    return values
+
+
+# ---------------------------------------------------------------- data sets
+
+
+def value(dataset: Any, most: int = _DATA_SET) -> Any:
+    """Return what a small data set holds, as h5py does.
+
+    None if it has no value, or more than `most` bytes of it, if it is of a type that is neither
+    numbers nor text, or if it is put together from others.
+    """
+    return part(dataset, (), most)
+
+
+def part(dataset: Any, key: Any, most: int = _DATA_SET) -> Any:
+    """Return a part of a data set, as `value` does; `most` is for the part."""
+    import h5py
+
+    if not isinstance(dataset, h5py.Dataset):
+        return None
+    try:
+        layout = dataset.id.get_create_plist()
+        if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
+            return None
+        shape, kind = dataset.shape, dataset.id.get_type()
+        if shape is None:
+            return None
+        count = _selected(shape, key)
+        chunks = layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else ()
+        if not _fits(kind, count, most) or math.prod(chunks) * kind.get_size() > _CHUNK:
+            return None
+        return dataset[key]
+    except (*DAMAGE, IndexError):
+        return None
+
+
+def _selected(shape: tuple[int, ...], key: Any) -> int:
+    """Return how many elements a key of numbers and slices selects."""
+    keys = key if isinstance(key, tuple) else (key,)
+    count = math.prod(shape[len(keys) :])
+    for n, one in zip(shape, keys, strict=False):
+        if isinstance(one, slice):
+            start, stop, step = one.indices(n)
+            count *= max(0, -(-(stop - start) // step))  # len() of ranges ends at 2^63
+    return count
+
+
+def numbers(dataset: Any) -> list[float]:
+    """Return a short one-dimensional data set of finite numbers as a list, otherwise nothing."""
+    shape = getattr(dataset, "shape", None)
+    if shape is None or len(shape) != 1 or not 0 < shape[0] <= 1 << 20:
+        return []
+    content = value(dataset)
+    if isinstance(content, np.ndarray) and content.dtype.kind in "iuf":
+        values = content.astype(np.float64)
+        if np.isfinite(values).all():
+            result: list[float] = values.tolist()
+            return result
+    return []
+
+
+# ---------------------------------------------------------------- values as Python has them
+
+
+def text(content: Any) -> str:
+    """Return a text attribute or data set as str; empty if it is none."""
+    if isinstance(content, np.ndarray) and content.size == 1:
+        content = content.reshape(-1)[0]
+    if isinstance(content, bytes):
+        content = content.decode("utf-8", "replace")
+    return content.strip("\0 ")[:_LONGEST_TEXT] if isinstance(content, str) else ""
+
+
+def plain(content: Any) -> Any:
+    """Return a value of h5py as numbers, text and lists, arrays of more than a few values cut."""
+    if isinstance(content, bytes):
+        return content[: _LONGEST_TEXT * 4].decode("utf-8", "replace").rstrip("\0")[:_LONGEST_TEXT]
+    if isinstance(content, str):
+        return content[:_LONGEST_TEXT]
+    if isinstance(content, np.void):
+        names = content.dtype.names
+        return {n: plain(content[n]) for n in names} if names else content.tobytes().hex()
+    if isinstance(content, np.generic):
+        item = content.item()
+        return plain(item) if not isinstance(item, np.generic) else str(content)
+    if isinstance(content, np.ndarray):
+        if content.size > _LONGEST_ARRAY:
+            return f"array of {content.shape} {content.dtype}"
+        return [plain(v) for v in content] if content.ndim else plain(content[()])
+    if isinstance(content, (bool, int, float, complex)) or content is None:
+        return content
+    return str(content)
