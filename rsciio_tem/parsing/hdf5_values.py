@@ -180,16 +180,14 @@ def _selected(shape: tuple[int, ...], key: Any) -> int:
 
 
 def numbers(dataset: Any) -> list[float]:
-    """Return a short one-dimensional data set of finite numbers as a list, otherwise nothing."""
+    """Return a short one-dimensional data set of numbers as a list, otherwise nothing."""
     shape = getattr(dataset, "shape", None)
     if shape is None or len(shape) != 1 or not 0 < shape[0] <= 1 << 20:
         return []
     content = value(dataset)
     if isinstance(content, np.ndarray) and content.dtype.kind in "iuf":
-        values = content.astype(np.float64)
-        if np.isfinite(values).all():
-            result: list[float] = values.tolist()
-            return result
+        result: list[float] = content.astype(np.float64).tolist()
+        return result
     return []
 
 

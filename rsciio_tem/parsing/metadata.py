@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -85,8 +84,8 @@ def restored_axis(described: Any) -> Axis:
     return Axis(
         name=str(described.get("name") or ""),
         units=str(described.get("units") or ""),
-        scale=scale if scale and math.isfinite(scale) else 1.0,
-        offset=offset if offset is not None and math.isfinite(offset) else 0.0,
+        scale=scale or 0.0,
+        offset=offset or 0.0,
     )
 
 

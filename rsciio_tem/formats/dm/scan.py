@@ -16,7 +16,8 @@ from rsciio_tem.scan.scan import ScanHint
 DataOrder = Literal["auto", "frames", "pixels"]
 ScanOrder = Literal["frames", "pixels"]
 
-#: Units of diffraction angles.
+#: Units of lengths, and of diffraction angles.
+_LENGTH = re.compile(r"[pnmcµμu]?m|Å|A|angstroms?|microns?|nanometers?", re.IGNORECASE)
 _RECIPROCAL = re.compile(r"1\s*/.*|.*(\^?-1|⁻¹)|[mµμu]?rad|deg|°", re.IGNORECASE)
 _ORDERS = {"frames": "frame after frame", "pixels": "the scan of one pixel after the other"}
 
@@ -87,10 +88,17 @@ def _votes(image: Image) -> list[tuple[ScanOrder, str]]:
     )
     if first != last:
         votes.append(("frames" if first else "pixels", f"units {units[0 if first else -1]!r}"))
+    lengths = [i for i, u in enumerate(units) if _LENGTH.fullmatch(u.strip())]
+    if len(units) == 4 and lengths in ([0, 1], [2, 3]):
+        votes.append(
+            ("pixels" if lengths[0] == 0 else "frames", f"units {units[lengths[0]]!r} of two axes")
+        )
     size = _size_in_tags(image)
     if four and size is not None and (image.sizes[:2] == size) != (image.sizes[2:4] == size):
         reason = f"a scan of {size[0]} x {size[1]} pixels"
         votes.append(("pixels" if image.sizes[:2] == size else "frames", reason))
+    if four and image.nion:
+        votes.append(("frames", "Nion Swift, which wrote the file,"))
     return votes
 
 

@@ -117,17 +117,6 @@ def units_of(value: Any) -> str:
     return _UNITS.get(name, name)
 
 
-def axis_of(name: str, units: str, values: list[float], size: int) -> Axis:
-    """Calibrate an axis by its coordinates, or by the first two of them."""
-    if len(values) == 1 == size:
-        return Axis(name, units, 1.0, values[0])
-    if len(values) not in (2, size) or size < 2:
-        return Axis(name, units)
-    scale = (values[-1] - values[0]) / (len(values) - 1)
-    uneven = np.abs(np.diff(values) - scale).max() > 0.01 * abs(scale)
-    return Axis(name, units) if uneven or not scale else Axis(name, units, scale, values[0])
-
-
 def is_reciprocal(axis: Axis) -> bool:
     """Whether an axis is one of a diffraction pattern."""
     units = axis.units or ""

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What coordinates, and steps that nobody set, make of an axis."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rsciio_tem.errors import Problems
+from rsciio_tem.parsing.coordinates import axis_of
+from rsciio_tem.parsing.metadata import restored_axis
+from rsciio_tem.recording.axis import Axis
+
+INDEX = np.arange(64)
+STEP = 0.0116324
+
+
+@pytest.mark.parametrize("scale", [0.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("units", ["nm", None])
+def test_unknown_step_has_no_unit(scale: float, units: str | None) -> None:
+    axis = Axis("x", units, scale, 3.0)
+    assert (axis.name, axis.scale, axis.offset) == ("x", 1.0, 0.0)
+    assert axis.units == (None if units is None else "")
+    assert restored_axis({"name": "x", "units": "nm", "scale": scale}) == Axis("x")
+
+
+@pytest.mark.parametrize(
+    ("values", "accuracy"),
+    [
+        (-0.37 + STEP * INDEX, 1e-12),
+        ((-0.37 + STEP * INDEX).astype("f4"), 1e-5),
+        (np.round(-0.37 + STEP * INDEX, 2), 2e-3),
+        (np.round(-0.37 + STEP * INDEX, 2).astype("f4"), 2e-3),
+        (np.round(STEP * INDEX * 1e-9, 11), 5e-3),
+        ((1e3 + STEP * INDEX).astype("f4"), 1e-3),
+        (np.array([5.0, 5.0 + STEP]), 1e-12),
+    ],
+)
+def test_even_within_rounding(values: Any, accuracy: float) -> None:
+    problems = Problems()
+    step = STEP * (1e-9 if abs(values).max() < 1e-6 else 1)
+    axis = axis_of("kx", "1/Å", values.tolist(), 64, problems)
+    assert axis.values is None
+    assert axis.scale == pytest.approx(step, rel=accuracy)
+    assert axis.offset == pytest.approx(float(values[0]), abs=0.1 * step)
+    assert axis.units == "1/Å"
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (INDEX - 32) ** 3 * 1e-5,
+        np.geomspace(1, 100, 64),
+        -np.geomspace(1, 100, 64),
+        [0, 1, 3, 4],  # whole numbers are exact
+        [0.0, 0.1, 0.3, 0.4],  # too few to be called rounded
+        np.round(INDEX * 1.3),
+        np.r_[0:20, 21:30] * 0.5,  # one is missing
+    ],
+)
+def test_uneven_coordinates_are_kept(values: Any) -> None:
+    axis = axis_of("kx", "1/Å", values, len(values))
+    assert axis.units == "1/Å"
+    np.testing.assert_array_equal(axis.values, values)
+
+
+@pytest.mark.parametrize("values", [[0, 1, 0, 1], [0, 1, 1, 2], [0, 1, math.nan, 3], [7, 7, 7, 7]])
+def test_coordinates_that_are_none(values: list[float]) -> None:
+    problems = Problems()
+    assert axis_of("kx", "1/Å", values, 4, problems) == Axis("kx")
+    assert "'kx' neither only rise nor only fall" in problems[0].message
+
+
+@pytest.mark.parametrize("values", [[], [0, 0, 0, 0], [1, 2, 3]])
+def test_no_coordinates(values: list[float]) -> None:
+    problems = Problems()
+    assert axis_of("kx", "1/Å", values, 4, problems) == Axis("kx")
+    assert not problems
+
+
+def test_edges() -> None:
+    assert axis_of("kx", "nm", [0.0, 0.5, 1.0, 1.5, 2.0], 4) == Axis("kx", "nm", 0.5, 0.25)
+
+
+def test_parts_of_an_uneven_axis() -> None:
+    axis = Axis("x", "nm", values=np.array([0.0, 1.0, 5.0, 6.0]))
+    assert axis.cut(1, 2).values.tolist() == [1, 5]  # type: ignore[union-attr]
+    assert axis.cut(0, 5) == Axis("x")  # another number of positions: whatever they are
+    assert axis.cut(0, 5).values is None
+    assert axis.centred(1.5).values.tolist() == [-3, -2, 2, 3]  # type: ignore[union-attr]
+    assert Axis("x", "nm", 0.5, 1.0).cut(2, 9) == Axis("x", "nm", 0.5, 2.0)
