@@ -56,6 +56,7 @@ def test_even_within_rounding(values: Any, accuracy: float) -> None:
         (INDEX - 32) ** 3 * 1e-5,
         np.geomspace(1, 100, 64),
         -np.geomspace(1, 100, 64),
+        [0, 1e40, 1e50, 1e60],
         [0, 1, 3, 4],  # whole numbers are exact
         [0.0, 0.1, 0.3, 0.4],  # too few to be called rounded
         np.round(INDEX * 1.3),
@@ -68,7 +69,10 @@ def test_uneven_coordinates_are_kept(values: Any) -> None:
     np.testing.assert_array_equal(axis.values, values)
 
 
-@pytest.mark.parametrize("values", [[0, 1, 0, 1], [0, 1, 1, 2], [0, 1, math.nan, 3], [7, 7, 7, 7]])
+@pytest.mark.parametrize(
+    "values",
+    [[0, 1, 0, 1], [0, 1, 1, 2], [0, 1, math.nan, 3], [7, 7, 7, 7], [-1.7e308, 0, 1, 1.7e308]],
+)
 def test_coordinates_that_are_none(values: list[float]) -> None:
     problems = Problems()
     assert axis_of("kx", "1/Å", values, 4, problems) == Axis("kx")

@@ -251,6 +251,24 @@ def test_calibrations_are_finite(tmp_path: Path, wrong: float) -> None:
     assert all(math.isfinite(axis["scale"]) for axis in signal["axes"])
 
 
+def test_absurd_coordinates(tmp_path: Path) -> None:
+    path, wrong = tmp_path / "a.h5", (-1.7e308, 1.7e308, math.inf)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("data/cube")
+        group.attrs["emd_group_type"] = 1
+        group["data"] = FRAMES
+        for i, n in enumerate(FRAMES.shape):
+            group[f"dim{i + 1}"] = np.resize(wrong[:2], n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        (signal,) = rsciio_tem.load(path)
+        assert all(axis["scale"] == 1 for axis in signal["axes"])
+        for value_of_one in wrong:
+            rows, problems = rotation.table(np.full((3, 2), value_of_one), 3)
+            assert rows is None
+            assert "no angles" in str(problems[0])
+
+
 def test_lists_of_files(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     path = tmp_path / "a.yml"
@@ -500,6 +518,39 @@ def test_usual_types_are_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "b.h5", "w", libver="latest") as file:
         file.attrs["texts"] = np.array(["x"] * 5000, object)  # few bytes each, of any length
         assert attribute(file, "texts") is None
+
+
+def test_texts_that_end_nowhere(tmp_path: Path) -> None:
+    """To read one keeps the library busy for ever; none is read here."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = FRAMES
+        file.attrs["title"] = "some text"
+    assert hdf5_values.damaged_texts(str(path)) == -1
+    content = path.read_bytes()
+    heap = content.index(b"GCOL")
+    free = heap + 16 + 16 + 16
+    assert content[free : free + 2] == b"\0\0", "what is left over follows the text"
+    for at, replaced in ((free + 8, bytes(8)), (heap + 24, b"\xff" * 8), (heap + 8, bytes(8))):
+        path.write_bytes(content[:at] + replaced + content[at + 8 :])
+        assert heap <= hdf5_values.damaged_texts(str(path)) <= free
+
+
+def test_damaged_texts_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = FRAMES
+        file.attrs.update({"title": "some text", "number": 5})
+    with opened(str(path)) as file:
+        assert attribute(file, "title") == "some text"
+    for module in (hdf5_values, rsciio_tem.hdf5):
+        monkeypatch.setattr(module, "damaged_texts", lambda path: 800)
+    with opened(str(path)) as file:
+        assert attribute(file, "title", "left out") == "left out"
+        assert attribute(file, "number") == 5
+    with pytest.warns(errors.RecordingWarning, match="damaged at byte 800"):
+        (signal,) = rsciio_tem.load(path)
+    np.testing.assert_array_equal(signal["data"], FRAMES)
 
 
 def test_objects_that_cannot_be_opened(tmp_path: Path) -> None:

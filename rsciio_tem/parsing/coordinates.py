@@ -16,6 +16,8 @@ __all__ = ["axis_of"]
 
 #: Part of a step by which no coordinate of an even axis is off: nobody can tell the difference.
 _STEP = 0.01
+#: Coordinates of this size and more are none, and neither are those that are no numbers.
+_LARGEST = 1e100
 #: Least number of coordinates, and of last digits between the first and the last of them, for
 #: which rounding can be told from steps that are uneven.
 _COUNT, _DIGITS = 8, 20
@@ -47,17 +49,18 @@ def axis_of(
         Where it goes that coordinates make no axis.
     """
     vector = np.asarray(values, np.float64)
-    if len(vector) == 1 == size:
+    usable = bool((np.abs(vector) < _LARGEST).all())
+    if len(vector) == 1 == size and usable:
         return Axis(name, units, 1.0, float(vector[0]))
-    if len(vector) == size + 1 and size != 1:  # edges, as of a histogram
+    if usable and len(vector) == size + 1 and size != 1:  # edges, as of a histogram
         vector = (vector[1:] + vector[:-1]) / 2
     if len(vector) not in (2, size):
         return Axis(name, units, 0.0)
-    line = _line(vector)
+    line = _line(vector) if usable else None
     if line is not None:
         return Axis(name, units, *line)
-    steps = np.diff(vector)
-    if np.isfinite(vector).all() and ((steps > 0).all() or (steps < 0).all()):
+    steps = np.diff(vector) if usable else np.zeros(1)
+    if (steps > 0).all() or (steps < 0).all():
         return Axis(name, units, values=vector)
     if problems is not None and vector.any():  # zeros: nobody calibrated
         problems.warn(
@@ -70,10 +73,8 @@ def axis_of(
 def _line(values: npt.NDArray[np.float64]) -> tuple[float, float] | None:
     """Return step and first coordinate of an even axis, None of any other."""
     count = len(values)
-    if not np.isfinite(values).all():
-        return None
     first, step = float(values[0]), float(values[-1] - values[0]) / (count - 1)
-    if not step or not math.isfinite(step):
+    if not step:
         return None
     index = np.arange(count)
     off = np.abs(values - first - step * index).max()
@@ -90,11 +91,11 @@ def _line(values: npt.NDArray[np.float64]) -> tuple[float, float] | None:
 
 def _noise(values: npt.NDArray[np.float64]) -> float:
     """Return how far off 32-bit numbers are that were computed as such."""
-    if not np.array_equal(values.astype(np.float32), values) or np.array_equal(
-        values, np.rint(values)
-    ):
+    most = np.abs(values).max()
+    if most > np.finfo(np.float32).max or np.array_equal(values, np.rint(values)):
         return 0.0
-    return 2 * float(np.spacing(np.float32(np.abs(values).max())))
+    single = values.astype(np.float32)
+    return 2 * float(np.spacing(np.float32(most))) if np.array_equal(single, values) else 0.0
 
 
 def _last_place(values: npt.NDArray[np.float64]) -> float:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem
 from rsciio_tem.parsing.metadata import Entry, put, translated
 from rsciio_tem.parsing.text import key_values, to_number
+from rsciio_tem.parsing.trees import side_content
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.storage import files
@@ -102,10 +103,8 @@ def _beside(path: str) -> Sides:
     )
 
 
-def _text(path: str, limit: int, what: str) -> str:
-    content = files.read_start(path, limit + 1)
-    if len(content) > limit:
-        raise FormatError(path, f"is larger than {limit >> 20} MiB, so it is no {what}.")
+def _text(path: str, limit: int) -> str:
+    content = side_content(path, limit)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -114,7 +113,7 @@ def _text(path: str, limit: int, what: str) -> str:
 
 def description(path: str) -> dict[str, str]:
     """Read the lines ``key = value`` beside a movie."""
-    pairs = key_values(_text(path, _INFO, "description of a movie"), "=")
+    pairs = key_values(_text(path, _INFO), "=")
     if not pairs:
         raise NotThisFormat(path, "describes no movie: it has no line 'key = value'.")
     return {key.strip(): value.strip() for key, value in pairs.items()}
@@ -254,7 +253,7 @@ def coordinates(
     shape : tuple of int
         Rows and columns of the grid, and the number of visits if any position has several.
     """
-    text = _text(path, _LIST, "list of scan positions")
+    text = _text(path, _LIST)
     try:
         if not text.strip():
             raise ValueError("it is empty")

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from rsciio_tem.errors import FormatError
+from rsciio_tem.storage.files import read_start
 
 __all__ = [
     "DAMAGE",
     "attribute",
     "attributes",
+    "damaged_texts",
     "has_attribute",
     "numbers",
     "part",
@@ -35,6 +41,8 @@ _MOST_ATTRIBUTES = 1000
 _ATTRIBUTE, _DATA_SET, _CHUNK = 1 << 20, 64 << 20, 256 << 20
 #: Texts of any length in one value; fields of a record; types within types.
 _TEXTS, _FIELDS, _NESTED = 4096, 256, 4
+#: How a heap of texts begins, and the bytes of a file in which they are looked for.
+_HEAP, _LOOKED_AT = b"GCOL\1\0\0\0", 256 << 10
 #: Characters of a text, values of an array that go into metadata.
 _LONGEST_TEXT, _LONGEST_ARRAY = 1 << 16, 4096
 
@@ -86,11 +94,54 @@ def _has_variable_text(kind: Any) -> bool:
     return False
 
 
-def _fits(kind: Any, count: int, most: int) -> bool:
+def _fits(thing: Any, kind: Any, count: int, most: int) -> bool:
     """Whether so many elements of a type can be read, and take at most so many bytes."""
     if not _is_readable(kind) or count * kind.get_size() > most:
         return False
-    return count <= _TEXTS or not _has_variable_text(kind)
+    if not _has_variable_text(kind):
+        return True
+    return count <= _TEXTS and damaged_texts(thing.file.filename) < 0
+
+
+# ---------------------------------------------------------------- texts of any length
+
+
+def damaged_texts(path: str) -> int:
+    """Return where the texts of any length in a file are damaged, -1 if nothing is seen.
+
+    They are in global heaps: ``GCOL``, version, bytes; then number, references and bytes of one
+    text after the other. The library goes on for ever at one that takes no bytes. Looked at is the
+    beginning of a file, where such heaps are, unless they were added later.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1
+    return _damaged_heap(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _damaged_heap(path: str, size: int, mtime_ns: int) -> int:
+    del mtime_ns  # another content of the same file
+    try:
+        head = read_start(path, _LOOKED_AT)
+    except FormatError:
+        return -1
+    at = head.find(_HEAP)
+    while at >= 0:
+        length = int.from_bytes(head[at + 8 : at + 16], "little")
+        if length < 16 or at + length > size:
+            return at
+        place, end = at + 16, min(at + length, len(head))
+        while end - place >= 16:
+            number = int.from_bytes(head[place : place + 2], "little")
+            nbytes = int.from_bytes(head[place + 8 : place + 16], "little")
+            step = 16 + -(-nbytes // 8) * 8 if number else nbytes  # 0 is what is left over
+            if step < 16 or place + step > at + length:
+                return place
+            place += step
+        at = head.find(_HEAP, at + 1)
+    return -1
 
 
 # ---------------------------------------------------------------- attributes
@@ -113,7 +164,7 @@ def attribute(thing: Any, name: str, default: Any = None) -> Any:
         described = h5py.h5a.open(thing.id, name.encode("utf-8", "surrogateescape"))
         shape = described.shape
         count = 0 if shape is None else math.prod(shape)
-        if not _fits(described.get_type(), count, _ATTRIBUTE):
+        if not _fits(thing, described.get_type(), count, _ATTRIBUTE):
             return default
         return thing.attrs[name]
     except DAMAGE:
@@ -161,7 +212,7 @@ def part(dataset: Any, key: Any, most: int = _DATA_SET) -> Any:
             return None
         count = _selected(shape, key)
         chunks = layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else ()
-        if not _fits(kind, count, most) or math.prod(chunks) * kind.get_size() > _CHUNK:
+        if not _fits(dataset, kind, count, most) or math.prod(chunks) * kind.get_size() > _CHUNK:
             return None
         return dataset[key]
     except (*DAMAGE, IndexError):

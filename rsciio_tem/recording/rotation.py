@@ -42,6 +42,10 @@ TOLERANCE = 1e-6
 NAME, UNITS = "omega", "°"
 
 
+#: No angle is larger.
+_MOST_DEGREES = 1e12
+
+
 #: Bytes of an array beside a recording at most.
 _LARGEST = 1 << 30
 
@@ -158,7 +162,7 @@ def table(value: Any, count: int) -> tuple[Table | None, tuple[Problem, ...]]:
                 "Pass omega= with begin and end of each frame.",
             ),
         )
-    if not np.isfinite(rows).all():
+    if not (np.abs(rows) < _MOST_DEGREES).all():
         return None, (Problem("warning", "omega holds values that are no angles; it is ignored."),)
     problems: tuple[Problem, ...] = ()
     if rows is not angles and angles.ndim == 1 and count > 1:

@@ -21,7 +21,7 @@ from rsciio_tem.parsing.checks import chunk_tables
 from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
 from rsciio_tem.parsing.hdf5_links import member, refuse_pipes
-from rsciio_tem.parsing.hdf5_values import value
+from rsciio_tem.parsing.hdf5_values import damaged_texts, value
 from rsciio_tem.parsing.metadata import general, restored, restored_axis
 from rsciio_tem.parsing.trees import json_value
 from rsciio_tem.reading.documentation import documented
@@ -66,6 +66,11 @@ def parse(
         raise TypeError("dataset, ds_path and dataset_path mean the same; pass one of them")
     require_hdf5(path)
     problems = Problems()
+    if (at := damaged_texts(path)) >= 0:
+        problems.warn(
+            f"is damaged at byte {at}, where its texts are kept; those of any length are left out.",
+            "Copy the file again; without them, units, names and the kind of file may be missing.",
+        )
     with opened(path) as file:
         if not names:
             refuse_pipes(file)
