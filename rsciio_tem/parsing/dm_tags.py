@@ -17,6 +17,7 @@ from unicodedata import category
 import numpy as np
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
+from rsciio_tem.parsing.text import legible
 from rsciio_tem.parsing.trees import value_at as group
 from rsciio_tem.storage.backends import opener
 
@@ -305,7 +306,4 @@ class _Walk:
     @staticmethod
     def text(content: bytes) -> str:
         """Return text of older files, which is in the code page of the computer or in UTF-8."""
-        try:
-            return content.decode("utf-8").rstrip("\0")
-        except UnicodeDecodeError:
-            return content.decode("latin-1").rstrip("\0")
+        return legible(content).rstrip("\0")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rsciio_tem.errors import FormatError
+from rsciio_tem.parsing.text import legible
 from rsciio_tem.storage.files import read_start
 
 __all__ = [
@@ -249,17 +250,15 @@ def text(content: Any) -> str:
     """Return a text attribute or data set as str; empty if it is none."""
     if isinstance(content, np.ndarray) and content.size == 1:
         content = content.reshape(-1)[0]
-    if isinstance(content, bytes):
-        content = content.decode("utf-8", "replace")
-    return content.strip("\0 ")[:_LONGEST_TEXT] if isinstance(content, str) else ""
+    if not isinstance(content, (bytes, str)):
+        return ""
+    return legible(content).strip("\0 ").partition("\0")[0][:_LONGEST_TEXT]
 
 
 def plain(content: Any) -> Any:
     """Return a value of h5py as numbers, text and lists, arrays of more than a few values cut."""
-    if isinstance(content, bytes):
-        return content[: _LONGEST_TEXT * 4].decode("utf-8", "replace").rstrip("\0")[:_LONGEST_TEXT]
-    if isinstance(content, str):
-        return content[:_LONGEST_TEXT]
+    if isinstance(content, (bytes, str)):
+        return legible(content).rstrip("\0")[:_LONGEST_TEXT]
     if isinstance(content, np.void):
         names = content.dtype.names
         return {n: plain(content[n]) for n in names} if names else content.tobytes().hex()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import json
 import os
 import pickle
 import shutil
@@ -488,6 +489,93 @@ def test_py4dstem_calibration_beside_uneven_coordinates(tmp_path: Path, warped: 
         signal = load(path)
     assert [(a["scale"], a["units"]) for a in signal["axes"][2:]] == [(step, "1/Å")] * 2
     assert len(caught) == 2 * warped
+
+
+@pytest.mark.parametrize("kind", ["fixed", "variable"])
+def test_units_of_windows_programs(tmp_path: Path, kind: str) -> None:
+    dims = [("y", "µm", 0, 1), ("x", "µm", 0, 1), ("ky", "1/Å", 0, 1), ("kx", "[Å^-1]", 0, 1)]
+    path = writer.write_emd(tmp_path / "a.emd", cube(), [(*d[:1], "", *d[2:]) for d in dims])
+    with h5py.File(path, "a") as file:
+        for i, (_, unit, *_) in enumerate(dims):
+            attributes, stored = file[f"data/cube/dim{i + 1}"].attrs, unit.encode("cp1252")
+            if kind == "fixed":
+                attributes["units"] = np.bytes_(stored)
+            else:
+                attributes.create("units", stored, dtype=h5py.string_dtype())
+    assert [a["units"] for a in load(path)["axes"]] == ["µm", "µm", "1/Å", "1/Å"]
+
+
+def test_oldest_files_of_hyperspy(tmp_path: Path) -> None:
+    """Before 0.7 nothing at the root said whose files they are."""
+    path, array = tmp_path / "a.hdf5", np.arange(60.0).reshape(3, 4, 5)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("Experiments/Sample 1")
+        group["data"] = array
+        names = (("y", "nm", True), ("x", "nm", True), ("Energy", "eV", False))
+        for i, (name, units, navigate) in enumerate(names):
+            group.create_group(f"axis-{i}").attrs.update(
+                name=name, scale=2.0, offset=0.0, units=units, size=array.shape[i],
+                navigate=navigate, slice_bool=navigate, index_in_array=i,
+            )  # fmt: skip
+        group.create_group("mapped_parameters").attrs.update(title="Sample 1", signal_type="EELS")
+        group.create_group("original_parameters")
+    (signal,) = rsciio_tem.load(path)
+    np.testing.assert_array_equal(signal["data"], array)
+    assert [(a["name"], a["scale"], a["units"]) for a in signal["axes"]] == [
+        ("y", 2, "nm"),
+        ("x", 2, "nm"),
+        ("Energy", 2, "eV"),
+    ]
+
+
+@pytest.mark.parametrize("frame", [1, 2])
+def test_nion_swift(tmp_path: Path, frame: int) -> None:
+    array = cube() if frame == 2 else cube((3, 4, 20))
+    units = ["nm", "nm", "rad", "rad"] if frame == 2 else ["nm", "nm", "eV"]
+    described = {
+        "title": "gold",
+        "is_sequence": False,
+        "collection_dimension_count": 2,
+        "datum_dimension_count": frame,
+        "dimensional_calibrations": [
+            {"offset": i, "scale": 0.5 + i, "units": unit} for i, unit in enumerate(units)
+        ],
+    }
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = array
+        file["data"].attrs["properties"] = json.dumps(described)
+    signal = load(tmp_path / "a.h5")
+    np.testing.assert_array_equal(signal["data"], array)
+    assert [a[1:] for a in axes(signal)] == [
+        (unit, 0.5 + i, i, i < 2) for i, unit in enumerate(units)
+    ]
+    assert signal["metadata"]["General"]["title"] == "gold"
+
+
+def test_frames_of_a_nexus_file_that_are_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("entry/merlin")
+        file["entry"].attrs["NX_class"] = "NXentry"
+        group.attrs.update(NX_class="NXdata", signal="data")
+        group["data"] = h5py.ExternalLink("frames.hdf", "/data")
+        group["time"] = np.arange(12.0)
+    with pytest.raises(FormatError, match=r"links that lead nowhere.*frames\.hdf"):
+        rsciio_tem.load(path)
+
+
+def test_five_axes_and_a_table(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["movie"], file["settings"] = cube((2, 3, 4, 6, 10)), cube((2, 3, 4, 2))
+    assert chosen(load(tmp_path / "a.h5")) == "movie"
+
+
+def test_matlab_says_that_axes_are_reversed(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["cbed"] = cube()
+        file["cbed"].attrs["MATLAB_class"] = np.bytes_("uint16")
+    with pytest.warns(RecordingWarning, match=r"MATLAB.* 3 x 4 x 6 x 10 is 10 x 6 x 4 x 3 there"):
+        load(tmp_path / "a.mat")
 
 
 @pytest.mark.parametrize("edges", [False, True])

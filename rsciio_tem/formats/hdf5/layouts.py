@@ -26,6 +26,7 @@ from rsciio_tem.formats.hdf5.meaning import (
 )
 from rsciio_tem.formats.hdf5.py4dstem import calibration_of
 from rsciio_tem.formats.hdf5.velox import velox
+from rsciio_tem.parsing import nion
 from rsciio_tem.parsing.coordinates import axis_of
 from rsciio_tem.parsing.hdf5 import tree
 from rsciio_tem.parsing.hdf5_links import children, member
@@ -184,6 +185,21 @@ def nexus_default(file: Any) -> str:
     return ""
 
 
+def _nion_swift(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
+    """Arrays of Nion Swift: JSON in the attribute ``properties``."""
+    described = nion.properties(attribute(dataset, "properties"), dataset.ndim)
+    if described is None:
+        return None
+    return Meaning(
+        "Nion Swift",
+        described.axes,
+        spectra=described.sig_dims == 1,
+        sig_dims=described.sig_dims,
+        title=described.title,
+        original_metadata={"nion_swift": dict(described.tree)},
+    )
+
+
 def _kikuchipy(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     """EBSD patterns of kikuchipy: <scan>/EBSD/Data/patterns, numbers beside it in Header."""
     if not path.endswith("/EBSD/Data/patterns") or dataset.ndim < 3:
@@ -241,7 +257,9 @@ def _images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     )
 
 
-LAYOUTS: tuple[Layout, ...] = (velox, _dm5, _emd, _nexus, _kikuchipy, _stem_images, _images)
+LAYOUTS: tuple[Layout, ...] = (
+    *(velox, _dm5, _emd, _nexus, _nion_swift, _kikuchipy, _stem_images, _images),
+)
 
 
 def meaning_of(path: str, dataset: Any, file: Any) -> Meaning:

@@ -39,6 +39,10 @@ class Meaning:
         The axes of the frame come before those of the scan.
     hint : ScanHint, optional
         A scan shape for frames that are stored as one line, in which case `scan_axes` count.
+    sig_dims : int
+        How many axes those of the frame are.
+    title : str
+        What it is called; may be empty.
     moment : datetime.datetime, optional
         When the recording began.
     metadata, original_metadata : dict
@@ -57,6 +61,8 @@ class Meaning:
     sig_first: bool = False
     hint: ScanHint | None = None
     scan_axes: tuple[Axis, ...] = ()
+    sig_dims: int = 2
+    title: str = ""
     moment: datetime.datetime | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     original_metadata: dict[str, Any] = field(default_factory=dict)

@@ -128,7 +128,9 @@ def parse(
     extra = content.read(HEADER.itemsize, min(int(header["NEXT"]), LONGEST_EXTENDED))
     tree = {
         "std_header": header_tree(header, head),
-        "labels": [text.decode("latin-1").strip("\0 ") for text in header["LABELS"] if text],
+        "labels": [
+            text.split(b"\0", 1)[0].decode("latin-1").strip() for text in header["LABELS"] if text
+        ],
         **extended_header(path, header, order, extra, problems),
     }
     fei = tree.get("fei_header", {})
