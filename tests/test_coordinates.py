@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import math
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rsciio_tem.errors import Problems
+import rsciio_tem
+from rsciio_tem.errors import Problems, RecordingWarning
 from rsciio_tem.parsing.coordinates import axis_of
-from rsciio_tem.parsing.metadata import restored_axis
 from rsciio_tem.recording.axis import Axis
 
 INDEX = np.arange(64)
@@ -24,7 +26,6 @@ def test_unknown_step_has_no_unit(scale: float, units: str | None) -> None:
     axis = Axis("x", units, scale, 3.0)
     assert (axis.name, axis.scale, axis.offset) == ("x", 1.0, 0.0)
     assert axis.units == (None if units is None else "")
-    assert restored_axis({"name": "x", "units": "nm", "scale": scale}) == Axis("x")
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,51 @@ def test_parts_of_an_uneven_axis() -> None:
     assert axis.cut(0, 5).values is None
     assert axis.centred(1.5).values.tolist() == [-3, -2, 2, 3]  # type: ignore[union-attr]
     assert Axis("x", "nm", 0.5, 1.0).cut(2, 9) == Axis("x", "nm", 0.5, 2.0)
+
+
+# ---------------------------------------------------------------- written, and read again
+
+
+def uneven_signal() -> dict[str, Any]:
+    """A scan, of which neither lines nor columns of the pattern are evenly spaced."""
+    steps = [("y", "nm", True, 3), ("x", "nm", True, 4), ("ky", "1/nm", False, 16)]
+    axes: list[dict[str, Any]] = [
+        {"name": n, "units": u, "navigate": nav, "size": size, "scale": 0.5, "offset": 0.0}
+        for n, u, nav, size in (*steps, ("kx", "1/nm", False, 16))
+    ]
+    for i, values in ((0, [0.0, 1.0, 5.0]), (3, (np.arange(16.0) ** 2).tolist())):
+        del axes[i]["scale"], axes[i]["offset"]
+        axes[i]["axis"] = np.array(values)
+    for i, axis in enumerate(axes):
+        axis["index_in_array"] = i
+    data = np.arange(3 * 4 * 16 * 16, dtype="u2").reshape(3, 4, 16, 16)
+    return {"data": data, "axes": axes, "metadata": {}, "original_metadata": {}}
+
+
+@pytest.mark.parametrize("suffix", ["h5", "raw"])
+def test_uneven_axes_are_kept(tmp_path: Path, suffix: str) -> None:
+    writer = {"h5": rsciio_tem.hdf5, "raw": rsciio_tem.raw}[suffix]
+    writer.file_writer(tmp_path / f"a.{suffix}", uneven_signal())
+    (signal,) = rsciio_tem.load(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(signal["data"], uneven_signal()["data"])
+    y, x, ky, kx = signal["axes"]
+    assert (y["units"], list(y["axis"])) == ("nm", [0, 1, 5])
+    assert (kx["units"], list(kx["axis"])) == ("1/nm", (np.arange(16) ** 2).tolist())
+    assert (x["units"], x["scale"], ky["units"], ky["scale"]) == ("nm", 0.5, "1/nm", 0.5)
+
+
+def test_uneven_axes_that_a_format_cannot_hold(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rsciio_tem.mrc.file_writer(tmp_path / "a.mrc", uneven_signal())
+    messages = "\n".join(str(w.message) for w in caught)
+    assert "coordinates of axis 'kx' are uneven, which an MRC file cannot hold" in messages
+    (signal,) = rsciio_tem.load(tmp_path / "a.mrc")
+    assert [(a["scale"], a["units"]) for a in (signal["axes"][-1],)] == [(1, None)]
+
+
+def test_centre_of_an_uneven_axis(tmp_path: Path) -> None:
+    rsciio_tem.raw.file_writer(tmp_path / "a.raw", uneven_signal())
+    (signal,) = rsciio_tem.load(tmp_path / "a.raw", centre=(3, 8))
+    assert signal["axes"][3]["axis"][:4].tolist() == [-9, -8, -5, 0]
+    assert signal["axes"][2]["offset"] == -4

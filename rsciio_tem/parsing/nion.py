@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rsciio_tem.parsing.metadata import restored_axis
+from rsciio_tem.parsing.text import to_number
 from rsciio_tem.recording.axis import Axis
 
 __all__ = ["Properties", "properties"]
@@ -57,8 +57,15 @@ def properties(content: Any, ndim: int) -> Properties | None:
     )
     fits = isinstance(scan, int) and isinstance(frame, int) and bool(sequence) + scan + frame
     return Properties(
-        tuple(map(restored_axis, described)) or (Axis(),) * ndim,
+        tuple(map(_axis, described)) or (Axis(),) * ndim,
         frame if fits == ndim and isinstance(frame, int) and frame > 0 else min(2, ndim),
         str(tree.get("title") or ""),
         tree,
     )
+
+
+def _axis(described: Any) -> Axis:
+    if not isinstance(described, dict):
+        return Axis()
+    scale, offset = (to_number(described.get(name)) for name in ("scale", "offset"))
+    return Axis("", str(described.get("units") or ""), scale or 0.0, offset or 0.0)

@@ -27,7 +27,7 @@ from rsciio_tem.formats.blo.header import (
 )
 from rsciio_tem.storage import machine
 from rsciio_tem.storage.files import write_whole
-from rsciio_tem.writing.signal_frames import SignalFrames, converted, start_ns
+from rsciio_tem.writing.signal_frames import SignalFrames, converted, even_axes, start_ns
 from rsciio_tem.writing.stream import blocks, write_signal
 from rsciio_tem.writing.target import FlatFile, Payloads
 
@@ -304,7 +304,8 @@ def target(
     dtype: Any = None,
 ) -> FlatFile:
     """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
-    steps = _Steps.of((*frames.nav_axes, *frames.sig_axes), path)
+    axes = even_axes((*frames.nav_axes, *frames.sig_axes), path, "a blockfile")
+    steps = _Steps.of(axes, path)
     return _target(frames, path, intensity_scaling, navigator, endianness, dtype, steps)
 
 
