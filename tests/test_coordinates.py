@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import rsciio_tem
-from rsciio_tem.errors import Problems, RecordingWarning
+import rsciio_tem.readers
+from rsciio_tem.errors import Problems
 from rsciio_tem.parsing.coordinates import axis_of
 from rsciio_tem.recording.axis import Axis
 
@@ -139,6 +140,26 @@ def test_uneven_axes_that_a_format_cannot_hold(tmp_path: Path) -> None:
     assert "coordinates of axis 'kx' are uneven, which an MRC file cannot hold" in messages
     (signal,) = rsciio_tem.load(tmp_path / "a.mrc")
     assert [(a["scale"], a["units"]) for a in (signal["axes"][-1],)] == [(1, None)]
+
+
+@pytest.mark.parametrize("suffix", ["mrc", "tvips", "blo"])
+def test_hyperspy_saves_uneven_axes(tmp_path: Path, suffix: str) -> None:
+    """It does not tell the size of such an axis."""
+    hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is not installed")
+    rsciio_tem.raw.file_writer(tmp_path / "a.raw", uneven_signal())
+    signal = hs.load(tmp_path / "a.toml", file_format="TEM-raw")
+    assert "size" not in signal.axes_manager._get_axes_dicts()[0]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rsciio_tem.readers.module_for(suffix).file_writer(
+            tmp_path / f"b.{suffix}", signal._to_dictionary()
+        )
+    assert "axis 'kx' are uneven" in "\n".join(str(w.message) for w in caught)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        name = f"b_000.{suffix}" if suffix == "tvips" else f"b.{suffix}"
+        (again,) = rsciio_tem.load(tmp_path / name)
+    np.testing.assert_array_equal(again["data"].reshape(signal.data.shape), signal.data)
 
 
 def test_centre_of_an_uneven_axis(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def reduce(
         source = os.path.abspath(source)  # workers may be in another folder
     signal = _signal(source, format, options)
     frames, nav_axes, sig_axes = _frames(signal)
-    nav_shape = tuple(int(axis["size"]) for axis in nav_axes)
+    nav_shape = tuple(int(n) for n in signal["data"].shape[: len(nav_axes)])
     names = list(masks) if isinstance(masks, Mapping) else []
     if unfit := set(names) & set(get_args(What)):
         raise ValueError(f"no detector can be called {', '.join(sorted(unfit))}")
@@ -133,7 +133,7 @@ def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     source = lazy_source(data)
     if source is not None and source.dtype == source.frames.dtype:
         return source.frames, nav, sig
-    frame_shape = tuple(int(axis["size"]) for axis in sig)
+    frame_shape = tuple(int(size) for size in data.shape[n:])
     if hasattr(data, "tocsr"):
         matrix = data.reshape((-1, math.prod(frame_shape))).tocsr()
         return frames_of_matrix(matrix, frame_shape), nav, sig

@@ -164,7 +164,9 @@ class SignalFrames:
         ValueError
             It has no two signal axes behind its scan axes, or its axes contradict its data.
         """
-        data, axes = signal["data"], list(signal["axes"])
+        data = signal["data"]
+        # HyperSpy does not tell the size of a non-uniform axis, which has as many values
+        axes = [{"size": len(axis.get("axis", ())), **axis} for axis in signal["axes"]]
         nav = tuple(dict(axis) for axis in axes if axis.get("navigate"))
         sig = tuple(dict(axis) for axis in axes if not axis.get("navigate"))
         if len(sig) != 2 or any(axis.get("navigate") for axis in axes[len(nav) :]):

@@ -138,7 +138,7 @@ class _Steps(NamedTuple):
     @classmethod
     def of(cls, axes: Iterable[Mapping[str, Any]], path: str) -> _Steps:
         """Convert the scales of all axes, with a warning where that is impossible."""
-        axes = list(axes)
+        axes = even_axes([*axes], path, "a blockfile")
         sig = _steps([axis for axis in axes if not axis.get("navigate")], "cm", path)
         return cls(_steps([axis for axis in axes if axis.get("navigate")], "nm", path), sig)
 
@@ -304,8 +304,7 @@ def target(
     dtype: Any = None,
 ) -> FlatFile:
     """Return what `rsciio_tem.convert` streams frames into; parameters as in `file_writer`."""
-    axes = even_axes((*frames.nav_axes, *frames.sig_axes), path, "a blockfile")
-    steps = _Steps.of(axes, path)
+    steps = _Steps.of((*frames.nav_axes, *frames.sig_axes), path)
     return _target(frames, path, intensity_scaling, navigator, endianness, dtype, steps)
 
 
