@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from rsciio_tem.errors import Problems
 from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, InMemory
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
@@ -84,6 +85,14 @@ def recording_of(
     if not hasattr(array, "shape"):
         array = np.asarray(array)
     is_dask = hasattr(array, "dask") and hasattr(array, "rechunk")
+    problems = Problems()
+    if isinstance(getattr(array, "_meta", array), np.ma.MaskedArray):
+        if is_dask or np.ma.is_masked(array):
+            problems.warn(
+                "the pixels that the array masks are read as 0.",
+                "Pass excluded_pixels= to replace those of a detector by their neighbours.",
+            )
+        array = array.map_blocks(np.ma.filled, 0) if is_dask else np.ma.filled(array, 0)
     shape = tuple(array.shape)
     if any(not isinstance(n, (int, np.integer)) for n in shape):
         raise ValueError("the array has unknown sizes (NaN); call compute_chunk_sizes() first")
@@ -122,4 +131,5 @@ def recording_of(
         if nav_shape
         else (),
         metadata={"General": {"title": title}, "Signal": {"signal_type": ""}},
+        problems=tuple(problems),
     )
