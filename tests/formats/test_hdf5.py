@@ -729,6 +729,8 @@ def test_nexus_spectra_are_left_to_rosettasciio(tmp_path: Path) -> None:
         ({"Data Order Swapped": 1}, ("nm", "nm"), False, ""),
         ({"Data Order Swapped": 0}, ("nm", "1/nm"), True, ""),
         ({}, ("1/nm", "nm"), False, ""),
+        ({}, ("", "nm"), False, ""),
+        ({}, ("um", ""), True, ""),
         ({}, ("", ""), True, "which of its four axes"),
     ],
 )

@@ -20,7 +20,6 @@ from rsciio_tem.errors import Problem, Problems
 from rsciio_tem.formats.hdf5.meaning import (
     Meaning,
     is_energy,
-    is_reciprocal,
     number,
     units_of,
 )
@@ -40,6 +39,7 @@ from rsciio_tem.parsing.hdf5_values import (
     text,
     value,
 )
+from rsciio_tem.parsing.units import frame_axes
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 
@@ -53,18 +53,19 @@ def _dm5(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     if not match:
         return None
     ndim = dataset.ndim
-    axes = []
+    axes, units = [], []
     for i in reversed(range(ndim)):  # numbered from the fast end
         cal = attributes(member(group, f"Calibrations/Dimension/[{i}]"))
         scale = number(cal, "Scale")
-        axes.append(Axis("", units_of(cal.get("Units", "")), scale, -number(cal, "Origin") * scale))
+        units.append(units_of(cal.get("Units", "")))
+        axes.append(Axis("", units[-1], scale, -number(cal, "Origin") * scale))
     tags = attributes(member(group.parent, "ImageTags/Meta Data"))
     thumbnails = [attributes(t).get("ImageIndex") for _, t in children(member(file, "Thumbnails"))]
     sig_first, problems = False, Problems()
     if ndim == 4 and not tags.get("Data Order Swapped"):
-        ends = [all(is_reciprocal(a) for a in pair) for pair in (axes[:2], axes[2:])]
-        sig_first = not (ends[1] and not ends[0])
-        if ends[0] == ends[1]:
+        frame = frame_axes(units)
+        sig_first = frame is None or frame.end == "first"
+        if frame is None:
             problems.warn(
                 "does not say which of its four axes are those of the pattern; the first two are "
                 "taken, as in older DigitalMicrograph files.",

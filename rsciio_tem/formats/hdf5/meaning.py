@@ -123,12 +123,6 @@ def units_of(value: Any) -> str:
     return _UNITS.get(name, name)
 
 
-def is_reciprocal(axis: Axis) -> bool:
-    """Whether an axis is one of a diffraction pattern."""
-    units = axis.units or ""
-    return units[:2] == "1/" or units in ("mrad", "rad")
-
-
 def is_energy(axis: Axis) -> bool:
     """Whether an axis is one of a spectrum."""
     return axis.units in ("eV", "keV") or "energy" in (axis.name or "").lower()
