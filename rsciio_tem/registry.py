@@ -100,8 +100,8 @@ FORMATS: dict[str, Format] = {
         Format(
             "npy",
             "NumPy arrays (.npy, uncompressed .npz in place)",
-            ("npy", "npz"),
-            files="NumPy `.npy`, `.npz`",
+            ("npy", "npz", "ndata1", "ndata"),
+            files="NumPy `.npy`, `.npz`, Nion Swift `.ndata1`",
             owned_by="rsciio.numpy",
             takeover=True,
             writes=("npy",),

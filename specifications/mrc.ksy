@@ -47,7 +47,7 @@ seq:
         3: old_fei_records
     doc: >-
       Extended header. Records of FEI, one per image; or anything: symmetry operators as text (CCP4),
-      numbers of SerialEM (SERI).
+      numbers of SerialEM (SERI), metadata of HyperSpy (json, by MRCZ).
   - id: images
     size: len_image
     repeat: expr
@@ -65,10 +65,10 @@ instances:
     encoding: ASCII
     doc: Kind of the extended header.
   extended_kind:
-    value: 'kind == "FEI1" ? 1 : (kind == "FEI2" ? 2 : (header.len_extended == 131072 and kind != "SERI" and kind != "CCP4" and kind != "MRCO" and kind != "HDF5" ? 3 : 0))'
+    value: 'kind == "FEI1" ? 1 : (kind == "FEI2" ? 2 : ((header.len_extended == 131072 or header.len_extended == 1048576) and kind != "json" and kind != "SERI" and kind != "CCP4" and kind != "MRCO" and kind != "HDF5" ? 3 : 0))'
     doc: 1 FEI1, 2 FEI2, 3 older FEI, 0 anything else.
   len_row:
-    value: 'header.mode == 101 ? (header.num_columns + 1) / 2 : header.num_columns * (header.mode == 0 ? 1 : (header.mode == 16 ? 3 : (header.mode == 2 or header.mode == 3 ? 4 : (header.mode == 4 ? 8 : 2))))'
+    value: 'header.mode == 101 ? (header.num_columns + 1) / 2 : header.num_columns * (header.mode == 0 ? 1 : (header.mode == 16 ? 3 : (header.mode == 2 or header.mode == 3 or header.mode == 7 or header.mode == 8 ? 4 : (header.mode == 4 ? 8 : 2))))'
     doc: Bytes of a row.
   len_image:
     value: len_row * header.num_rows
@@ -104,7 +104,7 @@ types:
       - id: mode
         -orig-id: MODE
         type: s4
-        doc: Pixel type.
+        doc: Pixel type; 7 and 8, whole numbers of 32 bits, are of MRCZ.
       - id: start_x
         -orig-id: NXSTART
         type: s4
@@ -120,7 +120,7 @@ types:
       - id: mx
         -orig-id: MX
         type: s4
-        doc: Grid points along the first axis of the cell.
+        doc: Grid points along the first axis of the cell; MRCZ has 0, and as many as pixels.
       - id: my
         -orig-id: MY
         type: s4
@@ -192,7 +192,7 @@ types:
       - id: ext_type
         -orig-id: EXTTYP
         size: 4
-        doc: 'Kind of the extended header: FEI1, FEI2, SERI, CCP4, MRCO, AGAR, HDF5.'
+        doc: 'Kind of the extended header: FEI1, FEI2, SERI, CCP4, MRCO, AGAR, HDF5, json.'
       - id: version
         -orig-id: NVERSION
         type: s4
@@ -208,7 +208,11 @@ types:
       - id: nreal
         -orig-id: NREAL
         type: s2
-        doc: 'SerialEM: flags that tell what these are.'
+        doc: >-
+          SerialEM: flags that tell what these are, signed numbers of 16 bits. 1 tilt in degrees * 100; 2 piece
+          coordinates (three, unsigned); 4 x and y of the stage in µm * 25; 8 magnification / 100; 16 intensity *
+          25000; 32 dose in electrons / Å² (two: sign(a) * (|a| * 256 + |b| mod 256) * 2^(sign(b) * (|b| / 256)));
+          64, 256, 1024 reserved (one); 128, 512 reserved (two).
       - id: extra_c
         -orig-id: EXTRA_C
         size: 20
@@ -734,7 +738,7 @@ types:
       - id: records
         type: old_fei_record
         repeat: expr
-        repeat-expr: 1024
+        repeat-expr: _root.header.len_extended / 128
         doc: One per image, then unused ones.
   old_fei_record:
     meta:

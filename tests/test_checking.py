@@ -449,6 +449,34 @@ def test_tvips_times(tmp_path: Path) -> None:
     expect(found(tvips(tmp_path, times_ms=times.tolist())), "backwards before frame 6, by up to 59")
 
 
+@pytest.mark.parametrize("steps", [(0, 100), (100, 0), (0, 0, 150), (20, 80), (10, 90)])
+def test_a_time_that_was_noted_late_is_no_loss(tmp_path: Path, steps: tuple[int, ...]) -> None:
+    """The whole time decides: those steps are as long together as usual ones."""
+    times = 1_600_000_000_000 + np.cumsum([0, *[50] * 4, *steps, *[50] * 20])
+    path = tvips(tmp_path, np.arange(1, len(times) + 1), times_ms=times.tolist())
+    assert found(path) == []
+    if min(steps) < 25:
+        assert "times before frame 5 to " in infos(path)
+        assert "make up for it" in infos(path)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ((0, 50), "exactly the time of the frame before: 5"),
+        ((100, 50), "times jump before frame 5"),
+        ((0, 200), "about 3 frames missing"),
+    ],
+)
+def test_times_that_are_not_made_up_for(
+    tmp_path: Path, steps: tuple[int, ...], message: str
+) -> None:
+    times = 1_600_000_000_000 + np.cumsum([0, *[50] * 4, *steps, *[50] * 20])
+    assert message in "\n".join(
+        found(tvips(tmp_path, np.arange(1, len(times) + 1), times_ms=times.tolist()))
+    )
+
+
 def test_tvips_other(tmp_path: Path) -> None:
     expect(found(tvips(tmp_path, truncate=50)), "ends inside a frame .* ignored")
     path = tvips(tmp_path)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem
 from rsciio_tem.parsing.metadata import Entry, put, translated
-from rsciio_tem.parsing.text import key_values, to_number
+from rsciio_tem.parsing.text import key_values, legible, to_number
 from rsciio_tem.parsing.trees import side_content
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
@@ -104,11 +104,7 @@ def _beside(path: str) -> Sides:
 
 
 def _text(path: str, limit: int) -> str:
-    content = side_content(path, limit)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+    return legible(side_content(path, limit)).removeprefix("\ufeff")
 
 
 def description(path: str) -> dict[str, str]:

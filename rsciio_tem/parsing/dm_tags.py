@@ -12,10 +12,12 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+from unicodedata import category
 
 import numpy as np
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
+from rsciio_tem.parsing.text import legible
 from rsciio_tem.parsing.trees import value_at as group
 from rsciio_tem.storage.backends import opener
 
@@ -281,8 +283,10 @@ class _Walk:
             )
         if not pixels:
             if dtype == self.simple(4) and count <= _LONGEST_TEXT:
-                order = "utf-16-le" if self.order == "<" else "utf-16-be"
-                return self.text(self.take(nbytes), order)
+                text = self.wide_text(self.take(nbytes))
+                if text is not None and (count or not self.rosettasciio):
+                    return text
+                self.file.seek(offset)
             short = nbytes <= _SHORT_BYTES and count <= _SHORT
             longer = self.rosettasciio and nbytes <= _LONGEST_TEXT and count <= _LONGER
             if dtype.itemsize and (short or longer):
@@ -290,6 +294,16 @@ class _Walk:
         self.skip(nbytes)
         return TagArray(dtype, count, offset)
 
+    def wide_text(self, words: bytes) -> str | None:
+        """Return the text that 16-bit numbers are, None if they are a table."""
+        try:
+            text = words.decode("utf-16-le" if self.order == "<" else "utf-16-be").rstrip("\0")
+        except UnicodeDecodeError:
+            return None
+        odd = (c for c in set(text) - set("\t\n\v\f\r") if category(c) in ("Cc", "Cn"))
+        return text if next(odd, None) is None else None
+
     @staticmethod
-    def text(content: bytes, encoding: str = "utf-8") -> str:
-        return content.decode(encoding, errors="replace").rstrip("\0")
+    def text(content: bytes) -> str:
+        """Return text of older files, which is in the code page of the computer or in UTF-8."""
+        return legible(content).rstrip("\0")

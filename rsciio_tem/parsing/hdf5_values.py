@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rsciio_tem.errors import FormatError
+from rsciio_tem.parsing.text import legible
 from rsciio_tem.storage.files import read_start
 
 __all__ = [
@@ -43,8 +44,6 @@ _ATTRIBUTE, _DATA_SET, _CHUNK = 1 << 20, 64 << 20, 256 << 20
 _TEXTS, _FIELDS, _NESTED = 4096, 256, 4
 #: How a heap of texts begins, and the bytes of a file in which they are looked for.
 _HEAP, _LOOKED_AT = b"GCOL\1\0\0\0", 256 << 10
-#: Numbers beyond this are no coordinates, and their differences no numbers.
-_LARGEST_NUMBER = 1e300
 #: Characters of a text, values of an array that go into metadata.
 _LONGEST_TEXT, _LONGEST_ARRAY = 1 << 16, 4096
 
@@ -233,16 +232,14 @@ def _selected(shape: tuple[int, ...], key: Any) -> int:
 
 
 def numbers(dataset: Any) -> list[float]:
-    """Return a short one-dimensional data set of finite numbers as a list, otherwise nothing."""
+    """Return a short one-dimensional data set of numbers as a list, otherwise nothing."""
     shape = getattr(dataset, "shape", None)
     if shape is None or len(shape) != 1 or not 0 < shape[0] <= 1 << 20:
         return []
     content = value(dataset)
     if isinstance(content, np.ndarray) and content.dtype.kind in "iuf":
-        values = content.astype(np.float64)
-        if (np.abs(values) < _LARGEST_NUMBER).all():  # neither are those that are none
-            result: list[float] = values.tolist()
-            return result
+        result: list[float] = content.astype(np.float64).tolist()
+        return result
     return []
 
 
@@ -253,17 +250,15 @@ def text(content: Any) -> str:
     """Return a text attribute or data set as str; empty if it is none."""
     if isinstance(content, np.ndarray) and content.size == 1:
         content = content.reshape(-1)[0]
-    if isinstance(content, bytes):
-        content = content.decode("utf-8", "replace")
-    return content.strip("\0 ")[:_LONGEST_TEXT] if isinstance(content, str) else ""
+    if not isinstance(content, (bytes, str)):
+        return ""
+    return legible(content).strip("\0 ").partition("\0")[0][:_LONGEST_TEXT]
 
 
 def plain(content: Any) -> Any:
     """Return a value of h5py as numbers, text and lists, arrays of more than a few values cut."""
-    if isinstance(content, bytes):
-        return content[: _LONGEST_TEXT * 4].decode("utf-8", "replace").rstrip("\0")[:_LONGEST_TEXT]
-    if isinstance(content, str):
-        return content[:_LONGEST_TEXT]
+    if isinstance(content, (bytes, str)):
+        return legible(content).rstrip("\0")[:_LONGEST_TEXT]
     if isinstance(content, np.void):
         names = content.dtype.names
         return {n: plain(content[n]) for n in names} if names else content.tobytes().hex()

@@ -138,7 +138,8 @@ class Opener:
             return Decoded(FabioFrames(file, kind, shape, dtype.str, 1), 1, shape, dtype)
         with fabio_image(path) as image:
             kind, count = type(image), int(image.nframes)
-            if kind.__name__ == "GeImage":
+            packed = files.read_start(path, 3).startswith((b"\x1f\x8b", b"BZh"))
+            if kind.__name__ == "GeImage" and not packed:
                 return self._of_ge(file, image.header)
             data = grey(image.data, path)
             shape, dtype = data.shape, data.dtype.newbyteorder("=")

@@ -10,11 +10,43 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["comma_fields", "key_values", "number_type", "numpy_type", "to_number", "value_of"]
+__all__ = [
+    "comma_fields",
+    "key_values",
+    "legible",
+    "number_type",
+    "numpy_type",
+    "to_number",
+    "value_of",
+]
 
 
 #: Characters of a text within which a number at its beginning ends.
 _LONGEST_NUMBER = 1000
+
+
+#: Bytes that have no meaning in code page 1252.
+_NO_1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
+
+
+def legible(content: bytes | str) -> str:
+    """Return text in UTF-8, or else in the code page of Windows, where µ and Å are one byte.
+
+    Text of h5py has bytes that are no UTF-8 as lone surrogates.
+    """
+    if isinstance(content, str):
+        if content.isascii():
+            return content
+        try:
+            stored = content.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # surrogates of something else
+            return content
+    else:
+        stored = bytes(content)
+    try:
+        return stored.decode("utf-8")
+    except UnicodeDecodeError:
+        return stored.decode("latin-1" if _NO_1252 & set(stored) else "cp1252")
 
 
 def comma_fields(header: bytes) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rsciio_tem.errors import FormatError, NotThisFormat, shortened
+from rsciio_tem.parsing.coordinates import axis_of
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.storage.files import decoded, read_start
 
@@ -147,12 +148,15 @@ def side_axes(described: Any, side: str) -> tuple[Axis, ...]:
     try:
         axes = [{**usual, **axis} for axis in described]
         return tuple(
-            Axis(str(a["name"]), str(a["units"]), float(a["scale"]), float(a["offset"]))
+            axis_of(str(a["name"]), str(a["units"]), [*map(float, a["values"])], len(a["values"]))
+            if "values" in a
+            else Axis(str(a["name"]), str(a["units"]), float(a["scale"]), float(a["offset"]))
             for a in axes
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise FormatError(
-            side, f"has axes that are not a list of name, units, scale and offset: {error}."
+            side,
+            f"has axes that are not a list of name, units, scale and offset (or values): {error}.",
         ) from None
 
 

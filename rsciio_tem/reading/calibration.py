@@ -99,8 +99,7 @@ def calibrated(
         if len(centre) != 2:
             raise ValueError("centre: pass the pixel (x, y) of the direct beam")
         for place, pixel in enumerate(centre, 1):
-            axis = sig[-place]
-            sig[-place] = replace(axis, offset=-pixel * axis.scale, values=None)
+            sig[-place] = sig[-place].centred(pixel)
     return nav, sig
 
 

@@ -270,7 +270,7 @@ def chunked(array: npt.NDArray[Any], chunks: Any) -> Any:
     """Return a mapped array as a dask array."""
     import dask.array as da
 
-    return da.from_array(array, chunks)  # type: ignore[no-untyped-call]
+    return da.from_array(array, chunks)
 
 
 def lazy_source(data: Any) -> LazyFrames | None:

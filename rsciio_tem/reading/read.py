@@ -347,7 +347,7 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
         if n_nav == 1 and stacked and recording.stack_axis is not None:
             counts, axis = scan.counts or {}, recording.stack_axis
             first = counts["first"] + counts["skipped_start"] - counts["inserted_start"]
-            nav[0] = replace(axis, offset=axis.offset + first * axis.scale)
+            nav[0] = axis.cut(first, source.nav_shape[0])
     if angles is not None and n_nav == 1:
         nav[0], warning = axis_of(angles)
         if warning and not flat:
@@ -366,7 +366,7 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
             for axis, k, n in zip(sig, arranged.binned, source.frames.frame_shape, strict=True)
         ]
     return [
-        axis.to_dict(i, size, i < n_nav)
+        axis.cut(0, size).to_dict(i, size, i < n_nav)
         for i, (axis, size) in enumerate(zip([*nav, *sig], source.shape, strict=True))
     ]
 

@@ -20,8 +20,9 @@ _LARGEST = 1e60
 class Axis:
     """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
 
-    If there are `values`, these are the coordinates instead: strictly rising or falling. A
-    `Recording` leaves out a scale or offset that is no number.
+    A scale of 0 is one that nobody knows: a step of 1 without a unit. If there are `values`, these
+    are the coordinates instead: strictly rising or falling. A `Recording` leaves out a scale or
+    offset that is no number.
     """
 
     name: str | None = ""
@@ -29,6 +30,12 @@ class Axis:
     scale: float = 1.0
     offset: float = 0.0
     values: npt.NDArray[np.float64] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.scale == 0:
+            units = None if self.units is None else ""
+            for name, value in (("units", units), ("scale", 1.0), ("offset", 0.0)):
+                object.__setattr__(self, name, value)
 
     @property
     def measures(self) -> bool:
@@ -38,6 +45,21 @@ class Axis:
         except (TypeError, ValueError, OverflowError):
             return False
         return 1 / _LARGEST < scale < _LARGEST and offset < _LARGEST  # none is NaN
+
+    def cut(self, first: int, size: int) -> Axis:
+        """Return the axis of so many indices from one on; without `values` any will do."""
+        if self.values is None:
+            return self if not first else replace(self, offset=self.offset + first * self.scale)
+        if first < 0 or first + size > len(self.values):
+            return replace(self, scale=0.0, values=None)
+        return replace(self, values=self.values[first : first + size])
+
+    def centred(self, index: float) -> Axis:
+        """Return the axis with its zero at an index, which may lie between two pixels."""
+        if self.values is None:
+            return replace(self, offset=-index * self.scale)
+        zero = np.interp(index, np.arange(len(self.values)), self.values)
+        return replace(self, values=self.values - zero)
 
     def binned(self, size: int, count: int) -> Axis:
         """Return the axis of `count` bins of so many pixels each: a bin is where its middle is."""

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.frames.pixels import Region, full_region
@@ -302,6 +303,13 @@ def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Pro
     usual = float(np.median(steps))
     if usual <= 4 * times.resolution_ns:  # the clock is too coarse to tell frames apart
         return
+    steps, late = _made_up(steps, usual)
+    if late.any():
+        yield Problem(
+            "info",
+            f"times before frame {number_ranges(at[late])} come too early or late, and those next "
+            "to them make up for it: nothing is missing or stored twice there.",
+        )
     if (same := steps == 0).any():
         yield Problem(
             "warning",
@@ -310,6 +318,28 @@ def _clock(seen: FrameTimes, times: Times, recording: Recording) -> Iterator[Pro
             "They may have been stored twice.",
         )
     yield from _pauses(steps, at, usual, times, seen.sequence)
+
+
+def _made_up(steps: Ints, usual: float) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """Even out steps between times that were noted too late; also returns which these are.
+
+    A lost frame makes the whole time longer by a step, one stored twice makes it shorter. Where a
+    few steps are too short and too long, and as long as usual together, it was only the clock.
+    """
+    steps, late = steps.copy(), np.zeros(len(steps), bool)
+    for length in (2, 3, 4):
+        if len(steps) < length:
+            break
+        window = np.lib.stride_tricks.sliding_window_view(steps, length)
+        total = np.abs(window.sum(axis=1) - length * usual) <= 0.25 * usual
+        mixed = (window.min(axis=1) < 0.5 * usual) & (window.max(axis=1) > 1.5 * usual)
+        end = 0
+        for first in np.flatnonzero(total & mixed).tolist():
+            if first >= end:
+                end = first + length
+                late[first:end] = True
+                steps[first:end] = round(usual)
+    return steps, late
 
 
 def _ms(ns: float) -> str:

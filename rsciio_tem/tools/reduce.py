@@ -90,7 +90,7 @@ def reduce(
     kinds = cast("tuple[What, ...]", (what,) if isinstance(what, str) else tuple(what))
     signal = _signal(source, format, options)
     frames, nav_axes, sig_axes = _frames(signal)
-    nav_shape = tuple(int(axis["size"]) for axis in nav_axes)
+    nav_shape = tuple(int(n) for n in signal["data"].shape[: len(nav_axes)])
     names = list(masks) if isinstance(masks, Mapping) else []
     if unfit := set(names) & set(get_args(What)):
         raise ValueError(f"no detector can be called {', '.join(sorted(unfit))}")
@@ -149,7 +149,7 @@ def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     source = lazy_source(data)
     if source is not None and source.dtype == source.frames.dtype:
         return source.frames, nav, sig
-    frame_shape = tuple(int(axis["size"]) for axis in sig)
+    frame_shape = tuple(int(size) for size in data.shape[n:])
     if hasattr(data, "tocsr"):
         matrix = data.reshape((-1, math.prod(frame_shape))).tocsr()
         return frames_of_matrix(matrix, frame_shape), nav, sig

@@ -365,9 +365,12 @@ class Hdf5(Target):
         group = bundle.create_group("calibration")
         group.attrs.update(emd_group_type="metadata", python_class="Calibration")
         for letter, axis in (("R", axes[1]), ("Q", axes[3])):
+            even = "axis" not in axis  # or else it has no one size
             size = group.create_dataset(f"{letter}_pixel_size", data=float(axis.get("scale", 1)))
             size.attrs["type"] = "number"
-            units = group.create_dataset(f"{letter}_pixel_units", data=_units(axis))
+            units = group.create_dataset(
+                f"{letter}_pixel_units", data=_units(axis) if even else "pixels"
+            )
             units.attrs["type"] = "string"
         path = group.create_dataset("_root_treepath", data="")
         path.attrs["type"] = "string"

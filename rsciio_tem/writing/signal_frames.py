@@ -25,7 +25,7 @@ import numpy.typing as npt
 from rsciio_tem.errors import warn
 from rsciio_tem.reading.lazy import lazy_source
 
-__all__ = ["SignalFrames", "boxes", "converted", "start_ns", "toml_axes"]
+__all__ = ["SignalFrames", "boxes", "converted", "even_axes", "start_ns", "toml_axes"]
 
 
 def toml_axes(axes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -37,9 +37,30 @@ def toml_axes(axes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             "[[params.axes]]",
             f"name = {json.dumps(str(axis.get('name') or ''))}",
             f"units = {json.dumps(units if isinstance(units, str) else '')}",
-            f"scale = {float(axis.get('scale', 1))!r}",
-            f"offset = {float(axis.get('offset', 0))!r}",
         )
+        if "axis" in axis:
+            yield f"values = {np.asarray(axis['axis'], np.float64).tolist()}"
+        else:
+            yield f"scale = {float(axis.get('scale', 1))!r}"
+            yield f"offset = {float(axis.get('offset', 0))!r}"
+
+
+def even_axes(
+    axes: Sequence[Mapping[str, Any]], path: str, holder: str
+) -> tuple[Mapping[str, Any], ...]:
+    """Return axes for a format that holds a step only: uneven ones without calibration."""
+    result = []
+    for axis in axes:
+        if "axis" in axis:
+            warn(
+                path,
+                f"the coordinates of axis {axis.get('name')!r} are uneven, which {holder} cannot "
+                "hold; it is stored without calibration.",
+            )
+            rest = {name: value for name, value in axis.items() if name != "axis"}
+            axis = {**rest, "scale": 1.0, "offset": 0.0, "units": ""}
+        result.append(axis)
+    return tuple(result)
 
 
 #: Sizes of units in metres and seconds.
@@ -143,7 +164,9 @@ class SignalFrames:
         ValueError
             It has no two signal axes behind its scan axes, or its axes contradict its data.
         """
-        data, axes = signal["data"], list(signal["axes"])
+        data = signal["data"]
+        # HyperSpy does not tell the size of a non-uniform axis, which has as many values
+        axes = [{"size": len(axis.get("axis", ())), **axis} for axis in signal["axes"]]
         nav = tuple(dict(axis) for axis in axes if axis.get("navigate"))
         sig = tuple(dict(axis) for axis in axes if not axis.get("navigate"))
         if len(sig) != 2 or any(axis.get("navigate") for axis in axes[len(nav) :]):

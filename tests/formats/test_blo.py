@@ -641,3 +641,12 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         blo.file_writer(tmp_path / "w.blo", signal_of(patterns()))
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
+
+
+def test_steps_that_nobody_set(tmp_path: Path) -> None:
+    path = tmp_path / "a.blo"
+    write_blo(path, np.zeros((2, 3, 16, 16), "u1"), steps=(0.0, np.nan), density=0)
+    (signal,) = rsciio_tem.load(path)
+    assert [(a["name"], a["scale"], a["units"]) for a in signal["axes"]] == [
+        (name, 1, "") for name in ("y", "x", "dy", "dx")
+    ]

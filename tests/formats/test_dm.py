@@ -15,7 +15,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from writers import dm as writer
-from writers.dm import DIFFRACTION, RGBA, SCAN_FIRST, image, spectrum_image, swapped, write_dm
+from writers.dm import (
+    DIFFRACTION,
+    RGBA,
+    SCAN_FIRST,
+    image,
+    spectrum_image,
+    swapped,
+    write_dm,
+    write_nion,
+)
 
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
@@ -108,6 +117,72 @@ def test_what_tells_the_order(
     assert reason in signal["original_metadata"]["rsciio_tem"]["scan"]["reason"]
     (lazy,) = dm.file_reader(path, lazy=True)
     np.testing.assert_array_equal(lazy["data"], data)
+
+
+@pytest.mark.parametrize("units", [(), ("", "", "nm", "nm"), ("rad", "rad", "nm", "nm")])
+@pytest.mark.parametrize("ndim", [4, 5])
+def test_nion_swift(tmp_path: Path, data: Array, units: tuple[str, ...], ndim: int) -> None:
+    stored = data if ndim == 4 else np.stack([data, data + 1])
+    path = write_nion(tmp_path / "a.dm4", stored, units)
+    (signal,) = dm.file_reader(path)
+    np.testing.assert_array_equal(signal["data"], stored)
+    np.testing.assert_array_equal(upstream(path)[0]["data"], stored)
+    assert signal["metadata"]["General"]["title"] == "a"
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+def test_nion_swift_without_type(tmp_path: Path, data: Array, dtype: str) -> None:
+    path = write_nion(tmp_path / "a.dm4", data.astype(dtype), with_type=False)
+    (signal,) = dm.file_reader(path)
+    np.testing.assert_array_equal(signal["data"], data.astype(dtype), strict=True)
+
+
+@pytest.mark.parametrize("unit", ["nm", "µm", "pm", "Å"])
+@pytest.mark.parametrize("pixels", [False, True])
+def test_lengths_on_two_axes_are_the_scan(
+    tmp_path: Path, data: Array, unit: str, pixels: bool
+) -> None:
+    units = (unit, unit, "", "") if pixels else ("", "", unit, unit)
+    path = written(tmp_path, image(data.transpose(TO_PIXELS) if pixels else data, units=units))
+    (signal,) = dm.file_reader(path)
+    np.testing.assert_array_equal(signal["data"], data)
+    assert [axis["units"] for axis in signal["axes"]] == [unit, unit, "", ""]
+    stack = written(tmp_path, image(data[0], units=(unit, unit, "")), name="stack.dm4")
+    assert dm.file_reader(stack)[0]["data"].shape == data[0].shape
+
+
+@pytest.mark.parametrize("scale", [0.0, np.nan, np.inf])
+def test_steps_that_nobody_set(tmp_path: Path, data: Array, scale: float) -> None:
+    path = written(
+        tmp_path,
+        image(data, tags=swapped(True), units=DIFFRACTION, scales=(0.5, scale, 2.0, scale)),
+    )
+    axes = dm.file_reader(path)[0]["axes"]
+    assert [(a["name"], a["scale"], a["units"]) for a in axes] == [
+        ("y", 1, ""),
+        ("x", 2, "nm"),
+        ("ky", 1, ""),
+        ("kx", 0.5, "1/nm"),
+    ]
+
+
+@pytest.mark.parametrize("name", [np.array([78, 97], "i4"), 7, np.zeros(0, "u2"), ""])
+def test_name_that_is_no_text(tmp_path: Path, data: Array, name: Any) -> None:
+    path = written(tmp_path, image(data[0, 0], name=name))
+    (signal,) = dm.file_reader(path)
+    assert signal["metadata"]["General"]["title"] == "a"
+    spectrum = written(tmp_path, image(data[0, 0, 0], name=name), name="b.dm4")
+    assert dm.file_reader(spectrum)[0]["metadata"]["General"]["title"] == ""
+
+
+@pytest.mark.parametrize("shape", [(1, 1024), (1024, 1)])
+def test_image_of_one_row_is_a_spectrum(tmp_path: Path, shape: tuple[int, int]) -> None:
+    hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is not installed")
+    path = written(tmp_path, image(np.arange(1024, dtype="f4").reshape(shape)))
+    ours, theirs = hs.load(path, file_format="TEM-dm"), hs.load(path, file_format="DM")
+    np.testing.assert_array_equal(ours.data, np.arange(1024))
+    assert type(ours) is type(theirs)
+    assert ours.axes_manager.shape == theirs.axes_manager.shape == (1024,)
 
 
 def test_nothing_tells_the_order(tmp_path: Path, data: Array) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import json
 import os
 import pickle
 import shutil
@@ -364,15 +365,39 @@ def test_emd_by_ncempy(tmp_path: Path) -> None:
     assert [d[1] for d in dims] == [a["name"] for a in load(path)["axes"]]
 
 
-def test_uneven_axis_is_not_calibrated(tmp_path: Path) -> None:
+def test_uneven_axis_is_non_uniform(tmp_path: Path) -> None:
     path = writer.write_emd(tmp_path / "a.emd", cube(), DIMS)
     with h5py.File(path, "a") as file:
         file["data/cube/dim1"][...] = [0.0, 1.0, 5.0]
         del file["data/cube/dim2"]
-    assert axes(load(path))[:2] == [
-        ("scan_y", "nm", 1.0, 0.0, True),
-        ("x", "", 1.0, 0.0, True),
-    ]
+    uneven, missing, *_ = load(path)["axes"]
+    assert (uneven["name"], uneven["units"], list(uneven["axis"])) == ("scan_y", "nm", [0, 1, 5])
+    assert "scale" not in uneven
+    assert (missing["name"], missing["units"], missing["scale"]) == ("x", "", 1.0)
+
+
+@pytest.mark.parametrize("values", [[0.0, 5.0, 1.0], [0.0, np.nan, 1.0], [2.0, 2.0, 2.0]])
+def test_coordinates_that_make_no_axis(tmp_path: Path, values: list[float]) -> None:
+    path = writer.write_emd(tmp_path / "a.emd", cube(), DIMS)
+    with h5py.File(path, "a") as file:
+        file["data/cube/dim1"][...] = values
+    with pytest.warns(RecordingWarning, match="coordinates of axis 'scan_y' neither only rise"):
+        signal = load(path)
+    assert axes(signal)[0] == ("scan_y", "", 1.0, 0.0, True)
+
+
+def test_hyperspy_shows_an_uneven_axis(tmp_path: Path) -> None:
+    hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is not installed")
+    path = writer.write_emd(tmp_path / "a.emd", cube(), DIMS)
+    with h5py.File(path, "a") as file:
+        file["data/cube/dim1"][...] = [0.0, 1.0, 5.0]
+    signal = hs.load(path, file_format="TEM-hdf5", lazy=True)
+    axis = signal.axes_manager["scan_y"]
+    assert not axis.is_uniform
+    assert (axis.units, list(axis.axis)) == ("nm", [0, 1, 5])
+    assert signal.inav[:, 1:].axes_manager["scan_y"].axis.tolist() == [1, 5]
+    signal.save(tmp_path / "b.hspy")
+    assert list(hs.load(tmp_path / "b.hspy").axes_manager["scan_y"].axis) == [0, 1, 5]
 
 
 def test_emd_spectrum_image_is_left_to_rosettasciio(tmp_path: Path) -> None:
@@ -423,6 +448,152 @@ def test_py4dstem(tmp_path: Path, in_pixels: bool) -> None:
     assert image["data"].shape == (70, 80)
 
 
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_py4dstem_origin(tmp_path: Path, calibrated: bool) -> None:
+    # py4DSTEM 0.14.18 subtracts the centre in pixels from coordinates in 1/Å
+    array, step, centres = cube((3, 4, 64, 64)), 0.02, (32.0, 33.0)
+    path = writer.write_py4dstem(tmp_path / "a.h5", array, (1, step), ("pixels", "A^-1"))
+    with h5py.File(path, "a") as file:
+        for i, centre in enumerate(centres):
+            group, name = file["datacube_root/datacube"], f"dim{2 + i}"
+            described = dict(group[name].attrs)
+            del group[name]
+            group[name] = np.arange(64) * step - centre * (step if not calibrated else 1)
+            group[name].attrs.update(described)
+            if calibrated:
+                file["datacube_root/metadatabundle/calibration"][f"q{'xy'[i]}0_mean"] = centre
+    if calibrated:
+        with pytest.warns(RecordingWarning, match=r"axis Q[xy] contradict the calibration"):
+            signal = load(path)
+    else:
+        signal = load(path)
+    assert axes(signal)[2:] == [
+        ("Qx", "1/Å", step, -0.64, False),
+        ("Qy", "1/Å", step, -0.66, False),
+    ]
+
+
+@pytest.mark.parametrize("warped", [False, True])
+def test_py4dstem_calibration_beside_uneven_coordinates(tmp_path: Path, warped: bool) -> None:
+    step, index = 0.0116324, np.arange(64)
+    path = writer.write_py4dstem(tmp_path / "a.h5", cube((3, 4, 64, 64)), (2.5, step))
+    with h5py.File(path, "a") as file:
+        group = file["datacube_root/datacube"]
+        for name in ("dim2", "dim3"):
+            described = dict(group[name].attrs)
+            del group[name]
+            values = (index - 32) ** 3 * 1e-5 if warped else np.round(-0.37 + step * index, 2)
+            group[name] = values
+            group[name].attrs.update(described)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        signal = load(path)
+    assert [(a["scale"], a["units"]) for a in signal["axes"][2:]] == [(step, "1/Å")] * 2
+    assert len(caught) == 2 * warped
+
+
+@pytest.mark.parametrize("kind", ["fixed", "variable"])
+def test_units_of_windows_programs(tmp_path: Path, kind: str) -> None:
+    dims = [("y", "µm", 0, 1), ("x", "µm", 0, 1), ("ky", "1/Å", 0, 1), ("kx", "[Å^-1]", 0, 1)]
+    path = writer.write_emd(tmp_path / "a.emd", cube(), [(*d[:1], "", *d[2:]) for d in dims])
+    with h5py.File(path, "a") as file:
+        for i, (_, unit, *_) in enumerate(dims):
+            attributes, stored = file[f"data/cube/dim{i + 1}"].attrs, unit.encode("cp1252")
+            if kind == "fixed":
+                attributes["units"] = np.bytes_(stored)
+            else:
+                attributes.create("units", stored, dtype=h5py.string_dtype())
+    assert [a["units"] for a in load(path)["axes"]] == ["µm", "µm", "1/Å", "1/Å"]
+
+
+def test_oldest_files_of_hyperspy(tmp_path: Path) -> None:
+    """Before 0.7 nothing at the root said whose files they are."""
+    path, array = tmp_path / "a.hdf5", np.arange(60.0).reshape(3, 4, 5)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("Experiments/Sample 1")
+        group["data"] = array
+        names = (("y", "nm", True), ("x", "nm", True), ("Energy", "eV", False))
+        for i, (name, units, navigate) in enumerate(names):
+            group.create_group(f"axis-{i}").attrs.update(
+                name=name, scale=2.0, offset=0.0, units=units, size=array.shape[i],
+                navigate=navigate, slice_bool=navigate, index_in_array=i,
+            )  # fmt: skip
+        group.create_group("mapped_parameters").attrs.update(title="Sample 1", signal_type="EELS")
+        group.create_group("original_parameters")
+    (signal,) = rsciio_tem.load(path)
+    np.testing.assert_array_equal(signal["data"], array)
+    assert [(a["name"], a["scale"], a["units"]) for a in signal["axes"]] == [
+        ("y", 2, "nm"),
+        ("x", 2, "nm"),
+        ("Energy", 2, "eV"),
+    ]
+
+
+@pytest.mark.parametrize("frame", [1, 2])
+def test_nion_swift(tmp_path: Path, frame: int) -> None:
+    array = cube() if frame == 2 else cube((3, 4, 20))
+    units = ["nm", "nm", "rad", "rad"] if frame == 2 else ["nm", "nm", "eV"]
+    described = {
+        "title": "gold",
+        "is_sequence": False,
+        "collection_dimension_count": 2,
+        "datum_dimension_count": frame,
+        "dimensional_calibrations": [
+            {"offset": i, "scale": 0.5 + i, "units": unit} for i, unit in enumerate(units)
+        ],
+    }
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = array
+        file["data"].attrs["properties"] = json.dumps(described)
+    signal = load(tmp_path / "a.h5")
+    np.testing.assert_array_equal(signal["data"], array)
+    assert [a[1:] for a in axes(signal)] == [
+        (unit, 0.5 + i, i, i < 2) for i, unit in enumerate(units)
+    ]
+    assert signal["metadata"]["General"]["title"] == "gold"
+
+
+def test_frames_of_a_nexus_file_that_are_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("entry/merlin")
+        file["entry"].attrs["NX_class"] = "NXentry"
+        group.attrs.update(NX_class="NXdata", signal="data")
+        group["data"] = h5py.ExternalLink("frames.hdf", "/data")
+        group["time"] = np.arange(12.0)
+    with pytest.raises(FormatError, match=r"links that lead nowhere.*frames\.hdf"):
+        rsciio_tem.load(path)
+
+
+def test_five_axes_and_a_table(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["movie"], file["settings"] = cube((2, 3, 4, 6, 10)), cube((2, 3, 4, 2))
+    assert chosen(load(tmp_path / "a.h5")) == "movie"
+
+
+def test_matlab_says_that_axes_are_reversed(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["cbed"] = cube()
+        file["cbed"].attrs["MATLAB_class"] = np.bytes_("uint16")
+    with pytest.warns(RecordingWarning, match=r"MATLAB.* 3 x 4 x 6 x 10 is 10 x 6 x 4 x 3 there"):
+        load(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("edges", [False, True])
+def test_nexus_axis_of_edges(tmp_path: Path, edges: bool) -> None:
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("entry/result")
+        file["entry"].attrs["NX_class"] = "NXentry"
+        group.attrs.update(NX_class="NXdata", signal="c", axes=["y", "x", "ky", "kx"])
+        group["c"] = cube((3, 4, 8, 10))
+        for name, size in zip(("y", "x", "ky", "kx"), (3, 4, 8, 10), strict=True):
+            first = -0.025 if edges else 0.0
+            group[name] = 0.05 * np.arange(size + edges) + first
+            group[name].attrs["units"] = "1/nm"
+    assert [a[1:4] for a in axes(load(path))] == [("1/nm", 0.05, 0.0)] * 4
+
+
 def test_py4dstem_two_cubes(tmp_path: Path) -> None:
     path = writer.write_py4dstem(tmp_path / "a.h5", cube(dtype="f4"))
     with h5py.File(path, "a") as file:
@@ -446,6 +617,12 @@ VELOX = {
     "Scan": {"FrameTime": "0.25"},
     "Detectors": {"Detector-0": {"DetectorName": "HAADF", "DetectorType": "ScanningDetector"}},
 }
+
+
+def test_velox_without_pixel_size(tmp_path: Path) -> None:
+    tags = {**VELOX, "BinaryResult": {"PixelUnitX": "m", "DetectorIndex": "0"}}
+    path = writer.write_velox(tmp_path / "a.emd", cube((7, 6, 10), "i2"), tags)
+    assert axes(load(path))[1:] == [("y", "", 1.0, 0.0, False), ("x", "", 1.0, 0.0, False)]
 
 
 @pytest.mark.parametrize("chunks", [None, (3, 5, 1), (6, 10, 7)])
@@ -553,6 +730,8 @@ def test_nexus_spectra_are_left_to_rosettasciio(tmp_path: Path) -> None:
         ({"Data Order Swapped": 1}, ("nm", "nm"), False, ""),
         ({"Data Order Swapped": 0}, ("nm", "1/nm"), True, ""),
         ({}, ("1/nm", "nm"), False, ""),
+        ({}, ("", "nm"), False, ""),
+        ({}, ("um", ""), True, ""),
         ({}, ("", ""), True, "which of its four axes"),
     ],
 )

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import os
 import pickle
 import struct
@@ -676,6 +678,29 @@ def test_files_of_ge_detectors_are_read_in_place(tmp_path: Path) -> None:
     assert "16777216 bytes behind its 1 frames" in opener.problems[0].message
     with pytest.raises(Truncated, match="before the last of 9 frames"):
         opener._of_ge(file, {**header, "NumberOfFrames": 9})
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
+def test_compressed_files_of_ge_detectors(tmp_path: Path, pack: Any) -> None:
+    from fabio.GEimage import GE_HEADER_INFO
+
+    frames = np.random.default_rng(0).integers(0, 4000, (2, 64, 48)).astype("<u2")
+    values = {
+        "StandardHeaderSizeInBytes": 8192,
+        "NumberOfFrames": 2,
+        "NumberOfRowsInFrame": 64,
+        "NumberOfColsInFrame": 48,
+        "ImageDepthInBits": 16,
+    }
+    header = b"ADEPT".ljust(GE_HEADER_INFO[0][1], b"\0") + b"".join(
+        struct.pack(form, values[name]) if name in values else bytes(size)
+        for name, size, form in GE_HEADER_INFO[1:]
+    )
+    suffix = {bytes: "", gzip.compress: ".gz", bz2.compress: ".bz2"}[pack]
+    (tmp_path / f"a.ge2{suffix}").write_bytes(pack(header.ljust(8192, b"\0") + frames.tobytes()))
+    path = write_list(tmp_path / "a.yml", f"a.ge2{suffix}")
+    for lazy in (False, True):
+        np.testing.assert_array_equal(np.asarray(load(path, lazy=lazy)), frames)
 
 
 @pytest.mark.parametrize(("dtype", "suffix"), [("u1", "png"), ("u2", "png"), ("u1", "bmp")])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -394,6 +395,98 @@ def test_archives_of_numpy(tmp_path: Path, rng: np.random.Generator) -> None:
     for name in ("a.npz", "b.npz"):
         np.testing.assert_array_equal(read(tmp_path / name)["data"], array)
         np.testing.assert_array_equal(read(tmp_path / name, key="other")["data"], array[..., ::2])
+
+
+def test_frames_before_larger_arrays(tmp_path: Path) -> None:
+    frames = np.ones((2, 2, 16, 16), "u2")
+    np.savez(tmp_path / "a.npz", frames=frames, mask=np.ones((64, 64)), table=np.ones((9, 9, 9, 2)))
+    np.testing.assert_array_equal(read(tmp_path / "a.npz")["data"], frames)
+    names = np.array(["a", "b" * 999])
+    np.savez(tmp_path / "b.npz", frames=frames, names=names, settings=np.array({"log": 1}, object))
+    np.testing.assert_array_equal(read(tmp_path / "b.npz")["data"], frames)
+    np.savez(tmp_path / "c.npz", one=frames, two=frames + 1)
+    with pytest.warns(RecordingWarning, match=r"several arrays .* one is read, not two.*key="):
+        np.testing.assert_array_equal(read(tmp_path / "c.npz")["data"], frames)
+    np.testing.assert_array_equal(read(tmp_path / "c.npz", key="two")["data"], frames + 1)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "dia", "sparse"])
+def test_sparse_arrays_are_called_so(tmp_path: Path, kind: str) -> None:
+    dense = np.eye(12, dtype="u2")
+    path = tmp_path / "a.npz"
+    if kind == "sparse":
+        sparse = pytest.importorskip("sparse", reason="sparse is not installed")
+        sparse.save_npz(path, sparse.COO.from_numpy(dense))
+    else:
+        scipy = pytest.importorskip("scipy.sparse", reason="scipy is not installed")
+        scipy.save_npz(path, getattr(scipy, f"{kind}_matrix")(dense))
+    with pytest.raises(Unsupported, match=r"is a sparse array.*load_npz"):
+        read(path)
+    assert read(path, key="data")["data"].size == 12
+
+
+# -- Nion Swift ----------------------------------------------------------------------------------
+
+CALIBRATIONS = [
+    {"offset": 0.0, "scale": 0.5, "units": "nm"},
+    {"offset": 1.0, "scale": 0.25, "units": "nm"},
+    {"offset": -3.0, "scale": 0.1, "units": "rad"},
+    {"offset": -4.0, "scale": 0.0, "units": "rad"},
+]
+
+
+def nion(path: Path, array: Any, **properties: Any) -> Path:
+    """Write an export of Nion Swift."""
+    described = {"title": "gold", **properties}
+    if path.suffix == ".npy":
+        np.save(path, array)
+        path.with_suffix(".json").write_text(json.dumps(described))
+        return path
+    content = io.BytesIO()
+    np.save(content, array)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps(described))
+        archive.writestr("data.npy", content.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.ndata1", "a.ndata"])
+@pytest.mark.parametrize("word", ["spatial_calibrations", "dimensional_calibrations"])
+def test_nion_swift(tmp_path: Path, rng: np.random.Generator, name: str, word: str) -> None:
+    array = values(rng)
+    counts = {"collection_dimension_count": 2, "datum_dimension_count": 2}
+    path = nion(tmp_path / name, array, **counts, **{word: CALIBRATIONS})
+    (signal,) = rsciio_tem.load(path)
+    np.testing.assert_array_equal(signal["data"], array)
+    assert [(a["name"], a["units"], a["scale"], a["offset"]) for a in signal["axes"]] == [
+        ("y", "nm", 0.5, 0),
+        ("x", "nm", 0.25, 1),
+        ("dy", "rad", 0.1, -3),
+        ("dx", "", 1, 0),
+    ]
+    assert signal["metadata"]["General"]["title"] == "gold"
+
+
+def test_spectra_of_nion_swift(tmp_path: Path, rng: np.random.Generator) -> None:
+    array = values(rng, (3, 4, 20))
+    path = nion(
+        tmp_path / "a.ndata1", array, collection_dimension_count=2, datum_dimension_count=1,
+        spatial_calibrations=[*CALIBRATIONS[:2], {"offset": 100, "scale": 0.5, "units": "eV"}],
+    )  # fmt: skip
+    (signal,) = rsciio_tem.load(path)
+    assert [(a["name"], a["navigate"]) for a in signal["axes"]] == [
+        ("y", True),
+        ("x", True),
+        ("Energy", False),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"spatial_calibrations": 3}', "[" * 100_000])
+def test_descriptions_of_others(tmp_path: Path, rng: np.random.Generator, text: str) -> None:
+    array = values(rng)
+    np.save(tmp_path / "a.npy", array)
+    (tmp_path / "a.json").write_text(text)
+    np.testing.assert_array_equal(read(tmp_path / "a.npy")["data"], array)
 
 
 def test_stored_member_is_read_in_place(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Written by specifications/compile.py from specifications/mrc.ksy, compiler 0.11.0.
-# sha256 of the specification: fb2f50e9cc4d44948fa59e24cb48ee6a58094742899b03cc84d0eb79e2b144d2
+# sha256 of the specification: 6b8ae31d13639627972ce52ca6b5d05a8580212cb771efd314476e476b1449cb
 # This is a generated file! Please edit source .ksy file and use kaitai-struct-compiler to rebuild
 # type: ignore
 
@@ -610,7 +610,7 @@ class Mrc(KaitaiStruct):
 
         def _read(self):
             self.records = []
-            for i in range(1024):
+            for i in range(self._root.header.len_extended // 128):
                 self.records.append(Mrc.OldFeiRecord(self._io, self, self._root))
 
 
@@ -629,7 +629,7 @@ class Mrc(KaitaiStruct):
         if hasattr(self, '_m_extended_kind'):
             return self._m_extended_kind
 
-        self._m_extended_kind = (1 if self.kind == u"FEI1" else (2 if self.kind == u"FEI2" else (3 if  ((self.header.len_extended == 131072) and (self.kind != u"SERI") and (self.kind != u"CCP4") and (self.kind != u"MRCO") and (self.kind != u"HDF5"))  else 0)))
+        self._m_extended_kind = (1 if self.kind == u"FEI1" else (2 if self.kind == u"FEI2" else (3 if  (( ((self.header.len_extended == 131072) or (self.header.len_extended == 1048576)) ) and (self.kind != u"json") and (self.kind != u"SERI") and (self.kind != u"CCP4") and (self.kind != u"MRCO") and (self.kind != u"HDF5"))  else 0)))
         return getattr(self, '_m_extended_kind', None)
 
     @property
@@ -659,7 +659,7 @@ class Mrc(KaitaiStruct):
         if hasattr(self, '_m_len_row'):
             return self._m_len_row
 
-        self._m_len_row = ((self.header.num_columns + 1) // 2 if self.header.mode == 101 else self.header.num_columns * (1 if self.header.mode == 0 else (3 if self.header.mode == 16 else (4 if  ((self.header.mode == 2) or (self.header.mode == 3))  else (8 if self.header.mode == 4 else 2)))))
+        self._m_len_row = ((self.header.num_columns + 1) // 2 if self.header.mode == 101 else self.header.num_columns * (1 if self.header.mode == 0 else (3 if self.header.mode == 16 else (4 if  ((self.header.mode == 2) or (self.header.mode == 3) or (self.header.mode == 7) or (self.header.mode == 8))  else (8 if self.header.mode == 4 else 2)))))
         return getattr(self, '_m_len_row', None)
 
     @property

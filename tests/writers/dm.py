@@ -133,3 +133,25 @@ def write_dm(
         tree["Thumbnails"] = {0: {"ImageIndex": 0, "SourceSize_Pixels": (512, 512)}}
     path.write_bytes(dm_file(tree, version, little))
     return path
+
+
+def write_nion(
+    path: Path, data: NDArray[Any], units: Sequence[str] = (), *, with_type: bool = True
+) -> Path:
+    """Write a file as Nion Swift does: no thumbnail, no name, frame after frame."""
+    described = image(data, units=units)
+    del described["Name"], described["UniqueID"]
+    if not with_type:  # as it does with long integers
+        del described["ImageData"]["DataType"]
+    tree = {
+        "DataBar": {"Acquisition Date": "11/29/26", "Acquisition Time": "23:00:00"},
+        "DocumentObjectList": {0: {"AnnotationType": 20, "ImageSource": 0}},
+        "Image Behavior": {"ViewDisplayID": 8},
+        "ImageList": {
+            0: {**described, "ImageTags": {"Timestamp": "2026-11-29T23:00:00.000000"}},
+        },
+        "ImageSourceList": {0: {"ClassName": "ImageSource:Simple", "Id": {0: 0}, "ImageRef": 0}},
+        "InImageMode": True,
+    }
+    path.write_bytes(dm_file(tree, 4))
+    return path

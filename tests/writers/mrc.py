@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 IMOD_STAMP = 1146047817
 STAMPS = {"<": b"\x44\x44\0\0", ">": b"\x11\x11\0\0"}
 #: mode of each type of pixel, unless told otherwise
-MODES = {"i1": 0, "u1": 0, "i2": 1, "f4": 2, "c8": 4, "u2": 6, "f2": 12}
+MODES = {"i1": 0, "u1": 0, "i2": 1, "f4": 2, "c8": 4, "u2": 6, "f2": 12, "i4": 7, "u4": 8}
 
 
 def mrc_header(
@@ -36,17 +36,19 @@ def mrc_header(
     mark: bytes = b"MAP ",
     stamp: bytes | None = None,
     labels: Sequence[bytes] = (),
+    serialem: tuple[int, int] = (0, 0),
 ) -> bytes:
     """Return the header; `shape` is (NZ, NY, NX), `grid` (MX, MY, MZ), `cell` in Å."""
     nz, ny, nx = shape
     content = struct.pack(
         f"{order}10i6f3i3f2i",
         *(nx, ny, nz, mode, 0, 0, 0),
-        *(grid or (nx, ny, nz)),
+        *((nx, ny, nz) if grid is None else grid),
         *(*cell, 90, 90, 90),
         *(*axes, *limits, ispg, extended),
     )
-    content += bytes(8) + kind.ljust(4, b"\0") + struct.pack(f"{order}i", version) + bytes(40)
+    content += bytes(8) + kind.ljust(4, b"\0") + struct.pack(f"{order}i", version) + bytes(16)
+    content += struct.pack(f"{order}2h", *serialem) + bytes(20)
     content += struct.pack(f"{order}2i", *((IMOD_STAMP, imod) if imod is not None else (0, 0)))
     content += bytes(36) + struct.pack(f"{order}3f", *origin)
     content += mark.ljust(4, b"\0") + (STAMPS[order] if stamp is None else stamp)

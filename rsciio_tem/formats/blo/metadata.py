@@ -57,14 +57,10 @@ def scan_axes(header: np.void) -> tuple[Axis, ...]:
     """Return the axes of the scan, those of one position left out as in its shape."""
     sizes = (("y", header["SY"], header["NY"]), ("x", header["SX"], header["NX"]))
     kept = [(name, step) for name, step, n in sizes if n > 1 or len(scan_shape(header)) != 1]
-    return tuple(Axis(name, "nm", _step(step)) for name, step in kept)
-
-
-def _step(value: float) -> float:
-    return float(value) if math.isfinite(value) and value else 1.0
+    return tuple(Axis(name, "nm", float(step)) for name, step in kept)
 
 
 def signal_axes(header: np.void) -> tuple[Axis, Axis]:
     """Return the axes of a pattern; 0 pixels per cm means that nobody calibrated."""
-    scale = 100.0 / int(header["SDP"]) if header["SDP"] else 1.0
+    scale = 100.0 / int(header["SDP"]) if header["SDP"] else 0.0
     return Axis("dy", "cm", scale), Axis("dx", "cm", scale)

@@ -27,7 +27,7 @@ from rsciio_tem.formats.blo.header import (
 )
 from rsciio_tem.storage import machine
 from rsciio_tem.storage.files import write_whole
-from rsciio_tem.writing.signal_frames import SignalFrames, converted, start_ns
+from rsciio_tem.writing.signal_frames import SignalFrames, converted, even_axes, start_ns
 from rsciio_tem.writing.stream import blocks, write_signal
 from rsciio_tem.writing.target import FlatFile, Payloads
 
@@ -138,7 +138,7 @@ class _Steps(NamedTuple):
     @classmethod
     def of(cls, axes: Iterable[Mapping[str, Any]], path: str) -> _Steps:
         """Convert the scales of all axes, with a warning where that is impossible."""
-        axes = list(axes)
+        axes = even_axes([*axes], path, "a blockfile")
         sig = _steps([axis for axis in axes if not axis.get("navigate")], "cm", path)
         return cls(_steps([axis for axis in axes if axis.get("navigate")], "nm", path), sig)
 

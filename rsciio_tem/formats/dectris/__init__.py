@@ -74,13 +74,12 @@ def parse(
         message = f"the master announces {announced} frames, its data files hold {count}."
         problems.append(Problem("warning" if count < announced else "info", message))
     step = number(scan, "Pixel Size")
-    units = "nm" if step else ""
     return Recording(
         format="dectris",
         path=path,
         frames=frames,
         signal_axes=(Axis("qy", "px"), Axis("qx", "px")),
-        scan_axes=(Axis("y", units, step or 1.0), Axis("x", units, step or 1.0)),
+        scan_axes=(Axis("y", "nm", step), Axis("x", "nm", step)),
         hints=scan_hints(scan, special, count, problems),
         corrections=corrections,
         images=scan_image(side, shape_of(scan)),

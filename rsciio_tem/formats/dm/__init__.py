@@ -188,10 +188,7 @@ def file_reader(
         }
         rosettasciio.refuse_keywords(image, keywords)
     if all(i.spectral for i in (image, *others)) and dataset_index is None:
-        signals: list[dict[str, Any]] = rosettasciio.reader().file_reader(
-            members[0], lazy=lazy, order=order, optimize=optimize, chunks=chunks
-        )
-        return signals
+        return rosettasciio.read_spectra(members[0], lazy, order, optimize, chunks)
     if order == "F" and len(image.sizes) > 2 and not image.spectral:
         warn(
             members[0],

@@ -57,11 +57,13 @@ class Image:
     sizes : tuple of int
         Fastest axis first, as in the file.
     type_code : int
-        See `TYPES`.
+        See `TYPES`; -1 if only the array of pixels says of what type they are.
     data : TagArray
         Where its pixels are.
     thumbnail : bool
         Whether it only shows another one.
+    nion : bool
+        Whether Nion Swift wrote it.
     """
 
     path: str
@@ -71,6 +73,7 @@ class Image:
     type_code: int
     data: TagArray
     thumbnail: bool = False
+    nion: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,14 +87,17 @@ class Image:
     @property
     def name(self) -> str:
         """What it is called in messages."""
-        title = self.tags.get("Name")
-        return f"image {self.index}" + (f" ({title})" if title and isinstance(title, str) else "")
+        return f"image {self.index}" + (f" ({self.title})" if self.title else "")
 
     @property
     def spectral(self) -> bool:
-        """Whether RosettaSciIO reads it: spectra, spectrum images, cathodoluminescence."""
+        """Whether RosettaSciIO reads it: spectra, spectrum images, cathodoluminescence.
+
+        An image of one row or column is a spectrum that was summed up in an image.
+        """
         return (
             len(self.sizes) == 1
+            or (len(self.sizes) == 2 and 1 in self.sizes and not self.transform)
             or self.meta("Format") in ("Spectrum", "Spectrum image")
             or self.meta("Signal") in ("EELS", "X-ray", "CL")
             or value_at(self.tags, "ImageTags", "spim") is not None
@@ -120,6 +126,8 @@ class Image:
             return np.dtype(
                 {"names": list("RGBA"), "formats": ["u1"] * 4, "offsets": offsets, "itemsize": 4}
             )
+        if self.type_code == -1 and kind.kind in "iuf":
+            return kind
         code = {**TYPES, **HALF_PLANES, OLD_HALF_PLANE: "f4"}.get(self.type_code)
         if code is None:
             raise Unsupported(
@@ -140,14 +148,20 @@ class Image:
     def axis(self, index: int, name: str) -> Axis:
         """Return the calibration of one axis, counted from the fastest."""
         calibration = self.calibrations[index]
-        scale = calibration.get("Scale", 1.0)
+        scale = calibration.get("Scale", 0.0)
         origin = calibration.get("Origin", 0.0)
         units = calibration.get("Units")
-        if not isinstance(scale, (int, float)) or not math.isfinite(scale) or scale == 0:
-            scale = 1.0
+        if not isinstance(scale, (int, float)):
+            scale = 0.0
         if not isinstance(origin, (int, float)) or not math.isfinite(origin):
             origin = 0.0
         return Axis(name, units if isinstance(units, str) else "", float(scale), -origin * scale)
+
+    @property
+    def title(self) -> str | None:
+        """What it is called, if that is text."""
+        title = self.tags.get("Name")
+        return title if title and isinstance(title, str) else None
 
     def check_size(self, problems: Problems) -> None:
         """Compare the sizes with the bytes there are.
@@ -219,20 +233,21 @@ def images_in(path: str, tags: Mapping[str, Any]) -> list[Image]:
     entries = list(_entries(tags.get("ImageList")))
     if len(entries) == 1:
         shown = []  # the thumbnail of nothing is an image
+    nion = "Thumbnails" not in tags and tags.get("Image Behavior") == {"ViewDisplayID": 8}
     images = []
     for i, entry in enumerate(entries):
         data = entry.get("ImageData")
         pixels, sizes, code = (value_at(data, name) for name in ("Data", "Dimensions", "DataType"))
         if not isinstance(pixels, TagArray) or not isinstance(sizes, dict):
             continue
-        numbers = tuple(sizes.values())
+        numbers, code = tuple(sizes.values()), -1 if code is None else code
         if (
             not isinstance(code, int)
             or not 1 <= len(numbers) <= 6
             or not all(isinstance(n, int) and 0 < n < 1 << 40 for n in numbers)
         ):
             raise FormatError(path, f"image {i} has damaged sizes {numbers} or type {code!r}.")
-        images.append(Image(path, i, entry, numbers, code, pixels, i in shown))
+        images.append(Image(path, i, entry, numbers, code, pixels, i in shown, nion))
     return images
 
 

@@ -18,7 +18,7 @@ def metadata_of(image: Image, tree: dict[str, Any], problems: Problems) -> dict[
     metadata: dict[str, Any] = {"General": general(image.path), "Signal": {"signal_type": ""}}
     try:
         described = rosettasciio.image_object(image)
-        metadata["General"] = general(image.path, described.title or None)
+        metadata["General"] = general(image.path, image.title)
         mapping = described.get_mapping()
     except Exception as error:  # tags of a kind that RosettaSciIO has never met
         message = f"{image.name}: tags cannot be translated to metadata ({error!r})."

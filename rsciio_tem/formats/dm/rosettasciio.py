@@ -66,6 +66,19 @@ def refuse_keywords(image: Image, keywords: Mapping[str, Any]) -> None:
         )
 
 
+def read_spectra(
+    path: str, lazy: bool, order: str | None, optimize: bool, chunks: Any
+) -> list[dict[str, Any]]:
+    """Read a file that holds nothing but spectra."""
+    signals: list[dict[str, Any]] = reader().file_reader(
+        path, lazy=lazy, order=order, optimize=optimize, chunks=chunks
+    )
+    for signal in signals:  # a name that is no text cannot be saved
+        named = signal["metadata"]["General"]
+        named["title"] = named["title"] if isinstance(named.get("title"), str) else ""
+    return signals
+
+
 def read_spectrum(
     tags: Mapping[str, Any], image: Image, lazy: bool, order: str | None, optimize: bool
 ) -> dict[str, Any]:
@@ -74,6 +87,7 @@ def read_spectrum(
     described._order = order or "C"
     metadata = described.get_metadata()
     metadata["General"]["original_filename"] = os.path.basename(image.path)
+    metadata["General"]["title"] = image.title or ""
     changes = [lambda s: s.squeeze()]
     if described.to_spectrum:
         changes.insert(0, lambda s: s.to_signal1D(optimize=optimize))

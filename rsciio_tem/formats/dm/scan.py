@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any, Literal, NamedTuple
 
 from rsciio_tem.errors import Problems
 from rsciio_tem.formats.dm.image import Image
 from rsciio_tem.parsing.trees import value_at
+from rsciio_tem.parsing.units import frame_axes
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 
 DataOrder = Literal["auto", "frames", "pixels"]
 ScanOrder = Literal["frames", "pixels"]
 
-#: Units of diffraction angles.
-_RECIPROCAL = re.compile(r"1\s*/.*|.*(\^?-1|⁻¹)|[mµμu]?rad|deg|°", re.IGNORECASE)
 _ORDERS = {"frames": "frame after frame", "pixels": "the scan of one pixel after the other"}
 
 
@@ -81,16 +79,15 @@ def _votes(image: Image) -> list[tuple[ScanOrder, str]]:
     swapped = image.meta("Data Order Swapped")
     if four and isinstance(swapped, (bool, int)):
         votes.append(("frames" if swapped else "pixels", f"Data Order Swapped = {int(swapped)}"))
-    units = [str(c.get("Units") or "") for c in image.calibrations]
-    first, last = (
-        all(_RECIPROCAL.fullmatch(u.strip()) for u in ends) for ends in (units[:2], units[-2:])
-    )
-    if first != last:
-        votes.append(("frames" if first else "pixels", f"units {units[0 if first else -1]!r}"))
+    units = [str(c.get("Units") or "") for c in image.calibrations]  # fastest first
+    if (frame := frame_axes(units)) is not None:
+        votes.append(("frames" if frame.end == "first" else "pixels", frame.reason))
     size = _size_in_tags(image)
     if four and size is not None and (image.sizes[:2] == size) != (image.sizes[2:4] == size):
         reason = f"a scan of {size[0]} x {size[1]} pixels"
         votes.append(("pixels" if image.sizes[:2] == size else "frames", reason))
+    if four and image.nion:
+        votes.append(("frames", "Nion Swift, which wrote the file,"))
     return votes
 
 

@@ -92,7 +92,7 @@ def counters_hint(file: DataFile, count: int) -> list[ScanHint]:
 def scan_axes(tree: Mapping[str, Any], hints: list[ScanHint]) -> tuple[Axis, ...]:
     """Calibrate the scan: field of view over the larger number of positions."""
     if not hints:  # a series
-        return (Axis("series_count", "ms", to_number(tree.get("exposure_time")) or 1.0),)
+        return (Axis("series_count", "ms", to_number(tree.get("exposure_time")) or 0.0),)
     optics = value_at(tree, "iom_measurements", "optics", "get_full_scan_field_of_view")
     view = [to_number(n) for n in re.findall(r"[\d.eE+-]+", str(optics or ""))]
     factor = 1.0

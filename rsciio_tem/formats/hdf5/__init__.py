@@ -23,7 +23,7 @@ from rsciio_tem.parsing.checks import chunk_tables
 from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
 from rsciio_tem.parsing.hdf5_links import children, member, refuse_pipes
-from rsciio_tem.parsing.hdf5_values import damaged_texts, part, value
+from rsciio_tem.parsing.hdf5_values import damaged_texts, has_attribute, part, value
 from rsciio_tem.parsing.kept import Kept, axes_of, restored
 from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.trees import json_value
@@ -92,9 +92,17 @@ def parse(
             "hdf5": chosen.described(others),
             "file": tree(file, frozenset([name, _beside(name)] if kept.entries else [name])),
         }
+        if len(shape) > 2 and has_attribute(chosen.dataset, "MATLAB_class"):
+            here, there = (" x ".join(map(str, sizes)) for sizes in (shape, shape[::-1]))
+            problems.warn(
+                "was written by MATLAB, whose first axis is the fastest: its axes come in reverse "
+                f"order, {here} is {there} there.",
+                "Exchange rows and columns if images look transposed, and lines and positions too.",
+            )
     problems.extend(meaning.problems)
     first = meaning.sig_first if sig_first is None else sig_first
-    dims = _sig_dims(shape, sig_dims, sig_shape, first, path)
+    usual = min(meaning.sig_dims, len(shape))
+    dims = _sig_dims(shape, sig_dims, sig_shape, first, path, usual)
     axes = tuple(axes_of(kept, meaning.axes or (Axis(),) * len(shape)))
     nav, sig = (slice(dims, None), slice(dims)) if first else (slice(-dims), slice(-dims, None))
     hints, scan_axes = meaning.arranged(shape[nav], axes[nav])
@@ -115,7 +123,7 @@ def parse(
         omega=angles,
         metadata={
             **meaning.metadata,
-            "General": general(path, moment=meaning.moment),
+            "General": general(path, meaning.title or None, meaning.moment),
             "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
         },
         original_metadata=original_metadata,
@@ -172,6 +180,7 @@ def _sig_dims(
     sig_shape: tuple[int, ...] | None,
     first: bool,
     path: str,
+    usual: int,
 ) -> int:
     """Return how many axes of the data set are those of a frame."""
     if sig_shape is not None:
@@ -186,7 +195,7 @@ def _sig_dims(
             f"{'beginning' if first else 'end'} make frames of {tuple(sig_shape)}.",
             "sig_shape only reshapes frames; dataset= chooses another array.",
         )
-    dims = min(2, len(shape)) if sig_dims is None else int(sig_dims)
+    dims = usual if sig_dims is None else int(sig_dims)
     if not 0 < dims <= len(shape):
         raise FormatError(path, f"sig_dims={sig_dims} for a data set of {len(shape)} dimensions.")
     return dims

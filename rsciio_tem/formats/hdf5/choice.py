@@ -21,6 +21,9 @@ from rsciio_tem.parsing.hdf5_links import (
 )
 from rsciio_tem.parsing.hdf5_values import DAMAGE, attribute, attributes, has_attribute, text
 
+#: Rows and columns of a frame at least; arrays with fewer of them are tables of numbers.
+_LEAST_FRAME = 4
+
 
 class Candidate(NamedTuple):
     """A data set with its path in the file and its meaning."""
@@ -37,6 +40,8 @@ class Candidate(NamedTuple):
     def rank(self) -> tuple[int, bool, int]:
         """Return what decides between data sets; the greatest is read."""
         ndim, meaning = self.dataset.ndim, self.meaning
+        frame = self.shape[:2] if meaning.sig_first else self.shape[-2:]
+        scan = ndim == 4 and min(frame) >= _LEAST_FRAME  # or else it is a table
         is_recording = bool(meaning.layout) and meaning.main
         if ndim < 3:
             tier = 1 if is_recording else 0
@@ -47,8 +52,8 @@ class Candidate(NamedTuple):
         elif not meaning.main:
             tier = 2
         else:
-            tier = 5 if ndim == 4 else 4 if is_recording else 3
-        return tier - 10 * meaning.spectra, ndim == 4, self.dataset.size
+            tier = 5 if scan else 4 if is_recording else 3
+        return tier - 10 * meaning.spectra, scan, self.dataset.size
 
     def described(self, others: list[Candidate]) -> dict[str, Any]:
         """Return what the original metadata say of it, and of others that are not read."""
@@ -135,7 +140,8 @@ def best(file: Any, path: str, problems: Problems) -> tuple[Candidate, list[Cand
     hand_over(file, path)
     _point_to_format(file, path)
     candidates, tour = _candidates(file, file)
-    _hand_over_spectra(file, path, candidates, tour)
+    if candidates or not any(target for _, target in tour.broken):
+        _hand_over_spectra(file, path, candidates, tour)
     if not candidates:
         raise _without_arrays(file, path, tour)
     chosen, *others = candidates

@@ -12,7 +12,6 @@ import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,14 @@ import numpy as np
 from rsciio_tem.errors import Problem, Problems
 from rsciio_tem.formats.hdf5.meaning import (
     Meaning,
-    axis_of,
     is_energy,
-    is_reciprocal,
     number,
     units_of,
 )
+from rsciio_tem.formats.hdf5.py4dstem import calibration_of
 from rsciio_tem.formats.hdf5.velox import velox
+from rsciio_tem.parsing import nion
+from rsciio_tem.parsing.coordinates import axis_of
 from rsciio_tem.parsing.hdf5 import tree
 from rsciio_tem.parsing.hdf5_links import children, member
 from rsciio_tem.parsing.hdf5_values import (
@@ -39,7 +39,7 @@ from rsciio_tem.parsing.hdf5_values import (
     text,
     value,
 )
-from rsciio_tem.parsing.text import to_number
+from rsciio_tem.parsing.units import frame_axes
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 
@@ -53,18 +53,19 @@ def _dm5(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     if not match:
         return None
     ndim = dataset.ndim
-    axes = []
+    axes, units = [], []
     for i in reversed(range(ndim)):  # numbered from the fast end
         cal = attributes(member(group, f"Calibrations/Dimension/[{i}]"))
-        scale = number(cal, "Scale") or 1.0
-        axes.append(Axis("", units_of(cal.get("Units", "")), scale, -number(cal, "Origin") * scale))
+        scale = number(cal, "Scale")
+        units.append(units_of(cal.get("Units", "")))
+        axes.append(Axis("", units[-1], scale, -number(cal, "Origin") * scale))
     tags = attributes(member(group.parent, "ImageTags/Meta Data"))
     thumbnails = [attributes(t).get("ImageIndex") for _, t in children(member(file, "Thumbnails"))]
     sig_first, problems = False, Problems()
     if ndim == 4 and not tags.get("Data Order Swapped"):
-        ends = [all(is_reciprocal(a) for a in pair) for pair in (axes[:2], axes[2:])]
-        sig_first = not (ends[1] and not ends[0])
-        if ends[0] == ends[1]:
+        frame = frame_axes(units)
+        sig_first = frame is None or frame.end == "first"
+        if frame is None:
             problems.warn(
                 "does not say which of its four axes are those of the pattern; the first two are "
                 "taken, as in older DigitalMicrograph files.",
@@ -90,17 +91,16 @@ def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     if kind is None or not (text(kind) == "array" or kind == 1) or name[:3] == "dim":
         return None
     first = 0 if "dim0" in group else 1
-    calibration = _py4dstem_calibration(group) if first == 0 else {}
-    axes = []
+    calibration = calibration_of(group) if first == 0 else {}
+    axes, problems = [], Problems()
     for i, size in enumerate(dataset.shape):
         vector = member(group, f"dim{i + first}")
         described = {} if vector is None else attributes(vector)
         label, units = text(described.get("name", "")), units_of(described.get("units", ""))
-        axis = axis_of(label, units, numbers(vector), size)
-        if units in ("", "px") and label[:1] in calibration:
-            scale, units = calibration[label[:1]]
-            axis = replace(axis, scale=scale, offset=axis.offset * scale, units=units)
-        axes.append(axis)
+        if (pixel := calibration.get(label.replace("_", "")[:2].capitalize())) is None:
+            axes.append(axis_of(label, units, numbers(vector), size, problems))
+        else:
+            axes.append(pixel.axis(label, units, numbers(vector), size, problems))
     cls = text(attribute(group, "python_class"))
     aside = cls not in ("", "DataCube", "Array") or "slices/" in path or "pointlist" in path
     original: dict[str, Any] = {"EMD_version": _emd_version(file)}
@@ -120,6 +120,7 @@ def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
         if dataset.ndim > 3 and not aside
         else {},
         original_metadata=original,
+        problems=tuple(problems),
     )
 
 
@@ -130,18 +131,6 @@ def _emd_version(file: Any) -> str:
             parts = (plain(attribute(group, f"version_{p}", "")) for p in ("major", "minor"))
             return ".".join(map(str, parts))
     return ""
-
-
-def _py4dstem_calibration(group: Any) -> dict[str, tuple[float, str]]:
-    """Return the pixel sizes that py4DSTEM keeps beside the root of a cube, by R and Q."""
-    bundle = member(group.parent, "metadatabundle/calibration")
-    pixels = {}
-    for letter in "RQ":
-        size = to_number(value(member(bundle, f"{letter}_pixel_size")))
-        unit = units_of(value(member(bundle, f"{letter}_pixel_units")))
-        if size is not None and size > 0 and unit not in ("", "px"):
-            pixels[letter] = (size, unit)
-    return pixels
 
 
 def _nexus(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
@@ -158,20 +147,21 @@ def _nexus(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     if isinstance(listed, (str, bytes)):
         listed = re.split(r"[:,]", text(listed).strip("[]"))
     names = [text(n).strip() for n in np.atleast_1d(np.asarray(listed, object))]
-    axes = [Axis() for _ in dataset.shape]
+    axes, problems = [Axis() for _ in dataset.shape], Problems()
     for i, label in enumerate(names):
         indices = np.atleast_1d(attribute(group, f"{label}_indices", i))
         axis = int(indices[0]) if indices.size == 1 and indices.dtype.kind in "iu" else -1
         if 0 <= axis < dataset.ndim and label not in ("", "."):
             vector = member(group, label)
             units = units_of(attribute(vector, "units"))
-            axes[axis] = axis_of(label, units, numbers(vector), dataset.shape[axis])
+            axes[axis] = axis_of(label, units, numbers(vector), dataset.shape[axis], problems)
     shown = text(attribute(dataset, "interpretation", attribute(group, "interpretation")))
     return Meaning(
         "NXdata",
         tuple(axes),
         default=group.name == nexus_default(file),
         spectra=shown.startswith("spectr") or (shown == "" and is_energy(axes[-1])),
+        problems=tuple(problems),
     )
 
 
@@ -196,6 +186,21 @@ def nexus_default(file: Any) -> str:
     return ""
 
 
+def _nion_swift(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
+    """Arrays of Nion Swift: JSON in the attribute ``properties``."""
+    described = nion.properties(attribute(dataset, "properties"), dataset.ndim)
+    if described is None:
+        return None
+    return Meaning(
+        "Nion Swift",
+        described.axes,
+        spectra=described.sig_dims == 1,
+        sig_dims=described.sig_dims,
+        title=described.title,
+        original_metadata={"nion_swift": dict(described.tree)},
+    )
+
+
 def _kikuchipy(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     """EBSD patterns of kikuchipy: <scan>/EBSD/Data/patterns, numbers beside it in Header."""
     if not path.endswith("/EBSD/Data/patterns") or dataset.ndim < 3:
@@ -209,7 +214,7 @@ def _kikuchipy(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None
     hint = None
     if dataset.ndim == 3 and min(nav) > 0:
         hint = ScanHint("header", nav, 0.95, "n_rows and n_columns in Header")
-    steps = tuple(Axis(n, "um", header.get(f"step_{n}") or 1.0) for n in "yx")
+    steps = tuple(Axis(n, "um", header.get(f"step_{n}", 0.0)) for n in "yx")
     pattern = (Axis("dy"), Axis("dx"))
     return Meaning(
         "kikuchipy",
@@ -231,7 +236,7 @@ def _stem_images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | No
     note = Problem(
         "info", "holds images of a scan.", f"Its patterns are in {base}_master.h5, if there is one."
     )
-    axes = tuple(Axis(n, "nm" if size else "", size or 1.0) for n in "yx")
+    axes = tuple(Axis(n, "nm", size) for n in "yx")
     return Meaning("STEM images", axes, problems=(note,))
 
 
@@ -253,7 +258,9 @@ def _images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     )
 
 
-LAYOUTS: tuple[Layout, ...] = (velox, _dm5, _emd, _nexus, _kikuchipy, _stem_images, _images)
+LAYOUTS: tuple[Layout, ...] = (
+    *(velox, _dm5, _emd, _nexus, _nion_swift, _kikuchipy, _stem_images, _images),
+)
 
 
 def meaning_of(path: str, dataset: Any, file: Any) -> Meaning:

@@ -39,6 +39,10 @@ class Meaning:
         The axes of the frame come before those of the scan.
     hint : ScanHint, optional
         A scan shape for frames that are stored as one line, in which case `scan_axes` count.
+    sig_dims : int
+        How many axes those of the frame are.
+    title : str
+        What it is called; may be empty.
     moment : datetime.datetime, optional
         When the recording began.
     metadata, original_metadata : dict
@@ -57,6 +61,8 @@ class Meaning:
     sig_first: bool = False
     hint: ScanHint | None = None
     scan_axes: tuple[Axis, ...] = ()
+    sig_dims: int = 2
+    title: str = ""
     moment: datetime.datetime | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     original_metadata: dict[str, Any] = field(default_factory=dict)
@@ -118,23 +124,6 @@ def units_of(value: Any) -> str:
     if inverse := re.fullmatch(r"1\s*/\s*([^\W\d]+)", name):
         return f"1/{_UNITS.get(inverse[1], inverse[1])}"
     return _UNITS.get(name, name)
-
-
-def axis_of(name: str, units: str, values: list[float], size: int) -> Axis:
-    """Calibrate an axis by its coordinates, or by the first two of them."""
-    if len(values) == 1 == size:
-        return Axis(name, units, 1.0, values[0])
-    if len(values) not in (2, size) or size < 2:
-        return Axis(name, units)
-    scale = (values[-1] - values[0]) / (len(values) - 1)
-    uneven = np.abs(np.diff(values) - scale).max() > 0.01 * abs(scale)
-    return Axis(name, units) if uneven or not scale else Axis(name, units, scale, values[0])
-
-
-def is_reciprocal(axis: Axis) -> bool:
-    """Whether an axis is one of a diffraction pattern."""
-    units = axis.units or ""
-    return units[:2] == "1/" or units in ("mrad", "rad")
 
 
 def is_energy(axis: Axis) -> bool:

@@ -28,12 +28,21 @@ def _of_hyperspy(file: Any) -> bool:
     )
 
 
+def _of_old_hyperspy(file: Any) -> bool:
+    """Whether a file is of HyperSpy before 0.7, which did not say so at the root."""
+    return any(
+        member(group, "axis-0") is not None
+        and any(member(group, name) is not None for name in ("mapped_parameters", "metadata"))
+        for _, group in children(member(file, "Experiments"))
+    )
+
+
 #: What a file is, the reader of RosettaSciIO for it, and how it is recognised.
 READERS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (
         "a HyperSpy file",
         "rsciio.hspy",
-        lambda f: text(attribute(f, "file_format")).lower() == "hyperspy",
+        lambda f: text(attribute(f, "file_format")).lower() == "hyperspy" or _of_old_hyperspy(f),
     ),
     (
         "a NeXus file written by RosettaSciIO",

@@ -40,9 +40,7 @@ def velox(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     unit = str(image.get("PixelUnitX") or "")
     factor, units = {"m": (1e9, "nm"), "1/m": (1e-9, "1/nm")}.get(unit, (1.0, unit))
     rows, columns = (
-        Axis(
-            name, units, (number(size, side) or 1 / factor) * factor, number(offset, name) * factor
-        )
+        Axis(name, units, number(size, side) * factor, number(offset, name) * factor)
         for name, side in (("y", "height"), ("x", "width"))
     )
     step = number(scan, "FrameTime") or number(detector, "ExposureTime")

@@ -26,6 +26,8 @@ from rsciio_tem.formats.mrc.extended import (
     extended_header,
     fei_metadata,
     fei_scan,
+    json_metadata,
+    serialem_metadata,
 )
 from rsciio_tem.formats.mrc.header import (
     HEADER,
@@ -33,6 +35,7 @@ from rsciio_tem.formats.mrc.header import (
     Endianness,
     bytes_are_signed,
     header_tree,
+    is_mrcz,
     is_sane,
     pixels_of,
     read_header,
@@ -72,6 +75,8 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
                 return 0.6, "is compressed, and named like an MRC file", {}
     if len(head) < 216:
         return None
+    if not any(head[:1024]) and name.endswith(SUFFIXES):
+        return 0.5, "is named like an MRC file, and begins with zeros", {}
     fields = HEADER.names or ()
     start = head[:1024].ljust(1024, b"\0")
     orders: tuple[Endianness, ...] = ("<", ">")
@@ -123,11 +128,15 @@ def parse(
     extra = content.read(HEADER.itemsize, min(int(header["NEXT"]), LONGEST_EXTENDED))
     tree = {
         "std_header": header_tree(header, head),
-        "labels": [text.decode("latin-1").strip("\0 ") for text in header["LABELS"] if text],
+        "labels": [
+            text.split(b"\0", 1)[0].decode("latin-1").strip() for text in header["LABELS"] if text
+        ],
         **extended_header(path, header, order, extra, problems),
     }
     fei = tree.get("fei_header", {})
     signal_axes, stack_axis = _axes(header, fei)
+    described = fei_metadata(fei) if fei else serialem_metadata(tree.get("serialem", {}))
+    described |= json_metadata(tree.get("json", {}))
     hints, scan_axes = fei_scan(fei, count, problems) if fei else ((), ())
     per_volume = int(header["MZ"])
     if 401 <= header["ISPG"] <= 630 and per_volume > 1 and count >= per_volume:
@@ -144,7 +153,7 @@ def parse(
         hints=hints,
         stack_axis=stack_axis,
         layer_axis=Axis("frame"),
-        metadata=named(fei_metadata(fei) if fei else {}, path),
+        metadata=named(described, path),
         original_metadata=tree,
         files=(path, *used, *(image for _, image in (*sides.virtual, *sides.external))),
     )
@@ -188,7 +197,8 @@ def _axes(header: np.void, fei: dict[str, Any]) -> tuple[tuple[Axis, Axis], Axis
         columns = rows = (size_m * 1e9 if 0 < size_m < 1 else None, 0.0)
         depth, origin = None, 0.0
     # images of a volume follow each other in space, those of a stack in no unit
-    stack_axis = Axis("z", "nm" if depth and header["ISPG"] > 0 else None, depth or 1.0, origin)
+    length = header["ISPG"] > 0 or is_mrcz(header)
+    stack_axis = Axis("z", "nm" if depth and length else None, depth or 1.0, origin)
     return (_length("y", *rows), _length("x", *columns)), stack_axis
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import struct
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import Problems
 from rsciio_tem.formats.mrc.header import Endianness
+from rsciio_tem.parsing.metadata import put
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.scan.scan import ScanHint
 
@@ -81,7 +83,8 @@ FEI2 = np.dtype(_FEI2)
 FEI1 = np.dtype(_FEI2[: next(i for i, (name, _) in enumerate(_FEI2) if name == "scan_rotation")])
 
 
-#: Extended header of older FEI software: 1024 records of 128 bytes; names as in RosettaSciIO.
+#: Extended header of older FEI software: 1024 records of 128 bytes, 8192 of them for more images;
+#: names as in RosettaSciIO.
 FEI_OLD = np.dtype(
     [
         ("a_tilt", "<f4"),  # 0: degrees
@@ -102,15 +105,32 @@ FEI_OLD = np.dtype(
 )
 
 
-_OLD_FEI_BYTES = 1024 * FEI_OLD.itemsize
+_OLD_FEI_BYTES = (1024 * FEI_OLD.itemsize, 8192 * FEI_OLD.itemsize)
 
 
 #: Extended headers that are not records of FEI, whatever their size.
-_NOT_FEI = (b"CCP4", b"MRCO", b"SERI", b"HDF5")
+_NOT_FEI = (b"CCP4", b"MRCO", b"SERI", b"HDF5", b"json")
+
+
+#: What SerialEM writes for an image, in this order: bit of NREAL, fields of signed 16-bit numbers,
+#: and what they are multiplied with. Piece coordinates are unsigned.
+_SERIALEM = (
+    (1, ("tilt",), 0.01),  # degrees
+    (2, ("piece_x", "piece_y", "piece_z"), 1),  # pixels, pixels, section
+    (4, ("stage_x", "stage_y"), 0.04),  # µm
+    (8, ("magnification",), 100),
+    (16, ("intensity",), 1 / 25000),
+    (32, ("dose", "dose_low"), 1),  # electrons / Å², see `_dose`
+    *((bit, (f"reserved_{bit}",), 1) for bit in (64,)),
+    *((bit, (f"reserved_{bit}", f"reserved_{bit}_low"), 1) for bit in (128,)),
+    *((bit, (f"reserved_{bit}",), 1) for bit in (256,)),
+    *((bit, (f"reserved_{bit}", f"reserved_{bit}_low"), 1) for bit in (512,)),
+    *((bit, (f"reserved_{bit}",), 1) for bit in (1024,)),
+)
 
 
 #: Bytes of extended headers that are looked at.
-LONGEST_EXTENDED = 1 << 19
+LONGEST_EXTENDED = 1 << 20
 
 
 def extended_header(
@@ -121,7 +141,8 @@ def extended_header(
     Returns
     -------
     dict
-        For ``original_metadata``: ``fei_header`` where it is FEI's.
+        For ``original_metadata``: ``fei_header`` where it is FEI's, ``serialem`` where it is
+        SerialEM's, ``json`` where it is HyperSpy's.
     """
     size, kind = int(header["NEXT"]), bytes(header["EXTTYP"])
     if not size:
@@ -134,7 +155,11 @@ def extended_header(
     if kind in (b"FEI1", b"FEI2") and len(content) >= 4:
         record = FEI1 if kind == b"FEI1" else FEI2
         step = struct.unpack(order + "i", content[:4])[0]
-    elif size == _OLD_FEI_BYTES and kind not in _NOT_FEI:
+    elif kind == b"json":
+        tree["json"] = _json(content if len(content) == size else b"", problems)
+    elif columns := _serialem(header, order, content):
+        tree["serialem"] = columns
+    elif size in _OLD_FEI_BYTES and kind not in _NOT_FEI:
         record, step = FEI_OLD, FEI_OLD.itemsize
     if record is not None:
         count = min(max(1, int(header["NZ"])), len(content) // step if step > 0 else 0)
@@ -169,6 +194,75 @@ def _columns(records: npt.NDArray[np.void]) -> dict[str, Any]:
         same = bool((column == column[0]).all()) or bool((column != column).all())
         values[name] = column[0].item() if same else column
     return values
+
+
+def _json(content: bytes, problems: Problems) -> dict[str, Any]:
+    """Return the metadata that MRCZ keeps as JSON."""
+    try:
+        tree = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        problems.warn(f"has metadata that are no JSON: {error}.")
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _serialem(header: np.void, order: Endianness, content: bytes) -> dict[str, Any]:
+    """Return one value per image for each kind of number that SerialEM wrote; nothing if others.
+
+    If the bytes that its flags make are not those of a record, these are integers and reals of
+    another program.
+    """
+    size, flags, kind = int(header["NINT"]), int(header["NREAL"]), bytes(header["EXTTYP"])
+    rows = [row for row in _SERIALEM if flags & row[0]]
+    names = [name for _, fields, _ in rows for name in fields]
+    count = min(int(header["NZ"]), len(content) // size) if size > 0 else 0
+    if kind.strip(b"\0 ") not in (b"", b"SERI") or flags >> 11 or 2 * len(names) != size:
+        return {}
+    if count < 1:
+        return {}
+    numbers = np.frombuffer(content, order + "i2", count * len(names)).reshape(count, -1)
+    columns: dict[str, Any] = {}
+    for _, fields, factor in rows:
+        for name in fields:
+            column = numbers[:, names.index(name)].astype(np.float64)
+            if name.startswith("piece"):
+                column %= 1 << 16
+            if not name.startswith(("reserved", "dose")):
+                columns[name] = column * factor
+    if flags & 32:
+        high, low = (numbers[:, names.index(n)].astype(np.float64) for n in ("dose", "dose_low"))
+        columns["dose"] = _dose(high, low)
+    return columns
+
+
+def _dose(high: npt.NDArray[np.float64], low: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the numbers that SerialEM stores in two of 16 bits: 24 bits, and an exponent."""
+    mantissa = np.abs(high) * 256 + np.abs(low) % 256
+    exponent = np.sign(low) * (np.abs(low) // 256)
+    return np.asarray(np.sign(high) * mantissa * 2.0**exponent)
+
+
+def serialem_metadata(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate an extended header of SerialEM: one value per image, or the one of all."""
+
+    def value(name: str, factor: float = 1.0) -> Any:
+        if name not in columns:
+            return None
+        column = columns[name] * factor
+        return float(column[0]) if (column == column[0]).all() else column
+
+    metadata: dict[str, Any] = {}
+    tem = "Acquisition_instrument.TEM"
+    put(metadata, f"{tem}.Stage.tilt_alpha", value("tilt"))
+    for axis in "xy":
+        put(metadata, f"{tem}.Stage.{axis}", value(f"stage_{axis}", 1e-3))  # µm -> mm
+    put(metadata, f"{tem}.magnification", value("magnification"))
+    return metadata
+
+
+def json_metadata(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of HyperSpy that MRCZ kept."""
+    return {k: v for k, v in tree.items() if isinstance(v, dict) and k != "_HyperSpy"}
 
 
 def fei_metadata(fei: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,8 @@ MODES: dict[int, tuple[Any, Packing]] = {
     3: ("c8", "complex-i2"),
     4: ("c8", "plain"),
     6: ("u2", "plain"),
+    7: ("i4", "plain"),  # 7 and 8 by MRCZ, and so by HyperSpy
+    8: ("u4", "plain"),
     12: ("f2", "plain"),
     16: (RGB, "plain"),
     101: ("u1", "u4-rows"),
@@ -108,6 +110,13 @@ def read_header(
         raise ValueError(f"endianness={endianness!r} is neither '<' nor '>'")
     if len(head) < HEADER.itemsize:
         raise Truncated(path, f"ends inside its header, after {len(head)} bytes.")
+    if not any(head):
+        raise NotThisFormat(
+            path,
+            "has nothing but zeros where its header should be, which was never written.",
+            "ncempy leaves such a file if it does not write that type of pixels; write it again, "
+            "for example as float32.",
+        )
     stamp: Endianness | None = {0x44: "<", 0x11: ">"}.get(head[212])  # type: ignore[assignment]
     first: Endianness = endianness or stamp or "<"
     for order in (first,) if endianness else (first, ">" if first == "<" else "<"):
@@ -172,15 +181,23 @@ def pixels_of(path: str, header: np.void, order: Endianness, signed: bool | None
     return Pixels((int(header["NY"]), int(header["NX"])), stored, packing)
 
 
+def is_mrcz(header: np.void) -> bool:
+    """Whether MRCZ wrote the file, which HyperSpy saves with."""
+    return bytes(header["LABELS"][0]).startswith(b"MRCZ")
+
+
 def steps(header: np.void) -> list[tuple[float | None, float]]:
-    """Return step and origin in nm along columns, rows and images; None for an unknown step."""
+    """Return step and origin in nm along columns, rows and images; None for an unknown step.
+
+    MRCZ has no grid: its cell is that of all pixels.
+    """
     axes = [int(header[name]) for name in ("MAPC", "MAPR", "MAPS")]
     if sorted(axes) != [1, 2, 3]:
         axes = [1, 2, 3]
     result: list[tuple[float | None, float]] = []
-    for axis in axes:
+    for size, axis in zip(("NX", "NY", "NZ"), axes, strict=True):
         letter = "XYZ"[axis - 1]
-        points = int(header[f"M{letter}"])
+        points = int(header[size if is_mrcz(header) else f"M{letter}"])
         step = float(header[f"{letter}len"]) / points / 10 if points > 0 else 0.0
         origin = float(header[f"{letter}ORIGIN"]) / 10
         if 1e-7 < step < 1e9:  # what is smaller was written as another type of number

@@ -38,10 +38,14 @@ def named(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Return metadata with the name of their file."""
     stem, suffix = os.path.splitext(os.path.basename(path))
     title = os.path.splitext(stem)[0] if suffix.lower() in (".gz", ".bz2") else stem
+    stored, signal = metadata.get("General", {}), metadata.get("Signal", {})
+    if isinstance(stored.get("title"), str):
+        title = stored["title"] or title
+    kind = signal.get("signal_type")
     return {
         **metadata,
-        "General": {**metadata.get("General", {}), **general(path, title)},
-        "Signal": {**metadata.get("Signal", {}), "signal_type": ""},
+        "General": {**stored, **general(path, title)},
+        "Signal": {**signal, "signal_type": kind if isinstance(kind, str) else ""},
     }
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import warn
 from rsciio_tem.formats.mrc.header import HEADER
-from rsciio_tem.writing.signal_frames import SignalFrames, converted
+from rsciio_tem.writing.signal_frames import SignalFrames, converted, even_axes
 from rsciio_tem.writing.stream import write_signal
 from rsciio_tem.writing.target import FlatFile, Payloads
 
@@ -50,9 +50,10 @@ def _header(frames: SignalFrames, mode: int, path: str) -> npt.NDArray[np.void]:
     header["MX"], header["MY"], header["MZ"] = columns, rows, shape[1] if stacked else 1
     # a scan is stored as a stack of volumes, one for each line, so that its shape is kept
     header["ISPG"] = 401 if stacked else 0
-    axes = [("X", columns, frames.sig_axes[1]), ("Y", rows, frames.sig_axes[0])]
-    if frames.nav_axes:
-        axes.append(("Z", int(header["MZ"][0]), frames.nav_axes[-1]))
+    *slow, down, along = even_axes((*frames.nav_axes[-1:], *frames.sig_axes), path, "an MRC file")
+    axes = [("X", columns, along), ("Y", rows, down)]
+    if slow:
+        axes.append(("Z", int(header["MZ"][0]), slow[0]))
     for letter, points, axis in axes:
         scale, units = float(axis.get("scale", 1.0)), axis.get("units")
         step = converted(scale, units, "nm")

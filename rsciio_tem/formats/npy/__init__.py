@@ -16,14 +16,22 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from rsciio_tem.errors import FormatError, Problem, Truncated, Unsupported
-from rsciio_tem.formats.npy.archive import ZIP, Stored, load_member, members, stored_member
+from rsciio_tem.errors import FormatError, Problem, Problems, Truncated, Unsupported
+from rsciio_tem.formats.npy.archive import (
+    ZIP,
+    Stored,
+    load_member,
+    members,
+    stored_member,
+    text_member,
+)
 from rsciio_tem.formats.npy.header import LARGEST_HEADER, MAGIC, Header, parse_header
 from rsciio_tem.formats.npy.writer import file_writer, target
 from rsciio_tem.frames.arrays import ArrayFrames
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.parsing import nion
 from rsciio_tem.parsing.checks import trailing_bytes
 from rsciio_tem.parsing.metadata import general
 from rsciio_tem.parsing.zip_archives import is_frame_cache
@@ -38,6 +46,9 @@ from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.scan.times import FrameTimes
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
+
+#: Bytes of a description beside an array at most.
+_LONGEST_JSON = 1 << 22
 
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "parse_header", "sniff", "target"]
 
@@ -57,6 +68,8 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
             names = members(path)
         except FormatError:
             return None
+        if "data" in names and path.lower().endswith((".ndata", ".ndata1")):
+            return 0.9, "is an archive of Nion Swift", {}
         if not path.lower().endswith(".npz"):
             return None  # another format that happens to be an archive
         if names:
@@ -81,7 +94,8 @@ def parse(
     file, head = DataFile.of(path), files.read_start(path, LARGEST_HEADER)
     if head[:4] != ZIP and key is not None:
         raise FormatError(path, f"is a single array, not an archive with {key!r}.")
-    stored = stored_member(file, key) if head[:4] == ZIP else Stored(head, file.size)
+    problems = Problems()
+    stored = stored_member(file, key, problems) if head[:4] == ZIP else Stored(head, file.size)
     header = parse_header(stored.head, path)
     dtype, fortran, shape, offset = header
     if offset + header.nbytes > stored.size:
@@ -90,25 +104,47 @@ def parse(
             f"ends after {max(0, stored.size - offset)} of the {header.nbytes} bytes that {shape} "
             f"elements of type {dtype} take.",
         )
+    described, beside = _by_nion_swift(path, stored, len(shape))
+    if described is not None and sig_dims is None and sig_shape is None:
+        sig_dims = described.sig_dims
     nav_shape, frame_shape = _divide(shape, sig_dims, sig_shape, fortran, path)
+    axes = (Axis(),) * (len(nav_shape) + len(frame_shape))
+    if described is not None and (*nav_shape, *frame_shape) == shape:
+        axes = described.axes
     stem = os.path.splitext(os.path.basename(path))[0]
+    title = f"{stem} {stored.key}" if head[:4] == ZIP else None
     return Recording(
         format="npy",
         path=path,
         frames=_frames(file, stored, header, nav_shape, frame_shape),
-        signal_axes=(Axis(),) * len(frame_shape),
+        signal_axes=axes[len(nav_shape) :],
+        scan_axes=axes[: len(nav_shape)],
         hints=(ScanHint("header", nav_shape, 0.95, "shape of the array", exact=True),)
         if nav_shape
         else (),
         metadata={
-            "General": general(path, f"{stem} {stored.key}" if head[:4] == ZIP else None),
+            "General": general(path, (described.title or stem) if described else title),
             "Signal": {"signal_type": ""},
         },
         original_metadata={
-            "npy": {"descr": dtype.str, "fortran_order": fortran, "shape": list(shape)}
+            "npy": {"descr": dtype.str, "fortran_order": fortran, "shape": list(shape)},
+            **({"nion_swift": dict(described.tree)} if described else {}),
         },
-        files=(path,),
+        files=tuple(dict.fromkeys((path, beside))),
+        problems=tuple(problems),
     )
+
+
+def _by_nion_swift(path: str, stored: Stored, ndim: int) -> tuple[nion.Properties | None, str]:
+    """Return what Nion Swift says of an array, in its archive or in a file beside it, and where."""
+    if stored.key:
+        inside = stored.key == "data"
+        return nion.properties(text_member(path, "metadata.json"), ndim) if inside else None, path
+    beside = os.path.splitext(path)[0] + ".json"
+    if not os.path.isfile(beside) or os.path.getsize(beside) > _LONGEST_JSON:
+        return None, path
+    described = nion.properties(files.read_start(beside, _LONGEST_JSON), ndim)
+    return described, beside if described else path
 
 
 def _divide(

@@ -13,14 +13,38 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from rsciio_tem.errors import FormatError, NotEnoughMemory, NotThisFormat, Truncated
-from rsciio_tem.formats.npy.header import LARGEST_HEADER, Header
+from rsciio_tem.errors import (
+    FormatError,
+    NotEnoughMemory,
+    NotThisFormat,
+    Problems,
+    Truncated,
+    Unsupported,
+)
+from rsciio_tem.formats.npy.header import LARGEST_HEADER, Header, parse_header
 from rsciio_tem.parsing.zip_archives import is_frame_cache
 from rsciio_tem.storage import backends, machine
 from rsciio_tem.storage.backends import DataFile
 
+#: Bytes of a description at most.
+_LONGEST_JSON = 1 << 22
+
 ZIP = b"PK\x03\x04"
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")  # local file header of a zip member
+
+
+#: Names of the arrays of which a sparse one consists, and the package that saved it.
+_SPARSE = (
+    (frozenset(("coords", "data", "shape", "fill_value")), "sparse"),
+    *(
+        (frozenset((*names, "data", "shape", "format")), "scipy.sparse")
+        for names in (("indices", "indptr"), ("row", "col"), ("offsets",))
+    ),
+)
+#: Of archives of more arrays the headers are not looked at, and the largest is taken.
+_MOST_HEADERS = 100
+#: Rows and columns of a frame at least.
+_LEAST_FRAME = 4
 
 
 class Stored(NamedTuple):
@@ -56,9 +80,9 @@ def members(path: str) -> dict[str, zipfile.ZipInfo]:
         raise NotThisFormat(path, f"is no readable .npz: {error}.") from error
 
 
-def stored_member(file: DataFile, key: str | None) -> Stored:
-    """Return where the array of a name is, by default the largest."""
-    key, info = _member(file.path, key)
+def stored_member(file: DataFile, key: str | None, problems: Problems) -> Stored:
+    """Return where the array of a name is, by default the one that looks most like a recording."""
+    key, info = _member(file, key, problems)
     if info.compress_type != zipfile.ZIP_STORED:
         with _opened(file.path, info.filename) as member:
             return Stored(member.read(LARGEST_HEADER), info.file_size, 0, key, info.filename)
@@ -69,8 +93,9 @@ def stored_member(file: DataFile, key: str | None) -> Stored:
     return Stored(head, info.file_size, start, key)
 
 
-def _member(path: str, key: str | None) -> tuple[str, zipfile.ZipInfo]:
-    """Choose the member to read: the one named, or the largest."""
+def _member(file: DataFile, key: str | None, problems: Problems) -> tuple[str, zipfile.ZipInfo]:
+    """Choose the member to read: the one named, or the best."""
+    path = file.path
     arrays = members(path)
     if key is not None and key not in arrays:
         raise FormatError(path, f"has no array {key!r}.", f"It has {', '.join(arrays)}.")
@@ -84,7 +109,42 @@ def _member(path: str, key: str | None) -> tuple[str, zipfile.ZipInfo]:
             "is a frame cache of hexrd, which stores frames as lists of pixels.",
             f"Name one of its {len(arrays)} arrays with key= to look at it.",
         )
-    return max(arrays.items(), key=lambda item: item[1].file_size)
+    sparse = next((name for keys, name in _SPARSE if keys <= arrays.keys()), None)
+    if sparse is not None:
+        raise Unsupported(
+            path,
+            f"is a sparse array, saved by {sparse}.",
+            f"Load it with {sparse}.load_npz, and pass its dense form to rsciio_tem.from_array; "
+            f"key= reads one of its lists {', '.join(arrays)}.",
+        )
+    if len(arrays) == 1 or len(arrays) > _MOST_HEADERS:
+        return max(arrays.items(), key=lambda item: item[1].file_size)
+    ranks = {name: _rank(path, info) for name, info in arrays.items()}
+    best, *others = sorted(arrays, key=lambda name: ranks[name], reverse=True)
+    alike = [name for name in others if ranks[name][0] == ranks[best][0]]
+    alike = [name for name in alike if 2 * ranks[name][1] > ranks[best][1]]
+    listed = ", ".join((alike or others)[:5])
+    if alike and ranks[best][0] > 0:
+        problems.warn(
+            f"holds several arrays of the same kind; {best} is read, not {listed}.",
+            "Pass key= to choose.",
+        )
+    else:
+        problems.info(f"{best} is read, not {listed}.", "key= chooses.")
+    return best, arrays[best]
+
+
+def _rank(path: str, info: zipfile.ZipInfo) -> tuple[int, int]:
+    """Return what decides between arrays: scans of frames before stacks, these before images."""
+    try:
+        with _opened(path, info.filename) as member:
+            header = parse_header(member.read(LARGEST_HEADER), path)
+    except FormatError:
+        return -1, info.file_size
+    shape = header.shape
+    if len(shape) == 4 and min(shape[-2:]) >= _LEAST_FRAME:
+        return 3, header.nbytes
+    return {0: 0, 1: 0, 2: 1}.get(len(shape), 2), header.nbytes
 
 
 def _inside(file: DataFile, info: zipfile.ZipInfo) -> int:
@@ -94,6 +154,16 @@ def _inside(file: DataFile, info: zipfile.ZipInfo) -> int:
     if magic != ZIP:
         raise NotThisFormat(file.path, f"has a damaged entry for {info.filename}.")
     return int(info.header_offset + _LOCAL.size + name_length + extra_length)
+
+
+def text_member(path: str, name: str) -> bytes:
+    """Return a small member of an archive; nothing if there is none."""
+    try:
+        with _opened(path, name) as member:
+            content = member.read(_LONGEST_JSON + 1)
+    except FormatError:
+        return b""
+    return content if len(content) <= _LONGEST_JSON else b""
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import re
 from typing import Any, NamedTuple
 
 from rsciio_tem.errors import FormatError, Problems
-from rsciio_tem.parsing.text import to_number
+from rsciio_tem.parsing.text import legible, to_number
 from rsciio_tem.parsing.trees import xml_content
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import opener
@@ -140,11 +140,7 @@ def _objects(path: str, problems: Problems) -> list[dict[str, Any]]:
 
 def _object(text: bytes, path: str) -> dict[str, Any]:
     """Parse one block; labels and units become keys as in RosettaSciIO."""
-    try:
-        text.decode()
-    except UnicodeDecodeError:  # of a computer that was set to a western language
-        text = text.decode("cp1252", "replace").encode()
-    tree = xml_content(text, path)
+    tree = xml_content(legible(text).encode(), path)
     if isinstance(described := tree.get("ExperimentalDescription"), dict):
         tree["ExperimentalDescription"] = dict(_labelled(described))
     if isinstance(inner := tree.get("TrueImageHeaderInfo"), str):  # XML as text of XML

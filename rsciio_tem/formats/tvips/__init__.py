@@ -118,7 +118,7 @@ def parse(
         frames=ordered,
         signal_axes=signal_axes(header, first[0], before),
         # nothing says how far apart scan positions are
-        scan_axes=(Axis("y", "nm"), Axis("x", "nm")),
+        scan_axes=(Axis("y"), Axis("x")),
         stack_axis=time_axis(frames, before, first),
         hints=()
         if scan is None

@@ -35,9 +35,7 @@ def signal_axes(header: np.void, first: np.void, before: int) -> tuple[Axis, Axi
     units = "1/nm" if is_diffraction(header, first) else "nm"
     if int(header["version"]) == 1 and before == FRAME_V1.itemsize:
         units = ""  # nothing says whether these are images
-    scale = float(header["pixelsize"])
-    if not scale:  # not calibrated
-        units, scale = "", 1.0
+    scale = float(header["pixelsize"])  # 0: not calibrated
     return (
         Axis("dy", units, scale, float(header["offsety"])),
         Axis("dx", units, scale, float(header["offsetx"])),

@@ -16,7 +16,7 @@ from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.formats.tvips.files import series
 from rsciio_tem.formats.tvips.header import FRAME, FRAME_V1, HEADER, LARGEST_SIDE, Ints
 from rsciio_tem.storage.files import listing
-from rsciio_tem.writing.signal_frames import SignalFrames, converted, start_ns
+from rsciio_tem.writing.signal_frames import SignalFrames, converted, even_axes, start_ns
 from rsciio_tem.writing.stream import write_signal
 from rsciio_tem.writing.target import FlatFile, Target
 
@@ -51,7 +51,7 @@ def _series_record(
 ) -> npt.NDArray[np.void]:
     """Return the series header for a signal."""
     unit = {1: "nm", 2: "1/nm"}.get(_mode(frames) or 0, "")
-    rows, columns = frames.sig_axes
+    rows, columns = even_axes(frames.sig_axes, path, "a TVIPS file")
 
     def calibrated(value: Any) -> float:
         number = float(value) if value is not None else 0.0
