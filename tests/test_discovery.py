@@ -160,6 +160,25 @@ def test_saving_by_name_is_as_without_us(hyperspy: Interpreter, tmp_path: Path) 
     assert "npy a.npy b.npy" in ours
 
 
+GROUPS = """
+import h5py, os
+for name, file_format in (("scan.mib", "QuantumDetector"), ("stack.npy", "NumPy"), ("a.mrc", "MRC")):
+    for reader in (None, file_format):
+        saved = os.path.join(folder, f"{reader}-{name}.hspy")
+        hs.load(os.path.join(folder, name), file_format=reader).save(saved)
+        print(*h5py.File(saved)["Experiments"])
+"""
+
+
+def test_groups_of_saved_files_are_called_as_without_us(
+    hyperspy: Interpreter, folder: Path
+) -> None:
+    """The title names them, and other programs look for `/Experiments/__unnamed__`."""
+    mrc_writer.write_mrc(folder / "a.mrc", np.zeros((4, 16, 16), "u2"))
+    printed = hyperspy.run(GROUPS, folder=str(folder))
+    assert without_log(printed).split() == ["__unnamed__"] * 6
+
+
 NAMES = """
 import rsciio, hyperspy.io
 for row in rsciio.IO_PLUGINS:

@@ -51,9 +51,6 @@ FORMATS: list[tuple[str, ModuleType, list[str], dict[str, Any]]] = [
     ("mrc", mrc, [], {}),
 ]
 
-#: Formats that get no title from RosettaSciIO.
-UNTITLED = ("blockfile", "tvips")
-
 #: The conventions of the tests that run now.
 now = ""
 #: Conventions -> module of RosettaSciIO -> how often our reader was called.
@@ -92,8 +89,6 @@ def _counted(reader: Any, name: str, asked: dict[str, Any]) -> Any:
                 raise ValueError("RosettaSciIO's tests demand that colours cannot be loaded lazily")
             # what we add tells apart two files with the same content
             signal["original_metadata"].pop("rsciio_tem", None)  # not where it is handed over
-            if name in UNTITLED:
-                del signal["metadata"]["General"]["title"]
         return signals
 
     return file_reader

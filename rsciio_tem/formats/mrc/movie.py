@@ -36,11 +36,9 @@ def tell_unread(path: str, problems: Problems) -> None:
 
 def named(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Return metadata with the name of their file."""
-    stem, suffix = os.path.splitext(os.path.basename(path))
-    title = os.path.splitext(stem)[0] if suffix.lower() in (".gz", ".bz2") else stem
     return {
         **metadata,
-        "General": {**metadata.get("General", {}), **general(path, title)},
+        "General": {**metadata.get("General", {}), **general(path, "")},
         "Signal": {**metadata.get("Signal", {}), "signal_type": ""},
     }
 

@@ -100,7 +100,7 @@ def parse(
         if nav_shape
         else (),
         metadata={
-            "General": general(path, f"{stem} {stored.key}" if head[:4] == ZIP else None),
+            "General": general(path, f"{stem} {stored.key}" if head[:4] == ZIP else ""),
             "Signal": {"signal_type": ""},
         },
         original_metadata={
