@@ -162,7 +162,8 @@ def test_saving_by_name_is_as_without_us(hyperspy: Interpreter, tmp_path: Path) 
 
 GROUPS = """
 import h5py, os
-for name, file_format in (("scan.mib", "QuantumDetector"), ("stack.npy", "NumPy"), ("a.mrc", "MRC")):
+names = {"scan.mib": "QuantumDetector", "stack.npy": "NumPy", "a.mrc": "MRC"}
+for name, file_format in names.items():
     for reader in (None, file_format):
         saved = os.path.join(folder, f"{reader}-{name}.hspy")
         hs.load(os.path.join(folder, name), file_format=reader).save(saved)
