@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 __all__ = [
+    "BY_CONTENT",
     "CONTESTED",
     "FORMATS",
     "GROUP",
@@ -291,6 +292,10 @@ CONTESTED = {
     "h5": ("hdf5", ""),
     "hdf5": ("hdf5", ""),
 }
+
+#: Suffixes that RosettaSciIO's readers keep, but for files that they do not read well: the format
+#: of ours that says which these are, in its module ``takeover``, and RosettaSciIO's reader.
+BY_CONTENT = {"emd": ("hdf5", "rsciio.emd"), "nxs": ("hdf5", "rsciio.nexus")}
 
 
 # ---------------------------------------------------------------- formats of other packages

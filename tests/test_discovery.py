@@ -160,6 +160,89 @@ def test_saving_by_name_is_as_without_us(hyperspy: Interpreter, tmp_path: Path) 
     assert "npy a.npy b.npy" in ours
 
 
+GROUPS = """
+import h5py, os
+names = {"scan.mib": "QuantumDetector", "stack.npy": "NumPy", "a.mrc": "MRC"}
+for name, file_format in names.items():
+    for reader in (None, file_format):
+        saved = os.path.join(folder, f"{reader}-{name}.hspy")
+        hs.load(os.path.join(folder, name), file_format=reader).save(saved)
+        print(*h5py.File(saved)["Experiments"])
+"""
+
+
+def test_groups_of_saved_files_are_called_as_without_us(
+    hyperspy: Interpreter, folder: Path
+) -> None:
+    """The title names them, and other programs look for `/Experiments/__unnamed__`."""
+    mrc_writer.write_mrc(folder / "a.mrc", np.zeros((4, 16, 16), "u2"))
+    printed = hyperspy.run(GROUPS, folder=str(folder))
+    assert without_log(printed).split() == ["__unnamed__"] * 6
+
+
+CONTENTS = """
+import os, h5py, numpy as np, rsciio_tem
+pixels = np.zeros((3, 4, 40, 50), "u2")
+def at(name):
+    return os.path.join(folder, name)
+rsciio_tem.convert(hs.signals.Signal2D(pixels), at("cube.emd"))
+with h5py.File(at("cube.emd")) as a, h5py.File(at("py4dstem.emd"), "w") as b:
+    b.attrs.update(a.attrs)
+    for name in a:
+        a.copy(name, b)
+    del b[f"{name}/rsciio_tem"]
+hs.signals.Signal2D(pixels[0]).save(at("ncem.emd"))
+hs.signals.Signal2D(pixels).save(at("saved.nxs"))
+def nexus(name, pixels, **attributes):
+    with h5py.File(at(name), "w") as file:
+        entry = file.create_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        for label in ("one", "two"):
+            group = entry.create_group(label)
+            group.attrs.update(NX_class="NXdata", signal="data", **attributes)
+            group["data"] = pixels[: 1 if label == "two" else 3]
+            for axis in "yx":
+                group[axis] = np.arange({"y": 3, "x": 4}[axis])
+nexus("scan.nxs", pixels)
+nexus("stack.nxs", pixels[0])
+nexus("dots.nxs", pixels, axes=["y", "x", ".", "."])
+nexus("image.nxs", pixels, interpretation="image")
+nexus("spectra.nxs", pixels[0, :, :, :9])
+for name, options in calls:
+    signals = hs.load(at(name), **options)
+    signal = signals[0] if isinstance(signals, list) else signals
+    print(name, plugin(signal), signal.axes_manager.signal_dimension, signal.data.shape)
+"""
+
+OURS, EMD, NEXUS = "rsciio_tem.formats.hdf5", "rsciio.emd", "rsciio.nexus"
+
+
+def test_emd_and_nexus_are_ours_only_where_rosettasciio_misses_the_frames(
+    hyperspy: Interpreter, tmp_path: Path
+) -> None:
+    path = "/entry/two/data"
+    expected: list[tuple[str, dict[str, object], str]] = [
+        ("cube.emd", {}, OURS),
+        ("cube.emd", {"first_frame": 0}, OURS),
+        ("cube.emd", {"stack_group": False}, EMD),
+        ("cube.emd", {"file_format": "EMD"}, EMD),
+        ("py4dstem.emd", {}, OURS),
+        ("ncem.emd", {}, EMD),
+        ("scan.nxs", {}, OURS),
+        ("scan.nxs", {"dataset": path}, OURS),
+        ("scan.nxs", {"dataset_path": "/entry/two"}, NEXUS),
+        ("scan.nxs", {"nxdata_only": True}, NEXUS),
+        ("stack.nxs", {"lazy": True}, OURS),
+        *((name, {}, NEXUS) for name in ("saved.nxs", "dots.nxs", "image.nxs", "spectra.nxs")),
+    ]
+    calls = [(name, options) for name, options, _ in expected]
+    printed = without_log(hyperspy.run(CONTENTS, folder=str(tmp_path), calls=calls)).splitlines()
+    assert [line.split()[:2] for line in printed] == [[name, r] for name, _, r in expected]
+    frames = [line for line in printed if OURS in line]
+    assert all(" 2 (" in line for line in frames)
+    assert frames[4].endswith("(1, 4, 40, 50)")
+
+
 NAMES = """
 import rsciio, hyperspy.io
 for row in rsciio.IO_PLUGINS:

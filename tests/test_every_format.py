@@ -117,7 +117,9 @@ def check_dictionary(sample: Sample, signal: dict[str, Any]) -> None:
     assert {"General", "Signal"} <= set(signal["metadata"])
     if sample.path is not None:
         general = signal["metadata"]["General"]
-        assert general["original_filename"].split(".")[0] in general["title"]
+        stem = general["original_filename"].split(".")[0]
+        untitled = ("mib", "npy", "tvips", "blo", "ser", "mrc")  # RosettaSciIO's readers give none
+        assert stem in general.get("title", stem if sample.format in untitled else "")
     own = signal["original_metadata"]["rsciio_tem"]
     assert own["format"] == sample.format
     assert own["version"] == rsciio_tem.__version__
@@ -517,7 +519,7 @@ def test_reads_do_not_share_metadata(sample: Sample) -> None:
     first, second = sample.read(), sample.read()
     first["metadata"]["General"]["title"] = "changed"
     first["axes"][0]["name"] = "changed"
-    assert second["metadata"]["General"]["title"] != "changed"
+    assert second["metadata"]["General"].get("title") != "changed"
     assert second["axes"][0]["name"] != "changed"
 
 

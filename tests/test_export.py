@@ -34,6 +34,7 @@ import rsciio_tem
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.formats import npy, raw
+from rsciio_tem.registry import FORMATS
 from rsciio_tem.writing import signal_frames, stream, working_folder
 from rsciio_tem.writing.hdf5 import Hdf5
 from rsciio_tem.writing.hdf5_stream import ChunkedFile
@@ -1246,3 +1247,17 @@ def test_command(recording: Path) -> None:
     assert rsciio_tem.load(target)[0]["data"].shape == (3, 16, 24)
     wrong = CliRunner().invoke(main, [*arguments, "-O", "roi"])
     assert "is not NAME=VALUE" in wrong.output
+
+
+@pytest.mark.parametrize("name", [name for name, row in FORMATS.items() if row.writes])
+def test_writers_take_an_array_and_nothing_else(tmp_path: Path, name: str) -> None:
+    """So do RosettaSciIO's: the last two axes are those of a frame."""
+    if name == "zarr":
+        pytest.importorskip("zarr")
+    data = np.zeros((2, 3, 8, 8), "u1")
+    data[..., 2, 3] = 1 + np.arange(6).reshape(2, 3)
+    row = FORMATS[name]
+    getattr(rsciio_tem, name).file_writer(tmp_path / f"a.{row.writes[0]}", {"data": data})
+    path = tmp_path / ("a_000.tvips" if name == "tvips" else f"a.{row.writes[0]}")
+    options = {} if name != "framecache" else {"nav_shape": (2, 3)}
+    np.testing.assert_array_equal(rsciio_tem.load(path, **options)[0]["data"], data)

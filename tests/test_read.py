@@ -334,5 +334,6 @@ def test_from_array_that_cannot_be() -> None:
 def test_dates_that_no_calendar_has_are_left_out(date: Any, time: Any, kept: bool) -> None:
     entries = general("folder/a.mib", date=date, time=time, time_zone="UTC", notes=None)
     assert entries["title"] == "a"
+    assert general("folder/a.mib", "") == {"original_filename": "a.mib"}
     assert (entries.keys() & {"date", "time", "time_zone"} == {"date", "time", "time_zone"}) is kept
     assert ("date" in entries) is kept

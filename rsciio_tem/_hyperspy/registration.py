@@ -17,9 +17,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, ModuleType
 from typing import Any
 
-from rsciio_tem.registry import CONTESTED, FORMATS, SHARED, Format, listed_by_us, third_party
+from rsciio_tem.registry import (
+    BY_CONTENT,
+    CONTESTED,
+    FORMATS,
+    SHARED,
+    Format,
+    listed_by_us,
+    third_party,
+)
 
-__all__ = ["SuffixAlias", "autoregister", "register", "unregister"]
+__all__ = ["ContentAlias", "SuffixAlias", "autoregister", "register", "unregister"]
 
 _logger = logging.getLogger(__name__)
 
@@ -39,22 +47,51 @@ class SuffixAlias(str):
 
     def lower(self) -> str:
         """Return the alias as it is compared with what is searched."""
-        return str.lower(self) if _searched_by_suffix(sys._getframe(1)) else "\0"
+        return str.lower(self) if self._is_for(sys._getframe(1)) else "\0"
+
+    def _is_for(self, frame: FrameType) -> bool:
+        return _loading(frame) is not None
 
 
-def _searched_by_suffix(frame: FrameType | None) -> bool:
-    """Whether the call in `frame`, if it is HyperSpy's search, was made with a file's suffix."""
+class ContentAlias(SuffixAlias):
+    """A suffix alias that is found if a file has the suffix and is one that our reader is for.
+
+    What it is not found for is RosettaSciIO's, as if we were not there.
+    """
+
+    __slots__ = ()
+
+    def _is_for(self, frame: FrameType) -> bool:
+        variables = _loading(frame)
+        path = (variables or {}).get("path", (variables or {}).get("filename"))
+        if not isinstance(path, (str, os.PathLike)):
+            return variables == {}  # somebody reads the list
+        name, suffix = os.fspath(path), str.lower(self)
+        if not str(name).lower().endswith(f".{suffix}"):
+            return False
+        ours, theirs = BY_CONTENT[suffix]
+        module = importlib.import_module(FORMATS[ours].module)
+        takeover = importlib.import_module(f"{FORMATS[ours].module}.takeover")
+        keywords = (variables or {}).get("kwds") or ()
+        return bool(takeover.is_ours(name, keywords, module.file_reader, theirs))
+
+
+def _loading(frame: FrameType | None) -> Mapping[str, Any] | None:
+    """Return the variables of HyperSpy's function that loads a file by its suffix.
+
+    None if its search, in `frame`, is for a name or for a writer; empty if it is somebody else's.
+    """
     callers: list[FrameType] = []
     while frame is not None and len(callers) < 6:
         callers.append(frame)
         frame = frame.f_back
     if not any(f.f_code.co_name == "_format_name_to_reader" for f in callers):
-        return True  # somebody reads the list
+        return {}
     for caller in callers:
         if caller.f_code.co_name == "load_single_file":
             named = (caller.f_locals.get(name) for name in ("file_format", "reader"))
-            return not any(isinstance(value, str) for value in named)
-    return False
+            return None if any(isinstance(v, str) for v in named) else caller.f_locals
+    return None
 
 
 class _Searched(list[str]):
@@ -167,6 +204,8 @@ def register(takeover: str = "auto") -> None:
         # those first, and nobody finds the same suffix listed twice.
         unshared = [s for s in row.suffixes if s not in SHARED and s not in CONTESTED]
         aliases = [SuffixAlias(s) for s in unshared if s in theirs] if row.name in taken else []
+        if row.name not in taken and takeover != "none":
+            aliases += [ContentAlias(s) for s, (name, _) in BY_CONTENT.items() if name == row.name]
         listed = [s for s in unshared if s not in theirs]
         plugins.append(_row(row, listed, aliases))
     unregister()

@@ -114,6 +114,8 @@ def _opens(suffix: str) -> str:
     """Say whose reader ``hs.load`` takes for a suffix; it compares names before suffixes."""
     from rsciio import IO_PLUGINS
 
+    from rsciio_tem._hyperspy.registration import ContentAlias
+
     def named(plugin: Any) -> bool:
         return suffix in [n.lower() for n in (plugin["name"], *plugin["name_aliases"])]
 
@@ -121,7 +123,8 @@ def _opens(suffix: str) -> str:
     chosen = chosen or [p for p in IO_PLUGINS if suffix in p["file_extensions"]]
     if not chosen or not listed_by_us(chosen[0]):
         return "RosettaSciIO" if chosen else "no"
-    return "content" if chosen[0]["api"] == "rsciio_tem.readers" else "ours"
+    asked = any(isinstance(n, ContentAlias) and n == suffix for n in chosen[0]["name_aliases"])
+    return "content" if asked or chosen[0]["api"] == "rsciio_tem.readers" else "ours"
 
 
 @main.command("info", short_help="Say what files hold, and how their scans were found.")

@@ -24,7 +24,8 @@ def general(
     path : str
         The file that people know the recording by.
     title : str, optional
-        By default the name of the file without its suffix.
+        By default the name of the file without its suffix. "" is none: titles name the groups of
+        saved files, so there is none where RosettaSciIO's reader gives none.
     moment : datetime.datetime, optional
         When the recording began. What has a time zone is said in UTC; what has none is the
         microscope's local time.
@@ -33,10 +34,9 @@ def general(
         that no calendar has.
     """
     name = os.path.basename(path)
-    entries: dict[str, Any] = {
-        "title": os.path.splitext(name)[0] if title is None else title,
-        "original_filename": name,
-    }
+    if title is None:
+        title = os.path.splitext(name)[0]
+    entries: dict[str, Any] = {**({"title": title} if title else {}), "original_filename": name}
     if moment is not None:
         if moment.tzinfo is not None:
             moment = moment.astimezone(datetime.UTC)

@@ -25,7 +25,15 @@ import numpy.typing as npt
 from rsciio_tem.errors import warn
 from rsciio_tem.reading.lazy import lazy_source
 
-__all__ = ["SignalFrames", "boxes", "converted", "even_axes", "start_ns", "toml_axes"]
+__all__ = [
+    "SignalFrames",
+    "axes_of",
+    "boxes",
+    "converted",
+    "even_axes",
+    "start_ns",
+    "toml_axes",
+]
 
 
 def toml_axes(axes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -131,6 +139,17 @@ def _zone(name: str, path: str) -> datetime.tzinfo:
 # ---------------------------------------------------------------- the signal
 
 
+def axes_of(signal: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the axes of a signal; without any, the last two of the data are those of a frame.
+
+    RosettaSciIO's writers take a dictionary with an array, and nothing about it.
+    """
+    axes, shape = signal.get("axes"), signal["data"].shape
+    if axes is not None:
+        return [*axes]
+    return [{"size": size, "navigate": i < len(shape) - 2} for i, size in enumerate(shape)]
+
+
 @dataclass(frozen=True, eq=False)
 class SignalFrames:
     """A signal as frames in scan order.
@@ -166,7 +185,7 @@ class SignalFrames:
         """
         data = signal["data"]
         # HyperSpy does not tell the size of a non-uniform axis, which has as many values
-        axes = [{"size": len(axis.get("axis", ())), **axis} for axis in signal["axes"]]
+        axes = [{"size": len(axis.get("axis", ())), **axis} for axis in axes_of(signal)]
         nav = tuple(dict(axis) for axis in axes if axis.get("navigate"))
         sig = tuple(dict(axis) for axis in axes if not axis.get("navigate"))
         if len(sig) != 2 or any(axis.get("navigate") for axis in axes[len(nav) :]):

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import rsciio
 from rsciio.exceptions import VisibleDeprecationWarning
@@ -42,7 +43,7 @@ FORMATS: list[tuple[str, ModuleType, list[str], dict[str, Any]]] = [
         ],
         {"dtype": "stored", "scan": "rosettasciio"},
     ),
-    ("numpy", npy, [], {}),
+    ("numpy", npy, ["file_writer"], {}),
     ("empad", empad, [], {}),
     ("blockfile", blo, ["file_writer"], {"missing": "fill"}),
     ("tvips", tvips, ["file_writer"], {"missing": "raise"}),
@@ -50,9 +51,6 @@ FORMATS: list[tuple[str, ModuleType, list[str], dict[str, Any]]] = [
     ("tia", ser, [], {}),
     ("mrc", mrc, [], {}),
 ]
-
-#: Formats that get no title from RosettaSciIO.
-UNTITLED = ("blockfile", "tvips")
 
 #: The conventions of the tests that run now.
 now = ""
@@ -92,23 +90,23 @@ def _counted(reader: Any, name: str, asked: dict[str, Any]) -> Any:
                 raise ValueError("RosettaSciIO's tests demand that colours cannot be loaded lazily")
             # what we add tells apart two files with the same content
             signal["original_metadata"].pop("rsciio_tem", None)  # not where it is handed over
-            if name in UNTITLED:
-                del signal["metadata"]["General"]["title"]
         return signals
 
     return file_reader
 
 
-def _blockfile_writer(theirs: Any) -> Any:
-    """Choose the writer of blockfiles.
+def _writer(ours: Any, theirs: Any) -> Any:
+    """Choose the writer of blockfiles, and of lazy arrays.
 
-    RosettaSciIO's tests write a file whose header announces more positions than it has frames; our
-    writer refuses that, so their writer makes the files where every test must pass.
+    RosettaSciIO's tests write a blockfile whose header announces more positions than it has frames,
+    which our writer refuses, and demand that lazy arrays cannot be saved as .npy, which ours can;
+    so their writer is asked where every test must pass.
     """
 
-    @functools.wraps(blo.file_writer)
-    def file_writer(*args: Any, **options: Any) -> Any:
-        return (blo.file_writer if now == "ours" else theirs)(*args, **options)
+    @functools.wraps(ours)
+    def file_writer(filename: Any, signal: Any, *args: Any, **options: Any) -> Any:
+        left = ours is blo.file_writer or not isinstance(signal["data"], np.ndarray)
+        return (theirs if left and now != "ours" else ours)(filename, signal, *args, **options)
 
     return file_writer
 
@@ -122,8 +120,9 @@ def pytest_configure() -> None:
         facade.__dict__.update({k: v for k, v in vars(upstream).items() if not k.startswith("__")})
         for attribute in served:
             setattr(facade, attribute, getattr(ours, attribute))
-        if name == "blockfile":
-            facade.file_writer = _blockfile_writer(upstream.file_writer)  # type: ignore[attr-defined]
+        if name in ("blockfile", "numpy"):
+            writer = _writer(ours.file_writer, upstream.file_writer)
+            facade.file_writer = writer  # type: ignore[attr-defined]
         facade.file_reader = _counted(ours.file_reader, name, asked)  # type: ignore[attr-defined]
         facade._api = facade  # type: ignore[attr-defined]
         facade.__path__ = []

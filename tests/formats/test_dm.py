@@ -801,7 +801,7 @@ def test_tags_that_nobody_has_met(tmp_path: Path, data: Array) -> None:
     np.testing.assert_array_equal(signal["data"], data[0])
     assert signal["metadata"]["General"]["original_filename"] == "a.dm4"
     untitled = written(tmp_path, image(data[0], name=""), name="b.dm4")
-    assert dm.file_reader(untitled)[0]["metadata"]["General"]["title"] == "b"
+    assert "title" not in dm.file_reader(untitled)[0]["metadata"]["General"]
 
 
 # -- real files ----------------------------------------------------------------------------------

@@ -645,3 +645,28 @@ def test_what_is_no_recording_is_read_as_by_rosettasciio(tmp_path: Path) -> None
         (signal,) = rsciio_tem.load(tmp_path / "value.npy", lazy=lazy)
         assert np.asarray(signal["data"]) == 3.5
     assert hasattr(rsciio_tem.load(tmp_path / "colours.npy", lazy=True)[0]["data"], "compute")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.arange(12).reshape(3, 4),
+        np.arange(5.0),
+        np.array(3.5),
+        np.full((2, 3, 4, 5, 6), 3, ">u2"),
+        np.zeros((3, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]),
+    ],
+    ids=str,
+)
+def test_writer_takes_an_array_and_nothing_else(tmp_path: Path, data: np.ndarray) -> None:
+    """So do RosettaSciIO's writers."""
+    npy.file_writer(tmp_path / "a.npy", {"data": data})
+    stored = np.load(tmp_path / "a.npy")
+    assert stored.dtype == data.dtype.newbyteorder("<")
+    np.testing.assert_array_equal(stored, data)
+
+
+def test_writer_never_pickles(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a pickle"):
+        npy.file_writer(tmp_path / "a.npy", {"data": np.array([1, None])})
+    assert not list(tmp_path.iterdir())

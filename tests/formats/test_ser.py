@@ -773,7 +773,7 @@ def test_pauses_are_no_line_ends(tmp_path: Path) -> None:
 def test_date_without_description(tmp_path: Path) -> None:
     general = load(write_ser(tmp_path / "a_1.ser", images(1)))["metadata"]["General"]
     assert (general["date"], general["time"]) == ("2016-02-22", "19:18:23")
-    assert general["title"] == "a_1"
+    assert "title" not in general  # RosettaSciIO gives none
 
 
 # ---------------------------------------------------------------- descriptions
@@ -789,7 +789,6 @@ def test_description(tmp_path: Path) -> None:
             signal["metadata"]["Acquisition_instrument"]["TEM"],
         )
         assert general == {
-            "title": "a_1",
             "original_filename": "a_1.ser",
             "date": "2016-02-22",
             "time": "19:18:24",
@@ -949,7 +948,7 @@ def test_hyperspy(realdata: Path, tmp_path: Path) -> None:
         shutil.copyfile(path, tmp_path / path.name)
     first, second = hs.load(tmp_path / "16x16_STEM_BF_DF_acquire.emi")
     assert first.metadata.General.FileIO[0].io_plugin == "rsciio_tem.formats.ser"
-    assert first.metadata.General.title == "16x16_STEM_BF_DF_acquire_1"
+    assert first.metadata.General.title == ""
     assert second.axes_manager.signal_shape == (16, 16)
     assert second.metadata.Acquisition_instrument.TEM.acquisition_mode == "STEM"
     other = hs.load(tmp_path / "16x16_STEM_BF_DF_acquire.emi", file_format="TIA")[1]

@@ -26,7 +26,7 @@ ENTRIES = (
 def metadata(header: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Translate what the header says."""
     result: dict[str, Any] = {
-        "General": general(path, moment=_moment(header["Acquisition_time"]), notes=header["Note"]),
+        "General": general(path, "", _moment(header["Acquisition_time"]), notes=header["Note"]),
         "Signal": {"signal_type": "diffraction"},
     }
     translated(result, ENTRIES, header.__getitem__)

@@ -27,7 +27,7 @@ from rsciio_tem.formats.blo.header import (
 )
 from rsciio_tem.storage import machine
 from rsciio_tem.storage.files import write_whole
-from rsciio_tem.writing.signal_frames import SignalFrames, converted, even_axes, start_ns
+from rsciio_tem.writing.signal_frames import SignalFrames, axes_of, converted, even_axes, start_ns
 from rsciio_tem.writing.stream import blocks, write_signal
 from rsciio_tem.writing.target import FlatFile, Payloads
 
@@ -117,7 +117,7 @@ def _steps(axes: Sequence[Mapping[str, Any]], unit: str, path: str) -> list[floa
     for axis in axes:
         scale = float(axis.get("scale", 1.0))
         value = converted(scale, axis.get("units"), unit)
-        if value is None:
+        if value is None and "scale" in axis:
             units, name = axis.get("units") or "(no unit)", axis.get("name")
             named = f"axis {name!r}" if name else "an axis without a name"
             warn(
@@ -394,7 +394,7 @@ def file_writer(
         There is such a file.
     """
     # units come first: whoever saves something that is refused then knows of both
-    steps = _Steps.of(signal.get("axes", ()), os.fspath(filename))
+    steps = _Steps.of(axes_of(signal), os.fspath(filename))
     write_signal(
         partial(_target, steps=steps),
         filename,

@@ -15,10 +15,10 @@ from rsciio_tem.parsing.metadata import general, put
 
 def metadata_of(image: Image, tree: dict[str, Any], problems: Problems) -> dict[str, Any]:
     """Translate tags with RosettaSciIO's own table."""
-    metadata: dict[str, Any] = {"General": general(image.path), "Signal": {"signal_type": ""}}
+    metadata: dict[str, Any] = {"General": general(image.path, ""), "Signal": {"signal_type": ""}}
     try:
         described = rosettasciio.image_object(image)
-        metadata["General"] = general(image.path, image.title)
+        metadata["General"] = general(image.path, image.title or "")
         mapping = described.get_mapping()
     except Exception as error:  # tags of a kind that RosettaSciIO has never met
         message = f"{image.name}: tags cannot be translated to metadata ({error!r})."

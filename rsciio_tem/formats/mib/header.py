@@ -222,7 +222,7 @@ def _date_and_time(header: Header) -> dict[str, Any]:
 def metadata(header: Header, path: str) -> dict[str, Any]:
     """Return what the first header says, as RosettaSciIO's metadata."""
     tree: dict[str, Any] = {
-        "General": general(path, **_date_and_time(header)),
+        "General": general(path, "", **_date_and_time(header)),
         "Signal": {"signal_type": "electron_diffraction"},
     }
     if header.exposure_ns >= 0:

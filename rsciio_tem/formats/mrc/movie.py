@@ -36,15 +36,11 @@ def tell_unread(path: str, problems: Problems) -> None:
 
 def named(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Return metadata with the name of their file."""
-    stem, suffix = os.path.splitext(os.path.basename(path))
-    title = os.path.splitext(stem)[0] if suffix.lower() in (".gz", ".bz2") else stem
     stored, signal = metadata.get("General", {}), metadata.get("Signal", {})
-    if isinstance(stored.get("title"), str):
-        title = stored["title"] or title
-    kind = signal.get("signal_type")
+    title, kind = stored.get("title"), signal.get("signal_type")
     return {
         **metadata,
-        "General": {**stored, **general(path, title)},
+        "General": {**stored, **general(path, title if isinstance(title, str) else "")},
         "Signal": {**signal, "signal_type": kind if isinstance(kind, str) else ""},
     }
 

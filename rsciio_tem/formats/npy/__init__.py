@@ -123,7 +123,7 @@ def parse(
         if nav_shape
         else (),
         metadata={
-            "General": general(path, (described.title or stem) if described else title),
+            "General": general(path, described.title if described else title or ""),
             "Signal": {"signal_type": ""},
         },
         original_metadata={

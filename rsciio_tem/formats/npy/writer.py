@@ -19,10 +19,19 @@ __all__ = ["file_writer", "target"]
 
 def target(frames: SignalFrames, path: str) -> Target:
     """Return what `rsciio_tem.convert` streams frames into: one .npy, version 1, C order."""
+    return _target(frames, path, (*frames.nav_shape, *frames.frame_shape))
+
+
+def _target(frames: SignalFrames, path: str, shape: tuple[int, ...]) -> Target:
     head = io.BytesIO()
     dtype = frames.dtype.newbyteorder("<")
-    shape = (*frames.nav_shape, *frames.frame_shape)
-    description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    if dtype.hasobject:
+        raise ValueError("a .npy of Python objects is a pickle, which is never written")
+    description = {
+        "descr": np.lib.format.dtype_to_descr(dtype),  # of colours: their names, too
+        "fortran_order": False,
+        "shape": shape,
+    }
     np.lib.format.write_array_header_1_0(head, description)
     stored = np.dtype((dtype, frames.frame_shape))
     return FlatFile(os.path.basename(path), head.getvalue(), stored, len(frames))
@@ -31,14 +40,14 @@ def target(frames: SignalFrames, path: str) -> Target:
 def file_writer(
     filename: str | os.PathLike[str], signal: Mapping[str, Any], *, overwrite: bool = False
 ) -> None:
-    """Write a signal as a .npy, piece by piece if it is lazy. Axes are not stored.
+    """Write a signal as a .npy, piece by piece if it is lazy. Axes are not stored, nor needed.
 
     Parameters
     ----------
     filename : str or path
         The file; it appears under its name when it is complete.
     signal : dict
-        As RosettaSciIO's writers receive it.
+        As RosettaSciIO's writers receive it; of any number of dimensions.
     overwrite : bool
         Replace a file of this name. The recording that the signal was read from is never replaced.
 
@@ -47,4 +56,8 @@ def file_writer(
     FileExistsError
         There is such a file.
     """
-    write_signal(target, filename, signal, "npy", overwrite)
+    data = signal["data"]
+    shape = tuple(data.shape)
+    frames = data if len(shape) > 1 else data.reshape(1, -1)
+    bare = {**signal, "data": frames, "axes": None}
+    write_signal(_target, filename, bare, "npy", overwrite, shape=shape)

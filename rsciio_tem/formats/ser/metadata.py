@@ -42,7 +42,7 @@ def metadata_of(path: str, description: Description | None, time: int) -> dict[s
     signal = {"signal_type": ""}
     if description is None:  # the time is UTC, of which RosettaSciIO does not speak
         utc = datetime.datetime.fromtimestamp(time, datetime.UTC).replace(tzinfo=None)
-        return {"General": general(path, moment=utc if time > 0 else None), "Signal": signal}
+        return {"General": general(path, "", moment=utc if time > 0 else None), "Signal": signal}
     block = description.block or {}
 
     def value_of(name: str) -> Any:
@@ -64,6 +64,7 @@ def metadata_of(path: str, description: Description | None, time: int) -> dict[s
         _logger.warning("AcquireDate not found in metadata of %s: no date and time", path)
     general_part = general(
         path,
+        "",
         date=moment and "{:04}-{:02}-{:02}".format(*moment[:3]),
         time=moment and "{:02}:{:02}:{:02}".format(*moment[3:6]),
         authors=authors or None,

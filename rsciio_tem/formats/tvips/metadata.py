@@ -59,7 +59,7 @@ def metadata(header: np.void, first: np.void, path: str) -> dict[str, Any]:
     diffraction, seconds = is_diffraction(header, first), int(first["timestamp"])
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC) if seconds else None
     result: dict[str, Any] = {
-        "General": general(path, moment=moment),
+        "General": general(path, "", moment=moment),
         "Signal": {"signal_type": "diffraction" if diffraction else ""},
     }
     put(result, f"{TEM}.beam_energy", int(header["ht"]))
