@@ -132,7 +132,7 @@ def test_without_a_record_targets_are_compared(folder: Path) -> None:
     np.save(out / "b.npy", np.load(out / "b.npy") + np.uint16(1))
     result = convert(*asked, code=2)
     assert list(verdicts(report).values()) == ["skipped", "failed", "skipped"]
-    assert "nothing says what it was made from, and its pixels differ" in result.stderr
+    assert "nothing says what it was made from, and pixels differ in 12 of 12" in result.stderr
     lines = (out / "conversions.jsonl").read_text().splitlines()
     assert [json.loads(line)["target"] for line in lines[1:]] == ["a.npy", "day 2/a.npy"]
 
@@ -270,6 +270,158 @@ def test_stopping_lets_conversions_go_on(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(list(out.glob("*.h5"))) == 4
 
 
+def arrays(folder: Path, *names: str) -> None:
+    """Write arrays that differ."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        np.save(folder / name, RNG.integers(0, 9999, (3, 4, 6, 8)).astype("u2"))
+
+
+def test_no_two_recordings_get_the_same_target(tmp_path: Path) -> None:
+    scan(tmp_path / "data" / "scan.mib")
+    arrays(tmp_path / "data", "scan.npy", "scan.mib.npy")  # scan.mib.h5 could be of two
+    convert(tmp_path / "data", "--to", "h5", "--into", tmp_path / "out", "--overwrite", "-j", 3)
+    targets = sorted(p.name for p in (tmp_path / "out").glob("*.h5"))
+    assert targets == ["scan.mib.h5", "scan.mib.npy.h5", "scan.npy.h5"]
+    for target in targets:
+        source = tmp_path / "data" / target.removesuffix(".h5")
+        assert compare(source, tmp_path / "out" / target, parts=["pixels"]) == []
+
+
+def test_no_two_series_get_the_same_names(tmp_path: Path) -> None:
+    arrays(tmp_path / "data", "a.npy", "a_000.npy")
+    asked = (tmp_path / "data", "--to", "tvips", "--into", tmp_path / "out")
+    convert(*asked, "-O", "max_file_size=300000", code=1)  # units are no length
+    targets = sorted(p.name for p in (tmp_path / "out").glob("*.tvips"))
+    assert targets == ["a.npy_000.tvips", "a_000.npy_000.tvips"]
+
+
+def test_targets_do_not_lie_in_each_other(tmp_path: Path) -> None:
+    arrays(tmp_path / "data", "k.npy")
+    arrays(tmp_path / "data" / "k.zarr.d", "x.npy")
+    (tmp_path / "data" / "k.zarr.d").rename(tmp_path / "data" / "k")
+    convert(tmp_path / "data", "--to", "zarr", "--into", tmp_path / "out")
+    (tmp_path / "data" / "k").rename(tmp_path / "data" / "k.zarr")
+    result = convert(tmp_path / "data", "--to", "zarr", "--into", tmp_path / "more", code=2)
+    assert "k.zarr" in result.stderr
+    # a store with another one in it is not replaced
+    shutil.copytree(tmp_path / "out" / "k", tmp_path / "out" / "k.zarr" / "k")
+    (tmp_path / "one").mkdir()
+    shutil.move(tmp_path / "data" / "k.npy", tmp_path / "one")
+    asked = (tmp_path / "one", "--to", "zarr", "--into", tmp_path / "out", "--overwrite")
+    assert "a store of its own" in convert(*asked, code=2).stderr
+    assert (tmp_path / "out" / "k.zarr" / "k" / "x.zarr").is_dir()
+
+
+def test_what_a_virtual_data_set_is_made_of_is_not_replaced(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 99, (2, 4, 8, 8)).astype("u2")
+    (tmp_path / "out").mkdir()
+    layout = h5py.VirtualLayout((4, 4, 8, 8), "u2")
+    for i, name in enumerate(("a", "b")):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["data"] = pixels + i
+        with h5py.File(tmp_path / f"link_{name}.h5", "w") as file:
+            file["there"] = h5py.ExternalLink(f"{name}.h5", "/data")
+        layout[2 * i : 2 * i + 2] = h5py.VirtualSource(f"link_{name}.h5", "there", pixels.shape)
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file.create_virtual_dataset("x", layout)
+    files = {os.path.basename(name) for name in rsciio_tem.open(tmp_path / "scan.h5").files}
+    assert files == {"scan.h5", "a.h5", "b.h5", "link_a.h5", "link_b.h5"}
+    for name in ("b.h5", "link_a.h5"):
+        before = (tmp_path / name).read_bytes()
+        convert(tmp_path / "scan.h5", tmp_path / name, "--overwrite", code=2)
+        assert (tmp_path / name).read_bytes() == before
+    asked = (tmp_path / "scan.h5", "--to", "npy", "--into", tmp_path / "out", "--skip-existing")
+    convert(*asked)
+    with h5py.File(tmp_path / "b.h5", "r+") as file:
+        file["data"][0, 0] = 7
+    assert "the recording has changed" in convert(*asked, code=2).stderr
+
+
+def test_records_belong_to_their_folder(tmp_path: Path) -> None:
+    """A copied folder is judged by what lies in it; a moved one stays what it is."""
+    arrays(tmp_path / "here" / "data", "a.npy", "b.npy")
+    asked = ("--to", "h5", "--into")
+    convert(tmp_path / "here" / "data", *asked, tmp_path / "here" / "out")
+    shutil.copytree(tmp_path / "here" / "out", tmp_path / "here" / "copy")
+    (tmp_path / "here" / "copy" / "b.h5").unlink()
+    with open(tmp_path / "here" / "copy" / "a.h5", "r+b") as file:
+        file.write(b"damage")
+    copy = (tmp_path / "here" / "data", *asked, tmp_path / "here" / "copy", "--skip-existing")
+    result = convert(*copy, code=2)
+    assert "a.h5: exists already" in result.stderr
+    assert (tmp_path / "here" / "copy" / "b.h5").exists()
+    (tmp_path / "here").rename(tmp_path / "there")
+    there = tmp_path / "there"
+    text = convert(there / "data", *asked, there / "out", "--skip-existing").stdout
+    assert "2 recordings: 2 skipped" in text
+
+
+def test_a_link_to_the_recording_is_no_target(tmp_path: Path) -> None:
+    arrays(tmp_path / "data", "a.npy")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.npy").symlink_to(tmp_path / "data" / "a.npy")
+    asked = (tmp_path / "data", "--to", "npy", "--into", tmp_path / "out", "--skip-existing")
+    for more in ((), ("--overwrite", "--verify")):
+        assert "is the recording that is being read" in convert(*asked, *more, code=2).stderr
+
+
+def test_without_a_record_shapes_types_and_doubts_count(tmp_path: Path) -> None:
+    path = scan(tmp_path / "data" / "a.mib")
+    out = tmp_path / "out"
+    out.mkdir()
+    asked = (tmp_path / "data", "--to", "npy", "--into", out, "--skip-existing")
+    convert(path, out / "a.npy", "--navigation-shape", "6,2")
+    assert "differ in the shape of the scan" in convert(*asked, code=2).stderr
+    convert(path, out / "a.npy", "-O", "dtype=uint32", "--overwrite")
+    assert "differ in the type of numbers" in convert(*asked, code=2).stderr
+    scan(tmp_path / "data" / "a.mib", stored=11)
+    convert(path, out / "a.npy", "--overwrite", code=1)
+    report = tmp_path / "r.json"
+    text = convert(*asked, "--report", report).stdout
+    assert "1 of those skipped had warnings" in text
+    assert json.loads(report.read_bytes())["recordings"][0]["problems"]
+    assert "a check gave warnings" in convert(*asked, "--strict", code=2).stderr
+
+
+def test_frames_behind_a_given_shape_are_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", RNG.integers(0, 99, (14, 6, 8)).astype("u2"))
+    asked = (tmp_path / "a.npy", tmp_path / "a.h5", "--navigation-shape", "4,3")
+    result = convert(*asked, code=1)
+    assert "2 frames" in result.stderr
+    convert(*asked, "--strict", "--overwrite", code=2)
+    convert(*asked, "--last-frame", "12", "--overwrite")  # as asked
+
+
+def test_the_folder_of_the_recordings_is_no_target(tmp_path: Path) -> None:
+    arrays(tmp_path / "data", "a.npy")
+    asked = (tmp_path / "data", "--to", "h5", "--into")
+    assert "again and again" in convert(*asked, tmp_path / "data", code=2).stderr
+    convert(tmp_path / "data" / "a.npy", tmp_path / "data" / "s.zarr")
+    result = convert(*asked, tmp_path / "data" / "s.zarr" / "out", code=2)
+    assert "is in the recording" in result.stderr
+    assert not (tmp_path / "data" / "s.zarr" / "out").exists()
+    assert "does not exist" in convert("nothing", *asked[1:], tmp_path / "out", code=2).stderr
+
+
+def test_records_of_somebody_else(tmp_path: Path) -> None:
+    arrays(tmp_path / "data", "a.npy")
+    asked = (tmp_path / "data", "--to", ".H5", "--into", tmp_path / "out", "--skip-existing")
+    records = tmp_path / "out" / "conversions.jsonl"
+    records.parent.mkdir()
+    records.write_text("shopping list\n")
+    assert "no records of conversions" in convert(*asked, code=2).stderr
+    assert records.read_text() == "shopping list\n"
+    (tmp_path / "note.txt").write_text("note")
+    records.unlink()
+    records.symlink_to(tmp_path / "note.txt")
+    assert "no file with records" in convert(*asked, code=2).stderr
+    records.unlink()
+    records.write_text('{"target": "a.h5", "row": {}, "source": [], "options": 1}\n')
+    convert(*asked)  # a line that is none counts as none
+    assert len(records.read_text().splitlines()) == 2
+
+
 # ---------------------------------------------------------------- checksums and reports
 
 
@@ -338,13 +490,13 @@ def test_names_that_are_no_unicode(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     name = os.fsdecode(bytes(tmp_path / "data" / "scan") + b"\xff\xfe.mib")
     shutil.copy(scan(tmp_path / "a.mib"), name)
-    for kind in ("h5", "zarr", "npy", "raw", "fch5", "mrc", "tvips", "hspy"):
+    for kind in ("h5", "zarr", "npy", "fch5", "mrc", "tvips", "hspy"):
         report = tmp_path / f"{kind}.json"
         asked = (tmp_path / "data", "--to", kind, "--into", tmp_path / kind, "--report", report)
         convert(*asked, code=kind == "fch5")  # which warns that the frames are not sparse
         (row,) = json.loads(report.read_bytes())["recordings"]
         assert os.fsencode(row["path"]) == os.fsencode(name)
-    for kind in ("raw_csr", "yml"):  # their texts name other files
+    for kind in ("raw", "raw_csr", "yml"):  # their texts name other files
         result = convert(tmp_path / "data", "--to", kind, "--into", tmp_path / kind, code=2)
         assert "no UTF-8" in result.stderr
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -379,6 +531,32 @@ def test_nothing_that_has_the_name_of_a_recording_is_passed_over(folder: Path) -
     assert "._a.mib" not in text
     assert "passed over, as nothing of ours reads them: " in text
     assert "9 recordings: 3 ok, 1 not checked, 5 with errors" in text
+
+
+def test_stores_that_are_none_any_more(folder: Path) -> None:
+    (folder / "empty.zarr").mkdir()
+    (folder / "lost.zarr" / "0").mkdir(parents=True)
+    (folder / "lost.zarr" / "0" / "0").write_bytes(b"chunk")
+    (folder / "s.hspy").write_bytes(b"")
+    shutil.copy(folder / "b.mib", folder / "._c.mib")
+    text = run("check", folder, code=2).stdout
+    for name in ("empty.zarr", "lost.zarr"):
+        assert f"{folder / name}: error: has the name of a Zarr store" in text
+    assert f"{folder / 's.hspy'}: not checked: " in text
+    assert f"{folder / '._c.mib'}: ok" in text
+
+
+def test_raw_pixels_that_another_name_describes(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x.raw").write_bytes(bytes(range(240)))
+    (tmp_path / "data" / "one.toml").write_text(
+        '[params]\nfiletype = "raw"\nfile = "x.raw"\ndtype = "u1"\nsig_shape = [4, 5]\n'
+        "nav_shape = [3, 4]\n"
+    )
+    assert "one.toml: ok" in run("check", tmp_path / "data").stdout
+    convert(tmp_path / "data", "--to", "npy", "--into", tmp_path / "out")
+    (target,) = (tmp_path / "out").glob("*.npy")
+    assert np.load(target).shape == (3, 4, 4, 5)
 
 
 def test_a_header_whose_recording_is_gone(folder: Path) -> None:
@@ -452,6 +630,27 @@ def test_compare_large_numbers(tmp_path: Path, dtype: str) -> None:
     np.save(tmp_path / "b.npy", pixels)
     (problem,) = compare(tmp_path / "a.npy", tmp_path / "b.npy")
     assert "1 of 2 frames: 1; 1 pixels in all" in problem.message
+
+
+@pytest.mark.parametrize(("kind", "value"), [("i8", 2**53 + 1), ("u8", 2**60 + 1)])
+def test_compare_integers_with_floats(tmp_path: Path, kind: str, value: int) -> None:
+    np.save(tmp_path / "a.npy", np.full((2, 3, 4), value, kind))
+    np.save(tmp_path / "b.npy", np.full((2, 3, 4), float(value)))
+    problems = compare(tmp_path / "a.npy", tmp_path / "b.npy", parts=["pixels"])
+    assert "warning" in [problem.severity for problem in problems]
+    np.save(tmp_path / "a.npy", np.full((2, 3, 4), value - 1, kind))
+    problems = compare(tmp_path / "a.npy", tmp_path / "b.npy", parts=["pixels"])
+    assert [problem.severity for problem in problems] == ["info"]
+
+
+def test_compare_complex_numbers(tmp_path: Path) -> None:
+    pixels = np.full((2, 3, 4), complex(np.nan, 1))
+    np.save(tmp_path / "a.npy", pixels)
+    np.save(tmp_path / "b.npy", pixels)
+    assert compare(tmp_path / "a.npy", tmp_path / "b.npy") == []
+    np.save(tmp_path / "b.npy", np.full((2, 3, 4), complex(np.nan, 2)))
+    (problem,) = compare(tmp_path / "a.npy", tmp_path / "b.npy")
+    assert problem.severity == "warning"
 
 
 def test_compare_axes_and_metadata(folder: Path) -> None:

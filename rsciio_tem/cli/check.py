@@ -129,15 +129,20 @@ def print_checked(result: Mapping[str, Any]) -> None:
 
 def print_counts(results: Sequence[Mapping[str, Any]], others: Counter[str]) -> None:
     """Print how many recordings there are of each verdict, and what was passed over."""
+    print_others(others)
+    if len(results) > 1:
+        verdicts = [result["verdict"] for result in results]
+        words = [f"{verdicts.count(v)} {v}" for v in EXIT_STATUS if v in verdicts]
+        click.echo(f"{len(results)} recordings: {', '.join(words)}")
+
+
+def print_others(others: Counter[str]) -> None:
+    """Print what was passed over in folders."""
     if others:
         words = [f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(8)]
         if len(others) > 8:
             words.append("…")
         click.echo(f"passed over, as nothing of ours reads them: {', '.join(words)}")
-    if len(results) > 1:
-        verdicts = [result["verdict"] for result in results]
-        words = [f"{verdicts.count(v)} {v}" for v in EXIT_STATUS if v in verdicts]
-        click.echo(f"{len(results)} recordings: {', '.join(words)}")
 
 
 def print_differences(differences: Sequence[Problem], parts: Sequence[str]) -> None:

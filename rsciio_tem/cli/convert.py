@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from rsciio_tem.cli.check import print_others
 from rsciio_tem.cli.words import duration_in_words, say, size_in_words
 from rsciio_tem.errors import FormatError, Problem
 from rsciio_tem.tools import archive, report
@@ -29,7 +31,7 @@ def one(source: str, target: str, how: Conversion, report_path: str | None, quie
     def tell(problem: Problem) -> None:
         say(problem.severity, f"{source}: {problem}", "yellow")
 
-    list_of_sums = target + ".sha256"
+    list_of_sums = os.path.normpath(target) + ".sha256"  # a store may be written with a slash
     if report_path:
         report.check_writable(report_path)
     if how.checksums:
@@ -61,7 +63,9 @@ def many(
     from tqdm import tqdm
 
     if report_path:
+        os.makedirs(into, exist_ok=True)  # the report may go there
         report.check_writable(report_path)
+    others: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
     began = time.perf_counter()
     with tqdm(unit="B", unit_scale=True, leave=False, disable=True if quiet else None) as bar:
@@ -73,7 +77,14 @@ def many(
 
         try:
             convert_all(
-                sources, into, how, jobs=jobs, skip_existing=skip_existing, bar=bar, each=each
+                sources,
+                into,
+                how,
+                jobs=jobs,
+                skip_existing=skip_existing,
+                bar=bar,
+                each=each,
+                others=others,
             )
         finally:
             rows.sort(key=lambda row: row["path"])
@@ -81,6 +92,7 @@ def many(
                 if report_path:
                     report.save(report_path, rows)
                 _summarise(rows, time.perf_counter() - began)
+    print_others(others)
     click.echo(f"what was made from what: {os.path.join(into, RECORDS)}")
     if how.checksums:
         click.echo(f"checksums: {os.path.join(into, CHECKSUMS)}")
@@ -121,7 +133,8 @@ def conversion(
     options: Mapping[str, Any], source_format: str, target_format: str | None, **switches: bool
 ) -> Conversion:
     """Gather how recordings are converted."""
-    return Conversion(target_format or "auto", source_format, dict(options), **switches)
+    target_format = (target_format or "auto").lower().lstrip(".")
+    return Conversion(target_format, source_format, dict(options), **switches)
 
 
 def check_arguments(
@@ -141,7 +154,9 @@ def check_arguments(
             )
         if skip_existing:
             raise click.UsageError("--skip-existing is for many recordings, with --into FOLDER")
-        if os.path.isdir(paths[1]) and not paths[1].lower().endswith((".zarr", ".zspy")):
+        if os.path.isdir(paths[1]) and not os.path.normpath(paths[1]).lower().endswith(
+            (".zarr", ".zspy")
+        ):
             raise FormatError(
                 paths[1], "is a folder.", "Name a file in it, or pass --into FOLDER --to FORMAT."
             )

@@ -76,7 +76,7 @@ def parse(
     folders = [os.path.dirname(place) for place in files.places(path)]
     folders = list(dict.fromkeys((*folders, "")))
     entries = {**_section(tree, "metadata", path), **_section(tree, "meta", path)}
-    meta = rotation.side_metadata(entries, folders, problems)
+    meta, arrays = rotation.side_metadata(entries, folders, problems)
     listed, directory = section.get("files"), section.get("directory") or ""
     if not isinstance(listed, (str, list)) or not isinstance(directory, str):
         raise FormatError(
@@ -115,7 +115,7 @@ def parse(
                 "read_with": opener.formats,
             },
         },
-        files=(path, *used),
+        files=(path, *used, *arrays),
         problems=(*problems, *doubts),
     )
     return processed(recording, processing)

@@ -25,6 +25,7 @@ from rsciio_tem.storage.backends import require_file
 
 __all__ = [
     "Walk",
+    "behind",
     "children",
     "dataset_of",
     "dectris_links",
@@ -96,10 +97,17 @@ def _is_near(path: str, other: str) -> bool:
 # ---------------------------------------------------------------- members
 
 
-def require_links(start: Any, path: str, depth: int = 0) -> None:
-    """Raise a FormatError if a path in an open file leads to what is no HDF5 file."""
+def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
+    """Return the other files that a path in an open file leads through.
+
+    Raises
+    ------
+    FormatError
+        One of them is no HDF5 file, or there is no end of links.
+    """
     import h5py
 
+    others: set[str] = set()
     if depth > _DEEPEST:
         raise FormatError(start.file.filename, f"{path} leads through more than {_DEEPEST} links.")
     node = start.file if path.startswith("/") else start
@@ -107,21 +115,22 @@ def require_links(start: Any, path: str, depth: int = 0) -> None:
         try:
             link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
         except DAMAGE:
-            return
+            return others
         if isinstance(link, h5py.SoftLink):
-            require_links(node, link.path, depth + 1)
+            others |= require_links(node, link.path, depth + 1)
         elif isinstance(link, h5py.ExternalLink):
             other = referred(node.file.filename, link.filename)
             if not os.path.exists(other):
-                return
+                return others
             with opened(other) as file:
-                require_links(file, link.path, depth + 1)
+                others |= {other, *require_links(file, link.path, depth + 1)}
         elif not isinstance(link, h5py.HardLink):
-            return
+            return others
         try:
             node = node[name]
         except DAMAGE:
-            return
+            return others
+    return others
 
 
 def member(group: Any, path: str) -> Any:
@@ -272,9 +281,19 @@ def require_sources(
             with opened(other) as file:
                 if number >= 0 and source not in file:
                     break
+                members |= require_links(file, source)
                 inner_set = dataset_of(file, source)
                 members |= require_sources(inner_set, other, (*above, here), seen)
     return members
+
+
+def behind(file: Any, path: str, dataset: Any) -> set[str]:
+    """Return all other files that a data set of an open file is read from."""
+    owner = os.fspath(dataset.file.filename)
+    others = require_links(file, path) | {owner} | require_sources(dataset, owner)
+    for name, *_ in dataset.external or ():
+        others.add(referred(owner, os.fsdecode(name), plain=True))
+    return others
 
 
 def _numbered(name: str, number: int) -> str:

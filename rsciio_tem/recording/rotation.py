@@ -88,8 +88,8 @@ def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
 
 def side_metadata(
     entries: Mapping[str, Any], folders: Sequence[str], problems: list[Problem]
-) -> dict[str, Any]:
-    """Return the metadata of a YAML file of hexrd, with the arrays that they name.
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the metadata of a YAML file of hexrd, with the arrays that they name, and their files.
 
     Parameters
     ----------
@@ -101,6 +101,7 @@ def side_metadata(
         Is added to.
     """
     meta: dict[str, Any] = {}
+    used: list[str] = []
     for key, value in entries.items():
         if key.endswith("-array") and entries.get(key[:-6]) == "++np.array":
             continue
@@ -113,14 +114,15 @@ def side_metadata(
         if isinstance(value, str) and (match := _TRIGGER.fullmatch(value)):
             name = match[1].strip("\"'")
             places = [os.path.join(folder, os.path.expanduser(name)) for folder in folders]
-            meta[key] = load_npy(next(filter(os.path.isfile, places), places[0]))
+            used.append(next(filter(os.path.isfile, places), places[0]))
+            meta[key] = load_npy(used[-1])
             continue
         if isinstance(value, str) and value.split()[:1] == ["!"]:
             problems.append(
                 Problem("warning", f"{key}: {value!r} is no known command, and is kept as text.")
             )
         meta[key] = value
-    return meta
+    return meta, used
 
 
 def table(value: Any, count: int) -> tuple[Table | None, tuple[Problem, ...]]:

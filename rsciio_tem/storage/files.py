@@ -244,9 +244,10 @@ def _numbered(name: str, prefix: str) -> list[DataFile]:
 
 
 def in_folder(folder: str, name: str) -> str | None:
-    """Find a file in a folder, in any case."""
-    entries = {entry.lower(): entry for entry in listing(folder)}
-    path = os.path.join(folder, entries.get(name.lower(), ""))
+    """Find a file in a folder: of this name, else of one that differs in its case only."""
+    entries = listing(folder)
+    alike = [name] if name in entries else [e for e in entries if e.lower() == name.lower()]
+    path = os.path.join(folder, alike[0] if alike else "")
     return path if os.path.isfile(path) else None
 
 
@@ -268,7 +269,12 @@ def side_file(
             if not one or (one != stem and in_folder(folder, one + suffix_of_path)):
                 continue
             for suffix in suffixes:
-                if side := in_folder(folder, one + suffix):
+                side = in_folder(folder, one + suffix)
+                if side is None:
+                    continue
+                # a.hdr is not that of A.mib if there is an a.mib
+                owner = os.path.splitext(os.path.basename(side))[0] + suffix_of_path
+                if not (owner != base and one == stem and owner in listing(folder)):
                     return str(Path(side))
         return None
 

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import threading
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rsciio_tem._version import __version__
@@ -29,6 +31,7 @@ from rsciio_tem.tools.recordings import Item, item_of, recordings_below
 from rsciio_tem.tools.report import described, problem_as_json
 from rsciio_tem.writing.checksums import add_to_list, check_list, checksums
 from rsciio_tem.writing.identity import identified, state
+from rsciio_tem.writing.obstacles import check_apart
 
 __all__ = ["EXIT_STATUS", "Conversion", "convert_all", "convert_checked"]
 
@@ -180,6 +183,13 @@ def _checked(source: str, target: str, how: Conversion) -> tuple[dict[str, Any],
         if problem.severity != "info" and problem.message not in said[asked:]
     ]
     problems += [Problem("warning", message) for message in dict.fromkeys(said[:asked])]
+    beyond = (arrangement.scan.counts or {}).get("ignored_end", 0)
+    cut = {"last_frame", "roi"} & {
+        name for name, value in reader_options.items() if value is not None
+    }
+    if beyond and not cut and not any(p.message in said[:asked] for p in problems):
+        message = f"{beyond} frames behind the scan are not written."
+        problems.append(Problem("warning", message, "navigation_shape= has room for fewer."))
     return described(recording, arrangement.scan), problems
 
 
@@ -204,6 +214,7 @@ def convert_all(
     skip_existing: bool = False,
     bar: Any = None,
     each: Callable[[dict[str, Any]], object] | None = None,
+    others: Counter[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Convert recordings, and those below folders, into a folder.
 
@@ -227,6 +238,8 @@ def convert_all(
         Is given the total of bytes, and what was done.
     each : callable, optional
         Is called with each row when it is complete, in this thread.
+    others : Counter, optional
+        Gets the suffixes of files in `sources` that are no recordings.
 
     Returns
     -------
@@ -245,11 +258,12 @@ def convert_all(
         The folder cannot be made.
     """
     suffix = suffix_of(how.target_format)
+    others = Counter() if others is None else others
+    tasks = _tasks(sources, into, suffix, how, others)
     os.makedirs(into, exist_ok=True)
     records = _Records(into)
     if how.checksums:
         check_list(os.path.join(into, CHECKSUMS))
-    tasks = _tasks(sources, into, suffix, how)
     sizes = [sum(map(_size, task.item.files)) for task in tasks]
     if bar is not None:
         bar.total = sum(sizes)
@@ -299,50 +313,96 @@ def _size(path: str) -> int:
         return 0
 
 
-def _tasks(sources: Sequence[str], into: str, suffix: str, how: Conversion) -> list[_Task]:
+def _tasks(
+    sources: Sequence[str], into: str, suffix: str, how: Conversion, others: Counter[str]
+) -> list[_Task]:
     """Find the recordings, each once, and the names of their targets."""
     raw = {"dtype", "sig_shape"} <= set(how.options)
     items: dict[str, Item] = {}
     bases = []
     for source in sources:
         path = os.path.abspath(source)
-        item = item_of(source, raw) if os.path.lexists(path) and not _searched(path) else None
+        if not os.path.lexists(path):
+            raise FormatError(source, "does not exist.")
+        if os.path.realpath(path) == os.path.realpath(into):
+            raise FormatError(
+                into,
+                "is the folder of the recordings, which would be converted again and again.",
+                "Pass a folder in it, or another one.",
+            )
+        item = None if _searched(path) else item_of(source, raw)
         if item is None and os.path.isdir(path):
-            below = recordings_below(source, raw=raw, leave_out=[into]).items
+            below = recordings_below(source, raw=raw, leave_out=[into])
+            others.update(below.others)
+            for one in below.items:
+                items.setdefault(os.path.realpath(one.path), one)
             bases.append(path)
         else:
-            below = [item or Item(source, files=(path,))]
+            one = item or Item(source, files=(path,))
+            items.setdefault(os.path.realpath(one.path), one)
             bases.append(os.path.dirname(path))
-        for one in below:
-            items.setdefault(os.path.abspath(one.path), one)
     taken: set[str] = set()  # files of a set may be named one by one
     for path in sorted(items):
         if path in taken:
             del items[path]
         else:
-            taken.update(items[path].files)
+            taken.update(map(os.path.realpath, items[path].files))
     if not items:
-        raise FormatError(
-            sources[0], "holds no recording in a known format.", "Look at other folders."
-        )
+        problem = "holds no recording in a known format."
+        raise FormatError(sources[0], problem, "Look at other folders.")
+    for item in items.values():  # what lies in a store becomes part of it
+        if os.path.isdir(item.path):
+            check_apart([os.path.join(into, RECORDS)], [item.path])
     try:
         base = os.path.commonpath(bases)
     except ValueError as error:
         raise FormatError(
-            sources[-1],
-            f"is on another drive than {sources[0]}.",
-            "Convert them one after another.",
+            sources[-1], f"is on another drive than {sources[0]}.", "Convert them one by one."
         ) from error
-    names = {path: os.path.relpath(path, base) for path in items}
-    stems = {path: os.path.splitext(name)[0] for path, name in names.items()}
-    count = Counter(os.path.normcase(stem).casefold() for stem in stems.values())
-    tasks = []
-    for path, item in sorted(items.items()):
-        name = stems[path]
-        if count[os.path.normcase(name).casefold()] > 1:
-            name = names[path]
-        tasks.append(_Task(item, os.path.join(into, f"{name}.{suffix}")))
-    return tasks
+    found = [item for _, item in sorted(items.items())]
+    names = [os.path.relpath(os.path.abspath(item.path), base) for item in found]
+    targets = [os.path.join(into, f"{name}.{suffix}") for name in _distinct(names, suffix, into)]
+    return [_Task(item, target) for item, target in zip(found, targets, strict=True)]
+
+
+def _distinct(names: Sequence[str], suffix: str, into: str) -> list[str]:
+    """Shorten names by their suffixes, if they stay different.
+
+    Raises
+    ------
+    FormatError
+        Targets would have the same name, or one would lie in another.
+    """
+
+    def key(name: str) -> str:
+        # members of a series are called NAME_000, NAME_001, ...
+        name = re.sub(r"_\d{3}$", "", name) if suffix == "tvips" else name
+        return os.path.normcase(name).casefold()
+
+    stems = [os.path.splitext(name)[0] for name in names]
+    count = Counter(map(key, stems))
+    result = [
+        stem if count[key(stem)] == 1 else name for stem, name in zip(stems, names, strict=True)
+    ]
+    if len(set(map(key, result))) < len(names):  # a whole name may be the stem of another
+        result = list(names)
+    for name, times in Counter(map(key, result)).items():
+        if times > 1:
+            raise FormatError(
+                os.path.join(into, f"{name}.{suffix}"),
+                f"would be the target of {times} recordings.",
+                "Convert them into different folders.",
+            )
+    folders = {f"{key(name)}.{suffix}" for name in result}
+    for name in result:
+        for above in Path(key(name)).parents:
+            if str(above) in folders:
+                raise FormatError(
+                    os.path.join(into, f"{name}.{suffix}"),
+                    f"would lie in the target {above}.",
+                    "Convert them into different folders.",
+                )
+    return result
 
 
 def _searched(path: str) -> bool:
@@ -422,6 +482,9 @@ def _outcome(
         return ended("failed", f"{where}{error.strerror or error}.")
     except (TypeError, ValueError) as error:  # keywords and signals that the writer refuses
         return ended("failed", str(error))
+    except Exception as error:  # a fault of ours with one recording does not end the others
+        _logger.exception("%s", source)
+        return ended("failed", f"internal error: {type(error).__name__}: {error}")
     return row
 
 
@@ -439,38 +502,41 @@ def _skipped(
     mine = records.identity(task, how)
     record = records.entries.get(mine["target"])
     existing = records.target_of(task) or target
+    check_apart(_files_of(existing), task.item.files or [source])  # a link to the recording
     if record is not None:
-        row = record["row"]
-        why = record.unlike(mine) or (
-            "" if row["verified"] >= how.verify else "it was not verified"
-        )
-        if not why:
-            return {**row, "path": source, "target": existing, "verdict": "skipped"}
+        row = {**record["row"], "path": source, "target": existing}
+        why = record.unlike(mine, existing)
+        why = why or ("" if row["verified"] >= how.verify else "it was not verified")
     elif how.checksums:
         why = "nothing says what it was made from, and checksums are to be stored in it"
     else:
         of_writer = writer_keywords(target, how.target_format)
         options = {k: v for k, v in how.options.items() if k not in of_writer}
-        row = {"path": source, "target": existing, **_checked(source, target, how)[0]}
+        description, doubts = _checked(source, target, how)
+        row = {"path": source, "target": existing, **description}
+        row["problems"] = [problem_as_json(problem) for problem in doubts]
         counter.begin(row)
         differences = compare(
             source, existing, how.source_format, parts=["pixels"], progress=counter, **options
         )
-        if all(one.severity == "info" for one in differences):
-            row |= {
-                "problems": [],
-                "checksums": {},
-                "verified": True,
-                "bytes": sum(map(size_of, _files_of(existing))),
-            }
+        why = f"nothing says what it was made from, and {differences[0]}" if differences else ""
+        if not why:
+            row |= {"checksums": {}, "verified": True, "bytes": _bytes_of(existing)}
             records.add(mine, row)
-            return {**row, "verdict": "skipped"}
-        why = "nothing says what it was made from, and its pixels differ"
+    if not why and how.strict and row["problems"]:
+        raise FormatError(
+            source,
+            f"was converted, and a check gave warnings: {row['problems'][0]['message']}",
+            "Leave out --strict to pass over it.",
+        )
+    if not why:
+        return {**row, "verdict": "skipped"}
     if how.overwrite:
         return None
     raise FormatError(
         target,
-        f"exists already, and is not what {os.path.basename(source)} would be converted to: {why}.",
+        f"exists already, and is not what {os.path.basename(source)} would be converted to: "
+        f"{why.rstrip('.')}.",
         "Pass --overwrite to convert it again, or choose another folder.",
     )
 
@@ -478,13 +544,13 @@ def _skipped(
 class _Record(dict[str, Any]):
     """What was made from what: a line of the file of records."""
 
-    def unlike(self, mine: Mapping[str, Any]) -> str:
-        """Say why it is none of the conversion `mine`; "" if it is one."""
+    def unlike(self, mine: Mapping[str, Any], target: str) -> str:
+        """Say why a target is none of the conversion `mine`; "" if it is one."""
         if self["source"] != mine["source"]:
             return "the recording has changed since, or is another one"
         if self["options"] != mine["options"]:
             return "it was made with other options"
-        return "" if self["state"] == _state(self["row"]["target"]) else "it has changed since"
+        return "" if self["state"] == _state(target) else "it has changed since"
 
 
 def _state(target: str) -> list[Any]:
@@ -502,6 +568,20 @@ def _bytes_of(target: str) -> int:
     return sum(map(size_of, _files_of(target)))
 
 
+def _record_of(line: bytes) -> _Record | None:
+    """Parse a line of the file of records; None if it is none."""
+    try:
+        entry = _Record(json.loads(line))
+        row = entry["row"]
+        texts = (entry["target"], row["target"])
+        lists = (entry["source"], entry["state"], row["problems"])
+        whole = isinstance(row["verified"], bool) and "options" in entry
+    except (ValueError, TypeError, KeyError):
+        return None
+    whole = whole and all(isinstance(text, str) for text in texts)
+    return entry if whole and all(isinstance(one, list) for one in lists) else None
+
+
 class _Records:
     """What was made from what, one line of JSON for each conversion into a folder."""
 
@@ -509,19 +589,22 @@ class _Records:
         self.into = os.path.abspath(into)
         self.path = os.path.join(self.into, RECORDS)
         self.entries: dict[str, _Record] = {}
-        try:
-            with open(self.path, "rb") as file:
-                lines = file.read().splitlines()
-        except FileNotFoundError:
+        if not os.path.lexists(self.path):
             return
+        if os.path.islink(self.path) or not os.path.isfile(self.path):
+            raise FormatError(self.path, "is no file with records.", "Move it away.")
+        with open(self.path, "rb") as file:
+            lines = file.read().splitlines()
         for number, line in enumerate(lines, 1):
-            try:
-                entry = _Record(json.loads(line))
-                if not isinstance(entry["row"], dict) or not {"source", "options"} <= set(entry):
-                    raise KeyError("row")
-                self.entries[entry["target"]] = entry
-            except (ValueError, TypeError, KeyError):  # torn when the computer was switched off
+            entry = _record_of(line)
+            if entry is None:  # torn when the computer was switched off
                 _logger.warning("%s: line %d is no record of a conversion", self.path, number)
+            else:
+                self.entries[entry["target"]] = entry
+        if lines and not self.entries and not lines[0].startswith(b"{"):
+            raise FormatError(
+                self.path, "holds no records of conversions.", "Move it away; it is not ours."
+            )
 
     def _name(self, path: str) -> str:
         try:
@@ -533,8 +616,10 @@ class _Records:
     def target_of(self, task: _Task) -> str | None:
         """Return the path of a target that exists already; a series has names of its own."""
         record = self.entries.get(self._name(task.target))
-        paths = [task.target] + ([record["row"].get("target")] if record else [])
-        return next((path for path in paths if path and os.path.lexists(path)), None)
+        paths = [task.target]
+        if record is not None:  # relative to this folder, wherever it lies now
+            paths.append(os.path.join(self.into, record["row"]["target"]))
+        return next((path for path in paths if os.path.lexists(path)), None)
 
     def identity(self, task: _Task, how: Conversion) -> dict[str, Any]:
         """Tell a conversion from others: files by size and time, options by their content."""
@@ -559,7 +644,7 @@ class _Records:
             **mine,
             "state": _state(row["target"]),
             "version": __version__,
-            "row": {**row, "target": os.path.abspath(row["target"])},
+            "row": {**row, "target": self._name(row["target"])},
         }
         line = json.dumps(entry).encode() + b"\n"
         import filelock

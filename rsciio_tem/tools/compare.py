@@ -178,9 +178,7 @@ def _unequal(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> tuple[npt.NDArra
     if one.dtype.names:
         fields = [_unequal(one[name], other[name]) for name in one.dtype.names]
         return np.max([counts for counts, _ in fields], axis=0), max(most for _, most in fields)
-    same = one == other
-    if one.dtype.kind in "fc" and other.dtype.kind in "fc":
-        same |= np.isnan(one) & np.isnan(other)
+    same = _same_values(one, other)
     counts = np.asarray((~same).reshape(len(one), -1).sum(axis=1), np.int64)
     if not counts.any():
         return counts, 0.0
@@ -188,6 +186,21 @@ def _unequal(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> tuple[npt.NDArra
     with np.errstate(all="ignore"):  # infinities
         apart = np.abs(one[~same].astype(kind) - other[~same].astype(kind))
     return counts, float(np.max(apart[np.isfinite(apart)], initial=0.0))
+
+
+def _same_values(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Compare numbers exactly: floats have no room for every integer. NaN equals NaN."""
+    kinds = one.dtype.kind, other.dtype.kind
+    if "c" in kinds:
+        return _same_values(one.real, other.real) & _same_values(one.imag, other.imag)
+    same: npt.NDArray[np.bool_] = one == other
+    if kinds == ("f", "f"):
+        same |= np.isnan(one) & np.isnan(other)
+    elif "f" in kinds:
+        with np.errstate(invalid="ignore"):  # NaN and infinity are no integers
+            back = one.astype(other.dtype) == other
+            same &= back & (other.astype(one.dtype) == one)
+    return same
 
 
 # ---------------------------------------------------------------- axes, metadata

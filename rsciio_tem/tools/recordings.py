@@ -27,6 +27,10 @@ _COMMON = frozenset(
 )
 
 
+#: What is said of files that are not looked into.
+_OF_HYPERSPY = "is a file of HyperSpy, which hs.load opens."
+
+
 class Item(NamedTuple):
     """Something that a search came upon.
 
@@ -104,16 +108,18 @@ def recordings_below(
                 doubtful.append(Item(path, Problem("warning", "is an unfinished conversion.")))
             elif name.lower().endswith(".zspy"):
                 below.remove(name)
-                problem = "is a HyperSpy store, which hs.load opens."
-                doubtful.append(Item(path, Problem("warning", problem)))
+                doubtful.append(Item(path, Problem("warning", _OF_HYPERSPY)))
             elif candidates(path, b""):  # a folder that is a recording
                 below.remove(name)
                 names.append(name)
+            elif name.lower().endswith(".zarr"):
+                below.remove(name)
+                problem = "has the name of a Zarr store, and no file that describes one."
+                doubtful.append(Item(path, Problem("error", problem)))
         below.sort()
         for name in sorted(names):
             path = os.path.join(place, name)
-            # macOS leaves files ._NAME with attributes of others on disks of other systems
-            if os.path.abspath(path) in seen or name.startswith("._"):
+            if os.path.abspath(path) in seen or _is_apple_double(path):
                 continue
             item = item_of(path, raw)
             if item is None:
@@ -137,6 +143,13 @@ def recordings_below(
     return result
 
 
+def _is_apple_double(path: str) -> bool:
+    """Whether a file is one that macOS leaves on other disks: attributes of a file beside it."""
+    if not os.path.basename(path).startswith("._") or not os.path.isfile(path):
+        return False
+    return read_start(path, 4) == b"\0\5\x16\7"
+
+
 def item_of(path: str, raw: bool = False) -> Item | None:
     """Say what a file is, and which files belong to it; None if it is nothing of ours."""
     suffix = os.path.splitext(path)[1].lower().lstrip(".")
@@ -150,12 +163,17 @@ def item_of(path: str, raw: bool = False) -> Item | None:
                 ours = True
                 recording = open(path)
                 files = dict.fromkeys([itself, *map(os.path.abspath, recording.files)])
-                return Item(recording.path, files=tuple(files))
+                # a data file may need its side file: raw pixels that another name describes
+                alone = [c for c in detect(recording.path) if c.confidence >= 0.5]
+                chosen = recording.path if alone else path
+                return Item(chosen, files=tuple(files))
         except (Unsupported, NotThisFormat) as error:
             if not headless:
                 return Item(path, Problem("warning", error.problem, error.hint))
         except FormatError:  # a check of it says why
             return Item(path, files=(itself,)) if ours else None
+    if suffix == "hspy":
+        return Item(path, Problem("warning", _OF_HYPERSPY))
     if not ours:
         return None
     if headless:

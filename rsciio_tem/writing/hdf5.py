@@ -351,7 +351,7 @@ class Hdf5(Target):
         group = root.create_group("rsciio_tem")  # without a type, so that EMD readers pass it by
         kept = kept_of(self.frames, self.path)
         for name, entry in kept.entries.items():
-            group.create_dataset(name, data=json.dumps(entry, ensure_ascii=False))
+            group.create_dataset(name, data=_json(entry))
         for name, values in kept.arrays.items():
             group.create_dataset(
                 name, data=values, chunks=True, compression="gzip", shuffle=True, track_times=False
@@ -391,6 +391,11 @@ class Hdf5(Target):
     def _identity(self) -> str:
         """Describe the data, for an identifier that is the same each time."""
         return f"{self.shape}{self.dtype.str}{sorted(self.frames.sources)}"
+
+
+def _json(value: Any) -> bytes:
+    """Return JSON in UTF-8; what that cannot say of a name is escaped."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def _first_two(axis: Mapping[str, Any]) -> npt.NDArray[np.float64]:

@@ -145,7 +145,11 @@ def store_obstacle(path: str) -> str:
         return "is no folder"
     if not any(os.path.isfile(os.path.join(path, n)) for n in (".zarray", ".zgroup", "zarr.json")):
         return "is a folder, but no Zarr store"
-    for folder, _, names in os.walk(path):
+    for folder, below, names in os.walk(path):
+        for name in below:
+            if name.lower().endswith((".zarr", ".zspy")):  # another one, which lies in it
+                other = os.path.relpath(os.path.join(folder, name), path)
+                return f"is a folder that holds {other!r}, which is a store of its own"
         for name in names:
             if not _STORED.fullmatch(name) and name != ".DS_Store":
                 other = os.path.relpath(os.path.join(folder, name), path)

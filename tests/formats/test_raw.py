@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -539,3 +540,20 @@ def test_written_beside_the_description_of_an_earlier_recording(tmp_path: Path) 
     signal["original_metadata"] = {}
     rsciio_tem.convert(signal, tmp_path / "scan.raw", overwrite=True)
     np.testing.assert_array_equal(rsciio_tem.load(tmp_path / "scan.raw")[0]["data"], signal["data"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names differ in more than their case there")
+def test_side_files_of_names_that_differ_in_case(tmp_path: Path) -> None:
+    first, second = np.ones((3, 4, 5, 6), "u2"), np.ones((2, 3, 4, 5), "u1")
+    np.save(tmp_path / "first.npy", first)
+    np.save(tmp_path / "second.npy", second)
+    rsciio_tem.convert(tmp_path / "first.npy", tmp_path / "A.raw")
+    if (tmp_path / "a.raw").exists():
+        pytest.skip("this disk does not tell them apart")
+    rsciio_tem.convert(tmp_path / "second.npy", tmp_path / "a.raw")
+    for name, expected in (("A.raw", first), ("a.raw", second)):
+        (signal,) = rsciio_tem.load(tmp_path / name)
+        np.testing.assert_array_equal(signal["data"], expected, strict=True)
+    (tmp_path / "A.toml").unlink()  # that of the other is not taken for it
+    with pytest.raises(FormatError):
+        rsciio_tem.load(tmp_path / "A.raw")

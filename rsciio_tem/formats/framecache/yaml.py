@@ -46,7 +46,7 @@ def described_yaml(path: str, problems: Problems) -> Described:
     described = described_archive(files.existing(archive), header, problems)
     folders = [os.path.dirname(place) for place in files.places(path)]
     folders = list(dict.fromkeys((*folders, os.path.dirname(name), os.path.dirname(archive))))
-    entries = rotation.side_metadata(meta or {}, folders, problems)
+    entries, arrays = rotation.side_metadata(meta or {}, folders, problems)
     return described._replace(
-        metadata={**described.metadata, **entries}, files=(path, *described.files)
+        metadata={**described.metadata, **entries}, files=(path, *described.files, *arrays)
     )

@@ -22,7 +22,7 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.checks import chunk_tables
 from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
-from rsciio_tem.parsing.hdf5_links import children, member, refuse_pipes
+from rsciio_tem.parsing.hdf5_links import behind, children, member, refuse_pipes
 from rsciio_tem.parsing.hdf5_values import damaged_texts, has_attribute, part, value
 from rsciio_tem.parsing.kept import Kept, axes_of, restored
 from rsciio_tem.parsing.metadata import general
@@ -84,7 +84,7 @@ def parse(
             (asked_for(file, names[0], path), []) if names else best(file, path, problems)
         )
         shape, meaning = chosen.shape, chosen.meaning
-        linked = os.fspath(chosen.dataset.file.filename)
+        others_read = sorted(behind(file, chosen.path, chosen.dataset))
         name = str(chosen.dataset.name)
         kept = _kept_by_convert(file, name, path)
         original_metadata = {
@@ -127,7 +127,7 @@ def parse(
             "Signal": {"signal_type": "", **meaning.metadata.get("Signal", {})},
         },
         original_metadata=original_metadata,
-        files=(path,) if files.same_file(linked, path) else (path, linked),
+        files=(path, *(name for name in others_read if not files.same_file(name, path))),
         problems=tuple(problems),
     )
     return restored(recording, kept, () if first else shape[nav])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rsciio_tem.parsing.trees import of_another
-from rsciio_tem.writing.obstacles import file_obstacle
+from rsciio_tem.writing.obstacles import check_text, file_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames, toml_axes
 from rsciio_tem.writing.stream import write_signal
 from rsciio_tem.writing.target import FlatFile, Target
@@ -46,6 +46,7 @@ def target(frames: SignalFrames, path: str) -> Target:
         f"sig_shape = {list(frames.frame_shape)}",
     ]
     lines += toml_axes((*frames.nav_axes, *frames.sig_axes))
+    check_text(path)
     side = os.path.splitext(name)[0] + ".toml"
     text = "\n".join([*lines, ""]).encode()
     stored = np.dtype((dtype, frames.frame_shape))
