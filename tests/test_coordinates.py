@@ -154,6 +154,8 @@ def test_hyperspy_saves_uneven_axes(tmp_path: Path, suffix: str) -> None:
         rsciio_tem.readers.module_for(suffix).file_writer(
             tmp_path / f"b.{suffix}", signal._to_dictionary()
         )
+    reduced = rsciio_tem.reduce(signal._to_dictionary(), what=("sum",), progress=False)
+    np.testing.assert_array_equal(reduced["sum"], signal.data.sum((0, 1)))
     assert "axis 'kx' are uneven" in "\n".join(str(w.message) for w in caught)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -788,7 +788,7 @@ LIES = {
         mrc_writer.mrc_header((-1, 4, 6), 6) + b"\0" * 5000,
         mrc_writer.mrc_header((5, 1 << 23, 1 << 23), 6) + b"\0" * 5000,
         mrc_writer.mrc_header((2**31 - 1, 2**31 - 1, 2**31 - 1), 6) + b"\0" * 5000,
-        mrc_writer.mrc_header((5, 4, 6), 7) + b"\0" * 5000,
+        mrc_writer.mrc_header((5, 4, 6), 5) + b"\0" * 5000,
         mrc_writer.mrc_header((5, 4, 6), 1002) + b"\0" * 5000,
         mrc_writer.mrc_header((5, 4, 6), -1) + b"\0" * 5000,
         mrc_writer.mrc_header((5, 4, 6), 6, extended=5000) + b"\0" * 5000,

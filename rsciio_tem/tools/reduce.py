@@ -90,7 +90,7 @@ def reduce(
     kinds = cast("tuple[What, ...]", (what,) if isinstance(what, str) else tuple(what))
     signal = _signal(source, format, options)
     frames, nav_axes, sig_axes = _frames(signal)
-    nav_shape = tuple(int(n) for n in signal["data"].shape[: len(nav_axes)])
+    nav_shape = tuple(int(axis["size"]) for axis in nav_axes)
     names = list(masks) if isinstance(masks, Mapping) else []
     if unfit := set(names) & set(get_args(What)):
         raise ValueError(f"no detector can be called {', '.join(sorted(unfit))}")
@@ -142,14 +142,15 @@ def _frames(signal: Mapping[str, Any]) -> tuple[Frames, list[Any], list[Any]]:
     """See the data of a signal as frames."""
     from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames, InMemory
 
-    axes = list(signal["axes"])
+    # HyperSpy does not tell the size of a non-uniform axis, which has as many values
+    axes = [{"size": len(axis.get("axis", ())), **axis} for axis in signal["axes"]]
     nav = [axis for axis in axes if axis["navigate"]]
     sig = [axis for axis in axes if not axis["navigate"]]
     data, n = signal["data"], len(nav)
     source = lazy_source(data)
     if source is not None and source.dtype == source.frames.dtype:
         return source.frames, nav, sig
-    frame_shape = tuple(int(size) for size in data.shape[n:])
+    frame_shape = tuple(int(axis["size"]) for axis in sig)
     if hasattr(data, "tocsr"):
         matrix = data.reshape((-1, math.prod(frame_shape))).tocsr()
         return frames_of_matrix(matrix, frame_shape), nav, sig
