@@ -300,7 +300,7 @@ def test_yaml(tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_array_equal(signal["data"], frames)
     np.testing.assert_array_equal(signal["original_metadata"]["omega"], ANGLES)
     assert signal["metadata"]["General"]["title"] == "ge2"
-    assert len(signal["original_metadata"]["rsciio_tem"]["files"]) == 2
+    assert len(signal["original_metadata"]["rsciio_tem"]["files"]) == 3
     with pytest.raises(FormatError, match="without shape, nframes, dtype") as caught:
         load(tmp_path / f"{folder}scan_cache.npz")
     assert "open that one" in caught.value.hint
