@@ -984,3 +984,12 @@ def test_scan_coordinates_that_are_no_numbers(tmp_path: Path) -> None:
         warnings.simplefilter("ignore", RecordingWarning)
         data = load(path)["data"]
     assert data.size >= 5 * 6 * 8
+
+
+def test_a_clock_that_starts_with_the_recording(tmp_path: Path) -> None:
+    """As our writer makes it of frames of which nobody knows the time."""
+    np.save(tmp_path / "a.npy", np.arange(12 * 8 * 8).reshape(12, 8, 8).astype("u2"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of units
+        target = rsciio_tem.convert(tmp_path / "a.npy", tmp_path / "a.tvips")
+    assert [p.message for p in rsciio_tem.check(target) if p.severity != "info"] == []

@@ -141,6 +141,10 @@ def read_frame_headers_at(frames: FrameTable, before: int, index: Ints) -> npt.N
     return _decoded(read_headers_at(frames, index, before, min(before, FRAME.itemsize)))
 
 
+#: Milliseconds of a year: no recording is of the year 1970.
+_YEAR = 365 * 86_400_000
+
+
 def milliseconds(headers: npt.NDArray[np.void]) -> Ints:
     """Return the times of frames, in ms since 1970."""
     result: Ints = headers["timestamp"].astype(np.int64) * 1000 + headers["ms"]
@@ -152,8 +156,11 @@ def frame_times(frames: FrameTable, before: int, first: int, last: int) -> Frame
     headers = _decoded(read_headers(frames, first, last, before, FRAME_V1.itemsize))
     moments = milliseconds(headers)
     nothing = np.full(len(headers), -1, np.int64)
+    stamped = moments > 0
+    if first == 0 and len(moments) > 1 and moments[0] == 0:
+        stamped[0] = 0 < moments[1] < _YEAR  # a clock that starts with the recording
     # counters of the camera start over, so they number nothing
-    return FrameTimes(np.where(moments > 0, moments * 1_000_000, -1), nothing, nothing, nothing)
+    return FrameTimes(np.where(stamped, moments * 1_000_000, -1), nothing, nothing, nothing)
 
 
 def fields_of(record: np.void, size: int = 1 << 30) -> dict[str, Any]:
