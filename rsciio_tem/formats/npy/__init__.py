@@ -19,8 +19,8 @@ import numpy as np
 from rsciio_tem.errors import FormatError, Problem, Problems, Truncated, Unsupported
 from rsciio_tem.formats.npy.archive import (
     ZIP,
+    Packed,
     Stored,
-    load_member,
     members,
     stored_member,
     text_member,
@@ -188,8 +188,7 @@ def _frames(
 ) -> Frames:
     dtype, start = header.dtype.newbyteorder("="), stored.start + header.offset
     if stored.packed:
-        load = partial(load_member, file, stored.packed, header)
-        return ArrayFrames(load, nav_shape, frame_shape, dtype)
+        return ArrayFrames(Packed(file, stored.packed, header), nav_shape, frame_shape, dtype)
     if header.fortran_order:
         load = partial(_map_fortran, file, start, header)
         return ArrayFrames(load, nav_shape, frame_shape, dtype, detector_major=True)
@@ -273,8 +272,8 @@ def file_reader(
             raise
         return _by_rosettasciio(filename, lazy, chunks)
     frames = recording.frames
-    if not lazy and isinstance(frames, ArrayFrames) and not frames.detector_major:
-        array = frames.open()  # decompress once, not for each tile that is copied
+    if not lazy and isinstance(frames, ArrayFrames) and isinstance(frames.open, Packed):
+        array = frames.open.whole()  # decompress once, not for each tile that is copied
         recording = replace(recording, frames=replace(frames, open=lambda: array))
     common = (lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame)
     (signal,) = read(recording, *common, options=options)

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arrays in .npz archives: those that are stored are read in place, others decompressed whole."""
+"""Arrays in .npz archives: those that are stored are read in place, others as they are inflated."""
 
 from __future__ import annotations
 
 import lzma
+import math
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rsciio_tem.errors import (
     FormatError,
@@ -43,6 +48,8 @@ _SPARSE = (
 )
 #: Of archives of more arrays the headers are not looked at, and the largest is taken.
 _MOST_HEADERS = 100
+#: Bytes that are inflated at a time, and members that are being inflated at most.
+_PIECE, _STREAMS = 1 << 20, 3
 #: Rows and columns of a frame at least.
 _LEAST_FRAME = 4
 
@@ -169,9 +176,15 @@ def text_member(path: str, name: str) -> bytes:
 @contextmanager
 def _opened(path: str, name: str) -> Iterator[IO[bytes]]:
     """Decompress a member as it is read; what it announces is never trusted."""
+    with _told(path, name), zipfile.ZipFile(path) as archive, archive.open(name) as member:
+        yield member
+
+
+@contextmanager
+def _told(path: str, name: str) -> Iterator[None]:
+    """Make errors of the archive say where they come from."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(name) as member:
-            yield member
+        yield
     except FormatError:
         raise
     except (
@@ -196,7 +209,7 @@ def load_member(file: DataFile, name: str, header: Header) -> Any:
     done = 0
     with _opened(file.path, name) as member:
         member.read(header.offset)
-        while done < size and (block := member.read(min(1 << 20, size - done))):
+        while done < size and (block := member.read(min(_PIECE, size - done))):
             content[done : done + len(block)] = np.frombuffer(block, np.uint8)
             done += len(block)
     if done < size:
@@ -204,3 +217,119 @@ def load_member(file: DataFile, name: str, header: Header) -> Any:
     return content.view(header.dtype).reshape(
         header.shape, order="F" if header.fortran_order else "C"
     )
+
+
+# ---------------------------------------------------------------- piece by piece
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Opens a compressed member of an archive; pickles small."""
+
+    file: DataFile
+    name: str
+    header: Header
+
+    def __call__(self) -> Any:
+        """Return what can be sliced; in Fortran order, that is only all of it."""
+        if self.header.fortran_order:
+            return self.whole()
+        backends.check_unchanged(self.file)
+        return _inflated(self.file, self.name, self.header)
+
+    def whole(self) -> Any:
+        """Return the array."""
+        return load_member(self.file, self.name, self.header)
+
+
+@lru_cache(maxsize=4)
+def _inflated(file: DataFile, name: str, header: Header) -> Inflated:
+    """Keep the streams of an array, so that one piece after the other is inflated once."""
+    return Inflated(file, name, header)
+
+
+@dataclass
+class _Stream:
+    """A member that is being inflated; what lies before a byte has to be inflated as well."""
+
+    archive: zipfile.ZipFile
+    member: IO[bytes]
+    at: int = 0
+
+
+@dataclass
+class Inflated:
+    """An array in C order of which parts are inflated; nothing but the part is in memory."""
+
+    file: DataFile
+    name: str
+    header: Header
+    streams: list[_Stream] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.header.shape
+
+    def __getitem__(self, key: tuple[Any, ...]) -> npt.NDArray[Any]:
+        """Return a part: numbers for the slowest axes, then slices."""
+        shape, dtype = self.header.shape, self.header.dtype
+        key = (*key, *[slice(None)] * (len(shape) - len(key)))
+        first = 0
+        depth = next((i for i, k in enumerate(key) if isinstance(k, slice)), len(key))
+        for i in range(depth):
+            first += int(key[i]) * math.prod(shape[i + 1 :])
+        inner = shape[depth + 1 :]
+        begin, end, step = key[depth].indices(shape[depth]) if depth < len(key) else (0, 1, 1)
+        assert step == 1
+        first += begin * math.prod(inner)
+        size = (end - begin) * math.prod(inner)
+        content = self._bytes(first * dtype.itemsize, size * dtype.itemsize)
+        if depth == len(key):
+            return content.view(dtype).reshape(())
+        return content.view(dtype).reshape(end - begin, *inner)[(slice(None), *key[depth + 1 :])]
+
+    def _bytes(self, first: int, size: int) -> npt.NDArray[np.uint8]:
+        """Inflate some bytes of the array; earlier ones are passed over."""
+        content = np.empty(size, np.uint8)
+        first += self.header.offset
+        with self.lock, _told(self.file.path, self.name):
+            stream = self._before(first)
+            while stream.at < first and (
+                block := stream.member.read(min(_PIECE, first - stream.at))
+            ):
+                stream.at += len(block)
+            done = 0
+            while done < size and (block := stream.member.read(min(_PIECE, size - done))):
+                content[done : done + len(block)] = np.frombuffer(block, np.uint8)
+                done += len(block)
+                stream.at += len(block)
+        if done < size:
+            raise Truncated(self.file.path, f"ends inside the array {self.name}.")
+        return content
+
+    def _before(self, first: int) -> _Stream:
+        """Return the stream that has least to pass over; threads ask for pieces out of order."""
+        behind = [stream for stream in self.streams if stream.at <= first]
+        if behind:
+            return max(behind, key=lambda stream: stream.at)
+        while len(self.streams) >= _STREAMS:
+            self._close(max(self.streams, key=lambda stream: stream.at))
+        archive = zipfile.ZipFile(self.file.path)
+        try:
+            self.streams.append(_Stream(archive, archive.open(self.name)))
+        except BaseException:
+            archive.close()
+            raise
+        return self.streams[-1]
+
+    def _close(self, stream: _Stream) -> None:
+        self.streams.remove(stream)
+        with suppress(OSError):
+            stream.member.close()
+            stream.archive.close()
+
+    def __del__(self) -> None:
+        for stream in [*self.streams]:
+            self._close(stream)
