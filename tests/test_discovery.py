@@ -412,3 +412,25 @@ def test_formats_can_be_listed_before_and_after_a_reader_is_imported() -> None:
         """
     )
     assert printed.split() == list(registry.FORMATS)
+
+
+BY_SUFFIX = """
+import importlib, rsciio
+for key in ("tem-auto", "tem-mib", "raw"):
+    (reader,) = {p["api"] for p in rsciio.IO_PLUGINS if key in p["file_extensions"]}
+    name = "plain.raw" if key == "raw" else "scan.mib"
+    (signal,) = importlib.import_module(reader).file_reader(os.path.join(folder, name))
+    print(key, reader, signal["data"].shape)
+"""
+
+
+def test_programs_that_look_suffixes_up_find_us_by_name(
+    hyperspy: Interpreter, folder: Path
+) -> None:
+    """Quantem looks for a reader so, and refuses suffixes that are listed twice."""
+    printed = without_log(hyperspy.run("import os\n" + BY_SUFFIX, folder=str(folder)))
+    assert printed.splitlines() == [
+        "tem-auto rsciio_tem.readers (3, 4, 64, 256)",
+        "tem-mib rsciio_tem.formats.mib (3, 4, 64, 256)",
+        "raw rsciio_tem.readers (3, 4, 64, 256)",
+    ]

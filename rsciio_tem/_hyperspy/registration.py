@@ -189,7 +189,7 @@ def register(takeover: str = "auto") -> None:
             _DISPATCHER,
             _DISPATCHER_MODULE,
             "TEM recordings recognised by their content",
-            _Searched(SHARED),
+            _Searched([*SHARED, _DISPATCHER.lower()]),
             _Searched([_DISPATCHER_MODULE, *contested]),
         )
     ]

@@ -51,6 +51,8 @@ def keep_images(
             warn(recording.path, f"an image of the scan is left out: {error}")
             continue
         _arrange(images[f"_sig_{name}"], path, recording, nav_shape)
+        title = os.path.splitext(os.path.basename(path))[0]
+        images[f"_sig_{name}"]["metadata"]["General"]["title"] = title
     tree = {**signal["metadata"].get("_HyperSpy", {}), "navigators": images}
     signal["metadata"] = {**signal["metadata"], "_HyperSpy": tree}
     first = next((images[f"_sig_{name}"] for name, _ in virtual if f"_sig_{name}" in images), None)
