@@ -158,7 +158,7 @@ def info_command(
         if not as_json:
             if len(infos) > 1:
                 click.echo()
-            print_info(info, scan)
+            print_info(info, scan, whole_path=several)
     if as_json:
         echo_json(infos if several else infos[0])
     if failed:

@@ -149,8 +149,11 @@ def print_differences(differences: Sequence[Problem], parts: Sequence[str]) -> N
     """Print a line for each difference, or that there is none."""
     for part in parts:
         ours = [one for one in differences if one.about == part]
-        for one in ours:
-            words = one.message.removeprefix(part)
-            click.echo(click.style(part, fg=None if one.severity == "info" else "yellow") + words)
+        notes = [one.message.removeprefix(f"{part} differ in ") for one in ours]
         if all(one.severity == "info" for one in ours):
-            click.echo(f"{part}: {click.style('the same', fg='green')}")
+            more = f" ({' '.join(notes)})" * bool(notes)
+            click.echo(f"{part}: {click.style('the same', fg='green')}{more}")
+            continue
+        for one in ours:
+            words = f"{one.message.removeprefix(part)} {one.hint}".rstrip()
+            click.echo(click.style(part, fg=None if one.severity == "info" else "yellow") + words)

@@ -14,6 +14,7 @@ import click
 from rsciio_tem.cli.check import print_others
 from rsciio_tem.cli.words import duration_in_words, say, size_in_words
 from rsciio_tem.errors import FormatError, Problem
+from rsciio_tem.registry import candidates
 from rsciio_tem.tools import archive, report
 from rsciio_tem.tools.archive import (
     CHECKSUMS,
@@ -154,6 +155,10 @@ def check_arguments(
             )
         if skip_existing:
             raise click.UsageError("--skip-existing is for many recordings, with --into FOLDER")
+        if os.path.isdir(paths[0]) and not candidates(paths[0], b""):
+            raise FormatError(
+                paths[0], "is a folder.", "To convert all in it: --into FOLDER --to FORMAT."
+            )
         if os.path.isdir(paths[1]) and not os.path.normpath(paths[1]).lower().endswith(
             (".zarr", ".zspy")
         ):

@@ -225,10 +225,12 @@ def _blank(times: Times, first: int, last: int) -> Any:
     return np.zeros(last - first, bool) if times.blanks is None else times.blanks[first:last]
 
 
-def print_info(info: Mapping[str, Any], scan: Scan) -> None:
+def print_info(info: Mapping[str, Any], scan: Scan, whole_path: bool = False) -> None:
+    """Print what was gathered; of several recordings, also in which folder each is."""
     frames, data, times = info["frames"], info["data"], info["times"]
     table = Table()
-    click.echo(click.style(os.path.basename(os.path.abspath(info["path"])), bold=True))
+    name = info["path"] if whole_path else os.path.basename(os.path.abspath(info["path"]))
+    click.echo(click.style(name, bold=True))
     same = [c for c in info["candidates"] if c["format"] == info["format"]]
     reason = f"; it {same[0]['reason']}" if same else "; as asked"
     table.row("Format", f"{info['format']}, {info['description']}{reason}")

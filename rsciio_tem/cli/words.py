@@ -72,6 +72,8 @@ def _message(error: Exception) -> str:
         lines = [f"{error.path}: {error.problem}", *([error.hint] if error.hint else [])]
     elif isinstance(error, OSError) and error.filename is not None:
         lines = [f"{error.filename}: {error.strerror}"]
+        if isinstance(error, FileExistsError):
+            lines.append("--overwrite replaces it.")
     return "\n".join([*lines, *getattr(error, "__notes__", [])])
 
 

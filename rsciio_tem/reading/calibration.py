@@ -132,8 +132,21 @@ def _from_camera_length(options: Mapping[str, Any]) -> str:
     return f"{angle / wavelength(_positive('beam_energy', options['beam_energy']))!r} 1/nm"
 
 
+#: Units of keywords, and what is no value of a microscope in them but may be one in another unit.
+_PLAUSIBLE = {
+    "beam_energy": ("keV", 0.1, 5000),
+    "camera_length": ("mm", 1, 100_000),
+    "pixel_size": ("µm", 0.1, 10_000),
+}
+
+
 def _positive(name: str, value: Any) -> float:
+    unit, least, most = _PLAUSIBLE[name]
+    if isinstance(value, str):
+        raise ValueError(f"{name} is a number, in {unit}, not {value!r}")
     numbers = _numbers(name, value)
+    if len(numbers) == 1 and numbers[0] > 0 and not least <= numbers[0] <= most:
+        raise ValueError(f"{name}={value!r}: the unit is {unit}")
     if len(numbers) != 1 or not numbers[0] > 0:
         raise ValueError(f"{name}={value!r} is no positive number")
     return numbers[0]

@@ -473,10 +473,13 @@ def _outcome(
         row = convert_checked(source, target, how, counter, begin=counter.begin)
         records.add(before, row)
     except _Stopped:
-        return ended("stopped", "was stopped; the same call goes on.", severity="warning")
+        return ended("stopped", "was stopped; repeat the command to go on.", severity="warning")
     except FormatError as error:
         where = "" if error.path == source else f"{error.path}: "
         return ended("failed", where + error.problem, error.hint)
+    except FileExistsError as error:
+        hint = "--skip-existing passes over what is converted, --overwrite replaces it."
+        return ended("failed", f"{error.filename}: {error.strerror}.", hint)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return ended("failed", f"{where}{error.strerror or error}.")

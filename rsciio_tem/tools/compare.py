@@ -89,13 +89,27 @@ def compare(
             _differ("pixels", f"the number of signals: {len(ours)} and {len(theirs)}.")
         )
     for one, other in zip(ours, theirs, strict=False):
+        if "pixels" in parts and not options.keys() & {"last_frame", "roi"}:
+            differences += _beyond(one)
         if "pixels" in parts:
             differences += _pixels(one, other, progress)
         if "axes" in parts:
             differences += _axes(one["axes"], other["axes"])
         if "metadata" in parts:
-            differences += _entries(one, other)
+            differences += _entries(one, other, [os.path.basename(p) for p in (first, second)])
     return differences
+
+
+def _beyond(signal: Mapping[str, Any]) -> Iterator[Problem]:
+    """Tell frames that are read from neither: the scan has no place for them."""
+    ours = signal["original_metadata"].get("rsciio_tem") or {}
+    if count := (ours.get("frames") or {}).get("ignored_end", 0):
+        message = (
+            f"pixels of {count} frames of the first are not compared: they lie behind the last "
+            "complete line of its scan, or behind the scan."
+        )
+        hint = 'missing="fill" keeps an incomplete line.'
+        yield Problem("warning", message, hint, about="pixels")
 
 
 def _differ(about: str, message: str, severity: Any = "warning") -> Problem:
@@ -220,13 +234,21 @@ def _axes(
                 yield _differ("axes", f"{key} of {name}: {_short(a)} and {_short(b)}.")
 
 
-def _entries(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Problem]:
+def _entries(
+    one: Mapping[str, Any], other: Mapping[str, Any], names: Sequence[str]
+) -> Iterator[Problem]:
     """Compare the entries of the first; that the second has more of them changes nothing."""
     for kind in ("metadata", "original_metadata"):
         ours = dict(_leaves(one.get(kind) or {}, kind))
         theirs = dict(_leaves(other.get(kind) or {}, kind))
         unequal = [
-            name for name in ours if name not in theirs or not _same(ours[name], theirs[name])
+            name
+            for name in ours
+            if name not in theirs
+            or not (
+                _same(ours[name], theirs[name])
+                or all(map(_names, (ours[name], theirs[name]), names))
+            )
         ]
         for name in unequal[:_NAMED]:
             value = _short(theirs[name]) if name in theirs else "nothing"
@@ -235,6 +257,11 @@ def _entries(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Probl
             yield _differ("metadata", f"{len(unequal) - _NAMED} more entries of {kind}.")
         if more := len(theirs.keys() - ours):
             yield _differ("metadata", f"{more} entries of {kind} that only the second has.", "info")
+
+
+def _names(value: Any, name: str) -> bool:
+    """Whether an entry is the path of a file of this name."""
+    return isinstance(value, str) and os.path.basename(value.replace("\\", "/")) == name
 
 
 def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:

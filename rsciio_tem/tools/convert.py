@@ -116,7 +116,7 @@ def convert(
             f"it has {', '.join(sorted(writer_names)) or 'none'}"
         )
     else:
-        signal = dict(source if isinstance(source, Mapping) else source._to_dictionary())
+        signal = _signal_of(source)
     frames = SignalFrames.of(signal, module.__name__.rpartition(".")[2])
     if isinstance(source, (str, os.PathLike)):
         read = {os.path.abspath(name) for name in (*frames.sources, source)}
@@ -168,10 +168,10 @@ def _by_hyperspy(
         source = _first_of(source, source_format, checksums, options)
     elif options:
         raise TypeError(f"{', '.join(sorted(options))}: no keywords of a signal")
-    signal = source if isinstance(source, Mapping) else source._to_dictionary()
+    signal = _signal_of(source)
     frames = _with_sources(SignalFrames.of(signal, "hspy"), named, options)
-    if isinstance(source, Mapping):
-        source = dict2signal(dict(source), lazy=frames.lazy)
+    if not hasattr(source, "save"):
+        source = dict2signal(signal, lazy=frames.lazy)
     work = Work(f"{path}.partial", {"files": [os.path.basename(path)]}, resumable=False)
     obstacle = store_obstacle if path.lower().endswith(".zspy") else file_obstacle
     check_way(work, frames.sources, overwrite, obstacle)
@@ -212,6 +212,21 @@ def _first_of(
         folder = os.path.dirname(os.path.abspath(source))
         ours["sha256"] = {_relative(name, folder): value for name, value in checksums.items()}
     return signal
+
+
+def _signal_of(source: Any) -> dict[str, Any]:
+    """Return a signal as readers return it; a TypeError says what is none."""
+    if isinstance(source, (list, tuple)) and len(source) == 1:  # as `load` returns them
+        source = source[0]
+    if isinstance(source, Mapping):
+        return dict(source)
+    if hasattr(source, "_to_dictionary"):
+        signal: dict[str, Any] = source._to_dictionary()
+        return signal
+    raise TypeError(
+        f"pass one path or one signal, not {type(source).__name__}; an array is a signal after "
+        "rsciio_tem.from_array(array)[0]"
+    )
 
 
 def _relative(path: str, folder: str) -> str:
@@ -261,8 +276,10 @@ def suffix_of(format: str) -> str:
         return format
     if format in writers():
         return writers()[format][0]
-    _writer("target", format)  # says what there is
-    raise AssertionError
+    names = sorted(
+        {*HYPERSPY, *writers(), *(s for suffixes in writers().values() for s in suffixes)}
+    )
+    raise ValueError(f"no format {format!r} is written; there are {', '.join(names)}")
 
 
 def writer_keywords(path: str, format: str) -> set[str]:

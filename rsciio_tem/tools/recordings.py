@@ -31,6 +31,10 @@ _COMMON = frozenset(
 _OF_HYPERSPY = "is a file of HyperSpy, which hs.load opens."
 
 
+#: What conversions leave beside their targets.
+_RECORDS = ("conversions.jsonl", "SHA256SUMS")
+
+
 class Item(NamedTuple):
     """Something that a search came upon.
 
@@ -119,7 +123,7 @@ def recordings_below(
         below.sort()
         for name in sorted(names):
             path = os.path.join(place, name)
-            if os.path.abspath(path) in seen or _is_apple_double(path):
+            if os.path.abspath(path) in seen or name in _RECORDS or _is_apple_double(path):
                 continue
             item = item_of(path, raw)
             if item is None:
