@@ -240,16 +240,20 @@ def test_numbers_in_text() -> None:
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_calibrations_are_finite(tmp_path: Path, wrong: float) -> None:
-    assert not Axis("x", "nm", wrong, 2.0).measures
-    assert not Axis("x", "nm", 2.0, wrong).measures
+    for axis in (Axis("x", "nm", wrong, 2.0), Axis("x", "nm", 2.0, wrong)):
+        assert (axis.name, axis.units, axis.scale, axis.offset) == ("x", "", 1.0, 0.0)
+    assert not Axis("x", "nm", 1e300, 2.0).measures
     (tmp_path / "a.raw").write_bytes(FRAMES.tobytes())
     scales = "".join(f"[[params.axes]]\nname = 'k'\nscale = {wrong}\n" for _ in range(3))
     (tmp_path / "a.toml").write_text(f"[params]\nsig_shape = [4, 5]\ndtype = 'u2'\n{scales}")
+    (signal,) = rsciio_tem.load(tmp_path / "a.raw", "raw")
+    assert [(axis["scale"], axis["units"]) for axis in signal["axes"]] == [(1.0, "")] * 3
+    (tmp_path / "a.toml").write_text((tmp_path / "a.toml").read_text().replace(str(wrong), "1e300"))
     with pytest.warns(
         rsciio_tem.errors.RecordingWarning, match="the calibration of the axis k makes no sense"
     ):
         (signal,) = rsciio_tem.load(tmp_path / "a.raw", "raw")
-    assert all(math.isfinite(axis["scale"]) for axis in signal["axes"])
+    assert [axis["scale"] for axis in signal["axes"]] == [1.0] * 3
 
 
 def test_absurd_coordinates(tmp_path: Path) -> None:

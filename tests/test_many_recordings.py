@@ -241,7 +241,7 @@ def test_arguments_that_make_no_sense_together(folder: Path) -> None:
     (folder.parent / "empty").mkdir()
     asked = ("--to", "h5", "--into", folder.parent / "out")
     assert "no recording" in convert(folder.parent / "empty", *asked, code=2).stderr
-    assert "what is written" in convert(folder, "--to", "dm3", "--into", "x", code=2).stderr
+    assert "no format 'dm3'" in convert(folder, "--to", "dm3", "--into", "x", code=2).stderr
 
 
 def test_stopping_lets_conversions_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,9 +579,9 @@ def test_a_folder_that_cannot_be_looked_into(folder: Path) -> None:
 def test_info_of_several(folder: Path) -> None:
     text = run("info", folder).stdout
     assert [line for line in text.splitlines() if line.endswith(".mib")] == [
-        "a.mib",
-        "b.mib",
-        "a.mib",
+        str(folder / "a.mib"),
+        str(folder / "b.mib"),
+        str(folder / "day 2" / "a.mib"),
     ]
     listed = json.loads(run("info", "--json", folder / "a.mib", folder / "day 2").stdout)
     assert [entry["scan"]["shape"] for entry in listed] == [[3, 4], [3, 4]]
@@ -657,7 +657,7 @@ def test_compare_axes_and_metadata(folder: Path) -> None:
     target = folder.parent / "a.h5"
     rsciio_tem.convert(folder / "a.mib", target)
     text = run("compare", folder / "a.mib", target).stdout
-    assert [line for line in text.splitlines() if "same" in line] == [
+    assert [line.partition(" (")[0] for line in text.splitlines()] == [
         "pixels: the same",
         "axes: the same",
         "metadata: the same",
@@ -680,6 +680,25 @@ def test_compare_axes_and_metadata(folder: Path) -> None:
     run("compare", folder / "a.mib", target, "--only", "pixels")
     listed = json.loads(run("compare", folder / "a.mib", target, "--json", code=1).stdout)
     assert {entry["part"] for entry in listed} == {"axes", "metadata"}
+
+
+def test_compare_tells_frames_in_neither(tmp_path: Path) -> None:
+    """Both are read with the same scan: what it has no place for is in neither."""
+    path = scan(tmp_path / "a.mib", stored=11)
+    convert(path, tmp_path / "a.h5", code=1)
+    text = run("compare", path, tmp_path / "a.h5", code=1).stdout
+    assert "frames: 3 frames of the first are not compared" in text
+    text = run("check", tmp_path / "a.h5").stdout
+    assert "its source announced 12 frames and held 11" in text
+    assert "3 frames of its source had no place in the scan" in text
+    convert(path, tmp_path / "b.h5", "-O", "missing=fill", code=1)
+    text = run("compare", path, tmp_path / "b.h5", "-O", "missing=fill").stdout
+    assert "pixels: the same" in text
+
+
+def test_a_copy_elsewhere_is_the_same(folder: Path) -> None:
+    shutil.copytree(folder, folder.parent / "copy")
+    run("compare", folder / "a.mib", folder.parent / "copy" / "a.mib")
 
 
 def test_compare_with_options(tmp_path: Path) -> None:

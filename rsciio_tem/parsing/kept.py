@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
@@ -138,6 +138,7 @@ def restored(recording: Recording, kept: Kept, nav_shape: tuple[int, ...]) -> Re
         if isinstance(angles, np.ndarray) and angles.shape == (recording.count, 2):
             changes["omega"] = angles.astype(np.float64)
             source = {k: v for k, v in source.items() if k not in ("omega", "omega_wedges")}
+        changes["problems"] = (*recording.problems, *_lacking(origin.get("frames")))
         changes["original_metadata"] = {
             **source,
             **({"converted_from": origin} if origin else {}),
@@ -145,9 +146,26 @@ def restored(recording: Recording, kept: Kept, nav_shape: tuple[int, ...]) -> Re
         }
     if nav_shape == (recording.count,) and recording.scan_axes:
         changes["stack_axis"] = recording.scan_axes[-1]
+    recording = replace(recording, problems=changes.pop("problems", recording.problems))
     changes |= _blanks(recording, kept)
     changes |= _times(recording, kept, nav_shape)
     return replace(recording, corrections=_corrections(recording, kept), **changes)
+
+
+def _lacking(frames: Any) -> Iterator[Problem]:
+    """Tell what the source lacked, or had and was not converted."""
+    if not isinstance(frames, Mapping):
+        return
+    counts = [frames.get(name) for name in ("announced", "stored", "ignored_end")]
+    announced, stored, beyond = (count if isinstance(count, int) else 0 for count in counts)
+    if 0 < stored < announced:
+        yield Problem("info", f"its source announced {announced} frames and held {stored}.")
+    if beyond > 0:
+        yield Problem(
+            "info",
+            f"{plural(beyond, 'frame')} of its source had no place in the scan and were not "
+            "converted.",
+        )
 
 
 def _blanks(recording: Recording, kept: Kept) -> dict[str, Any]:

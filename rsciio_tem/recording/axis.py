@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,9 +21,9 @@ _LARGEST = 1e60
 class Axis:
     """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
 
-    A scale of 0 is one that nobody knows: a step of 1 without a unit. If there are `values`, these
-    are the coordinates instead: strictly rising or falling. A `Recording` leaves out a scale or
-    offset that is no number.
+    A scale of 0, or a scale or offset that is no finite number, is one that nobody knows: a step of
+    1 without a unit. If there are `values`, these are the coordinates instead: strictly rising or
+    falling. A `Recording` leaves out a scale or offset of absurd size, with a warning.
     """
 
     name: str | None = ""
@@ -32,7 +33,13 @@ class Axis:
     values: npt.NDArray[np.float64] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if self.scale == 0:
+        try:
+            calibrated = (
+                self.scale != 0 and math.isfinite(self.scale) and math.isfinite(self.offset)
+            )
+        except (TypeError, OverflowError):  # absurd; `measures` tells
+            return
+        if not calibrated:
             units = None if self.units is None else ""
             for name, value in (("units", units), ("scale", 1.0), ("offset", 0.0)):
                 object.__setattr__(self, name, value)

@@ -359,10 +359,10 @@ def _tasks(
         raise FormatError(
             sources[-1], f"is on another drive than {sources[0]}.", "Convert them one by one."
         ) from error
-    found = [item for _, item in sorted(items.items())]
-    names = [os.path.relpath(os.path.abspath(item.path), base) for item in found]
+    ordered = [item for _, item in sorted(items.items())]
+    names = [os.path.relpath(os.path.abspath(item.path), base) for item in ordered]
     targets = [os.path.join(into, f"{name}.{suffix}") for name in _distinct(names, suffix, into)]
-    return [_Task(item, target) for item, target in zip(found, targets, strict=True)]
+    return [_Task(item, target) for item, target in zip(ordered, targets, strict=True)]
 
 
 def _distinct(names: Sequence[str], suffix: str, into: str) -> list[str]:
@@ -522,7 +522,8 @@ def _skipped(
         differences = compare(
             source, existing, how.source_format, parts=["pixels"], progress=counter, **options
         )
-        why = f"nothing says what it was made from, and {differences[0]}" if differences else ""
+        unequal = [one for one in differences if one.about == "pixels"]
+        why = f"nothing says what it was made from, and {unequal[0]}" if unequal else ""
         if not why:
             row |= {"checksums": {}, "verified": True, "bytes": _bytes_of(existing)}
             records.add(mine, row)

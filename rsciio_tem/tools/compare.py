@@ -65,7 +65,8 @@ def compare(
     list of Problem
         Empty if they are the same. A "warning" is a difference; "info" is what does not change
         anything of the first: another type of number, another shape of the same frames, more
-        metadata. ``about`` is the part. NaN equals NaN. Entries of the metadata that name the files
+        metadata. ``about`` is the part, or "frames" for those that the scan of the first has no
+        place for. NaN equals NaN. Entries of the metadata that name the files
         are not compared.
 
     Raises
@@ -105,11 +106,12 @@ def _beyond(signal: Mapping[str, Any]) -> Iterator[Problem]:
     ours = signal["original_metadata"].get("rsciio_tem") or {}
     if count := (ours.get("frames") or {}).get("ignored_end", 0):
         message = (
-            f"pixels of {count} frames of the first are not compared: they lie behind the last "
-            "complete line of its scan, or behind the scan."
+            f"{count} frames of the first are not compared: they lie behind the last complete line "
+            "of its scan, or behind the scan."
         )
-        hint = 'missing="fill" keeps an incomplete line.'
-        yield Problem("warning", message, hint, about="pixels")
+        yield Problem(
+            "warning", message, 'missing="fill" keeps an incomplete line.', about="frames"
+        )
 
 
 def _differ(about: str, message: str, severity: Any = "warning") -> Problem:

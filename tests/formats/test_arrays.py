@@ -45,18 +45,6 @@ def test_numpy(array: np.ndarray) -> None:
     np.testing.assert_array_equal(arrange(array.tolist())["data"], array)
 
 
-@pytest.mark.parametrize("kind", ["numpy", "dask"])
-def test_masked_pixels_are_zero(array: np.ndarray, kind: str) -> None:
-    """The value below a mask is no measurement."""
-    masked = np.ma.masked_greater(array, 900)
-    given = da.from_array(masked, chunks=(1, 4, 6, 10)) if kind == "dask" else masked
-    with pytest.warns(RecordingWarning, match="masks are read as 0"):
-        data = computed(arrange(given))
-    np.testing.assert_array_equal(data, np.where(array > 900, 0, array))
-    assert type(data) is np.ndarray
-    np.testing.assert_array_equal(arrange(np.ma.masked_array(array))["data"], array)
-
-
 @pytest.mark.parametrize("dtype", [">u2", ">i4", "<f4", ">f8", "?", ">c8"])
 def test_types(array: np.ndarray, dtype: str) -> None:
     given = array.astype(dtype)

@@ -127,7 +127,7 @@ def test_nion_swift(tmp_path: Path, data: Array, units: tuple[str, ...], ndim: i
     (signal,) = dm.file_reader(path)
     np.testing.assert_array_equal(signal["data"], stored)
     np.testing.assert_array_equal(upstream(path)[0]["data"], stored)
-    assert signal["metadata"]["General"]["title"] == "a"
+    assert "title" not in signal["metadata"]["General"]
 
 
 @pytest.mark.parametrize("dtype", ["i8", "u8"])
@@ -170,7 +170,7 @@ def test_steps_that_nobody_set(tmp_path: Path, data: Array, scale: float) -> Non
 def test_name_that_is_no_text(tmp_path: Path, data: Array, name: Any) -> None:
     path = written(tmp_path, image(data[0, 0], name=name))
     (signal,) = dm.file_reader(path)
-    assert signal["metadata"]["General"]["title"] == "a"
+    assert "title" not in signal["metadata"]["General"]
     spectrum = written(tmp_path, image(data[0, 0, 0], name=name), name="b.dm4")
     assert dm.file_reader(spectrum)[0]["metadata"]["General"]["title"] == ""
 

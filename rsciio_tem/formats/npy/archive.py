@@ -176,12 +176,12 @@ def text_member(path: str, name: str) -> bytes:
 @contextmanager
 def _opened(path: str, name: str) -> Iterator[IO[bytes]]:
     """Decompress a member as it is read; what it announces is never trusted."""
-    with _told(path, name), zipfile.ZipFile(path) as archive, archive.open(name) as member:
+    with _errors_of(path, name), zipfile.ZipFile(path) as archive, archive.open(name) as member:
         yield member
 
 
 @contextmanager
-def _told(path: str, name: str) -> Iterator[None]:
+def _errors_of(path: str, name: str) -> Iterator[None]:
     """Make errors of the archive say where they come from."""
     try:
         yield
@@ -294,7 +294,7 @@ class Inflated:
         """Inflate some bytes of the array; earlier ones are passed over."""
         content = np.empty(size, np.uint8)
         first += self.header.offset
-        with self.lock, _told(self.file.path, self.name):
+        with self.lock, _errors_of(self.file.path, self.name):
             stream = self._before(first)
             while stream.at < first and (
                 block := stream.member.read(min(_PIECE, first - stream.at))
