@@ -86,7 +86,7 @@ def test_signals_are_reduced(path: Path) -> None:
 
 def test_keywords_of_writers(path: Path, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="did you mean 'compression' of the writer"):
-        rsciio_tem.convert(path, tmp_path / "a.h5", compresion="gzip")
+        rsciio_tem.convert(path, tmp_path / "a.h5", compressionn="gzip")
     with pytest.raises(TypeError, match="did you mean 'nav_shape'"):
         rsciio_tem.convert(path, tmp_path / "a.h5", nav_shap=(3, 4))
 

@@ -697,3 +697,17 @@ def test_compressed_arrays_are_inflated_piece_by_piece(
     tracemalloc.stop()
     np.testing.assert_array_equal(out[0], array.reshape(-1, 30, 40)[40])
     assert peak < 300_000  # a piece of the stream, and the frame
+
+
+def test_a_damaged_array_is_not_replaced_by_another(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, frames=rng.integers(0, 99, (3, 4, 6, 10)), times=np.arange(5))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"frames.npy") + 40  # within the compressed stream
+    content[at : at + 4] = bytes(b ^ 255 for b in content[at : at + 4])
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="frames"):
+        read(path)
+    assert read(path, key="times", sig_dims=1)["data"].shape == (5,)

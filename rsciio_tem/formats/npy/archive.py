@@ -48,6 +48,8 @@ _SPARSE = (
 )
 #: Of archives of more arrays the headers are not looked at, and the largest is taken.
 _MOST_HEADERS = 100
+#: What counts for an array whose header cannot be read.
+_DAMAGED = -1
 #: Bytes that are inflated at a time, and members that are being inflated at most.
 _PIECE, _STREAMS = 1 << 20, 3
 #: Rows and columns of a frame at least.
@@ -128,6 +130,9 @@ def _member(file: DataFile, key: str | None, problems: Problems) -> tuple[str, z
         return max(arrays.items(), key=lambda item: item[1].file_size)
     ranks = {name: _rank(path, info) for name, info in arrays.items()}
     best, *others = sorted(arrays, key=lambda name: ranks[name], reverse=True)
+    damaged = [name for name in others if ranks[name][0] == _DAMAGED]
+    if damaged and ranks[damaged[0]][1] > ranks[best][1]:
+        return damaged[0], arrays[damaged[0]]  # rather an error than another array
     alike = [name for name in others if ranks[name][0] == ranks[best][0]]
     alike = [name for name in alike if 2 * ranks[name][1] > ranks[best][1]]
     listed = ", ".join((alike or others)[:5])
@@ -146,8 +151,10 @@ def _rank(path: str, info: zipfile.ZipInfo) -> tuple[int, int]:
     try:
         with _opened(path, info.filename) as member:
             header = parse_header(member.read(LARGEST_HEADER), path)
+    except Unsupported:  # text, objects
+        return -2, info.file_size
     except FormatError:
-        return -1, info.file_size
+        return _DAMAGED, info.file_size
     shape = header.shape
     if len(shape) == 4 and min(shape[-2:]) >= _LEAST_FRAME:
         return 3, header.nbytes
