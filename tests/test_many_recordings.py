@@ -444,6 +444,23 @@ def test_checksums(folder: Path) -> None:
     assert "other options" in convert(*asked, code=2).stderr
 
 
+def test_checksums_from_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is passed over is listed where it is, wherever the command is called."""
+    monkeypatch.chdir(folder.parent)
+    asked = ("--to", "h5", "--into")
+    convert("data", *asked, "out", "--checksums")
+    listed = (folder.parent / "out" / "SHA256SUMS").read_bytes()
+    (folder.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(folder.parent / "elsewhere")
+    report = folder.parent / "r.json"
+    more = ("--checksums", "--skip-existing", "--report", report)
+    convert(os.path.join("..", "data"), *asked, os.path.join("..", "out"), *more)
+    assert (folder.parent / "out" / "SHA256SUMS").read_bytes() == listed
+    row = json.loads(report.read_bytes())["recordings"][0]
+    assert row["verdict"] == "skipped"
+    assert all(os.path.exists(name) for name in (*row["files"], *row["checksums"]))
+
+
 def test_checksums_of_one(folder: Path) -> None:
     target = folder.parent / "one.h5"
     convert(folder / "a.mib", target, "--checksums")

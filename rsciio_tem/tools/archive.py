@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -507,7 +508,7 @@ def _skipped(
     existing = records.target_of(task) or target
     check_apart(_files_of(existing), task.item.files or [source])  # a link to the recording
     if record is not None:
-        row = {**record["row"], "path": source, "target": existing}
+        row = {**records.here(record["row"]), "path": source, "target": existing}
         why = record.unlike(mine, existing)
         why = why or ("" if row["verified"] >= how.verify else "it was not verified")
     elif how.checksums:
@@ -617,6 +618,17 @@ class _Records:
             name = os.path.abspath(path)
         return name.replace(os.sep, "/")
 
+    def here(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row with its files where they are now: a record has them as seen from here."""
+        place = partial(os.path.join, self.into)
+        return {
+            **row,
+            "files": [os.path.normpath(place(name)) for name in row.get("files", ())],
+            "checksums": {
+                os.path.normpath(place(name)): one for name, one in row.get("checksums", {}).items()
+            },
+        }
+
     def target_of(self, task: _Task) -> str | None:
         """Return the path of a target that exists already; a series has names of its own."""
         record = self.entries.get(self._name(task.target))
@@ -648,7 +660,12 @@ class _Records:
             **mine,
             "state": _state(row["target"]),
             "version": __version__,
-            "row": {**row, "target": self._name(row["target"])},
+            "row": {
+                **row,
+                "target": self._name(row["target"]),
+                "files": [self._name(name) for name in row.get("files", ())],
+                "checksums": {self._name(name): one for name, one in row["checksums"].items()},
+            },
         }
         line = json.dumps(entry).encode() + b"\n"
         import filelock
