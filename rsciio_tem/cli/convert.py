@@ -18,11 +18,11 @@ from rsciio_tem.registry import candidates
 from rsciio_tem.tools import archive, report
 from rsciio_tem.tools.archive import (
     CHECKSUMS,
-    RECORDS,
     Conversion,
     convert_all,
     convert_checked,
 )
+from rsciio_tem.tools.records import RECORDS
 from rsciio_tem.writing.checksums import add_to_list, check_list
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -13,13 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rsciio_tem._version import __version__
 from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.registry import candidates
 from rsciio_tem.storage.files import size_of
@@ -29,9 +25,9 @@ from rsciio_tem.tools.compare import compare
 from rsciio_tem.tools.convert import HYPERSPY, convert, suffix_of, writer_keywords
 from rsciio_tem.tools.open import arranged
 from rsciio_tem.tools.recordings import Item, item_of, recordings_below
+from rsciio_tem.tools.records import RECORDS, Records, bytes_of, files_of
 from rsciio_tem.tools.report import described, problem_as_json
 from rsciio_tem.writing.checksums import add_to_list, check_list, checksums
-from rsciio_tem.writing.identity import identified, state
 from rsciio_tem.writing.obstacles import check_apart
 
 __all__ = ["EXIT_STATUS", "Conversion", "convert_all", "convert_checked"]
@@ -48,8 +44,8 @@ EXIT_STATUS = {
     "stopped": 130,
 }
 
-#: In the folder of the targets: a line of JSON for each conversion, and the list of checksums.
-RECORDS, CHECKSUMS = "conversions.jsonl", "SHA256SUMS"
+#: In the folder of the targets: the list of checksums.
+CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -158,7 +154,7 @@ def convert_checked(
         "problems": [problem_as_json(problem) for problem in doubts],
         "checksums": sums,
         "verified": how.verify,
-        "bytes": _bytes_of(path),
+        "bytes": bytes_of(path),
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -262,7 +258,7 @@ def convert_all(
     others = Counter() if others is None else others
     tasks = _tasks(sources, into, suffix, how, others)
     os.makedirs(into, exist_ok=True)
-    records = _Records(into)
+    records = Records(into)
     if how.checksums:
         check_list(os.path.join(into, CHECKSUMS))
     sizes = [sum(map(_size, task.item.files)) for task in tasks]
@@ -447,7 +443,7 @@ class _Counter:
 
 
 def _outcome(
-    task: _Task, how: Conversion, records: _Records, skip_existing: bool, counter: _Counter
+    task: _Task, how: Conversion, records: Records, skip_existing: bool, counter: _Counter
 ) -> dict[str, Any]:
     """Convert one of many; whatever goes wrong is an entry of its row."""
     began = time.perf_counter()
@@ -465,12 +461,12 @@ def _outcome(
     try:
         if counter.stop.is_set():
             raise _Stopped
-        if skip_existing and records.target_of(task) is not None:
+        if skip_existing and records.target_of(task.target) is not None:
             skipped = _skipped(task, how, records, counter)
             if skipped is not None:
                 return {**skipped, "seconds": round(time.perf_counter() - began, 3)}
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        before = records.identity(task, how)
+        before = _identity(records, task, how)
         row = convert_checked(source, target, how, counter, begin=counter.begin)
         records.add(before, row)
     except _Stopped:
@@ -493,7 +489,7 @@ def _outcome(
 
 
 def _skipped(
-    task: _Task, how: Conversion, records: _Records, counter: _Counter
+    task: _Task, how: Conversion, records: Records, counter: _Counter
 ) -> dict[str, Any] | None:
     """Return the row of a target that is what it would be made now; None if it is to be replaced.
 
@@ -503,10 +499,10 @@ def _skipped(
         It is something else, and is not to be replaced.
     """
     source, target = task.item.path, task.target
-    mine = records.identity(task, how)
+    mine = _identity(records, task, how)
     record = records.entries.get(mine["target"])
-    existing = records.target_of(task) or target
-    check_apart(_files_of(existing), task.item.files or [source])  # a link to the recording
+    existing = records.target_of(task.target) or target
+    check_apart(files_of(existing), task.item.files or [source])  # a link to the recording
     if record is not None:
         row = {**records.here(record["row"]), "path": source, "target": existing}
         why = record.unlike(mine, existing)
@@ -526,7 +522,7 @@ def _skipped(
         unequal = [one for one in differences if one.about == "pixels"]
         why = f"nothing says what it was made from, and {unequal[0]}" if unequal else ""
         if not why:
-            row |= {"checksums": {}, "verified": True, "bytes": _bytes_of(existing)}
+            row |= {"checksums": {}, "verified": True, "bytes": bytes_of(existing)}
             records.add(mine, row)
     if not why and how.strict and row["problems"]:
         raise FormatError(
@@ -546,137 +542,11 @@ def _skipped(
     )
 
 
-class _Record(dict[str, Any]):
-    """What was made from what: a line of the file of records."""
-
-    def unlike(self, mine: Mapping[str, Any], target: str) -> str:
-        """Say why a target is none of the conversion `mine`; "" if it is one."""
-        if self["source"] != mine["source"]:
-            return "the recording has changed since, or is another one"
-        if self["options"] != mine["options"]:
-            return "it was made with other options"
-        return "" if self["state"] == _state(target) else "it has changed since"
-
-
-def _state(target: str) -> list[Any]:
-    """Return sizes and times of the files of a target."""
-    return [state(path)[1:] for path in _files_of(target)] if os.path.lexists(target) else []
-
-
-def _files_of(target: str) -> Sequence[str]:
-    """List all files of a target."""
-    item = None if os.path.isdir(target) else item_of(target)
-    return item.files if item is not None and item.files else [target]
-
-
-def _bytes_of(target: str) -> int:
-    return sum(map(size_of, _files_of(target)))
-
-
-def _record_of(line: bytes) -> _Record | None:
-    """Parse a line of the file of records; None if it is none."""
-    try:
-        entry = _Record(json.loads(line))
-        row = entry["row"]
-        texts = (entry["target"], row["target"])
-        lists = (entry["source"], entry["state"], row["problems"])
-        whole = isinstance(row["verified"], bool) and "options" in entry
-    except (ValueError, TypeError, KeyError):
-        return None
-    whole = whole and all(isinstance(text, str) for text in texts)
-    return entry if whole and all(isinstance(one, list) for one in lists) else None
-
-
-class _Records:
-    """What was made from what, one line of JSON for each conversion into a folder."""
-
-    def __init__(self, into: str) -> None:
-        self.into = os.path.abspath(into)
-        self.path = os.path.join(self.into, RECORDS)
-        self.entries: dict[str, _Record] = {}
-        if not os.path.lexists(self.path):
-            return
-        if os.path.islink(self.path) or not os.path.isfile(self.path):
-            raise FormatError(self.path, "is no file with records.", "Move it away.")
-        with open(self.path, "rb") as file:
-            lines = file.read().splitlines()
-        for number, line in enumerate(lines, 1):
-            entry = _record_of(line)
-            if entry is None:  # torn when the computer was switched off
-                _logger.warning("%s: line %d is no record of a conversion", self.path, number)
-            else:
-                self.entries[entry["target"]] = entry
-        if lines and not self.entries and not lines[0].startswith(b"{"):
-            raise FormatError(
-                self.path, "holds no records of conversions.", "Move it away; it is not ours."
-            )
-
-    def _name(self, path: str) -> str:
-        try:
-            name = os.path.relpath(path, self.into)
-        except ValueError:  # on another drive of Windows
-            name = os.path.abspath(path)
-        return name.replace(os.sep, "/")
-
-    def here(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row with its files where they are now: a record has them as seen from here."""
-        place = partial(os.path.join, self.into)
-        return {
-            **row,
-            "files": [os.path.normpath(place(name)) for name in row.get("files", ())],
-            "checksums": {
-                os.path.normpath(place(name)): one for name, one in row.get("checksums", {}).items()
-            },
-        }
-
-    def target_of(self, task: _Task) -> str | None:
-        """Return the path of a target that exists already; a series has names of its own."""
-        record = self.entries.get(self._name(task.target))
-        paths = [task.target]
-        if record is not None:  # relative to this folder, wherever it lies now
-            paths.append(os.path.join(self.into, record["row"]["target"]))
-        return next((path for path in paths if os.path.lexists(path)), None)
-
-    def identity(self, task: _Task, how: Conversion) -> dict[str, Any]:
-        """Tell a conversion from others: files by size and time, options by their content."""
-        files = sorted(task.item.files) or [task.item.path]
-        options = {
-            **how.options,
-            "format": how.target_format,
-            "source_format": how.source_format,
-            "checksums": how.checksums,
-        }
-        mine = {
-            "target": self._name(task.target),
-            "source": [[self._name(path), *state(path)[1:]] for path in files],
-            "options": identified(options),
-        }
-        plain: dict[str, Any] = json.loads(json.dumps(mine))
-        return plain
-
-    def add(self, mine: Mapping[str, Any], row: Mapping[str, Any]) -> None:
-        """Note a conversion, safely."""
-        entry = {
-            **mine,
-            "state": _state(row["target"]),
-            "version": __version__,
-            "row": {
-                **row,
-                "target": self._name(row["target"]),
-                "files": [self._name(name) for name in row.get("files", ())],
-                "checksums": {self._name(name): one for name, one in row["checksums"].items()},
-            },
-        }
-        line = json.dumps(entry).encode() + b"\n"
-        import filelock
-
-        with open(self.path, "ab+") as file:
-            with suppress(OSError):  # network file systems that cannot lock
-                filelock.lock_descriptor(file.fileno(), blocking=True)
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+def _identity(records: Records, task: _Task, how: Conversion) -> dict[str, Any]:
+    options = {
+        **how.options,
+        "format": how.target_format,
+        "source_format": how.source_format,
+        "checksums": how.checksums,
+    }
+    return records.identity(task.target, task.item.files or [task.item.path], options)
