@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from rsciio_tem import cli
 from rsciio_tem.cli.info import SCHEMA as INFO_SCHEMA
 from rsciio_tem.cli.options import opened
 from rsciio_tem.cli.preview import sheet_of as sheet_of_recording
+from rsciio_tem.cli.words import as_options
 from rsciio_tem.registry import FORMATS
 from rsciio_tem.storage import files
 from rsciio_tem.tools import demo, preview
@@ -291,7 +293,7 @@ def test_raw_options(tmp_path: Path) -> None:
     raw_writer.write_raw(path, np.arange(6 * 30, dtype=">u2").reshape(6, 5, 6))
     text = run("info", path, code=2).stderr
     assert text.startswith("error: ")
-    assert "sig_shape" in text
+    assert "--sig-shape" in text
     found = info(path, "--dtype", ">u2", "--sig-shape", "5,6", "--navigation-shape", "3,2")
     assert found["data"]["shape"] == [2, 3, 5, 6]
     found = info(
@@ -326,7 +328,7 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
     assert missing == f"error: {tmp_path / 'nothing.mib'}: does not exist.\n"
     (tmp_path / "empty").mkdir()
     assert "holds no recording in a known format" in error("info", tmp_path / "empty")
-    assert 'scan="exposures" finds no scan shape' in error(
+    assert "--scan exposures finds no scan shape" in error(
         "info", folder / "grains.mib", "--scan", "exposures"
     )
     assert "pass either navigation_shape" in error(
@@ -719,3 +721,39 @@ def test_only_the_command_line_needs_click_and_pillow() -> None:
     )
     assert importlib.util.find_spec("PIL")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("or pass resume=False to begin anew.", "or pass --no-resume to begin anew."),
+        ('missing="fill" keeps them.', "-O missing=fill keeps them."),
+        (
+            'format="raw", dtype="uint16", sig_shape=(256, 256).',
+            "--format raw, --dtype uint16, --sig-shape 256,256.",
+        ),
+        ("navigation_shape=(48, 40) or flip_y=False", "--navigation-shape 48,40 or --no-flip-y"),
+        ("first_frame=3, last_frame=7", "--first-frame 3, --last-frame 7"),
+        ("pass dataset= one of a, b", "pass -O dataset= one of a, b"),
+        ("single_file=True if they are separate", "-O single_file=true if they are separate"),
+        ("the header says dose=5 and f(dtype=1)", "the header says dose=5 and f(dtype=1)"),
+        ("rsciio_tem.load(path, 1)", "rsciio_tem.load(path, 1)"),
+    ],
+)  # fmt: skip
+def test_messages_have_options_of_the_command(said: str, shown: str) -> None:
+    assert as_options(said) == shown
+
+
+def test_hints_are_what_to_type(folder: Path, tmp_path: Path) -> None:
+    """Following a hint to the letter works."""
+    raw = tmp_path / "pixels.raw"
+    raw_writer.write_raw(raw, np.zeros((6, 256, 256), np.uint16))
+    said = run("info", raw, code=2).stderr
+    assert "dtype" in said
+    target = tmp_path / "a.npy"
+    run("convert", folder / "grains.mib", target, "--quiet")
+    said = run("convert", folder / "grains.mib", target, "--quiet", code=2).stderr
+    (flag,) = re.findall(r"--over\w+", said)
+    run("convert", folder / "grains.mib", target, "--quiet", flag)
+    said = run("check", folder / "grains.mib", "-O", "dpth=12", code=2).stderr
+    assert "did you mean 'depth'" in said

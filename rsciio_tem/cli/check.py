@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from rsciio_tem.cli.words import product_in_words
+from rsciio_tem.cli.words import as_options, product_in_words
 from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.readers import chosen
 from rsciio_tem.registry import candidates
@@ -111,7 +111,7 @@ def print_checked(result: Mapping[str, Any]) -> None:
         severity, hint = problem["severity"], problem["hint"]
         counts[severity] = counts.get(severity, 0) + 1
         word = click.style(severity + ":", fg=colours.get(severity), bold=severity in colours)
-        click.echo(f"{path}: {word} {problem['message']}" + f" {hint}" * bool(hint))
+        click.echo(f"{path}: {word} {problem['message']}" + f" {as_options(hint)}" * bool(hint))
     summary = [f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in colours if s in counts]
     colour = "red" if "error" in counts else "yellow" if summary else "green"
     verdict = click.style(", ".join(summary) or "ok", fg=colour, bold=True)

@@ -7,6 +7,7 @@ import codecs
 import functools
 import io
 import math
+import re
 import shutil
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from typing import Any
 import click
 
 from rsciio_tem.errors import FormatError, RecordingWarning
+from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.tools import report
 
@@ -77,9 +79,46 @@ def _message(error: Exception) -> str:
     return "\n".join([*lines, *getattr(error, "__notes__", [])])
 
 
+#: Keywords that are options of their own here; others are passed with -O.
+_OPTIONS = frozenset(
+    (
+        *("format", "navigation_shape", "nav_shape", "scan", "first_frame", "last_frame"),
+        *("sync_offset", "flyback", "line_skip", "flip_y", "flip_x", "transpose", "rot90", "bin"),
+        *("scan_step", "detector_step", "camera_length", "pixel_size", "beam_energy", "centre"),
+        *("dtype", "sig_shape", "offset", "frame_header", "frame_footer"),
+        *("overwrite", "resume", "verify"),
+    )
+)
+#: Keywords of readers and writers that messages name.
+_OTHERS = frozenset((*ReadOptions.__annotations__, "single_file", "dataset", "key", "sig_dims"))
+_KEYWORD = re.compile(
+    r"(?<![\w.(-])([a-z][a-z0-9_]*)=(\"[^\"]*\"|'[^']*'|\([^()]*\)|\[[^\[\]]*\]|[\w.+-]*\w)?"
+)
+
+
+def as_options(text: str) -> str:
+    """Write keywords of Python in a message as options of this command."""
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        if name not in _OPTIONS and name not in _OTHERS:
+            return match[0]
+        flag = f"--{name.replace('_', '-')}"
+        if value is None:
+            return flag if name in _OPTIONS else f"-O {name}="
+        value = re.sub(r",\s+", ",", value.strip("\"'()[]")).rstrip(",")
+        if name not in _OPTIONS:
+            return f"-O {name}={value.lower() if value in ('True', 'False') else value}"
+        if value in ("True", "False"):
+            return flag if value == "True" else f"--no-{flag[2:]}"
+        return f"{flag} {value}"
+
+    return _KEYWORD.sub(option, text)
+
+
 def say(kind: str, message: str, colour: str) -> None:
     """Write a message to stderr; further lines stand below the first."""
-    first, *rest = message.splitlines() or [""]
+    first, *rest = as_options(message).splitlines() or [""]
     click.echo(f"{click.style(kind + ':', fg=colour, bold=True)} {first}", err=True)
     for line in rest:
         click.echo(" " * (len(kind) + 2) + line, err=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 from collections.abc import Mapping
@@ -35,6 +36,16 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
     """
     path = path_of(path)
     name, hints = chosen(path, format)
+    keywords = list(inspect.signature(own_module(path, name).parse).parameters)[1:]
+    for asked in format_options:
+        if asked not in keywords:
+            close = difflib.get_close_matches(asked, keywords, n=1)
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"it has {', '.join(keywords) or 'none'}"
+            )
+            raise TypeError(f"unexpected keyword {asked!r} for the format {name}: {hint}")
     try:
         recording = own_module(path, name).parse(path, **{**hints, **format_options})
     except OtherFormat as other:
