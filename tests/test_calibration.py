@@ -156,6 +156,11 @@ def test_corrections_come_first(path: Path, array: np.ndarray[Any, Any]) -> None
         ({"pixel_size": 55}, "pass camera_length"),
         ({"camera_length": -1, "pixel_size": 55}, "no positive number"),
         ({"centre": 3}, r"pixel \(x, y\)"),
+        ({"centre": "3,4"}, r"pixel \(x, y\)"),
+        ({"camera_length": "110 mm", "pixel_size": 55}, "is a number, in mm"),
+        ({"camera_length": 0.11, "pixel_size": 55}, "the unit is mm"),
+        ({"camera_length": 110, "pixel_size": 5.5e-5}, "the unit is µm"),
+        ({"beam_energy": 200_000, "camera_length": 110, "pixel_size": 55}, "the unit is keV"),
     ],
 )
 def test_impossible_values(path: Path, options: dict[str, Any], message: str) -> None:
@@ -255,8 +260,9 @@ def test_command_line(path: Path, tmp_path: Path) -> None:
         "info", path
     )
     options = ("--scan-step", "0.5 nm", "--detector-step", "2mrad", "--centre", "4.5,3")
-    assert "y: 0.5 nm / px x: 0.5 nm / px dy: 2 mrad / px dx: 2 mrad / px" in run(
-        "info", path, *options
+    assert (
+        "y: 0.5 nm / px x: 0.5 nm / px dy: 2 mrad / px, zero at 3 dx: 2 mrad / px, zero at 4.5"
+        in run("info", path, *options)
     )
     run("convert", path, tmp_path / "b.h5", *options, "--bin", "2,2", "--rot90", "1", "--quiet")
     (signal,) = rsciio_tem.load(tmp_path / "b.h5")

@@ -305,7 +305,8 @@ def print_info(info: Mapping[str, Any], scan: Scan, whole_path: bool = False) ->
         elif axis["units"] in (None, "", "px") and axis["scale"] == 1:
             bare[axis["navigate"]].append(str(axis["name"]))
         else:
-            axes.append(f"{axis['name']}: {axis['scale']:.6g} {axis['units']} / px")
+            zero = f", zero at {-axis['offset'] / axis['scale']:.6g}" if axis["offset"] else ""
+            axes.append(f"{axis['name']}: {axis['scale']:.6g} {axis['units']} / px{zero}")
     for navigate, option in ((True, "--scan-step"), (False, "--detector-step")):
         if bare[navigate] and bare[navigate] != ["frame"]:
             axes.append(f"{', '.join(bare[navigate])}: not calibrated ({option})")

@@ -95,7 +95,8 @@ def calibrated(
         for place, one in enumerate(steps, 1):
             sig[-place] = replace(sig[-place], scale=one, units=units, offset=0.0, values=None)
     if options.get("centre") is not None:
-        centre = _numbers("centre", options["centre"])
+        asked_centre = options["centre"]
+        centre = [] if isinstance(asked_centre, str) else _numbers("centre", asked_centre)
         if len(centre) != 2:
             raise ValueError("centre: pass the pixel (x, y) of the direct beam")
         for place, pixel in enumerate(centre, 1):

@@ -41,7 +41,7 @@ def compare(
     second: str | os.PathLike[str],
     format: str = "auto",
     *,
-    parts: Sequence[str] = PARTS,
+    parts: str | Sequence[str] = PARTS,
     progress: Callable[[int], object] | None = None,
     **options: Any,
 ) -> list[Problem]:
@@ -53,7 +53,7 @@ def compare(
         Two recordings, of any formats.
     format : str
         Name of the format of `first`, if its content does not tell it.
-    parts : sequence of str
+    parts : str or sequence of str
         What to compare: "pixels", "axes", "metadata".
     progress : callable, optional
         Is called with the number of frames just compared.
@@ -80,6 +80,7 @@ def compare(
     >>> rsciio_tem.compare("scan.mib", "scan.h5")
     []
     """
+    parts = (parts,) if isinstance(parts, str) else parts
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     ours = load(first, format, lazy=True, **options)

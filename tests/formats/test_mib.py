@@ -1451,3 +1451,12 @@ def test_headers_that_do_not_say(tmp_path: Path) -> None:
     assert mib.parse_timestamps(bytes(384)) == [""]
     assert math.isnan(mib.parse_exposures(bytes(384))[0])
     assert math.isnan(mib.parse_exposures(b"MQ1,000001")[0])
+
+
+def test_zeros_instead_of_a_header(tmp_path: Path) -> None:
+    """An interrupted copy looks like this."""
+    path = tmp_path / "a.mib"
+    path.write_bytes(bytes(5000))
+    for call in (mib.parse, rsciio_tem.load):
+        with pytest.raises(FormatError, match=r"nothing but zeros.*Copy it again"):
+            call(path)

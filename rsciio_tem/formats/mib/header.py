@@ -104,6 +104,13 @@ def parse_header(head: bytes, path: str) -> Header:
     """
     if head[:4] in (b"12B,", b"24B,"):
         return _parse_legacy(head)
+    if head and not any(head):
+        raise NotThisFormat(
+            path,
+            "holds nothing but zeros where its first header should be: it was never written there, "
+            "or a copy was interrupted.",
+            "Copy it again.",
+        )
     if not re.match(rb"MQ1,\s*\d+,\s*\d{1,5},\s*\d+,", head):
         raise NotThisFormat(
             path,
