@@ -503,7 +503,7 @@ def test_lost_frames_are_told(tmp_path: Path) -> None:
         (writer.header().replace(b",0256,0256,", b",0000,0256,"), NotThisFormat, "image size"),
         (writer.header().replace(b"00384", b"00010"), NotThisFormat, "damaged first header"),
         (b"PR1" + writer.header()[3:], NotThisFormat, "instead of 'MQ1,'"),
-        (bytes(1000), NotThisFormat, "Pass the .mib file, or its .hdr"),
+        (bytes(1000), NotThisFormat, "nothing but zeros"),
     ],
 )
 def test_files_that_cannot_be_read(
