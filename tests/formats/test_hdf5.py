@@ -1214,3 +1214,17 @@ def test_links_to_a_pipe(tmp_path: Path) -> None:
 def test_tags_that_are_no_numbers(value: Any) -> None:
     assert meaning.number({"step": value}, "step") == 0
     assert meaning.number({"step": np.float32(0.5)}, "step") == 0.5
+
+
+def test_readers_that_are_not_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What RosettaSciIO cannot load lazily is a sentence, not a riddle of dask."""
+
+    def reader(filename: str, lazy: bool = False, **options: Any) -> list[dict[str, Any]]:
+        raise NotImplementedError("object dtype")
+
+    monkeypatch.setattr("rsciio.emd.file_reader", reader)
+    with h5py.File(tmp_path / "points.h5", "w") as file:
+        file.attrs["emd_group_type"] = "file"
+        file["points"] = np.zeros(3, [("x", "f8"), ("y", "f8")])
+    with pytest.raises(Unsupported, match="fails lazily: object dtype"):
+        rsciio_tem.load(tmp_path / "points.h5", lazy=True)

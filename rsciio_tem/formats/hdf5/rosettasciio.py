@@ -102,8 +102,16 @@ class HandedOver(Unsupported):
             ) from error
         try:
             signals: list[dict[str, Any]] = module.file_reader(self.path, lazy=lazy, **options)
-        except (NotImplementedError, MemoryError):
+        except MemoryError:
             raise  # about what was asked for, not about the file
+        except NotImplementedError as error:
+            if not lazy:
+                raise
+            raise Unsupported(
+                self.path,
+                f"is {self.what}, and RosettaSciIO's reader {self.reader} fails lazily: {error}.",
+                "Without lazy=True it may say more, or work.",
+            ) from error
         except Exception as error:
             if isinstance(error, TypeError) and "keyword" in str(error):
                 raise
