@@ -270,7 +270,7 @@ class Directory:
         self, member: int, content: bytes | memoryview
     ) -> tuple[int, np.dtype[Any], tuple[int, ...], bool]:
         head = bytes(content[:10])
-        if head[:6] != b"\x93NUMPY":
+        if len(head) < 10 or head[:6] != b"\x93NUMPY":
             raise self._damaged(member, "it is no .npy")
         start = 10 + int.from_bytes(head[8:10], "little")
         try:

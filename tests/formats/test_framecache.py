@@ -930,3 +930,17 @@ def test_sparse_arrays(tmp_path: Path, name: str) -> None:
     found = framecache.parse(tmp_path / name).frames
     assert isinstance(found, SparseFrames)
     assert len(found[2:5].triplets().values) == np.count_nonzero(frames[2:5])
+
+
+def test_a_member_that_is_cut_in_its_first_bytes(tmp_path: Path) -> None:
+    """Every length of the beginning of a .npy is told, not only what has a whole header."""
+    path = tmp_path / "a.npz"
+    write_npz(path, np.eye(6, dtype="u2")[None].repeat(3, 0))
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for length in (0, 5, 6, 7, 9, 11):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content[:length] if name == "1_data.npy" else content)
+        with pytest.raises(FormatError, match="1_data"):
+            rsciio_tem.load(path)
