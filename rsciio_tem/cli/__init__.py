@@ -219,7 +219,8 @@ def check_command(
     passed_over: Counter[str] = Counter()
     try:
         for item in searched(paths, format_options, passed_over):
-            result = checked(item, format_name, format_options, pixels)
+            rows = as_json or report_path is not None
+            result = checked(item, format_name, format_options, pixels, with_scan=rows)
             results.append(result)
             if not as_json:
                 print_checked(result)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,9 +14,8 @@ import click
 from rsciio_tem.cli.words import as_options, product_in_words
 from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.readers import chosen
-from rsciio_tem.registry import candidates
 from rsciio_tem.tools.open import open
-from rsciio_tem.tools.recordings import Item, recordings_below
+from rsciio_tem.tools.recordings import Item, is_searched, recordings_below
 from rsciio_tem.tools.report import described, problem_as_json
 
 #: What is said of a recording in the end, and the exit status.
@@ -45,7 +43,7 @@ def searched(
     raw = {"dtype", "sig_shape"} <= set(options or ())
     items = []
     for path in paths:
-        if not os.path.isdir(path) or candidates(path, b""):  # a Zarr store is a recording
+        if not is_searched(path):
             items.append(Item(path))
             continue
         below = recordings_below(path, raw=raw)
@@ -57,9 +55,13 @@ def searched(
 
 
 def checked(
-    item: Item, format: str, format_options: Mapping[str, Any], pixels: bool
+    item: Item,
+    format: str,
+    format_options: Mapping[str, Any],
+    pixels: bool,
+    with_scan: bool,
 ) -> dict[str, Any]:
-    """Check one recording; what ``check --json`` prints of it."""
+    """Check one recording; what ``check --json`` prints of it, with its scan if that is asked."""
     from tqdm import tqdm
 
     from rsciio_tem.tools.check import check
@@ -78,8 +80,9 @@ def checked(
             format, _ = chosen(path, raw=True)
         source = open(path, format, **format_options)
         description = described(source)
-        with collected():
-            description = described(source, source.scan())
+        if with_scan:
+            with collected():
+                description = described(source, source.scan())
     passed = {} if description else format_options
     with tqdm(
         total=description["frames"]["stored"] if description else 0,

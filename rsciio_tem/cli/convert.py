@@ -14,15 +14,13 @@ import click
 from rsciio_tem.cli.check import print_others
 from rsciio_tem.cli.words import duration_in_words, say, size_in_words
 from rsciio_tem.errors import FormatError, Problem
-from rsciio_tem.registry import candidates
 from rsciio_tem.tools import archive, report
 from rsciio_tem.tools.archive import (
-    CHECKSUMS,
     Conversion,
     convert_all,
     convert_checked,
 )
-from rsciio_tem.tools.records import RECORDS
+from rsciio_tem.tools.recordings import CHECKSUMS, RECORDS, is_searched
 from rsciio_tem.writing.checksums import add_to_list, check_list
 
 
@@ -155,7 +153,7 @@ def check_arguments(
             )
         if skip_existing:
             raise click.UsageError("--skip-existing is for many recordings, with --into FOLDER")
-        if os.path.isdir(paths[0]) and not candidates(paths[0], b""):
+        if is_searched(paths[0]):
             raise FormatError(
                 paths[0], "is a folder.", "To convert all in it: --into FOLDER --to FORMAT."
             )

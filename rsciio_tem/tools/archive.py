@@ -17,15 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from rsciio_tem.errors import FormatError, Problem, collected
-from rsciio_tem.registry import candidates
 from rsciio_tem.storage.files import size_of
 from rsciio_tem.storage.machine import Progress, Threads
 from rsciio_tem.tools.check import check
 from rsciio_tem.tools.compare import compare
 from rsciio_tem.tools.convert import HYPERSPY, convert, suffix_of, writer_keywords
 from rsciio_tem.tools.open import arranged
-from rsciio_tem.tools.recordings import Item, item_of, recordings_below
-from rsciio_tem.tools.records import RECORDS, Records, bytes_of, files_of
+from rsciio_tem.tools.recordings import (
+    CHECKSUMS,
+    RECORDS,
+    Item,
+    is_searched,
+    item_of,
+    recordings_below,
+)
+from rsciio_tem.tools.records import Records, bytes_of, files_of
 from rsciio_tem.tools.report import described, problem_as_json
 from rsciio_tem.writing.checksums import add_to_list, check_list, checksums
 from rsciio_tem.writing.obstacles import check_apart
@@ -43,9 +49,6 @@ EXIT_STATUS = {
     "failed": 2,
     "stopped": 130,
 }
-
-#: In the folder of the targets: the list of checksums.
-CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -159,13 +162,18 @@ def convert_checked(
     }
 
 
+def _of_reader(target: str, how: Conversion) -> dict[str, Any]:
+    """Return the keywords that are for the reader of the source."""
+    of_writer = writer_keywords(target, how.target_format)
+    return {name: value for name, value in how.options.items() if name not in of_writer}
+
+
 def _checked(source: str, target: str, how: Conversion) -> tuple[dict[str, Any], list[Problem]]:
     """Describe a recording, and say what is missing or contradictory.
 
     Of the scan shape, what is odd about the one that the options ask for counts.
     """
-    of_writer = writer_keywords(target, how.target_format)
-    reader_options = {k: v for k, v in how.options.items() if k not in of_writer}
+    reader_options = _of_reader(target, how)
     with collected() as warned:
         try:
             recording, arrangement = arranged(source, how.source_format, reader_options)
@@ -327,7 +335,7 @@ def _tasks(
                 "is the folder of the recordings, which would be converted again and again.",
                 "Pass a folder in it, or another one.",
             )
-        item = None if _searched(path) else item_of(source, raw)
+        item = None if is_searched(path) else item_of(source, raw)
         if item is None and os.path.isdir(path):
             below = recordings_below(source, raw=raw, leave_out=[into])
             others.update(below.others)
@@ -400,11 +408,6 @@ def _distinct(names: Sequence[str], suffix: str, into: str) -> list[str]:
                     "Convert them into different folders.",
                 )
     return result
-
-
-def _searched(path: str) -> bool:
-    """Say whether a path is a folder, and no recording itself."""
-    return os.path.isdir(path) and not candidates(path, b"")
 
 
 class _Stopped(BaseException):
@@ -510,14 +513,15 @@ def _skipped(
     elif how.checksums:
         why = "nothing says what it was made from, and checksums are to be stored in it"
     else:
-        of_writer = writer_keywords(target, how.target_format)
-        options = {k: v for k, v in how.options.items() if k not in of_writer}
         description, doubts = _checked(source, target, how)
         row = {"path": source, "target": existing, **description}
         row["problems"] = [problem_as_json(problem) for problem in doubts]
         counter.begin(row)
         differences = compare(
-            source, existing, how.source_format, parts=["pixels"], progress=counter, **options
+            *(source, existing, how.source_format),
+            parts=["pixels"],
+            progress=counter,
+            **_of_reader(target, how),
         )
         unequal = [one for one in differences if one.about == "pixels"]
         why = f"nothing says what it was made from, and {unequal[0]}" if unequal else ""

@@ -36,7 +36,8 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
     """
     path = path_of(path)
     name, hints = chosen(path, format)
-    keywords = list(inspect.signature(own_module(path, name).parse).parameters)[1:]
+    module = own_module(path, name)
+    keywords = list(inspect.signature(module.parse).parameters)[1:]
     for asked in format_options:
         if asked not in keywords:
             close = difflib.get_close_matches(asked, keywords, n=1)
@@ -47,7 +48,7 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
             )
             raise TypeError(f"unexpected keyword {asked!r} for the format {name}: {hint}")
     try:
-        recording = own_module(path, name).parse(path, **{**hints, **format_options})
+        recording = module.parse(path, **{**hints, **format_options})
     except OtherFormat as other:
         if format != "auto":
             raise

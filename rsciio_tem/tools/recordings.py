@@ -16,7 +16,15 @@ from rsciio_tem.storage.files import read_start
 from rsciio_tem.tools.open import open
 from rsciio_tem.writing.working_folder import unfinished
 
-__all__ = ["Item", "Search", "item_of", "recordings_below"]
+__all__ = [
+    "CHECKSUMS",
+    "RECORDS",
+    "Item",
+    "Search",
+    "is_searched",
+    "item_of",
+    "recordings_below",
+]
 
 #: Suffixes of texts that mean a recording only if their content says so.
 _TEXTS = frozenset(("xml", "yml", "yaml", "toml"))
@@ -31,8 +39,8 @@ _COMMON = frozenset(
 _OF_HYPERSPY = "is a file of HyperSpy, which hs.load opens."
 
 
-#: What conversions leave beside their targets.
-_RECORDS = ("conversions.jsonl", "SHA256SUMS")
+#: What conversions leave beside their targets: a line of JSON for each, and a list of checksums.
+RECORDS, CHECKSUMS = "conversions.jsonl", "SHA256SUMS"
 
 
 class Item(NamedTuple):
@@ -123,7 +131,11 @@ def recordings_below(
         below.sort()
         for name in sorted(names):
             path = os.path.join(place, name)
-            if os.path.abspath(path) in seen or name in _RECORDS or _is_apple_double(path):
+            if (
+                os.path.abspath(path) in seen
+                or name in (RECORDS, CHECKSUMS)
+                or _is_apple_double(path)
+            ):
                 continue
             item = item_of(path, raw)
             if item is None:
@@ -147,6 +159,11 @@ def recordings_below(
     return result
 
 
+def is_searched(path: str) -> bool:
+    """Say whether a path is a folder, and no recording itself, as a Zarr store is."""
+    return os.path.isdir(path) and not candidates(path, b"")
+
+
 def _is_apple_double(path: str) -> bool:
     """Whether a file is one that macOS leaves on other disks: attributes of a file beside it."""
     if not os.path.basename(path).startswith("._") or not os.path.isfile(path):
@@ -168,9 +185,10 @@ def item_of(path: str, raw: bool = False) -> Item | None:
                 recording = open(path)
                 files = dict.fromkeys([itself, *map(os.path.abspath, recording.files)])
                 # a data file may need its side file: raw pixels that another name describes
-                alone = [c for c in detect(recording.path) if c.confidence >= 0.5]
-                chosen = recording.path if alone else path
-                return Item(chosen, files=tuple(files))
+                alone = recording.path == path or any(
+                    c.confidence >= 0.5 for c in detect(recording.path)
+                )
+                return Item(recording.path if alone else path, files=tuple(files))
         except (Unsupported, NotThisFormat) as error:
             if not headless:
                 return Item(path, Problem("warning", error.problem, error.hint))

@@ -14,15 +14,12 @@ from typing import Any
 from rsciio_tem._version import __version__
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage.files import size_of
-from rsciio_tem.tools.recordings import item_of
+from rsciio_tem.tools.recordings import RECORDS, item_of
 from rsciio_tem.writing.identity import identified, state
 
-__all__ = ["RECORDS", "Record", "Records", "bytes_of", "files_of"]
+__all__ = ["Record", "Records", "bytes_of", "files_of"]
 
 _logger = logging.getLogger(__name__)
-
-#: In the folder of the targets: a line of JSON for each conversion.
-RECORDS = "conversions.jsonl"
 
 
 class Record(dict[str, Any]):
