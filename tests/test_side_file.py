@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from samples import Sample
 from writers import mib as mib_writer
 
 import rsciio_tem
 from rsciio_tem import cli
 from rsciio_tem.errors import FormatError, RecordingWarning
-from rsciio_tem.recording.annotation import CALIBRATION, SCAN, SUFFIX
+from rsciio_tem.recording.annotation import CALIBRATION, CORRECTIONS, SCAN, SUFFIX
 
 WRITTEN = {"scan_step": "0.5 nm", "detector_step": "0.02,0.03 1/nm", "beam_energy": 200}
 
@@ -324,6 +326,55 @@ def test_not_used(timeless: Path, why: str) -> None:
     assert "not used" in run("info", timeless).stdout
 
 
+NUMBERS = st.integers() | st.floats() | st.sampled_from([0, 1, 6, 16, 96, -1])
+VALUES = (
+    NUMBERS
+    | st.booleans()
+    | st.text(max_size=8)
+    | st.sampled_from(["drop", "x", "y", "0.5 nm", "dark.npy", "plain.npy", "stack", "header"])
+    | st.lists(NUMBERS, max_size=4)
+    | st.datetimes()
+)
+TABLES = {"scan": SCAN, "calibration": CALIBRATION, "corrections": CORRECTIONS}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[*HealthCheck])
+@given(
+    entries=st.dictionaries(
+        st.sampled_from([(table, name) for table, names in TABLES.items() for name in names]),
+        VALUES,
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_whatever_it_says(timeless: Path, entries: dict[tuple[str, str], Any]) -> None:
+    """It is used, or it is told; a recording is read in either case, and stays small."""
+
+    def toml(value: Any) -> str:
+        if isinstance(value, list):
+            return f"[{', '.join(map(toml, value))}]"
+        if isinstance(value, str):
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return value.isoformat() if hasattr(value, "isoformat") else str(value).lower()
+
+    np.save(timeless.with_name("dark.npy"), FRAMES[0])
+    texts = {
+        table: "\n".join(f"{n} = {toml(v)}" for (t, n), v in entries.items() if t == table)
+        for table in TABLES
+    }
+    text = content(timeless, **texts)
+    side_of(timeless).write_bytes(text.encode("utf-8", "replace"))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", RecordingWarning)
+        (signal,) = rsciio_tem.load(timeless, lazy=True)
+    used = "side_file" in signal["original_metadata"]["rsciio_tem"]
+    assert used != any("is not used" in str(one.message) for one in warned)
+    assert signal["data"].nbytes < 40 * FRAMES.nbytes
+    if not used:
+        assert signal["data"].shape == FRAMES.shape
+    assert all(np.isfinite([axis["scale"], axis["offset"]]).all() for axis in signal["axes"])
+
+
 @pytest.mark.parametrize(
     "damaged",
     [b"", b"\xff\xfe\0", b"not toml", b"[a\n", b"#" * (2 << 20), b"a." * 99 + b"b = 1", b"\0" * 99],
@@ -453,6 +504,23 @@ def test_store(tmp_path: Path) -> None:
     side = rsciio_tem.annotate(path + os.sep, navigation_shape=(16, 6))
     assert side == str(tmp_path / "a.zarr") + SUFFIX
     assert shape_of(tmp_path / "a.zarr") == (6, 16)
+
+
+def test_opened_through_it(timeless: Path) -> None:
+    """A side file is a way in, as other members of a recording are."""
+    import hyperspy.api as hs
+
+    side = rsciio_tem.annotate(timeless, navigation_shape=(16, 6))
+    assert shape_of(Path(side)) == (6, 16)
+    assert hs.load(side, lazy=True).axes_manager.navigation_shape == (16, 6)
+    assert rsciio_tem.open(side).path == str(timeless)
+    assert rsciio_tem.detect(side)[0].format == "npy"
+    assert rsciio_tem.check(side) == []
+    assert "16 × 6" in run("info", side).stdout
+    assert rsciio_tem.annotate(side, scan_step=3) == side
+    timeless.unlink()
+    with pytest.raises(FormatError):
+        rsciio_tem.load(side)
 
 
 def test_array_in_memory() -> None:

@@ -29,7 +29,7 @@ from rsciio_tem.registry import every_format
 from rsciio_tem.scan.content import content_lines
 from rsciio_tem.scan.decision import decimated
 from rsciio_tem.scan.scan import Scan, ScanHint
-from rsciio_tem.storage.files import path_of, replacing
+from rsciio_tem.storage.files import recording_of, replacing
 from rsciio_tem.storage.machine import Progress, progress_bar
 from rsciio_tem.tools.annotate import annotation_as_toml
 from rsciio_tem.tools.open import arranged
@@ -49,6 +49,9 @@ __all__ = ["Inspector", "inspect"]
 
 #: Stretches of frames that follow each other, of a scan that is not regular, at most.
 _RUNS = 20_000
+
+#: Evidence of images below this is weak, unless it is sure.
+_CLEAR = 10.0
 
 #: Keywords of readers that the page itself is about.
 _ARRANGING = (*SCAN, "nav_shape", "missing", "roi")
@@ -167,7 +170,7 @@ def inspect(
     FileExistsError
         There is such a page, and `overwrite` is False.
     """
-    path = path_of(path)
+    path = recording_of(path)
     if output is not None and not overwrite and os.path.lexists(output):
         raise FileExistsError(17, "exists already, and is not overwritten", os.fspath(output))
     with collected() as warned:
@@ -276,9 +279,11 @@ def _candidates(
         if len(hint.shape) > 1:
             add(hint, _RULES.get(hint.rule, hint.rule))
     values = np.stack([np.nan_to_num(v) for v in measured.channels.values()], axis=1)
-    seen_in_images = hint_of(content_lines(values), measured.count)
-    if seen_in_images is not None:
-        add(seen_in_images, "The images")
+    lines = content_lines(values)
+    if lines is not None and (lines.sure or lines.score >= _CLEAR):
+        seen_in_images = hint_of(lines, measured.count)
+        if seen_in_images is not None:
+            add(seen_in_images, "The images")
     positions = recording.count // recording.layers
     for length, value in tops[:4]:
         if any(length % one["state"]["line"] == 0 for one in result):
