@@ -357,7 +357,7 @@ def _bit_totals(words, planes, carry):
             fours[i] = t ^ four_b
         _carry_on(planes, carry, 3)
     for f in range(whole, len(words)):
-        carry[:] = words[f]
+        carry[:] = words[f][:n]
         _carry_on(planes, carry, 0)
 
 
