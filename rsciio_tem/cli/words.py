@@ -90,7 +90,17 @@ _OPTIONS = frozenset(
     )
 )
 #: Keywords of readers and writers that messages name.
-_OTHERS = frozenset((*ReadOptions.__annotations__, "single_file", "dataset", "key", "sig_dims"))
+_OTHERS = frozenset(
+    (
+        *ReadOptions.__annotations__,
+        "single_file",
+        "dataset",
+        "key",
+        "sig_dims",
+        "sig_first",
+        "order",
+    )
+)
 _KEYWORD = re.compile(
     r"(?<![\w.(-])([a-z][a-z0-9_]*)=(\"[^\"]*\"|'[^']*'|\([^()]*\)|\[[^\[\]]*\]|[\w.+-]*\w)?"
 )
