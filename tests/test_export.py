@@ -422,7 +422,7 @@ def test_a_target_that_holds_the_recording(tmp_path: Path) -> None:
         (tmp_path / "r.raw", tmp_path / "r.toml", "is the recording"),
     ]
     for source, target, message in cases:
-        options = {"format": "raw_csr"} if target.suffix == ".toml" else {}
+        options = {"to": "raw_csr"} if target.suffix == ".toml" else {}
         for resume in (True, False):
             with pytest.raises(FormatError, match=message):
                 rsciio_tem.convert(source, target, overwrite=True, resume=resume, **options)
@@ -466,7 +466,7 @@ def test_what_stands_in_the_way(recording: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OSError, match="is too long a name for this disk"):
         rsciio_tem.convert(recording, folder / f"{'x' * 250}.npy")
     with pytest.raises(ValueError, match="'journal' is a name that conversions need"):
-        rsciio_tem.convert(recording, folder / "journal", "npy")
+        rsciio_tem.convert(recording, folder / "journal", to="npy")
     monkeypatch.setattr("rsciio_tem.writing.obstacles._replaceable", lambda *_: False)
     (folder / "g.npy").write_text("x")
     with pytest.raises(PermissionError, match="may not be replaced"):
@@ -490,9 +490,29 @@ def test_what_is_beside_a_target_stays(recording: Path) -> None:
     assert not (folder / "b.hspy.partial").exists()
 
 
+def test_formats_of_source_and_target(recording: Path) -> None:
+    """`format` is that of the source, as everywhere, and `to` that of the target."""
+    npy, other = recording.with_name("a.npy"), recording.with_name("a.dat")
+    rsciio_tem.convert(recording, npy)
+    rsciio_tem.convert(npy, other, "npy", to="npy")
+    assert other.read_bytes() == npy.read_bytes()
+    with pytest.raises(FormatError) as caught:  # once it was that of the target
+        rsciio_tem.convert(npy, recording.with_name("b.h5"), format="hdf5")
+    assert caught.value.__notes__ == [
+        "format= is the format of the source; that of the target is to=."
+    ]
+    with pytest.warns(FutureWarning, match="pass to='npy'"):
+        rsciio_tem.convert(npy, other, "npy", overwrite=True)
+    with pytest.warns(FutureWarning, match="source_format= is called format= now"):
+        rsciio_tem.convert(npy, other, "npy", source_format="npy", overwrite=True)
+    assert other.read_bytes() == npy.read_bytes()
+
+
 def test_unknown_names(recording: Path) -> None:
-    with pytest.raises(ValueError, match=r"nothing writes 'a\.xyz'.*npy \(\.npy\)"):
+    with pytest.raises(ValueError, match=r"suffix of 'a\.xyz'.*npy \(\.npy\)"):
         rsciio_tem.convert(recording, recording.with_name("a.xyz"))
+    with pytest.raises(ValueError, match="'xyz' is not a format that can be written"):
+        rsciio_tem.convert(recording, recording.with_name("a.npy"), to="xyz")
     with pytest.raises(TypeError, match="thresholds"):
         rsciio_tem.convert(signal_of(FRAMES), recording.with_name("a.npy"), thresholds=3)
     with pytest.raises(TypeError, match="thresholds"):
@@ -1058,7 +1078,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 SEVERAL: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     "a.raw": (5, {}, {}),
     "a.csr.toml": (9, {}, {}),
-    "a.yml": (5, {"format": "framecache"}, {}),
+    "a.yml": (5, {"to": "framecache"}, {}),
     "a.zarr": (3, {}, {}),
     "a.npy": (2, {}, {}),
     "a_000.tvips": (8, {}, {"max_file_size": 1200}),
@@ -1109,7 +1129,7 @@ def test_side_files_of_other_recordings(recording: Path) -> None:
     folder = recording.parent
     rsciio_tem.convert(recording, folder / "a.raw")
     rsciio_tem.convert(recording, folder / "a.npy")
-    for name, options in (("a.dat", {"format": "raw"}), ("a.toml", {})):
+    for name, options in (("a.dat", {"to": "raw"}), ("a.toml", {})):
         before = files_in(folder)
         with pytest.raises(FormatError, match=r"a\.toml: describes"):
             quiet_convert(recording, folder / name, overwrite=True, **options)
@@ -1133,7 +1153,7 @@ def test_descriptions_of_an_archive(recording: Path) -> None:
     quiet_convert(recording, archive, output_yaml=True, omega=omega)
     names = {path.name for path in folder.iterdir()}
     assert names == {"a-omega.npy", "a.npz", "a.yml", "scan.mib"}
-    quiet_convert(recording, archive.with_suffix(".yml"), "framecache", overwrite=True)
+    quiet_convert(recording, archive.with_suffix(".yml"), to="framecache", overwrite=True)
     assert {path.name for path in folder.iterdir()} == names - {"a-omega.npy"}
     quiet_convert(recording, archive, overwrite=True, output_yaml=True, omega=omega)
     quiet_convert(recording, archive, overwrite=True)

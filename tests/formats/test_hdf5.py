@@ -627,11 +627,11 @@ def test_order_of_an_array_is_checked(tmp_path: Path) -> None:
     path = of_matlab(tmp_path / "a.mat", cube())
     with pytest.raises(ValueError, match="order='f' is neither 'C' nor 'F'"):
         load(path, order="f")
-    with pytest.raises(FormatError, match="keep their shape.* Leave out sig_shape"):
+    with pytest.raises(FormatError, match=r"keep their shape.* Leave out sig_shape"):
         load(path, order="F", sig_shape=(6, 2))
     with h5py.File(tmp_path / "b.h5", "w") as file:  # never written: it holds no pixels
         file.create_dataset("a", (1 << 15, 1 << 15, 8, 8), "u1", chunks=(1, 64, 8, 8))
-    with pytest.raises(FormatError, match="1073741824 scan positions, too many.*Leave out order="):
+    with pytest.raises(FormatError, match=r"1073741824 scan positions, too many.*Leave out order="):
         rsciio_tem.hdf5.parse(tmp_path / "b.h5", order="F")
 
 

@@ -58,7 +58,7 @@ def _series_record(
         result = converted(number, columns.get("units"), unit) if unit else None
         return number if result is None else result
 
-    if not unit and "scale" in columns:
+    if not unit and (columns.get("units") or columns.get("scale", 1) != 1):
         warn(path, f"units {columns.get('units')!r} are no length; the scale is stored as it is.")
     header = np.zeros(1, HEADER)
     header["size"], header["version"] = HEADER.itemsize, version
