@@ -196,5 +196,6 @@ def opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, Arranged]:
 
 def set_by_user(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the name of the format, and the keywords that are set."""
-    values = {name: value for name, value in options.items() if value is not None}
+    # what is not set, but -O NAME=null
+    values = {n: v for n, v in options.items() if v is not None or n not in _READER_NAMES}
     return values.pop("format_name", "auto"), values

@@ -98,7 +98,7 @@ def map_frames(
     line = columns + extra
     lines = math.prod(shape[:-1])
     if request.snake and lines < 2 and len(shape) < 2:
-        raise FormatError(path, "snake=True needs a scan shape with lines.", "Pass nav_shape.")
+        raise FormatError(path, "snake=True needs a scan shape with lines.", "Pass navigation_shape=(x, y).")
 
     def source_of(position: int) -> int:
         return position // columns * line + column + position % columns + offset

@@ -101,7 +101,8 @@ def parse(
             "file": tree(file, frozenset([name, _beside(name)] if kept.entries else [name])),
         }
         of_matlab = order is None and has_attribute(chosen.dataset, "MATLAB_class")
-    problems.extend(meaning.problems)
+    answered = () if sig_first is None else ("sig_first",)
+    problems.extend(problem for problem in meaning.problems if problem.about not in answered)
     first = meaning.sig_first if sig_first is None else sig_first
     usual = min(meaning.sig_dims, len(shape))
     dims = _sig_dims(shape, sig_dims, sig_shape, first, path, usual)
