@@ -339,7 +339,7 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
     assert "--offset: has no meaning for files of the format mib" in error(
         "info", folder / "grains.mib", "--offset", "1"
     )
-    assert "no list of sizes" in error("info", folder / "grains.mib", "--nav-shape", "a,b")
+    assert "not a list of sizes" in error("info", folder / "grains.mib", "--nav-shape", "a,b")
     (tmp_path / "text.mib").write_text("no image")
     assert "not a Merlin recording" in error("info", tmp_path / "text.mib", "--format", "mib")
     (tmp_path / "text.xyz").write_text("no image")
@@ -756,9 +756,9 @@ def test_messages_have_options_of_the_command(said: str, shown: str) -> None:
     ("option", "value", "said"),
     [
         ("--beam-energy", "199,5", "write 199.5"),
-        ("--camera-length", "1e", "'1e' is no number"),
+        ("--camera-length", "1e", "'1e' is not a number"),
         ("--centre", "127,5,130,25", "write 127.5,130.25"),
-        ("--centre", "3", "no pixel such as 127.5,130"),
+        ("--centre", "3", "not a pixel such as 127.5,130"),
         ("--scan-step", "1,5nm", "write --scan-step '1.5 nm' or --scan-step '1.0,5.0 nm'"),
     ],
 )

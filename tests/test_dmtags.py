@@ -205,7 +205,7 @@ def test_names_and_values_of_rosettasciio(realdata: Path) -> None:
 
 @pytest.mark.parametrize("version", [3, 4])
 def test_pixels_are_never_read(tmp_path: Path, version: int) -> None:
-    """Whatever their type and number: 16-bit pixels are no text."""
+    """Whatever their type and number: 16-bit pixels are not text."""
     for n in (1, 5, 60_000):
         pixels = np.full(n, 65, "u2")
         tree = {"ImageList": {0: {"ImageData": {"Data": pixels, "Name": pixels[:5]}}}}

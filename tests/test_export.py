@@ -452,12 +452,12 @@ def test_what_stands_in_the_way(recording: Path, monkeypatch: pytest.MonkeyPatch
     cases = {
         "a.npy": "is a folder, and is not replaced",
         "a.raw": r"a\.toml: is a folder, and is not replaced",
-        "a.zarr": "is no folder, and is not replaced",
+        "a.zarr": "is not a folder, and is not replaced",
         "b.zarr": "is a folder, but no Zarr store",
-        "c.zarr": r"holds 'data\.npy', which is no part of a Zarr store",
-        "d.npy": r"d\.npy\.partial: is no folder; while a conversion runs",
-        "e.npy": "is no folder of an unfinished conversion: 'journal' is in it",
-        "f.npy": r"is no folder of an unfinished conversion: 'f\.npy' is in it",
+        "c.zarr": r"holds 'data\.npy', which is not a part of a Zarr store",
+        "d.npy": r"d\.npy\.partial: is not a folder; while a conversion runs",
+        "e.npy": "is not a folder of an unfinished conversion: 'journal' is in it",
+        "f.npy": r"is not a folder of an unfinished conversion: 'f\.npy' is in it",
     }
     for name, message in cases.items():
         for resume in (True, False):
@@ -677,7 +677,7 @@ def test_a_store_is_told_apart_by_its_files(
 def test_zarr_s_torn_files(
     recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When zarr is killed, what it was writing stays; it is no part of the new store."""
+    """When zarr is killed, what it was writing stays; it is not a part of the new store."""
     module = importlib.import_module("rsciio_tem.formats.zarr.writer")
     target, torn = recording.with_name("a.zarr"), f"0.{'0a' * 16}.partial"
     put = module._Array.put
@@ -775,7 +775,7 @@ def test_a_folder_of_somebody_else(recording: Path, resume: bool) -> None:
     folder = recording.with_name("a.npy.partial")
     folder.mkdir()
     folder.joinpath("notes.txt").write_text("precious")
-    with pytest.raises(FormatError, match="is no folder of an unfinished conversion"):
+    with pytest.raises(FormatError, match="is not a folder of an unfinished conversion"):
         rsciio_tem.convert(recording, recording.with_name("a.npy"), resume=resume)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     assert not recording.with_name("a.npy").exists()
@@ -967,7 +967,7 @@ def test_disk_that_cannot_lock(
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+@pytest.mark.filterwarnings("ignore:.*(units '' are not length|is stored as|cannot be read by)")
 def test_killed(recording: Path, square: Path, name: str, kills: int) -> None:
     """A conversion that is killed again and again ends with the same bytes."""
     recording = square if name in VENDORS else recording
@@ -1012,7 +1012,7 @@ def test_killed_again_and_again(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
 @pytest.mark.parametrize("name", ["a.npy", "a.h5", *VENDORS])
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+@pytest.mark.filterwarnings("ignore:.*(units '' are not length|is stored as|cannot be read by)")
 def test_ctrl_c(recording: Path, square: Path, name: str) -> None:
     recording = square if name in VENDORS else recording
     target = recording.with_name(name)
@@ -1087,7 +1087,7 @@ SEVERAL: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+@pytest.mark.filterwarnings("ignore:.*(units '' are not length|is stored as|cannot be read by)")
 @pytest.mark.parametrize("name", SEVERAL)
 def test_names_change_together(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever it stops, there is never some of the old and some of the new."""
@@ -1142,7 +1142,7 @@ def test_side_files_of_other_recordings(recording: Path) -> None:
     with pytest.raises(FormatError, match=r"a\.toml: describes a recording of the kind raw_csr"):
         rsciio_tem.convert(recording, folder / "a.raw", overwrite=True)
     folder.joinpath("b.toml").write_text("[project]\nname = 'b'\n")
-    with pytest.raises(FormatError, match="is no side file of a recording, and is not replaced"):
+    with pytest.raises(FormatError, match="is not a side file of a recording, and is not replaced"):
         rsciio_tem.convert(recording, folder / "b.raw", overwrite=True)
 
 
@@ -1216,9 +1216,9 @@ def test_a_stranger_gets_the_name_meanwhile(
     ]
 
 
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+@pytest.mark.filterwarnings("ignore:.*(units '' are not length|is stored as|cannot be read by)")
 def test_a_series_is_completed(square: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a series, the first files that have their names are no strangers to the next call."""
+    """Of a series, the first files that have their names are not strangers to the next call."""
     target = square.with_name("a_000.tvips")
     options: dict[str, Any] = {"nav_shape": (6, 7), **VENDORS[target.name]}
     whole = square.parent / "whole" / target.name

@@ -300,7 +300,7 @@ def test_no_two_series_get_the_same_names(tmp_path: Path) -> None:
 
 
 def test_numbers_at_the_end_of_names_stay(tmp_path: Path) -> None:
-    """A series NAME_001_000.tvips, … is no part of one that is called NAME_000.tvips, …"""
+    """A series NAME_001_000.tvips, … is not a part of one that is called NAME_000.tvips, …"""
     names = ("a_000", "a_001", "a_002", "b_7", "c12")
     arrays(tmp_path / "data", *(f"{name}.npy" for name in names))
     asked = (tmp_path / "data", "--to", "tvips", "--into", tmp_path / "out")
@@ -434,7 +434,7 @@ def test_records_of_somebody_else(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("note")
     records.unlink()
     records.symlink_to(tmp_path / "note.txt")
-    assert "no file with records" in convert(*asked, code=2).stderr
+    assert "not a file with records" in convert(*asked, code=2).stderr
     records.unlink()
     records.write_text('{"target": "a.h5", "row": {}, "source": [], "options": 1}\n')
     convert(*asked)  # a line that is none counts as none
@@ -512,7 +512,7 @@ def test_checksums_of_one(folder: Path) -> None:
     assert [line.split("  ")[1] for line in lines] == ["data/a.hdr", "data/a.mib"]
     (folder.parent / "two.h5.sha256").write_text("notes of somebody\n")
     result = convert(folder / "a.mib", folder.parent / "two.h5", "--checksums", code=2)
-    assert "no list of checksums" in result.stderr
+    assert "not a list of checksums" in result.stderr
     assert not (folder.parent / "two.h5").exists()
 
 
@@ -532,7 +532,7 @@ def test_reports_replace_nothing_but_reports(folder: Path) -> None:
     for name in ("r.json", "r.csv"):
         path = folder.parent / name
         path.write_text("somebody's")
-        assert "is no report" in run("check", *asked, path, code=2).stderr
+        assert "is not a report" in run("check", *asked, path, code=2).stderr
         assert path.read_text() == "somebody's"
         path.unlink()
         run("check", *asked, path)
@@ -590,7 +590,7 @@ def test_nothing_that_has_the_name_of_a_recording_is_passed_over(folder: Path) -
     assert f"{folder / 'table.h5'}: not checked: " in text
     assert "settings.yml" not in text
     assert "._a.mib" not in text
-    assert "passed over, as nothing of ours reads them: " in text
+    assert "passed over, not recognised as recordings: " in text
     assert "9 recordings: 3 ok, 1 not checked, 5 with errors" in text
 
 

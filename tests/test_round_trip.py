@@ -220,7 +220,7 @@ def test_frames_that_are_lost(tmp_path: Path, target: Path) -> None:
     assert (after["data"][mask] == 65535).all()
     assert (rsciio_tem.load(target, fill_value=7)[0]["data"][mask] == 7).all()
     np.testing.assert_array_equal(after["original_metadata"]["rsciio_tem"]["missing_mask"], mask)
-    if target.suffix == ".h5":  # lines of frames are no frames
+    if target.suffix == ".h5":  # lines of frames are not frames
         lines = rsciio_tem.load(target, sig_dims=3)[0]
         np.testing.assert_array_equal(lines["data"], before["data"])
         assert "missing_mask" not in lines["original_metadata"]["rsciio_tem"]
@@ -245,7 +245,7 @@ def test_frames_that_are_lost(tmp_path: Path, target: Path) -> None:
 
 
 def test_layers(tmp_path: Path, target: Path) -> None:
-    """Counters of the same moment are no frames that were stored twice."""
+    """Counters of the same moment are not frames that were stored twice."""
     frames = np.arange(2 * 20 * 96).reshape(40, 8, 12).astype("u2")
     times = np.repeat(mib_writer.START_NS + np.arange(20) * 1_000_000, 2)
     path = mib_writer.write_mib(tmp_path / "scan.mib", frames, times_ns=times)

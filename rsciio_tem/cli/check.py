@@ -145,7 +145,7 @@ def print_others(others: Counter[str]) -> None:
         words = [f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(8)]
         if len(others) > 8:
             words.append("…")
-        click.echo(f"passed over, as nothing of ours reads them: {', '.join(words)}")
+        click.echo(f"passed over, not recognised as recordings: {', '.join(words)}")
 
 
 def compared(

@@ -323,7 +323,7 @@ def print_info(info: Mapping[str, Any], scan: Scan, whole_path: bool = False) ->
     axes: list[str] = []
     bare: dict[bool, list[str]] = {True: [], False: []}
     for axis in info["axes"]:
-        if axis["scale"] is None:  # its values are no even steps
+        if axis["scale"] is None:  # its values are not even steps
             axes.append(f"{axis['name']}: values in {axis['units']}")
         elif axis["units"] in (None, "", "px") and axis["scale"] == 1:
             bare[axis["navigate"]].append(str(axis["name"]))

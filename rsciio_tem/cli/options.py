@@ -24,7 +24,7 @@ def sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.replace("x", ",").split(","))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no list of sizes such as 48,40") from None
+        raise click.BadParameter(f"{text!r} is not a list of sizes such as 48,40") from None
 
 
 def number(text: str) -> float:
@@ -34,7 +34,7 @@ def number(text: str) -> float:
     except ValueError:
         pointed = text.replace(",", ".")
         hint = f"; write {pointed}" * bool(re.fullmatch(r"[+-]?\d+\.\d+", pointed))
-        raise click.BadParameter(f"{text!r} is no number{hint}") from None
+        raise click.BadParameter(f"{text!r} is not a number{hint}") from None
 
 
 def pixel(text: str) -> tuple[float, ...]:
@@ -48,7 +48,7 @@ def pixel(text: str) -> tuple[float, ...]:
         return values
     pointed = ",".join(".".join(parts[i : i + 2]) for i in (0, 2))
     hint = f"; write {pointed}" * (len(values) == 4 and all(part.isdigit() for part in parts))
-    raise click.BadParameter(f"{text!r} is no pixel such as 127.5,130{hint}")
+    raise click.BadParameter(f"{text!r} is not a pixel such as 127.5,130{hint}")
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:

@@ -125,7 +125,9 @@ def _turn(options: Mapping[str, Any], frames: Frames, path: str) -> tuple[Turn, 
     turn = turn.quarter(whole("rot90", options.get("rot90") or 0))
     asked = sizes("bin", 1 if options.get("bin") is None else options["bin"])
     if len(asked) > 2 or min(asked) < 1:
-        raise ValueError(f"bin={options['bin']!r} is no number of pixels, nor two of them, (x, y)")
+        raise ValueError(
+            f"bin={options['bin']!r} is not a number of pixels, nor two of them, (x, y)"
+        )
     binned = (asked[-1], asked[0])  # rows, columns
     if (turn or binned != (1, 1)) and (len(frames.frame_shape) != 2 or frames.dtype.names):
         raise Unsupported(

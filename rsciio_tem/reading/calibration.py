@@ -89,7 +89,10 @@ def calibrated(
         step = _from_camera_length(options)
     asked = step is not None or options.get("centre") is not None
     if asked and len(sig) != 2:
-        raise ValueError(f"detector_step, camera_length, centre: frames have {len(sig)} axes")
+        raise ValueError(
+            "detector_step, camera_length and centre are for frames of two axes, these have "
+            f"{len(sig)}"
+        )
     if step is not None:
         steps, units = _steps("detector_step", step, "1/nm")
         for place, one in enumerate(steps, 1):
@@ -165,7 +168,7 @@ def _positive(name: str, value: Any) -> float:
     if len(numbers) == 1 and numbers[0] > 0 and not least <= numbers[0] <= most:
         raise ValueError(f"{name}={value!r}: the unit is {unit}")
     if len(numbers) != 1 or not numbers[0] > 0:
-        raise ValueError(f"{name}={value!r} is no positive number")
+        raise ValueError(f"{name}={value!r} is not a positive number")
     return numbers[0]
 
 
@@ -174,7 +177,7 @@ def _numbers(name: str, value: Any) -> list[float]:
     try:
         numbers = [float(one) for one in values]
     except (TypeError, ValueError):
-        raise ValueError(f"{name}={value!r} holds something that is no number") from None
+        raise ValueError(f"{name}={value!r} holds something that is not a number") from None
     if not all(map(math.isfinite, numbers)):
         raise ValueError(f"{name}={value!r} is not finite")
     return numbers
@@ -187,7 +190,7 @@ def _steps(name: str, value: Any, units: str) -> tuple[list[float], str]:
         match = re.fullmatch(rf"\s*({number})\s*(?:,\s*({number}))?\s*({_UNIT})\s*", value)
         if match is None:
             raise ValueError(
-                f"{name}={value!r} is no step such as 0.5 or '0.5 {units}'{_with_point(value)}"
+                f"{name}={value!r} is not a step such as 0.5 or '0.5 {units}'{_with_point(value)}"
             )
         units = re.sub(r"^/", "1/", match[3]) or units
         parts = [part for part in match.groups()[:2] if part]
@@ -204,5 +207,5 @@ def _steps(name: str, value: Any, units: str) -> tuple[list[float], str]:
         value = parts
     steps = _numbers(name, value)
     if len(steps) not in (1, 2) or not all(step > 0 for step in steps):
-        raise ValueError(f"{name}={value!r} is no positive number, nor two of them, (x, y)")
+        raise ValueError(f"{name}={value!r} is not a positive number, nor two of them, (x, y)")
     return [*steps, steps[0]][:2], units

@@ -244,7 +244,7 @@ def convert_all(
     each : callable, optional
         Is called with each row when it is complete, in this thread.
     others : Counter, optional
-        Gets the suffixes of files in `sources` that are no recordings.
+        Gets the suffixes of files in `sources` that are not recordings.
 
     Returns
     -------

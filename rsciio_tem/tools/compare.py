@@ -226,7 +226,7 @@ def _same_values(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[
     if kinds == ("f", "f"):
         same |= np.isnan(one) & np.isnan(other)
     elif "f" in kinds:
-        with np.errstate(invalid="ignore"):  # NaN and infinity are no integers
+        with np.errstate(invalid="ignore"):  # NaN and infinity are not integers
             back = one.astype(other.dtype) == other
             same &= back & (other.astype(one.dtype) == one)
     return same

@@ -88,7 +88,7 @@ def convert(
     FormatError
         See `load`; and if what was read back is not what was written.
     OSError
-        The disk has not enough space, or the folder cannot be written to.
+        There is not enough space on the disk, or the folder cannot be written to.
     """
     path = os.path.abspath(target)
     suffix = os.path.splitext(path)[1].lstrip(".").lower()

@@ -52,9 +52,9 @@ class Item(NamedTuple):
     path : str
         A file, or a folder that is a recording.
     problem : Problem, optional
-        Why it is no recording to go on with. Without it, it is one, or damaged.
+        Why it is not a recording to go on with. Without it, it is one, or damaged.
     files : tuple of str
-        Its files, as absolute paths; of what is no recording there are none.
+        Its files, as absolute paths; of what is not a recording there are none.
     """
 
     path: str
@@ -249,6 +249,6 @@ def item_of(path: str, raw: bool = False) -> Item | None:
     if any(head) and suffix in _TEXTS:
         return None
     if (any(head) and suffix in _COMMON) or (head and suffix in ("raw", "bin")):
-        problem = f"is no recording that is recognised; it begins with {head[:16]!r}."
+        problem = f"is not recognised as a recording; it begins with {head[:16]!r}."
         return Item(path, Problem("warning", problem))
     return Item(path)  # it has the name of a recording, and is destroyed

@@ -1212,7 +1212,7 @@ def test_not_hdf5(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"a\.h5"):
         load(tmp_path / "a.h5")
     (tmp_path / "b.h5").write_bytes(bytes(9000))
-    with pytest.raises(NotThisFormat, match="no HDF5 file"):
+    with pytest.raises(NotThisFormat, match="not an HDF5 file"):
         load(tmp_path / "b.h5")
 
 

@@ -830,7 +830,7 @@ def test_colour_with_trigger_and_an_odd_end(tmp_path: Path) -> None:
     assert nav(read(path)) == (4, 2, 3)
     path.with_suffix(".hdr").unlink()
     path = written(tmp_path, 23, colour=1, counters=np.arange(23) % 4)
-    with pytest.warns(RecordingWarning, match="23 frames are no multiple of 4 counters"):
+    with pytest.warns(RecordingWarning, match="23 frames are not a multiple of 4 counters"):
         assert nav(read(path)) == (4, 5)
 
 
@@ -1250,7 +1250,7 @@ def test_metadata_is_a_superset(
         times_ns=writer.START_NS + np.array([0, 1, 2, 8, 9, 10]) * 10**7,
     )
     (theirs,) = peer.file_reader(str(path))
-    assert theirs["data"].shape[:2] == (2, 3)  # one pause is no raster for us
+    assert theirs["data"].shape[:2] == (2, 3)  # one pause is not a raster for us
     ours = read(str(path), navigation_shape=(3, 2))
     np.testing.assert_array_equal(ours["data"], theirs["data"])
     # they have no names in RosettaSciIO

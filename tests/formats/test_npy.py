@@ -525,7 +525,7 @@ def test_archive_without_what_is_asked_for(tmp_path: Path, rng: np.random.Genera
         read(path, key="third")
     np.savez(path, text=np.array(["a", "b"]))
     with pytest.raises(
-        Unsupported, match=r"a\.npz: holds elements of type <U1, which are no pixels"
+        Unsupported, match=r"a\.npz: holds elements of type <U1, which are not pixels"
     ):
         read(path)
     with zipfile.ZipFile(path, "w") as archive:
@@ -539,7 +539,7 @@ def test_damaged_archives(tmp_path: Path, rng: np.random.Generator) -> None:
         path = writer.write_npz(tmp_path / "a.npz", compressed=compressed, data=values(rng))
         content = bytearray(path.read_bytes())
         path.write_bytes(content[:200])
-        with pytest.raises(NotThisFormat, match=r"is no readable \.npz"):
+        with pytest.raises(NotThisFormat, match=r"is not a readable \.npz"):
             read(path)
         content[:4] = b"PK\x03\x05"
         path.write_bytes(content)

@@ -3,7 +3,7 @@
 
 Every data set in the file is looked at, through links of every kind, and gets a meaning from the
 first known layout that fits (``layouts.py``). The best one is read; the others are named.
-What RosettaSciIO has a reader for and what is no stack of frames goes to that reader as it is.
+What RosettaSciIO has a reader for and what is not a stack of frames goes to that reader as it is.
 """
 
 from __future__ import annotations
@@ -308,13 +308,13 @@ def file_reader(
     Returns
     -------
     list of dict
-        One, unless several data sets were asked for. What is no stack of frames and has a reader
+        One, unless several data sets were asked for. What is not a stack of frames and has a reader
         in RosettaSciIO is returned as that reader does.
 
     Raises
     ------
     NotThisFormat
-        The file is no HDF5.
+        The file is not an HDF5 file.
     Truncated
         It ends early, or files that it links to are missing.
     FormatError

@@ -270,7 +270,7 @@ def _shape_for(total: int, shape: tuple[int, ...] | None, path: str) -> tuple[in
         if side * side != total:
             raise FormatError(
                 path,
-                f"the rotator index counts {total} scan positions, which is no square scan.",
+                f"the rotator index counts {total} scan positions, which is not a square scan.",
                 "Pass placement='rotator' with scan_shape=(y, x), of which one may be -1.",
             )
         return side, side
