@@ -431,8 +431,8 @@ def _treat_missing(
         return (complete, *shape[1:]), complete * per_slowest, False
     warn(
         path,
-        f"{plural(end, 'frame')} {'does' if end == 1 else 'do'} not fill one line of the scan {_named(shape, request)}; "
-        "they are returned as a flat stack.",
+        f"{plural(end, 'frame')} {'does' if end == 1 else 'do'} not fill one line of the scan "
+        f"{_named(shape, request)}; they are returned as a flat stack.",
     )
     return (end,), end, True
 
