@@ -92,8 +92,8 @@ def test_errors(tmp_path: Path) -> None:
     path = tmp_path / "a.dm"
     content = dm_file(TREE)
     for bad, kind, match in (
-        (b"", NotThisFormat, "no DM3 or DM4"),
-        (b"hello, world" * 5, NotThisFormat, "no DM3 or DM4"),
+        (b"", NotThisFormat, "not a DM3 or DM4"),
+        (b"hello, world" * 5, NotThisFormat, "not a DM3 or DM4"),
         (content[:300], Truncated, "ends at byte 300"),
         (content[:12] + b"\1\0\xff\xff\xff\xff" + content[18:-8], Truncated, "ends at"),
         (content.replace(b"%%%%", b"%%%x", 1), FormatError, "begins a value"),

@@ -931,7 +931,7 @@ def test_through_a_link(file_sample: Sample, tmp_path: Path) -> None:
         ("io_bakend", "io_backend"),
         ("scan_size", "nav_shape"),
         ("detector_size", "sig_shape"),
-        ("zzz", "known are"),
+        ("zzz", "the keywords are"),
     ],
 )
 def test_unknown_keyword(first_sample: Sample, keyword: str, hint: str) -> None:

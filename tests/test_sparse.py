@@ -371,7 +371,7 @@ def test_indexing() -> None:
     with pytest.raises(Unsupported, match="sig_shape"):
         frames.read_as(frame_shape=(5, 8))
     assert pickle.loads(pickle.dumps(frames[2:4])).order.tolist() == [2, 3]
-    with pytest.raises(ValueError, match="needed is"):
+    with pytest.raises(ValueError, match="is needed"):
         frames.load(np.zeros((5, 7, 5), "u2"))
 
 

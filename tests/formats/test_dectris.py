@@ -225,7 +225,7 @@ def test_without_side_file_no_square_is_taken(tmp_path: Path) -> None:
 
 def test_frames_before_each_line(tmp_path: Path) -> None:
     path = write_dectris(tmp_path, frames(18), scan=(3, 4), prescan=2)
-    with pytest.warns(RecordingWarning, match="No recording with such frames was at hand"):
+    with pytest.warns(RecordingWarning, match="No recording with such frames was available"):
         signal = load(path)
     assert numbers(signal) == [[2, 3, 4, 5], [8, 9, 10, 11], [14, 15, 16, 17]]
     assert quietly(path, flyback="keep")["data"].shape == (3, 6, *SIG)

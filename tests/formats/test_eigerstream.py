@@ -319,7 +319,7 @@ def test_sparse_frames_that_lie(tmp_path: Path) -> None:
             load(path)
 
     matrix = sparse.csr_matrix(frame)
-    refused("no matrix of compressed rows", "csc")
+    refused("not a matrix of compressed rows", "csc")
     refused("column is outside", indices=matrix.indices + 50)
     refused("column is outside", indices=matrix.indices - 50)
     refused("rows make no sense", indptr=matrix.indptr[::-1])

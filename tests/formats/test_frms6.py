@@ -624,7 +624,7 @@ def test_damaged_frame_header(tmp_path: Path) -> None:
     path = writer.write_recording(tmp_path, frames)
     file = tmp_path / "scan_001.frms6"
     patch(file, 1024 + 3 * (64 + 384) + 24, b"\xff" * 8)
-    with pytest.warns(RecordingWarning, match="has the size of full frames, and is read so"):
+    with pytest.warns(RecordingWarning, match="has the size of full frames, and is read as such"):
         np.testing.assert_array_equal(raw(path), frames)
     # without that size, what is behind cannot be trusted
     cut(file, 10)

@@ -556,9 +556,11 @@ def test_scan_size_of_the_camera(tmp_path: Path, per_trigger: int) -> None:
 
 
 def test_scan_size_with_flyback_columns(tmp_path: Path) -> None:
-    """Five frames per trigger for three columns: nothing tells which two are of the flyback."""
+    """Five frames per trigger for three columns: nothing says which two are of the flyback."""
     path = written(tmp_path, 20, {"frames_per_trigger": 5, "scan_x": 3, "scan_y": 4})
-    with pytest.warns(RecordingWarning, match="5 frames are stored per line of 3: which of them"):
+    with pytest.warns(
+        RecordingWarning, match="5 frames are stored per line of 3, and nothing says which"
+    ):
         signal = read(path)
     assert order(signal) == np.arange(20).reshape(4, 5).tolist()
     assert "5 frames per trigger" in evidence(signal)["reason"]

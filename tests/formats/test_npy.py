@@ -303,7 +303,7 @@ def test_headers_that_lie(
         (b"", NotThisFormat, "is not a .npy file"),
         (b"\x93NUMPY", NotThisFormat, "is not a .npy file"),
         (b"\x93NUMPZ" + bytes(100), NotThisFormat, "it begins with"),
-        (b"\x93NUMPY\x04\x00" + bytes(100), Unsupported, "version 4, known are 1 to 3"),
+        (b"\x93NUMPY\x04\x00" + bytes(100), Unsupported, "version 4; only 1 to 3"),
         (b"\x93NUMPY\x00\x00" + bytes(100), Unsupported, "version 0"),
         (b"\x93NUMPY\x01\x00\xff\xff{", Truncated, "header of 65535 bytes, which is not there"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", Truncated, "header of 4294967295 bytes"),

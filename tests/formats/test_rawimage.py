@@ -52,7 +52,7 @@ def test_hexrd_refuses_a_skip_of_a_whole_image_here_it_is_read(tmp_path: Path) -
 
 def test_hexrd_refuses_a_rest_here_it_is_told(tmp_path: Path) -> None:
     path = write_rawimage(tmp_path / "a.yml", FRAMES.astype("<u2"), rest=95)
-    with pytest.warns(RecordingWarning, match=r"data\.bin: 95 bytes at the end are not complete"):
+    with pytest.warns(RecordingWarning, match=r"data\.bin: 95 bytes at the end are not a complete"):
         np.testing.assert_array_equal(load(path), FRAMES)
 
 

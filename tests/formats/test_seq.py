@@ -421,7 +421,7 @@ def test_scan_shape_in_a_parameter_file(plain: Path, name: str) -> None:
 )  # fmt: skip
 def test_parameter_files_that_do_not_help(plain: Path, text: str, warns: bool) -> None:
     (plain.parent / "scan.yaml").write_text(text)
-    patterns = ["is not a shape, ignored"] if warns else []
+    patterns = ["is not a shape and is ignored"] if warns else []
     np.testing.assert_array_equal(read_with(plain, *patterns)["data"], FRAMES)
 
 
