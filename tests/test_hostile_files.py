@@ -271,7 +271,7 @@ def test_absurd_coordinates(tmp_path: Path) -> None:
         for value_of_one in wrong:
             rows, problems = rotation.table(np.full((3, 2), value_of_one), 3)
             assert rows is None
-            assert "no angles" in str(problems[0])
+            assert "not angles" in str(problems[0])
 
 
 def test_lists_of_files(tmp_path: Path) -> None:

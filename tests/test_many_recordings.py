@@ -559,7 +559,7 @@ def test_names_that_are_no_unicode(tmp_path: Path) -> None:
         assert os.fsencode(row["path"]) == os.fsencode(name)
     for kind in ("raw", "raw_csr", "yml"):  # their texts name other files
         result = convert(tmp_path / "data", "--to", kind, "--into", tmp_path / kind, code=2)
-        assert "no UTF-8" in result.stderr
+        assert "not UTF-8" in result.stderr
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for command in (["info"], ["check"], ["info", "--json"]):
         done = subprocess.run(
