@@ -169,8 +169,8 @@ def _unknown(path: str, verdicts: list[Candidate]) -> NotThisFormat:
     return NotThisFormat(
         path,
         f"is not in a known format. {seen}{looked}",
-        'If it holds raw pixels, pass their type and size: format="raw", dtype="uint16", '
-        "sig_shape=(256, 256). Known formats are listed by rsciio-tem formats.",
+        'If it holds raw pixels, pass for example format="raw", dtype="uint16", '
+        "sig_shape=(256, 256).\nFor a list of the formats, run: rsciio-tem formats",
     )
 
 

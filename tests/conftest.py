@@ -40,7 +40,7 @@ def realdata() -> Path:
     named = os.environ.get("RSCIIO_TEM_REALDATA")
     folder = Path(named) if named else REPOSITORY.parent / "shared" / "realdata"
     if not folder.is_dir():
-        pytest.skip(f"no real recordings: {folder} is no folder (set RSCIIO_TEM_REALDATA)")
+        pytest.skip(f"no real recordings: {folder} is not a folder (set RSCIIO_TEM_REALDATA)")
     return folder
 
 

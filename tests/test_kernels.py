@@ -131,7 +131,7 @@ def test_unpack_medipix(data: Any, packing: str) -> None:
 
 
 def test_rows_that_are_no_words() -> None:
-    with pytest.raises(ValueError, match="no whole 64-bit words"):
+    with pytest.raises(ValueError, match="not whole 64-bit words"):
         unpack_medipix(
             "medipix12",
             np.zeros((1, 64), np.uint8),

@@ -182,7 +182,7 @@ class FrameTable(OrderedFrames):
         region = region or full_region(pixels.shape)
         expected = (len(self), *(s.stop - s.start for s in region))
         if out.shape != expected:
-            raise ValueError(f"out has shape {out.shape}, needed is {expected}")
+            raise ValueError(f"out has shape {out.shape}, but {expected} is needed")
         if not math.prod(out.shape):
             return
         skip, nbytes = pixels.byte_range(region)

@@ -160,7 +160,7 @@ def unpack_medipix(
     rows, columns = shape
     pixels_per_word = {"medipix1": 64, "medipix6": 8}.get(packing, 4)
     if columns % pixels_per_word or row_pixels % pixels_per_word or first_pixel % pixels_per_word:
-        raise ValueError(f"rows of {columns} pixels are no whole 64-bit words")
+        raise ValueError(f"rows of {columns} pixels are not whole 64-bit words")
     out_words = 8 // out.itemsize
     if columns % out_words or to[1] % out_words or out.shape[2] % out_words:
         # The chip does not begin or end on a word of the assembled frame (a gap between chips).

@@ -66,7 +66,7 @@ def side_content(path: str | os.PathLike[str], most: int = _SIDE_FILE_LIMIT) -> 
     content = read_start(path, most + 1)
     if len(content) > most:
         raise FormatError(
-            path, f"is larger than {most >> 20} MiB, so it is no description of a recording."
+            path, f"is larger than {most >> 20} MiB, so it is not a description of a recording."
         )
     return content
 
@@ -93,7 +93,7 @@ def toml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     FormatError
-        It is no valid TOML, or too large.
+        It is not valid TOML, or too large.
     """
     content = side_content(path)
     try:
@@ -102,7 +102,7 @@ def toml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise ValueError("it has a name of very many levels")
         return plain(tomllib.loads(text))
     except (ValueError, RecursionError) as error:
-        raise FormatError(path, f"is no valid TOML: {_reason(error)}.") from None
+        raise FormatError(path, f"is not valid TOML: {_reason(error)}.") from None
 
 
 def json_value(content: bytes) -> Any:
@@ -129,7 +129,7 @@ def of_another(path: str, filetype: str, data: str = "") -> str:
     try:
         params = side_parameters(path)
     except FormatError:
-        return "is no side file of a recording"
+        return "is not a side file of a recording"
     if str(params.get("filetype", "raw")).lower() != filetype:
         return f"describes a recording of the kind {params['filetype']}"
     name = os.path.basename(str(params.get("file") or data))
@@ -142,7 +142,7 @@ def side_axes(described: Any, side: str) -> tuple[Axis, ...]:
     Raises
     ------
     FormatError
-        They are no list of tables.
+        They are not a list of tables.
     """
     usual: dict[str, Any] = {"name": "", "units": "", "scale": 1.0, "offset": 0.0}
     try:
@@ -179,14 +179,14 @@ def xml_content(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     from xml.etree import ElementTree
 
     if len(content) > _SIDE_FILE_LIMIT:
-        raise FormatError(path, "is larger than 1 MiB, so it is no description of a recording.")
+        raise FormatError(path, "is larger than 1 MiB, so it is not a description of a recording.")
     if b"<!ENTITY" in content:
         raise FormatError(path, "defines XML entities, which no description of a recording does.")
     try:
         _require_plain_xml(content)
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise FormatError(path, f"is no valid XML: {_reason(error)}.") from None
+        raise FormatError(path, f"is not valid XML: {_reason(error)}.") from None
     tree = _element(root)
     return tree if isinstance(tree, dict) else {root.tag: tree}
 
@@ -252,7 +252,7 @@ def yaml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     FormatError
-        It is no valid YAML.
+        It is not valid YAML.
     NotThisFormat
         It holds no mapping.
     """
@@ -281,7 +281,7 @@ def _yaml(content: bytes, path: str | os.PathLike[str]) -> Any:
             loader.dispose()
         return _plain(tree, [_MOST_VALUES], 0)
     except Exception as error:  # PyYAML lets many kinds through, from odd dates and numbers
-        raise FormatError(path, f"is no valid YAML: {_reason(error)}.") from None
+        raise FormatError(path, f"is not valid YAML: {_reason(error)}.") from None
 
 
 def _require_shallow(events: Iterable[Any]) -> None:

@@ -267,7 +267,10 @@ def _metadata(recording: Recording, options: Mapping[str, Any]) -> dict[str, Any
     metadata: dict[str, Any] = storable(recording.metadata)
     if values := energy_and_length(options):
         instrument = metadata.setdefault("Acquisition_instrument", {})
-        instrument["TEM"] = {**instrument.get("TEM", {}), **values}
+        tem = {**instrument.get("TEM", {}), **values}
+        if "camera_length" in values:  # in mm, whatever the file has
+            tem.pop("camera_length_units", None)
+        instrument["TEM"] = tem
     return metadata
 
 

@@ -12,7 +12,7 @@ __all__ = ["storable"]
 def storable(value: Any) -> Any:
     r"""Return metadata whose texts can be saved: HDF5 has no zero bytes, UTF-8 no lone surrogates.
 
-    Names of files that are no UTF-8 have such surrogates. They become escapes, ``\udcff``.
+    Names of files that are not UTF-8 have such surrogates. They become escapes, ``\udcff``.
     """
     if isinstance(value, str):
         text = value.replace("\0", "\\0") if "\0" in value else value

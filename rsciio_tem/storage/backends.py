@@ -128,7 +128,7 @@ _KINDS = {
 
 
 def require_file(path: str | os.PathLike[str], status: os.stat_result) -> None:
-    """Raise a FormatError if something is no regular file; to read a pipe may take forever."""
+    """Raise a FormatError if something is not a regular file; to read a pipe may take forever."""
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something special")
         raise FormatError(
@@ -146,7 +146,7 @@ def open_file(path: str | os.PathLike[str], flags: int = 0) -> int:
     OSError
         It cannot be opened.
     FormatError
-        It is no regular file.
+        It is not a regular file.
     """
     for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"):  # the last one: no waiting for pipes
         flags |= getattr(os, name, 0)

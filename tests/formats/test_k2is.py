@@ -467,7 +467,7 @@ def test_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(tmp_path / "Capture52_11.bin")["data"], FRAMES[:3] // 2)
     for name in ("Capture52_9.bin", "Capture.bin"):
         shutil.copy(tmp_path / "Capture52_1.bin", tmp_path / name)
-        with pytest.raises(NotThisFormat, match="does not end with a number from 1 to 8"):
+        with pytest.raises(NotThisFormat, match="does not end with a digit from 1 to 8"):
             load(tmp_path / name)
 
 
@@ -758,7 +758,7 @@ def test_damaged_tag_file(tmp_path: Path) -> None:
     with pytest.raises(Truncated, match=r"scan\.gtg: .*Open one of the \.bin"):
         load(gtg)
     gtg.write_bytes(b"hello")
-    with pytest.raises(NotThisFormat, match="no DM3 or DM4"):
+    with pytest.raises(NotThisFormat, match="not a DM3 or DM4"):
         load(gtg)
     for i in range(1, 9):
         (tmp_path / f"scan{i}.bin").unlink()

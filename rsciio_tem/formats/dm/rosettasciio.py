@@ -73,7 +73,7 @@ def read_spectra(
     signals: list[dict[str, Any]] = reader().file_reader(
         path, lazy=lazy, order=order, optimize=optimize, chunks=chunks
     )
-    for signal in signals:  # a name that is no text cannot be saved
+    for signal in signals:  # a name that is not text cannot be saved
         named = signal["metadata"]["General"]
         named["title"] = named["title"] if isinstance(named.get("title"), str) else ""
     return signals
