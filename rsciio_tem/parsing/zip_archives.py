@@ -24,6 +24,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
 from rsciio_tem.parsing.text import number_type
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.inflate import Content, crc32, inflate
 from rsciio_tem.storage.npy_header import LONGEST, npy_header
 
 __all__ = ["FIELDS", "FRAME_PARTS", "Directory", "directory", "is_frame_cache"]
@@ -188,7 +189,7 @@ class Directory:
 
     def contents(
         self, numbers: npt.NDArray[np.int64], backend: Backend = "auto"
-    ) -> Iterator[tuple[int, bytes | memoryview]]:
+    ) -> Iterator[tuple[int, Content]]:
         """Read members in the order in which they lie in the archive.
 
         Yields
@@ -221,9 +222,7 @@ class Directory:
                 yield i, self._content(int(numbers[i]), rows[i], raw, first_byte)
             group = last
 
-    def _content(
-        self, member: int, row: list[int], raw: memoryview, first_byte: int
-    ) -> bytes | memoryview:
+    def _content(self, member: int, row: list[int], raw: memoryview, first_byte: int) -> Content:
         """Return what a member holds, given the bytes of the archive from `begin` on."""
         flags, method, crc, length, size, offset = row
         at = offset - first_byte
@@ -232,7 +231,7 @@ class Directory:
         name, extra = _LENGTHS.unpack_from(raw, at + 26)
         at += _LOCAL.size + name + extra
         packed = raw[at : at + length]
-        content: bytes | memoryview = packed
+        content: Content = packed
         if len(packed) < length:
             raise self._damaged(member, "it overlaps the next one")
         if flags & 1 or method not in (_STORED, _DEFLATED):
@@ -245,19 +244,19 @@ class Directory:
             if size > 1040 * length + 64:  # deflating makes nothing smaller than that
                 raise self._damaged(member, f"{length} bytes cannot become {size}")
             try:
-                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
+                content = inflate(packed, size, bare=True)
             except zlib.error as error:
                 raise self._damaged(member, str(error)) from None
         if len(content) != size:
             raise self._damaged(member, f"it has not the {size} bytes that are announced")
-        if zlib.crc32(content) != crc:
+        if crc32(content) != crc:
             raise self._damaged(member, "its checksum is wrong")
         return content
 
     def _damaged(self, member: int, why: str) -> FormatError:
         return FormatError(self.file.path, f"the array {self.name(member)} is damaged: {why}.")
 
-    def array(self, member: int, content: bytes | memoryview) -> npt.NDArray[Any]:
+    def array(self, member: int, content: Content) -> npt.NDArray[Any]:
         """View what a member holds as an array of numbers or text."""
         start, dtype, shape, fortran = self._header(member, content)
         count = math.prod(shape)
@@ -267,7 +266,7 @@ class Directory:
         return values.reshape(shape, order="F" if fortran else "C")
 
     def _header(
-        self, member: int, content: bytes | memoryview
+        self, member: int, content: Content
     ) -> tuple[int, np.dtype[Any], tuple[int, ...], bool]:
         head = bytes(content[:10])
         if len(head) < 10 or head[:6] != b"\x93NUMPY":

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import warn
 from rsciio_tem.recording import rotation
+from rsciio_tem.storage.inflate import inflate
 from rsciio_tem.writing.obstacles import check_text
 from rsciio_tem.writing.signal_frames import SignalFrames, toml_axes
 from rsciio_tem.writing.target import Payloads, Target
@@ -509,9 +510,9 @@ class Npz(_Cache):
                     file.seek(offset)
                     fields = _LOCAL.unpack(file.read(_LOCAL.size))
                     file.seek(fields[9] + fields[10], os.SEEK_CUR)
-                    content = file.read(fields[7])
+                    content: bytes | bytearray = file.read(fields[7])
                     if self.method:
-                        content = zlib.decompress(content, -zlib.MAX_WBITS)
+                        content = inflate(content, fields[8], bare=True)
                     arrays.append(np.lib.format.read_array(io.BytesIO(content)))
                 rows, columns, values = arrays
                 yield rows.astype(np.int64) * self.frames.frame_shape[1] + columns, values
