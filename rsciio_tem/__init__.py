@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rsciio_tem.reading.from_array import from_array
     from rsciio_tem.reduction.detectors import Annulus, Disk
     from rsciio_tem.registry import formats
+    from rsciio_tem.tools.annotate import annotate
     from rsciio_tem.tools.check import check
     from rsciio_tem.tools.convert import convert, export_dataset
     from rsciio_tem.tools.open import open
@@ -26,6 +27,7 @@ __all__ = [
     "Annulus",
     "Disk",
     "__version__",
+    "annotate",
     "check",
     "compare",
     "convert",
@@ -44,6 +46,7 @@ __all__ = [
 _HOMES = {
     "Annulus": "reduction.detectors",
     "Disk": "reduction.detectors",
+    "annotate": "tools.annotate",
     "check": "tools.check",
     "compare": "tools.compare",
     "convert": "tools.convert",

@@ -204,6 +204,7 @@ SCHEMA = {
             "navigate": bool,
         }
     ],
+    "side_file": (dict, type(None)),
     "problems": [{"severity": str, "message": str, "hint": str}],
 }
 

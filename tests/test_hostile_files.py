@@ -773,12 +773,12 @@ def test_stores_without_end(tmp_path: Path) -> None:
 def test_documented_limits() -> None:
     page = (Path(__file__).parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
     rows = [
-        (trees._SIDE_FILE_LIMIT, 1 << 20, "`params` in YAML | 1 MiB"),
+        (trees.SIDE_FILE_LIMIT, 1 << 20, "`params` in YAML | 1 MiB"),
         (trees._YAML_LIMIT, 16 << 20, "| 16 MiB, 2^20 values"),
-        (trees._MOST_VALUES, 1 << 20, "2^20 values"),
-        (trees._DEEPEST, 30, "30 levels"),
+        (trees.MOST_VALUES, 1 << 20, "2^20 values"),
+        (trees.DEEPEST, 30, "30 levels"),
         (trees._XML_DEEPEST, 50, "XML: 50"),
-        (trees._DIGITS, 400, "400 characters of a number"),
+        (trees.DIGITS, 400, "400 characters of a number"),
         (npy_header_module.LONGEST, 64 << 10, "64 KiB"),
         (npy_header_module._DEEPEST, 8, "8 levels"),
         (hdf5_values._ATTRIBUTE, 1 << 20, "| 1 MiB; 64 MiB, all"),

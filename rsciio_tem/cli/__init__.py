@@ -26,6 +26,7 @@ from rsciio_tem.cli.check import (
 )
 from rsciio_tem.cli.info import add_what_images_show, describe, print_info
 from rsciio_tem.cli.options import (
+    annotation_options,
     assignments,
     format_name,
     format_names,
@@ -268,6 +269,33 @@ def preview_command(
 def _must_be_new(path: str, overwrite: bool) -> None:
     if os.path.lexists(path) and not overwrite:
         raise FormatError(path, "exists already.", "Pass --overwrite to replace it.")
+
+
+@main.command("annotate", short_help="Write down what no file says of a recording.")
+@click.argument("path")
+@annotation_options
+@click.option("--snake/--no-snake", default=None, help="Whether every second line runs back.")
+@click.option("--notes", metavar="TEXT", help="A text for people.")
+@click.option(
+    "--remove", multiple=True, metavar="NAME", help="Say nothing of this any more, e.g. scan-step."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the side file, instead of adding to it.")
+@reporting
+def annotate_command(
+    path: str,
+    options: dict[str, Any],
+    snake: bool | None,
+    notes: str | None,
+    remove: tuple[str, ...],
+    overwrite: bool,
+) -> None:
+    """Write how PATH is arranged and calibrated into PATH.rsciio-tem.toml.
+
+    All commands, all readers and hs.load use it from then on; what is passed to them wins.
+    """
+    from rsciio_tem.cli.annotate import annotate
+
+    annotate(path, {**options, "snake": snake}, remove, notes, overwrite)
 
 
 @main.command("convert", short_help="Write recordings in another format.")

@@ -13,6 +13,7 @@ import click
 import numpy as np
 
 from rsciio_tem._version import __version__
+from rsciio_tem.cli.annotate import in_words
 from rsciio_tem.cli.words import (
     Table,
     duration_in_words,
@@ -72,6 +73,7 @@ def describe(
         - ``data``: ``{shape, dtype, nbytes, chunks, chunk_nbytes, chunk_count}`` of the array that
           is loaded
         - ``axes``: list of ``{name, units, scale, offset, size, navigate}``
+        - ``side_file``: ``{path, used, values, written, notes}`` of a side file of ours, or null
         - ``problems``: list of ``{severity, message, hint}``
     """
     scan, source = arranged.scan, arranged.source
@@ -121,8 +123,17 @@ def describe(
             {key: axis.get(key) for key in ("name", "units", "scale", "offset", "size", "navigate")}
             for axis in axes_of(recording, arranged)
         ],
+        "side_file": _side_file(recording),
         "problems": [problem_as_json(problem) for problem in recording.problems],
     }
+
+
+def _side_file(recording: Recording) -> dict[str, Any] | None:
+    """Describe the side file of ours that lies beside a recording."""
+    if (annotation := recording.annotation) is None:
+        return None
+    used = bool(annotation.values or annotation.written)
+    return {"notes": "", **annotation.describe(), "used": used}
 
 
 def add_what_images_show(info: dict[str, Any], arranged: Arranged) -> None:
@@ -300,6 +311,9 @@ def print_info(info: Mapping[str, Any], scan: Scan, whole_path: bool = False) ->
     if others:
         table.row("Or force", *others)
 
+    if (side := info["side_file"]) is not None:
+        lines = in_words(side["values"], side["written"], side["notes"])
+        table.row("Side file", os.path.basename(side["path"]), *(lines or ["not used, see below"]))
     energy, length = (info["microscope"][name] for name in ("beam_energy", "camera_length"))
     if energy or length:
         parts = [f"{energy:.6g} keV"] if energy else []

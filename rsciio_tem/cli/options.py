@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from rsciio_tem.reading.arrange import Arranged
+from rsciio_tem.recording.annotation import CALIBRATION, SCAN
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.registry import every_format
 from rsciio_tem.scan.scan import RULES
@@ -167,14 +168,32 @@ _READER_NAMES = (
 
 def reader_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of readers; it gets them as one dict ``options``."""
+    return _with_options(function, _READER_NAMES, _READER_OPTIONS)
 
+
+def annotation_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of readers that a side file may have, as `reader_options`."""
+    named = [
+        (name, option)
+        for name, option in zip((*_READER_NAMES, "others"), _READER_OPTIONS, strict=True)
+        if name in (*SCAN, *CALIBRATION, "nav_shape", "format_name", "others")
+    ]
+    names = tuple(name for name, _ in named if name != "others")
+    return _with_options(function, names, tuple(option for _, option in named))
+
+
+def _with_options(
+    function: Callable[..., Any],
+    names: tuple[str, ...],
+    decorators: tuple[Callable[..., Any], ...],
+) -> Callable[..., Any]:
     @functools.wraps(function)
     def collected(*args: Any, **values: Any) -> Any:
-        options = {name: values.pop(name) for name in _READER_NAMES}
+        options = {name: values.pop(name) for name in names}
         options |= assignments(values.pop("others"))
         return function(*args, **values, options=options)
 
-    for option in reversed(_READER_OPTIONS):
+    for option in reversed(decorators):
         collected = option(collected)
     return collected
 

@@ -211,6 +211,8 @@ def evidence_in_words(hint: ScanHint, shape: Sequence[int]) -> str:
     """Say how the scan shape was found."""
     if hint.rule == "argument":
         return "as asked"
+    if hint.rule == "annotation":
+        return f"as {hint.reason}"
     if hint.rule == "stack":
         return hint.reason if shape else "the file holds nothing else"
     return f"{_SOURCES.get(hint.rule, hint.rule)} ({hint.confidence:.0%}): {hint.reason}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,9 +16,11 @@ from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.corrections import Corrected, Corrections
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.turned import Binned, Turn, Turned
+from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.lazy import LazyFrames, Origin, cast_to
 from rsciio_tem.reading.options import check_options, scan_request, sizes, whole
 from rsciio_tem.reading.references import as_frame, as_mask
+from rsciio_tem.recording.annotation import SCAN
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import Scan
 from rsciio_tem.storage.backends import backend_name
@@ -62,12 +65,18 @@ def arrange(
     """
     options = dict(options or {})
     check_options(options, recording.path)
-    request = scan_request(navigation_shape, first_frame, last_frame, options)
-    if request.rule == "content" and request.shape is None:
-        from rsciio_tem.reading.images_as_evidence import with_content
-
-        recording = replace(recording, hints=with_content(recording, first_frame, last_frame))
-    scan = recording.scan(request)
+    recording = annotated(recording)
+    bounds = {
+        "navigation_shape": navigation_shape,
+        "first_frame": first_frame,
+        "last_frame": last_frame,
+    }
+    asked = {n: v for n, v in {**options, **bounds}.items() if v is not None}
+    scan = _scan_of(recording, asked)
+    if (note := recording.annotation) is not None:
+        options |= note.optics(asked)
+        if "corrections" in note.values and "corrections" not in asked:
+            options["corrections"] = note.values["corrections"]
     frames, flip_y = _configured(recording, options)
     turn, binned = _turn(options, frames, recording.path)
     if turn:
@@ -91,6 +100,28 @@ def arrange(
     if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
         raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
     return Arranged(source, scan, flip_y, turn, binned, roi_index, options)
+
+
+def _scan_of(recording: Recording, asked: Mapping[str, Any]) -> Scan:
+    """Arrange frames as keywords say and, where these leave it open, as a side file does."""
+    note, values = recording.annotation, dict(asked)
+    if note is not None and note.scan is not None:
+        if not asked.keys() & {*SCAN, "nav_shape", "missing"}:
+            return recording.scan()
+        values |= note.arrangement(asked)
+    shape, first, last = (
+        values.pop(n, None) for n in ("navigation_shape", "first_frame", "last_frame")
+    )
+    request = scan_request(shape, first, last, values)
+    if request.rule == "content" and request.shape is None:
+        from rsciio_tem.reading.images_as_evidence import with_content
+
+        recording = replace(recording, hints=with_content(recording, first, last))
+    scan = recording.scan(request)
+    if shape is not None and "navigation_shape" not in asked and note is not None:
+        reason = f"{os.path.basename(note.path)} says so"
+        scan = replace(scan, evidence=replace(scan.evidence, rule="annotation", reason=reason))
+    return scan
 
 
 def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frames, bool | None]:

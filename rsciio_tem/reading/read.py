@@ -25,6 +25,7 @@ from rsciio_tem.frames.protocol import tiles
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.frames.turned import Binned, Turned
 from rsciio_tem.reading import lazy_graphs, navigator
+from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.calibration import calibrated, energy_and_length, named
 from rsciio_tem.reading.lazy import LazyFrames, cast_values, default_chunks
@@ -190,6 +191,7 @@ def read(
         raise ValueError(f"mmap_mode={mmap_mode!r}: files are never written; pass 'r' or 'c'")
     if sparse not in get_args(SparseKind):
         raise ValueError(f"sparse={sparse!r} is none of False, True, 'scipy'")
+    recording = annotated(recording)
     for problem in recording.problems:
         if problem.severity == "info":
             _logger.info("%s: %s", recording.path, problem)
@@ -341,6 +343,8 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
     stack = scan.evidence.rule == "stack"
     if not flat:
         scan_axes = recording.scan_axes[-n_nav:] if n_nav else ()
+        if n_nav == 1 < len(recording.scan_axes) and (stack or scan.evidence.exact):
+            scan_axes = ()  # frames one after the other are not positions along a line
         for i, axis in enumerate(reversed(scan_axes)):
             nav[n_nav - 1 - i] = axis
         if n_nav == 3 > len(recording.scan_axes) and scan.evidence.repeated:
@@ -361,6 +365,8 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
         sig = [Axis()] * (source.ndim - n_nav)
     if arranged.turn.exchanged:  # names stay: columns are x
         sig = [replace(axis, name=old.name) for axis, old in zip(sig[::-1], sig, strict=True)]
+    if len(sig) == 2:
+        sig = _mirrored(sig, recording, arranged)
     signal_type = str(recording.metadata.get("Signal", {}).get("signal_type", ""))
     nav, sig = named(nav, sig, signal_type)
     nav, sig = calibrated(nav, sig, arranged.options, stack or flat)
@@ -372,6 +378,21 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
     return [
         axis.cut(0, size).to_dict(i, size, i < n_nav)
         for i, (axis, size) in enumerate(zip([*nav, *sig], source.shape, strict=True))
+    ]
+
+
+def _mirrored(sig: list[Axis], recording: Recording, arranged: Arranged) -> list[Axis]:
+    """Let the zero of axes, such as the direct beam, stay at its place in mirrored frames."""
+    turn, frames = arranged.turn, arranged.source.frames
+    flipped = arranged.flip_y not in (None, recording.frames.upside_down)
+    reverse = (
+        turn.rows != (flipped and not turn.exchanged),
+        turn.columns != (flipped and turn.exchanged),
+    )
+    shape = (frames.frames if isinstance(frames, Binned) else frames).frame_shape
+    return [
+        axis.mirrored(size) if mirror else axis
+        for axis, size, mirror in zip(sig, shape, reverse, strict=True)
     ]
 
 
@@ -399,6 +420,8 @@ def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
         result["binned"] = list(arranged.binned)
     if roi_index is not None:
         result["roi_flat_index"] = roi_index
+    if recording.annotation is not None and recording.annotation.values:
+        result["side_file"] = recording.annotation.describe()
     if (mask := arranged.missing_mask) is not None:
         result["missing_mask"] = mask
     while isinstance(frames, (Turned, Binned)):

@@ -68,6 +68,18 @@ class Axis:
         zero = np.interp(index, np.arange(len(self.values)), self.values)
         return replace(self, values=self.values - zero)
 
+    def mirrored(self, size: int) -> Axis:
+        """Return the axis of so many pixels in reverse order, its zero at the same feature.
+
+        If its zero is none of them, or the first as of axes that count pixels, nothing in the image
+        is there: the axis stays as it is.
+        """
+        if self.values is not None or not self.offset or self.scale == 0:
+            return self
+        if not 0 <= -self.offset / self.scale <= size - 1:
+            return self
+        return replace(self, offset=-self.offset - (size - 1) * self.scale)
+
     def binned(self, size: int, count: int) -> Axis:
         """Return the axis of `count` bins of so many pixels each: a bin is where its middle is."""
         if size == 1:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rsciio_tem.errors import OtherFormat
 from rsciio_tem.readers import chosen, own_module
+from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.options import ReadOptions, pixel_type
 from rsciio_tem.recording.recording import Recording
@@ -53,7 +54,7 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
         if format != "auto":
             raise
         recording = own_module(path, other.format).parse(path, **format_options)
-    return recording  # type: ignore[no-any-return]
+    return annotated(recording)
 
 
 class Meaningless(TypeError):
@@ -95,6 +96,7 @@ def arranged(
         raise Meaningless(sorted(left), name)
     if name != "raw" and shared.get("dtype"):
         shared["dtype"] = pixel_type(shared["dtype"])
+    recording = annotated(recording)
     return recording, arrange(recording, **named, options=shared)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported, collected
 from rsciio_tem.readers import detect
+from rsciio_tem.recording.annotation import SUFFIX
 from rsciio_tem.registry import candidates, every_format
 from rsciio_tem.storage.files import read_start
 from rsciio_tem.tools.open import open
@@ -135,6 +136,7 @@ def recordings_below(
             if (
                 os.path.abspath(path) in seen
                 or name in (RECORDS, CHECKSUMS)
+                or name.endswith(SUFFIX)
                 or _is_apple_double(path)
             ):
                 continue
