@@ -34,10 +34,10 @@ from rsciio_tem.kernels.sums import (
     add_squares,
     bit_sums,
     bit_totals,
-    column_sums,
     frame_sums,
     largest,
     masked_sums,
+    profiles,
 )
 from rsciio_tem.kernels.unpack import (
     find_blocks,
@@ -904,12 +904,24 @@ BLOCKS = st.tuples(
     st.sampled_from([1, 3, 8, 64, 1000, 1024, 2056, 70_000]),
     st.integers(0, 2**32),
     st.booleans(),
+    st.sampled_from([0, 0, 1, 5]),
 )
 
 
-def block_of(drawn: tuple[str, int, int, int, bool]) -> np.ndarray:
-    """Random pixels, or the largest there are."""
-    kind, frames, pixels, seed, brightest = drawn
+def block_of(drawn: tuple[str, int, int, int, bool, int]) -> np.ndarray:
+    """Random pixels, or the largest there are; frames follow each other or lie apart."""
+    *drawn, gap = drawn
+    block = _pixels_of(*drawn)
+    memory = np.ones(len(block) * (block.shape[1] + gap), block.dtype)
+    # of the last frame there is nothing behind its pixels
+    apart = np.lib.stride_tricks.as_strided(
+        memory, block.shape, ((block.shape[1] + gap) * block.itemsize, block.itemsize)
+    )
+    apart[...] = block
+    return apart
+
+
+def _pixels_of(kind: str, frames: int, pixels: int, seed: int, brightest: bool) -> np.ndarray:
     dtype = np.dtype(kind)
     if dtype.kind == "f":
         return np.random.default_rng(seed).normal(0, 50, (frames, pixels)).astype(dtype)
@@ -969,13 +981,15 @@ def test_add_squares(drawn: Any) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(BLOCKS)
-def test_column_sums(drawn: Any) -> None:
+def test_profiles(drawn: Any) -> None:
     block = block_of(drawn)
-    columns = next(n for n in (8, 4, 3, 1) if block.shape[1] % n == 0)
-    frames = block.reshape(len(block), -1, columns)
-    out = np.zeros((len(block), columns), total_type(block.dtype))
-    column_sums(frames, out)
-    np.testing.assert_allclose(out, frames.astype(out.dtype).sum(axis=1), rtol=1e-9, atol=1e-3)
+    width = next(n for n in (8, 4, 3, 1) if block.shape[1] % n == 0)
+    rows = np.empty((len(block), block.shape[1] // width), total_type(block.dtype))
+    columns = np.zeros((len(block), width), total_type(block.dtype))
+    profiles(block, rows, columns)
+    frames = block.reshape(len(block), -1, width).astype(rows.dtype)
+    np.testing.assert_allclose(rows, frames.sum(axis=2), rtol=1e-9, atol=1e-3)
+    np.testing.assert_allclose(columns, frames.sum(axis=1), rtol=1e-9, atol=1e-3)
 
 
 @settings(max_examples=40, deadline=None)

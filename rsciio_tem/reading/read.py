@@ -24,7 +24,7 @@ from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import tiles
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.frames.turned import Binned, Turned
-from rsciio_tem.reading import navigator
+from rsciio_tem.reading import lazy_graphs, navigator
 from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.calibration import calibrated, energy_and_length, named
 from rsciio_tem.reading.lazy import LazyFrames, cast_values, default_chunks
@@ -83,6 +83,7 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
     split = any(len(c) > 1 for c in chunks[len(source.nav_shape) :])
     if split and frames.chunk_hint is None:
         _logger.info("%s: chunks split the frames; whole frames are read faster", source.path)
+    lazy_graphs.install()
     return da.from_array(
         source,
         chunks=chunks,

@@ -345,7 +345,7 @@ def change_tree(rng: Random, case: Case, name: str) -> None:
     try:
         content = case.content(name)
         tree = json.loads(content) if as_json else yaml.safe_load(content)
-    except (ValueError, yaml.YAMLError, RecursionError):
+    except (ValueError, LookupError, yaml.YAMLError, RecursionError):  # damaged before
         return write_token(rng, case, name)
     words = []
     for _ in range(rng.choice((1, 1, 2))):

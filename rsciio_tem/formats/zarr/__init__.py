@@ -18,6 +18,7 @@ import numpy as np
 from rsciio_tem.errors import NotThisFormat, Problem, Problems
 from rsciio_tem.formats.zarr.frames import StoreFrames
 from rsciio_tem.formats.zarr.store import (
+    COMPLETE,
     Opener,
     StoredArray,
     count_files,
@@ -89,7 +90,9 @@ def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Re
         metadata={"General": general(os.path.normpath(path)), "Signal": {"signal_type": ""}},
         original_metadata={
             "attributes": {
-                k: v for k, v in attributes.items() if k not in kept.entries or k == "axes"
+                k: v
+                for k, v in attributes.items()
+                if k == "axes" or (k not in kept.entries and k != COMPLETE)
             },
             "zarr": {
                 "array": stored.name,
@@ -128,7 +131,19 @@ def _missing_chunks(recording: Recording, seen: FrameTimes | None) -> Iterator[P
     frames = recording.frames
     assert isinstance(frames, StoreFrames)
     assert isinstance(frames.open, Opener)
-    array = frames.open().array
+    values = frames.open()
+    array = values.array
+    if values.is_complete:
+        names = list(values.chunk_files())
+        lost = [n for n in names if not os.path.exists(os.path.join(frames.open.path, n))]
+        if lost:
+            listed = ", ".join(lost[:3]) + (", …" if len(lost) > 3 else "")
+            yield Problem(
+                "error",
+                f"{len(lost)} of {len(names)} files of chunks are lost: {listed}.",
+                "Copy the store again.",
+            )
+        return
     stored = getattr(array, "shards", None) or array.chunks
     count = math.prod(-(-n // k) for n, k in zip(array.shape, stored, strict=True))
     if (missing := count - count_files(frames.open.path)) > 0:

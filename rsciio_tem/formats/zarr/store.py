@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,10 @@ _BESIDE_DESCRIPTIONS = (".zattrs", ".zmetadata")
 #: Attributes in which ``convert`` keeps what is JSON, and the folder with arrays.
 KEPT = ("axes", "metadata", "original_metadata", "frames")
 BESIDE = "rsciio_tem"
+
+#: Attribute of the arrays of ``convert``: every chunk has been written, also one of zeros, so that
+#: a missing file is a loss. In Zarr it would be the fill value.
+COMPLETE = "all_chunks_stored"
 
 
 def folder_of(path: str | os.PathLike[str]) -> str:
@@ -200,16 +205,32 @@ def count_files(path: str) -> int:
 # ---------------------------------------------------------------- reading
 
 
+def _chunk_names(path: str) -> tuple[str, str]:
+    """Return how the files of chunks begin, and what is between the numbers in their names."""
+    file = description_of(path) or ""
+    tree = json_value(side_content(file, _LARGEST))
+    if os.path.basename(file) != DESCRIPTIONS[-1]:
+        return "", str(tree.get("dimension_separator", "."))
+    encoding = tree["chunk_key_encoding"]
+    is_default = encoding["name"] == "default"
+    configuration = encoding.get("configuration", {})
+    separator = str(configuration.get("separator", "/" if is_default else "."))
+    return "c" + separator if is_default else "", separator
+
+
 class Values:
     """An array of a store, of which every part is read or is an error that names the store."""
 
     def __init__(self, array: Any, path: str) -> None:
         self.array, self.path = array, path
+        self.is_complete = array.attrs.get(COMPLETE) is True
 
     def __getitem__(self, key: Any) -> Any:
         hint = "Copy the store again; other chunks of it can be read."
         keys = () if key is ... else key if isinstance(key, tuple) else (key,)
         key = (*keys, *[slice(None)] * (self.array.ndim - len(keys)))
+        if self.is_complete:
+            self._require_chunks(key)
         with _complaining(self.path, "a chunk cannot be read", hint):
             sizes = [len(range(*s.indices(n))) for s, n in zip(key, self.array.shape, strict=True)]
             if self.array.fill_value is not None or newest_format() > 2:
@@ -219,6 +240,31 @@ class Values:
                 return values
             # without a fill value zarr 2 leaves memory as it is where chunks are missing
             return self.array.get_basic_selection(key, out=np.zeros(sizes, self.array.dtype))
+
+    def _require_chunks(self, key: tuple[slice, ...]) -> None:
+        """Raise an error if a chunk of a part is not stored."""
+        for name in self.chunk_files(key):
+            if not os.path.exists(os.path.join(self.path, name)):
+                raise FormatError(
+                    self.path,
+                    f"has lost the chunk {name}.",
+                    "Copy the store again; other chunks of it can be read. If another program has "
+                    f"changed the array, remove its attribute {COMPLETE}: what is missing then "
+                    "reads as the fill value.",
+                )
+
+    def chunk_files(self, key: tuple[slice, ...] | None = None) -> Iterator[str]:
+        """Give the files of the chunks, or shards, of a part; by default of all."""
+        sizes = getattr(self.array, "shards", None) or self.array.chunks
+        parts = key or [slice(None)] * self.array.ndim
+        grid = []
+        for part, size, count in zip(parts, sizes, self.array.shape, strict=True):
+            numbers = range(*part.indices(count))
+            ends = (min(numbers[0], numbers[-1]), max(numbers[0], numbers[-1])) if numbers else ()
+            grid.append(range(ends[0] // size, ends[1] // size + 1) if ends else range(0))
+        prefix, separator = _chunk_names(self.path)
+        for index in product(*grid):
+            yield prefix + separator.join(map(str, index))
 
 
 @lru_cache(maxsize=64)

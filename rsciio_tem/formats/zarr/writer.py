@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.formats.zarr.store import BESIDE, newest_format, stored_array
+from rsciio_tem.formats.zarr.store import BESIDE, COMPLETE, newest_format, stored_array
 from rsciio_tem.writing.kept import VERSION, kept_of
 from rsciio_tem.writing.obstacles import TORN, store_obstacle
 from rsciio_tem.writing.signal_frames import SignalFrames, boxes
@@ -22,6 +23,9 @@ __all__ = ["file_writer", "target"]
 
 #: Bytes of pixels in a chunk, and in a shard (a file of version 3 that holds many chunks).
 CHUNK, SHARD = 512 << 10, 64 << 20
+
+#: The configuration of zarr 3 is that of the process.
+_CONFIGURED = threading.Lock()
 
 
 class _Array(Target):
@@ -66,7 +70,7 @@ class _Array(Target):
                 path, compressors=codec, shards=self.shards, zarr_format=3, **shape
             )
         kept = kept_of(self.frames, self.path)
-        array.attrs.update(kept.entries)
+        array.attrs.update({**kept.entries, COMPLETE: True})
         if not kept.arrays:
             return
         beside, version = os.path.join(path, BESIDE), {}
@@ -88,9 +92,7 @@ class _Array(Target):
 
     def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> None:
         """Write whole chunks."""
-        import zarr
-
-        array = zarr.open(os.path.join(folder, self.names[0]), mode="r+")
+        array = _writable(os.path.join(folder, self.names[0]))
         done = 0
         for box in boxes(first, first + len(frames), self.nav_shape):
             shape = tuple(len(range(*s.indices(n))) for s, n in zip(box, self.nav_shape))  # noqa: B905
@@ -109,6 +111,19 @@ class _Array(Target):
         covered = boxes(first, first + count, self.nav_shape)
         frames = np.concatenate([array[box].reshape(-1, *self.shape[-2:]) for box in covered])
         return frames.astype(frames.dtype.newbyteorder("="), copy=False)
+
+
+def _writable(path: str) -> Any:
+    """Open an array that also gets files for chunks of zeros, so that a missing one is a loss.
+
+    zarr 2 does so by itself; zarr 3 looks into its configuration when an array is opened.
+    """
+    import zarr
+
+    if newest_format() < 3:
+        return zarr.open(path, mode="r+")
+    with _CONFIGURED, zarr.config.set({"array.write_empty_chunks": True}):
+        return zarr.open(path, mode="r+")
 
 
 def _layout(nav_shape: tuple[int, ...], frame_bytes: int) -> tuple[int, int, int]:
