@@ -800,3 +800,26 @@ def test_documented_limits() -> None:
     for limit, expected, words in rows:
         assert limit == expected, words
         assert words in page
+
+
+@pytest.mark.parametrize("damage", ["bytes", "heap"])
+def test_places_of_texts_are_looked_at(tmp_path: Path, damage: str) -> None:
+    """Before the library takes memory for them."""
+    path = tmp_path / "texts.h5"
+    with h5py.File(path, "w") as file:
+        file["one"] = "a text"
+        file.create_dataset("three", data=["x", "", "longer"], dtype=h5py.string_dtype())
+        places = {name: file[name].id.get_offset() for name in file}
+    with h5py.File(path) as file:
+        assert hdf5_values.value(file["one"]) == b"a text"
+        assert hdf5_values.value(file["three"]).tolist() == [b"x", b"", b"longer"]
+    content = bytearray(path.read_bytes())
+    for at in places.values():
+        if damage == "bytes":
+            content[at + 1 : at + 4] = b"\xff\xff\xff"
+        else:
+            content[at + 4 : at + 12] = (1 << 40).to_bytes(8, "little")
+    path.write_bytes(content)
+    with h5py.File(path) as file:
+        assert hdf5_values.value(file["one"]) is None
+        assert hdf5_values.value(file["three"]) is None

@@ -36,8 +36,9 @@ _MODULES = {"dask.array.chunk", "dask.array.reductions", "dask.array.numpy_compa
 #: Further functions of dask, of which modules also have some that call others.
 _FUNCTIONS = {
     *("dask.array.core.getter", "dask.array.core.getter_nofancy", "dask.array.core.getter_inline"),
-    *("dask.array.core._concatenate2", "dask.utils.partial_by_order"),
+    *("dask.array.core._concatenate2", "dask.array.core.finalize", "dask.utils.partial_by_order"),
     *("dask._task_spec._identity_cast", "dask._task_spec._execute_subgraph"),
+    "dask._task_spec.NestedContainer.to_container",
 }
 
 _OPERATORS = {
@@ -90,7 +91,7 @@ def optimize(graph: Any, keys: Any, **options: Any) -> Any:
 
     optimized = usual(graph, keys, **options)
     try:
-        return _streamed(optimized) if _has_frames(graph) else optimized
+        return _streamed(optimized, keys) if _has_frames(graph) else optimized
     except (AttributeError, ImportError, TypeError) as error:  # another version of dask
         _logger.info("sums of lazy arrays are dask's own: %r", error)
         return optimized
@@ -108,34 +109,51 @@ def _has_frames(graph: Any) -> bool:
     return False
 
 
-def _streamed(graph: Any) -> Any:
-    """Return a graph of low level whose reductions get chunks instead of arrays."""
-    from dask._task_spec import DataNode, Task
+def _streamed(graph: Any, keys: Any) -> Any:
+    """Return a graph of low level whose reductions get chunks instead of arrays.
+
+    What slices an array, or computes with its elements, hands its chunk on to a reduction, if
+    nobody else asks for it.
+    """
+    from dask._task_spec import Alias, DataNode, Task
+    from dask.core import flatten
 
     if not isinstance(graph, dict):
         return graph
-    arrays = {
-        key: node.value
-        for key, node in graph.items()
-        if isinstance(node, DataNode) and isinstance(node.value, LazyFrames)
-    }
-    changed: dict[Any, Any] = {}
-    looked_at: dict[int, bool] = {}
+    arrays = {key: node.value for key, node in graph.items() if _is_array(node)}
+    looked_at: dict[int, bool | None] = {}
+    reducing, carrying = set(), set()
     for key, node in graph.items():
-        sources = node.dependencies & arrays.keys() if isinstance(node, Task) else ()
-        if not sources or not node.has_subgraph():
+        if not isinstance(node, Task):
             continue
-        inner = node.args[0]
-        if id(inner) not in looked_at:
-            looked_at[id(inner)] = _only_reduces(inner)
-        if not looked_at[id(inner)]:
+        inner = node.args[0] if _has_subgraph(node) else {key: node}
+        if id(inner) not in looked_at or not _has_subgraph(node):
+            looked_at[id(inner)] = _reduces(inner)
+        reduces = looked_at[id(inner)]
+        if reduces:
+            reducing.add(key)
+        elif reduces is False and (node.dependencies & arrays.keys() or _has_arrays(inner)):
+            carrying.add(key)
+    aliases = {key: node.target for key, node in graph.items() if isinstance(node, Alias)}
+    passed_on = _passed_on(graph, carrying, aliases, reducing, set(flatten(keys)))
+    changed: dict[Any, Any] = {}
+    for key, node in graph.items():
+        if key in reducing:
+            sources = node.dependencies & arrays.keys()
+            if not sources and key not in passed_on.values() and not _has_arrays_in(node):
+                continue
+        elif key in passed_on:
+            sources = node.dependencies & arrays.keys()
+        else:
             continue
-        names = {source: f"streamed-{source}" for source in sources}
-        part = node.substitute(names)
-        changed[key] = Task(key, _plain, part.func, *part.args, **part.kwargs)
+        names: dict[Any, Any] = {source: f"streamed-{source}" for source in sources}
         changed |= {
             name: DataNode(name, ChunkSource(arrays[source])) for source, name in names.items()
         }
+        part = _with_chunks(node).substitute(names)
+        if key in reducing:
+            part = Task(key, _plain, part.func, *part.args, **part.kwargs)
+        changed[key] = part
     if not changed:
         return graph
     graph = {**graph, **changed}
@@ -143,13 +161,68 @@ def _streamed(graph: Any) -> Any:
     return {key: node for key, node in graph.items() if key not in arrays or key in needed}
 
 
+def _passed_on(
+    graph: Mapping[Any, Any],
+    carrying: set[Any],
+    aliases: Mapping[Any, Any],
+    reducing: set[Any],
+    outputs: set[Any],
+) -> dict[Any, Any]:
+    """Return which reduction is the only one to ask for what a task carries."""
+    users: dict[Any, list[Any]] = {key: [] for key in (*carrying, *aliases)}
+    for key, node in graph.items():
+        for source in node.dependencies & users.keys():
+            users[source].append(key)
+    result = {}
+    for key in carrying:
+        last, names = key, [key]
+        while len(users.get(last, ())) == 1:
+            last = users[last][0]
+            names.append(last)
+            if last not in aliases:
+                break
+        if last in reducing and outputs.isdisjoint(names[:-1]):
+            result[key] = last
+    return result
+
+
+def _is_array(node: Any) -> bool:
+    return isinstance(getattr(node, "value", None), LazyFrames)
+
+
+def _has_arrays(inner: Mapping[Any, Any]) -> bool:
+    """Whether dask has put an array that only one task needs into this task."""
+    return any(_is_array(node) or _has_arrays_in(node) for node in inner.values())
+
+
+def _has_subgraph(node: Any) -> bool:
+    return hasattr(node, "has_subgraph") and bool(node.has_subgraph())
+
+
+def _has_arrays_in(node: Any) -> bool:
+    return _has_subgraph(node) and _has_arrays(node.args[0])
+
+
+def _with_chunks(node: Any) -> Any:
+    """Return a task in which arrays are chunks."""
+    from dask._task_spec import DataNode, Task
+
+    if _is_array(node):
+        return DataNode(node.key, ChunkSource(node.value))
+    if not _has_arrays_in(node):
+        return node
+    inner, *others = node.args
+    inner = {key: _with_chunks(part) for key, part in inner.items()}
+    return Task(node.key, node.func, inner, *others, **node.kwargs)
+
+
 def _plain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function; what it returns has no chunks."""
     return in_memory(function(*args, **kwargs))
 
 
-def _only_reduces(inner: Mapping[Any, Any]) -> bool:
-    """Whether a fused task has a reduction, and nothing but functions of numpy and dask."""
+def _reduces(inner: Mapping[Any, Any]) -> bool | None:
+    """Whether a task has a reduction; None if it has others than functions of numpy and dask."""
     reductions = False
     waiting = list(inner.values())
     while waiting:
@@ -159,7 +232,7 @@ def _only_reduces(inner: Mapping[Any, Any]) -> bool:
             continue
         values = (*node.args, *node.kwargs.values())
         if not _is_known(function) or not _have_known_functions(values):
-            return False
+            return None
         first = _innermost(function)
         reductions |= first in _REDUCTIONS or (
             getattr(first, "__module__", "") == "dask.array.reductions"

@@ -626,6 +626,26 @@ def test_damaged_header(tmp_path: Path, where: int, text: bytes, block: int) -> 
     assert any("scan5.bin" in str(w.message) for w in caught)
 
 
+@pytest.mark.parametrize(("block", "number"), [(1, 21), (21, 1), (38, 2)])
+def test_block_with_the_number_of_another(tmp_path: Path, block: int, number: int) -> None:
+    """It takes the place of none, whatever is read with it."""
+
+    def change(i: int, blocks: list[bytes]) -> list[bytes]:
+        if i == 6:
+            old, other = blocks[block], blocks[number]
+            blocks[block] = old[:16] + other[16:20] + old[20:]
+        return blocks
+
+    path = writer.write_k2is(tmp_path, FRAMES, change=change, **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        whole = load(path)["data"]
+        frames = [load(path, first_frame=i, last_frame=i + 1)["data"] for i in range(10)]
+    expected = without([(6, block)])
+    np.testing.assert_array_equal(whole, expected)
+    np.testing.assert_array_equal(np.stack([np.squeeze(f) for f in frames]), expected)
+
+
 def test_repeated_blocks(tmp_path: Path) -> None:
     path = writer.write_k2is(
         tmp_path, FRAMES, change=lambda i, b: [*b[:10], *b[6:]] if i == 1 else b, **SMALL

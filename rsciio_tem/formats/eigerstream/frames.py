@@ -195,14 +195,16 @@ class Stream:
                 f"{name} has {shape} pixels of type {dtype}, the first frame {self.shape} of type "
                 f"{np.dtype(self.dtype)}.",
             )
-        payload = value(member(file, f"{name}/data"), _LARGEST)
+        nbytes = shape[0] * shape[1] * dtype.itemsize
+        # what is compressed is in the file; what is not is as large as a frame
+        most = min(_LARGEST, self.file.size + nbytes)
+        payload = value(member(file, f"{name}/data"), most)
         if payload is None:
             raise FormatError(path, f"{name}/data cannot be read, or is larger than a frame.")
         stored = np.asarray(payload)
         if stored.dtype.kind != "V" and stored.dtype.itemsize != 1:
             raise FormatError(path, f"{name}/data is of type {stored.dtype}, not opaque bytes.")
         payload = stored.tobytes()
-        nbytes = shape[0] * shape[1] * dtype.itemsize
         if not compression:
             if len(payload) < nbytes:
                 raise Truncated(path, f"{name} holds {len(payload)} of {nbytes} bytes.")
