@@ -30,7 +30,7 @@ from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.calibration import calibrated, energy_and_length, named
 from rsciio_tem.reading.lazy import LazyFrames, cast_values, default_chunks
 from rsciio_tem.reading.options import SparseKind, check_options
-from rsciio_tem.reading.texts import storable
+from rsciio_tem.reading.texts import storable, storable_title
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of, described
@@ -267,6 +267,9 @@ def _keep_navigators(signal: dict[str, Any], stored: Mapping[str, Any], asked: A
 def _metadata(recording: Recording, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata, with what the caller says of the microscope."""
     metadata: dict[str, Any] = storable(recording.metadata)
+    general = metadata.get("General", {})
+    if isinstance(title := general.get("title"), str):
+        general["title"] = storable_title(title)
     if values := energy_and_length(options):
         instrument = metadata.setdefault("Acquisition_instrument", {})
         tem = {**instrument.get("TEM", {}), **values}
@@ -302,7 +305,7 @@ def _keep_images(
             "axes": [{**axis, "navigate": False} for axis in axes]
             or [axis.to_dict(i, n, False) for i, (axis, n) in enumerate(_image_axes(values.shape))],
             "metadata": {
-                "General": {"title": storable(image.title)},
+                "General": {"title": storable_title(image.title)},
                 "Signal": {"signal_type": ""},
             },
             "original_metadata": storable(image.original_metadata),
