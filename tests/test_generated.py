@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def loaded(path: str) -> Any:
-    """A module of the repository that is no part of the package."""
+    """A module of the repository that is not a part of the package."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None
     assert spec.loader is not None

@@ -26,7 +26,7 @@ from rsciio_tem.errors import FormatError, Truncated, Unsupported
 from rsciio_tem.frames.arrays import PixelMajor
 from rsciio_tem.frames.protocol import ChunkHint, Frames, tiles
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.parsing import hdf5_chunks, hdf5_frames, hdf5_index
+from rsciio_tem.parsing import hdf5_chunks, hdf5_filters, hdf5_frames, hdf5_index
 from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames, _decode
 from rsciio_tem.parsing.hdf5_filters import Filter, announced
 from rsciio_tem.parsing.hdf5_frames import _filters, frames_of, storage
@@ -60,9 +60,10 @@ FILTERS: dict[str, tuple[dict[str, Any], bool]] = {
     "bitshuffle-zstd": (dict(hdf5plugin.Bitshuffle(cname="zstd")), False),
     "lzf": ({"compression": "lzf"}, False),
     "scaleoffset": ({"scaleoffset": 0}, False),
-    "blosc": (dict(hdf5plugin.Blosc()), False),
+    "blosc": (dict(hdf5plugin.Blosc()), Filter(32001, (), "").decodable),
     "blosc2": (dict(hdf5plugin.Blosc2()), False),
-    "zstd": (dict(hdf5plugin.Zstd()), False),
+    "zstd": (dict(hdf5plugin.Zstd()), Filter(32015, (), "").decodable),
+    "shuffle, zstd": ({**hdf5plugin.Zstd(), "shuffle": True}, Filter(32015, (), "").decodable),
 }
 TYPES = ["u1", "<u2", ">u2", "<i4", ">u4", "<u8", "<f4", ">f8", "<c8", "?"]
 
@@ -912,6 +913,7 @@ def test_truncated_file(tmp_path: Path) -> None:
 
 CODECS = ["gzip", "shuffle, gzip", "bitshuffle-lz4", "bitshuffle", "lz4", "lz4, small blocks",
           "bitshuffle-lz4, fletcher32", "shuffle, lz4", "bitshuffle-lz4, small blocks"]  # fmt: skip
+CODECS += [name for name in ("zstd", "shuffle, zstd", "blosc") if FILTERS[name][1]]
 
 
 @settings(max_examples=400, deadline=None)
@@ -922,7 +924,7 @@ def test_mutated_chunks(data: Any) -> None:
     name = draw(st.sampled_from(CODECS))
     dtype = draw(st.sampled_from(["u1", "<u2", "<u4", "<f8"]))
     shape = (1, draw(st.integers(1, 20)), draw(st.integers(1, 20)))
-    content, filters = _stored(name, dtype, shape, draw(st.integers(0, 5)))
+    mask, content, filters = _stored(name, dtype, shape)
     raw = bytearray(content)
     for _ in range(draw(st.integers(0, 6))):
         kind = draw(st.sampled_from(["set", "cut", "insert", "length"]))
@@ -944,7 +946,7 @@ def test_mutated_chunks(data: Any) -> None:
     noise = draw(st.integers(0, 40))
     source = np.frombuffer(b"\x11" * noise + bytes(raw), np.uint8)
     bad = _decode(
-        dataset, 0, source, np.array([noise]), np.array([len(raw)]), out, np.array([before])
+        dataset, mask, source, np.array([noise]), np.array([len(raw)]), out, np.array([before])
     )
     assert bad in (-1, 0)
     assert (out[:before] == 0xAB).all()
@@ -954,23 +956,18 @@ def test_mutated_chunks(data: Any) -> None:
         assert out[before : before + nbytes].tobytes() == numbers(shape, dtype, 1).tobytes()
 
 
-_made: dict[Any, tuple[bytes, tuple[Filter, ...]]] = {}
+_made: dict[Any, tuple[int, bytes, tuple[Filter, ...]]] = {}
 
 
-def _stored(
-    name: str, dtype: str, shape: tuple[int, ...], seed: int
-) -> tuple[bytes, tuple[Filter, ...]]:
-    """A chunk as HDF5 stores it."""
+def _stored(name: str, dtype: str, shape: tuple[int, ...]) -> tuple[int, bytes, tuple[Filter, ...]]:
+    """A chunk as HDF5 stores it, and which filters it left out."""
     key = (name, dtype, shape)
     if key not in _made:
         with h5py.File(f"{name}.h5", "w", driver="core", backing_store=False) as file:
             values = numbers(shape, dtype, 1)
             ds = file.create_dataset("data", data=values, chunks=shape, **FILTERS[name][0])
             file.flush()
-            _made[key] = (
-                ds.id.read_direct_chunk((0,) * len(shape))[1],
-                _filters(ds),
-            )
+            _made[key] = (*ds.id.read_direct_chunk((0,) * len(shape)), _filters(ds))
     return _made[key]
 
 
@@ -978,7 +975,10 @@ def _stored(
     ("kept", "words"),
     [(0, r"the chunk of data that begins with .*2, 0, 0"), (16, "data cannot be read")],
 )
-def test_damaged_in_the_library(tmp_path: Path, kept: int, words: str) -> None:
+def test_damaged_in_the_library(
+    tmp_path: Path, kept: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hdf5_filters, "_module", lambda number: None)
     data = numbers((4, 16, 16), "<u2")
     path = store(tmp_path / "a.h5", data, chunks=(1, 16, 16), **FILTERS["blosc"][0])
     with h5py.File(path, "r") as file:
@@ -1100,6 +1100,11 @@ def test_chunks_that_say_how_large_they_are(
             assert announced(Filter(32000, (), "lzf"), head) is None
     assert said == {4 * math.prod(shape)}
     out = np.empty((5, *shape[1:]), "u4")
+    frames_of(path, "data").load(out)
+    np.testing.assert_array_equal(out, data)
+    # the library as well, where nothing else can decode them
+    monkeypatch.setattr(hdf5_filters, "_module", lambda number: None)
+    out[:] = 0
     frames_of(path, "data").load(out)
     np.testing.assert_array_equal(out, data)
     monkeypatch.setattr(hdf5_index, "announced", lambda *_: 4 * math.prod(shape) - 1)

@@ -16,6 +16,9 @@ from rsciio_tem._version import __version__
 from rsciio_tem.cli.check import (
     EXIT_STATUS,
     checked,
+    compare_folders,
+    compared,
+    in_rows,
     print_checked,
     print_counts,
     print_differences,
@@ -50,6 +53,7 @@ from rsciio_tem.readers import detect, load
 from rsciio_tem.registry import formats, listed_by_us
 from rsciio_tem.scan.scan import Scan
 from rsciio_tem.tools import report
+from rsciio_tem.tools.recordings import is_searched
 from rsciio_tem.tools.report import problem_as_json
 
 __all__ = ["describe", "main"]
@@ -410,21 +414,23 @@ def compare_command(
 ) -> None:
     """Say in what FIRST and SECOND differ, for example a recording and what it was converted to.
 
-    The options of readers are for FIRST. The exit status is 0 if they are the same, 1 if not.
+    Of two folders, the recordings of the same names are compared. The options of readers are for
+    FIRST; -O corrections=false is for both. The exit status is 0 if they are the same, 1 if not.
     """
-    from tqdm import tqdm
-
-    from rsciio_tem.tools.compare import PARTS, compare
+    from rsciio_tem.tools.compare import PARTS
 
     name, set_options = set_by_user(options)
-    with tqdm(unit=" frames", leave=False, disable=None) as bar:
-        differences = compare(
-            *(first, second, name), parts=parts or PARTS, progress=bar.update, **set_options
-        )
+    compared_parts = parts or PARTS
+    if is_searched(first) and is_searched(second):
+        status = compare_folders(first, second, name, compared_parts, set_options, as_json)
+        if status:
+            raise click.exceptions.Exit(status)
+        return
+    differences = compared(first, second, name, compared_parts, set_options)
     if as_json:
-        echo_json([{"part": one.about, **problem_as_json(one)} for one in differences])
+        echo_json(in_rows(differences))
     else:
-        print_differences(differences, parts or PARTS)
+        print_differences(differences, compared_parts)
     if any(one.severity != "info" for one in differences):
         raise click.exceptions.Exit(1)
 

@@ -4,8 +4,9 @@
 The library holds one lock for all threads and copies every chunk several times. Here it only tells
 where the chunks are. They are fetched with the same backends as the frames of any other file, and
 threads decode them side by side, straight into place, where their filters are among shuffle, gzip,
-LZ4, bitshuffle (with LZ4 or alone) and Fletcher's checksum. Data sets with other filters, and all
-that are not chunked, are read through the library, some chunks at a time.
+LZ4, bitshuffle (with LZ4 or alone), Fletcher's checksum and, with what is installed, Zstandard and
+Blosc. Data sets with other filters, and all that are not chunked, are read through the library,
+some chunks at a time.
 """
 
 from __future__ import annotations
@@ -317,7 +318,7 @@ class ChunkedFrames(OrderedFrames):
         region = region or full_region(self.frame_shape)
         expected = (len(self), *(s.stop - s.start for s in region))
         if out.shape != expected:
-            raise ValueError(f"out has shape {out.shape}, needed is {expected}")
+            raise ValueError(f"out has shape {out.shape}, but {expected} is needed")
         if not math.prod(out.shape):
             return
         if self.flip_y:
@@ -339,7 +340,7 @@ class ChunkedFrames(OrderedFrames):
                 continue
             positions = order[at] - self.begins[k]
             reading = _Reading(self.datasets[k], self.frame_axes, self.backend, out, region)
-            load = reading.chunks if self.datasets[k].direct else reading.boxes
+            load = reading.chunks if self.datasets[k].decodable else reading.boxes
             load(positions, at)
 
 

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import importlib
 import zlib
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from rsciio_tem.storage.inflate import inflate
 
 __all__ = ["Filter", "announced", "plugins"]
 
@@ -17,7 +21,8 @@ Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 
-GZIP, SHUFFLE, FLETCHER32, LZ4, BITSHUFFLE = 1, 2, 3, 32004, 32008
+GZIP, SHUFFLE, FLETCHER32 = 1, 2, 3
+BLOSC, LZ4, BITSHUFFLE, ZSTD = 32001, 32004, 32008, 32015
 
 
 #: Registered numbers of filters and what people call them.
@@ -31,11 +36,11 @@ _NAMES = {
     305: "lzo",
     307: "bzip2",
     32000: "lzf",
-    32001: "blosc",
+    BLOSC: "blosc",
     LZ4: "lz4",
     BITSHUFFLE: "bitshuffle",
     32013: "zfp",
-    32015: "zstd",
+    ZSTD: "zstd",
     32017: "sz",
     32018: "fcidecomp",
     32019: "jpeg",
@@ -44,6 +49,21 @@ _NAMES = {
     32028: "sperr",
     40070: "htj2k",
 }
+
+
+#: What decodes without the library's lock where it is installed. Python has Zstandard from 3.14 on.
+_MODULES = {ZSTD: ("compression.zstd", "backports.zstd"), BLOSC: ("numcodecs.blosc",)}
+
+
+@lru_cache
+def _module(number: int) -> Any:
+    """Return the module that decodes a filter, None if there is none."""
+    for name in _MODULES[number]:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    return None
 
 
 class Filter(NamedTuple):
@@ -69,6 +89,8 @@ class Filter(NamedTuple):
             return self.name != "bitshuffle-zstd" and self.data[2:3] in ((1,), (2,), (4,), (8,))
         if self.number == SHUFFLE:
             return len(self.data) > 0 and self.data[0] > 0
+        if self.number in _MODULES:
+            return _module(self.number) is not None
         return self.number in (GZIP, FLETCHER32, LZ4)
 
 
@@ -105,14 +127,15 @@ def announced(step: Filter, head: bytes) -> int | None:
 def undo(step: Filter, chunk: Bytes, target: Bytes | None, nbytes: int) -> Bytes | None:
     """Undo one filter, into `target` where that can be done; None if the chunk is damaged."""
     if step.number == GZIP:
-        # data that are compressed twice may take more bytes in between, but not much more
-        limit = nbytes if target is not None else nbytes + nbytes // 8 + 4096
-        inflate = zlib.decompressobj()
+        limit = nbytes if target is not None else _between(nbytes)
         try:
-            content = inflate.decompress(chunk.data, limit + 1)
+            return np.frombuffer(inflate(chunk.data, limit), np.uint8)
         except zlib.error:
             return None
-        return np.frombuffer(content, np.uint8) if inflate.eof else None
+    if step.number == ZSTD:
+        return _unpack_zstd(step, chunk, nbytes if target is not None else _between(nbytes))
+    if step.number == BLOSC:
+        return _unpack_blosc(step, chunk, target, nbytes)
     if step.number == FLETCHER32:
         if len(chunk) < 4:
             return None
@@ -132,12 +155,45 @@ def undo(step: Filter, chunk: Bytes, target: Bytes | None, nbytes: int) -> Bytes
             total = int.from_bytes(chunk[:8].tobytes(), "big")
         else:
             total = len(chunk)
-        if total > nbytes + nbytes // 8 + 4096:
+        if total > _between(nbytes):
             return None
         target = np.empty(total, np.uint8)
     zero, length = np.zeros(1, np.int64), np.array([len(chunk)], np.int64)
     damaged = unpack(step, chunk, zero, length, target, zero, total)
     return target if damaged < 0 else None
+
+
+def _between(nbytes: int) -> int:
+    """Return how much a chunk may take between two filters: more than decoded, but not much."""
+    return nbytes + nbytes // 8 + 4096
+
+
+def _unpack_zstd(step: Filter, chunk: Bytes, limit: int) -> Bytes | None:
+    if (announced(step, chunk[:18].tobytes()) or 0) > limit:
+        return None
+    zstd = _module(ZSTD)
+    stream = zstd.ZstdDecompressor()
+    try:
+        content = stream.decompress(chunk.data, limit + 1)
+    except zstd.ZstdError:
+        return None
+    whole = stream.eof and not stream.unused_data and len(content) <= limit
+    return np.frombuffer(content, np.uint8) if whole else None
+
+
+def _unpack_blosc(step: Filter, chunk: Bytes, target: Bytes | None, nbytes: int) -> Bytes | None:
+    size = announced(step, chunk[:16].tobytes())
+    # Blosc believes how long a chunk says that it is
+    if size is None or int.from_bytes(chunk[12:16].tobytes(), "little") != len(chunk):
+        return None
+    if size > _between(nbytes) or (target is not None and size != nbytes):
+        return None
+    out = np.empty(size, np.uint8) if target is None else target
+    try:
+        _module(BLOSC).decompress(chunk, out)
+    except (RuntimeError, ValueError):
+        return None
+    return out
 
 
 def unpack(

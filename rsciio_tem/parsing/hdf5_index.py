@@ -52,7 +52,7 @@ class DataSet:
     unset : bytes
         The pixel, as stored, in places that were never written.
     direct : bool
-        Whether chunks are decoded without the library.
+        Whether chunks can be decoded without the library.
     others : tuple of DataFile
         Files that hold its pixels if it is virtual or external.
     """
@@ -82,6 +82,11 @@ class DataSet:
             if n % c:
                 result |= cell == last - 1
         return result
+
+    @property
+    def decodable(self) -> bool:
+        """Whether this process can decode chunks without the library."""
+        return self.direct and all(step.decodable for step in self.filters)
 
     @cached_property
     def chunk_bytes(self) -> int:

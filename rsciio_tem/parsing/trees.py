@@ -88,7 +88,7 @@ def of_another(path: str, filetype: str, data: str = "") -> str:
     try:
         params = side_parameters(path)
     except FormatError:
-        return "is no side file of a recording"
+        return "is not a side file of a recording"
     if str(params.get("filetype", "raw")).lower() != filetype:
         return f"describes a recording of the kind {params['filetype']}"
     name = os.path.basename(str(params.get("file") or data))
@@ -101,7 +101,7 @@ def side_axes(described: Any, side: str) -> tuple[Axis, ...]:
     Raises
     ------
     FormatError
-        They are no list of tables.
+        They are not a list of tables.
     """
     usual: dict[str, Any] = {"name": "", "units": "", "scale": 1.0, "offset": 0.0}
     try:
@@ -138,14 +138,14 @@ def xml_content(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     from xml.etree import ElementTree
 
     if len(content) > SIDE_FILE_LIMIT:
-        raise FormatError(path, "is larger than 1 MiB, so it is no description of a recording.")
+        raise FormatError(path, "is larger than 1 MiB, so it is not a description of a recording.")
     if b"<!ENTITY" in content:
         raise FormatError(path, "defines XML entities, which no description of a recording does.")
     try:
         _require_plain_xml(content)
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise FormatError(path, f"is no valid XML: {reason_of(error)}.") from None
+        raise FormatError(path, f"is not valid XML: {reason_of(error)}.") from None
     tree = _element(root)
     return tree if isinstance(tree, dict) else {root.tag: tree}
 
@@ -211,7 +211,7 @@ def yaml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     FormatError
-        It is no valid YAML.
+        It is not valid YAML.
     NotThisFormat
         It holds no mapping.
     """
@@ -240,7 +240,7 @@ def _yaml(content: bytes, path: str | os.PathLike[str]) -> Any:
             loader.dispose()
         return plain_value(tree)
     except Exception as error:  # PyYAML lets many kinds through, from odd dates and numbers
-        raise FormatError(path, f"is no valid YAML: {reason_of(error)}.") from None
+        raise FormatError(path, f"is not valid YAML: {reason_of(error)}.") from None
 
 
 def _require_shallow(events: Iterable[Any]) -> None:

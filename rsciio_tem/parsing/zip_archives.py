@@ -24,6 +24,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
 from rsciio_tem.parsing.text import number_type
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.inflate import Content, crc32, inflate
 from rsciio_tem.storage.npy_header import LONGEST, npy_header
 
 __all__ = ["FIELDS", "FRAME_PARTS", "Directory", "directory", "is_frame_cache"]
@@ -155,7 +156,7 @@ class Directory:
     ends : ndarray of int64
         Byte at which what belongs to each ends at the latest.
     others : dict of str to int
-        Members that are no parts of numbered frames: name, index into `members`.
+        Members that are not parts of numbered frames: name, index into `members`.
     """
 
     file: DataFile
@@ -188,7 +189,7 @@ class Directory:
 
     def contents(
         self, numbers: npt.NDArray[np.int64], backend: Backend = "auto"
-    ) -> Iterator[tuple[int, bytes | memoryview]]:
+    ) -> Iterator[tuple[int, Content]]:
         """Read members in the order in which they lie in the archive.
 
         Yields
@@ -221,9 +222,7 @@ class Directory:
                 yield i, self._content(int(numbers[i]), rows[i], raw, first_byte)
             group = last
 
-    def _content(
-        self, member: int, row: list[int], raw: memoryview, first_byte: int
-    ) -> bytes | memoryview:
+    def _content(self, member: int, row: list[int], raw: memoryview, first_byte: int) -> Content:
         """Return what a member holds, given the bytes of the archive from `begin` on."""
         flags, method, crc, length, size, offset = row
         at = offset - first_byte
@@ -232,7 +231,7 @@ class Directory:
         name, extra = _LENGTHS.unpack_from(raw, at + 26)
         at += _LOCAL.size + name + extra
         packed = raw[at : at + length]
-        content: bytes | memoryview = packed
+        content: Content = packed
         if len(packed) < length:
             raise self._damaged(member, "it overlaps the next one")
         if flags & 1 or method not in (_STORED, _DEFLATED):
@@ -245,19 +244,19 @@ class Directory:
             if size > 1040 * length + 64:  # deflating makes nothing smaller than that
                 raise self._damaged(member, f"{length} bytes cannot become {size}")
             try:
-                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
+                content = inflate(packed, size, bare=True)
             except zlib.error as error:
                 raise self._damaged(member, str(error)) from None
         if len(content) != size:
             raise self._damaged(member, f"it has not the {size} bytes that are announced")
-        if zlib.crc32(content) != crc:
+        if crc32(content) != crc:
             raise self._damaged(member, "its checksum is wrong")
         return content
 
     def _damaged(self, member: int, why: str) -> FormatError:
         return FormatError(self.file.path, f"the array {self.name(member)} is damaged: {why}.")
 
-    def array(self, member: int, content: bytes | memoryview) -> npt.NDArray[Any]:
+    def array(self, member: int, content: Content) -> npt.NDArray[Any]:
         """View what a member holds as an array of numbers or text."""
         start, dtype, shape, fortran = self._header(member, content)
         count = math.prod(shape)
@@ -267,11 +266,11 @@ class Directory:
         return values.reshape(shape, order="F" if fortran else "C")
 
     def _header(
-        self, member: int, content: bytes | memoryview
+        self, member: int, content: Content
     ) -> tuple[int, np.dtype[Any], tuple[int, ...], bool]:
         head = bytes(content[:10])
         if len(head) < 10 or head[:6] != b"\x93NUMPY":
-            raise self._damaged(member, "it is no .npy")
+            raise self._damaged(member, "it is not a .npy")
         start = 10 + int.from_bytes(head[8:10], "little")
         try:
             if head[6] == 1 and (flat := _flat(bytes(content[10:start]))) is not None:
@@ -303,7 +302,7 @@ def directory(file: DataFile) -> Directory:
     Raises
     ------
     NotThisFormat
-        The file is no zip archive.
+        The file is not a zip archive.
     Truncated
         It ends early: the directory is at its end.
     FormatError
@@ -320,7 +319,7 @@ def directory(file: DataFile) -> Directory:
     if at < 0:
         start = bytes(backends.read(file, 0, min(4, file.size), "auto"))
         if start != b"PK\3\4":
-            raise NotThisFormat(path, f"is no zip archive: it begins with {start!r}.")
+            raise NotThisFormat(path, f"is not a zip archive: it begins with {start!r}.")
         raise Truncated(path, "is a zip archive without the directory at its end: it was cut.")
     _, disk, _, _, count, length, announced, _ = _END.unpack_from(tail, at)
     end = file.size - len(tail) + at

@@ -156,7 +156,9 @@ def _turn(options: Mapping[str, Any], frames: Frames, path: str) -> tuple[Turn, 
     turn = turn.quarter(whole("rot90", options.get("rot90") or 0))
     asked = sizes("bin", 1 if options.get("bin") is None else options["bin"])
     if len(asked) > 2 or min(asked) < 1:
-        raise ValueError(f"bin={options['bin']!r} is no number of pixels, nor two of them, (x, y)")
+        raise ValueError(
+            f"bin={options['bin']!r} is not a number of pixels, nor two of them, (x, y)"
+        )
     binned = (asked[-1], asked[0])  # rows, columns
     if (turn or binned != (1, 1)) and (len(frames.frame_shape) != 2 or frames.dtype.names):
         raise Unsupported(
@@ -212,6 +214,28 @@ def _fill(stored: np.dtype[Any], recording: Recording, options: Mapping[str, Any
     return fill if cast is None else 0
 
 
+def _flat(roi: tuple[Any, ...], shape: tuple[int, ...], path: str) -> npt.NDArray[np.int64]:
+    """Return the flat positions of a tuple of indices, one for each axis of the scan."""
+    if len(roi) != len(shape):
+        raise ValueError(
+            f"{path}: roi is a tuple of {len(roi)}, which would be indices along as many axes; the "
+            f"scan has {len(shape)}. Flat positions are a list: roi={list(roi)!r:.60}"
+        )
+    places = [np.asarray(part, np.int64) for part in roi]
+    for axis, (place, size) in enumerate(zip(places, shape, strict=True)):
+        if place.size and not (-size <= place.min() and place.max() < size):
+            raise ValueError(
+                f"{path}: roi has indices outside 0..{size - 1} along axis {axis} of the scan, "
+                f"whose shape is {shape} (array order)"
+            )
+    try:
+        inside = [place % size for place, size in zip(places, shape, strict=True)]
+        return np.ravel_multi_index(inside, shape).reshape(-1)
+    except ValueError as error:
+        sizes = " and ".join(str(place.size) for place in places)
+        raise ValueError(f"{path}: roi has {sizes} indices along the axes of the scan") from error
+
+
 def _selected(
     scan: Scan, roi: Any, path: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -225,8 +249,7 @@ def _selected(
             raise TypeError(f"roi is a mask, or whole numbers of positions, not {values.dtype}")
     positions = math.prod(scan.shape)
     if isinstance(roi, tuple):
-        places = tuple(np.asarray(part, np.int64) for part in roi)
-        flat = np.ravel_multi_index(places, scan.shape).reshape(-1)
+        flat = _flat(roi, scan.shape, path)
     elif roi.dtype == bool:
         if roi.shape != scan.shape:
             raise ValueError(

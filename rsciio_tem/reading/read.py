@@ -24,13 +24,13 @@ from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import tiles
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.frames.turned import Binned, Turned
-from rsciio_tem.reading import navigator
+from rsciio_tem.reading import lazy_graphs, navigator
 from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.calibration import calibrated, energy_and_length, named
 from rsciio_tem.reading.lazy import LazyFrames, cast_values, default_chunks
 from rsciio_tem.reading.options import SparseKind, check_options
-from rsciio_tem.reading.texts import storable
+from rsciio_tem.reading.texts import storable, storable_title
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of, described
@@ -84,6 +84,7 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
     split = any(len(c) > 1 for c in chunks[len(source.nav_shape) :])
     if split and frames.chunk_hint is None:
         _logger.info("%s: chunks split the frames; whole frames are read faster", source.path)
+    lazy_graphs.install()
     return da.from_array(
         source,
         chunks=chunks,
@@ -266,9 +267,15 @@ def _keep_navigators(signal: dict[str, Any], stored: Mapping[str, Any], asked: A
 def _metadata(recording: Recording, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata, with what the caller says of the microscope."""
     metadata: dict[str, Any] = storable(recording.metadata)
+    general = metadata.get("General", {})
+    if isinstance(title := general.get("title"), str):
+        general["title"] = storable_title(title)
     if values := energy_and_length(options):
         instrument = metadata.setdefault("Acquisition_instrument", {})
-        instrument["TEM"] = {**instrument.get("TEM", {}), **values}
+        tem = {**instrument.get("TEM", {}), **values}
+        if "camera_length" in values:  # in mm, whatever the file has
+            tem.pop("camera_length_units", None)
+        instrument["TEM"] = tem
     return metadata
 
 
@@ -298,7 +305,7 @@ def _keep_images(
             "axes": [{**axis, "navigate": False} for axis in axes]
             or [axis.to_dict(i, n, False) for i, (axis, n) in enumerate(_image_axes(values.shape))],
             "metadata": {
-                "General": {"title": storable(image.title)},
+                "General": {"title": storable_title(image.title)},
                 "Signal": {"signal_type": ""},
             },
             "original_metadata": storable(image.original_metadata),

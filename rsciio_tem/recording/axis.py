@@ -21,8 +21,8 @@ _LARGEST = 1e60
 class Axis:
     """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
 
-    A scale of 0, or a scale or offset that is no finite number, is one that nobody knows: a step of
-    1 without a unit. If there are `values`, these are the coordinates instead: strictly rising or
+    A scale of 0, or a scale or offset that is not a finite number, is unknown: a step of 1
+    without a unit. If there are `values`, these are the coordinates instead: strictly rising or
     falling. A `Recording` leaves out a scale or offset of absurd size, with a warning.
     """
 

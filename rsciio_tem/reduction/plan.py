@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.sparse import SparseFrames
-from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.frames.table import FrameTable, in_place
 from rsciio_tem.reduction.quantities import (
     BitMasks,
     BitSum,
@@ -123,17 +123,21 @@ class _Task:
         # kernels know neither half precision nor, in most cases, the other byte order
         kind = np.dtype("f4" if self.dtype.char == "e" else self.dtype.newbyteorder("="))
         kind = self.dtype if self.dtype == ">u2" else kind
-        buffer = np.empty((min(step, len(frames)), *self.frame_shape), self.dtype)
+        buffer: npt.NDArray[Any] | None = None
         for first in range(0, len(frames), step):
             part = frames[first : first + step]
-            block = buffer[: len(part)]
-            part.load(block)
-            pixels = block.reshape(len(block), -1)
-            if pixels.dtype != kind:
-                pixels = pixels.astype(kind)
-            for quantity in takers:
-                quantity.take(first, pixels)
-            yield len(block)
+            with in_place(part) as pixels:
+                if pixels is None:
+                    if buffer is None:
+                        shape = (min(step, len(frames)), *self.frame_shape)
+                        buffer = np.empty(shape, self.dtype)
+                    part.load(block := buffer[: len(part)])
+                    pixels = block.reshape(len(block), -1)
+                if pixels.dtype != kind:
+                    pixels = pixels.astype(kind)
+                for quantity in takers:
+                    quantity.take(first, pixels)
+            yield len(part)
 
     def _take_entries(self, frames: SparseFrames, takers: Collection[Quantity]) -> Iterator[int]:
         for places, entries in frames.once():
@@ -142,7 +146,7 @@ class _Task:
             yield len(places)
 
 
-def _frames_per_block(frames: Frames) -> int:
+def frames_per_block(frames: Frames) -> int:
     """Choose how many frames to load at a time: of those stored together, all."""
     nbytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
     hint = frames.chunk_hint
@@ -192,7 +196,7 @@ class Job:
     @cached_property
     def step(self) -> int:
         """Number of frames that are loaded at a time."""
-        return max(_frames_per_block(self.frames), self.frames.graph_chunk)
+        return max(frames_per_block(self.frames), self.frames.graph_chunk)
 
     @cached_property
     def stripes(self) -> list[tuple[int, int]]:

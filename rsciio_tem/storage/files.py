@@ -59,7 +59,7 @@ _MARKS = (
 
 
 def path_of(value: Any) -> str:
-    """Return a path that a function was given as a string; a TypeError says what is no path."""
+    """Return a path that a function was given as a string; a TypeError says what is not a path."""
     if isinstance(value, (list, tuple)) and len(value) == 1:
         value = value[0]
     if isinstance(value, (str, bytes, os.PathLike)):
@@ -80,7 +80,7 @@ def recording_of(value: Any) -> str:
 
 
 def existing(path: str | os.PathLike[str]) -> str:
-    """Return `path` as a string; a FormatError says what is there instead if it is no file."""
+    """Return `path` as a string; a FormatError says what is there instead if it is not a file."""
     name = path_of(path)
     if os.path.isfile(name):
         return name
@@ -93,7 +93,7 @@ def existing(path: str | os.PathLike[str]) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):
         raise FormatError(
             name,
-            "is an address on the network; only files on disks are read.",
+            "is a network address; only files on a disk are read.",
             "Copy it first.",
         )
     if any(mark in name for mark in "*?"):

@@ -47,7 +47,7 @@ def side_content(path: str | os.PathLike[str], most: int = SIDE_FILE_LIMIT) -> b
     content = read_start(path, most + 1)
     if len(content) > most:
         raise FormatError(
-            path, f"is larger than {most >> 20} MiB, so it is no description of a recording."
+            path, f"is larger than {most >> 20} MiB, so it is not a description of a recording."
         )
     return content
 
@@ -58,7 +58,7 @@ def toml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     FormatError
-        It is no valid TOML, or too large.
+        It is not valid TOML, or too large.
     """
     content = side_content(path)
     try:
@@ -67,7 +67,7 @@ def toml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise ValueError("it has a name of very many levels")
         return plain(tomllib.loads(text))
     except (ValueError, RecursionError) as error:
-        raise FormatError(path, f"is no valid TOML: {reason_of(error)}.") from None
+        raise FormatError(path, f"is not valid TOML: {reason_of(error)}.") from None
 
 
 def reason_of(error: BaseException) -> str:

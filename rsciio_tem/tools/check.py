@@ -71,7 +71,7 @@ def check(
         Name of the format; "auto" looks at the content.
     pixels : bool
         Also decode every frame once. Finds damaged chunks and sectors of a disk that cannot be
-        read, values that are no numbers, and frames that are empty or equal to the one before.
+        read, values that are not numbers, and frames that are empty or equal to the one before.
         Without it only headers, tables and side files are read, as far as the format has them.
     progress : callable, optional
         Is called with the number of frames just decoded; never by two threads at once.

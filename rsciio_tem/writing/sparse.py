@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import warn
 from rsciio_tem.recording import rotation
+from rsciio_tem.storage.inflate import inflate
 from rsciio_tem.writing.obstacles import check_text
 from rsciio_tem.writing.signal_frames import SignalFrames, toml_axes
 from rsciio_tem.writing.target import Payloads, Target
@@ -56,11 +57,11 @@ class _Sparse(Target):
         self.path, self.frames, self.threshold = path, frames, threshold
         self.dtype = frames.dtype.newbyteorder("<")
         if self.dtype.kind not in "buifc":
-            raise ValueError(f"pixels of type {frames.dtype} are no numbers")
+            raise ValueError(f"pixels of type {frames.dtype} are not numbers")
         if threshold is not None and self.dtype.kind == "c":
             raise TypeError("complex values are not above or below a threshold")
         if threshold is not None and not np.isfinite(threshold):
-            raise ValueError(f"threshold={threshold!r} is no number")
+            raise ValueError(f"threshold={threshold!r} is not a number")
 
     def _kept(self, frames: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         if self.threshold is None:
@@ -509,9 +510,9 @@ class Npz(_Cache):
                     file.seek(offset)
                     fields = _LOCAL.unpack(file.read(_LOCAL.size))
                     file.seek(fields[9] + fields[10], os.SEEK_CUR)
-                    content = file.read(fields[7])
+                    content: bytes | bytearray = file.read(fields[7])
                     if self.method:
-                        content = zlib.decompress(content, -zlib.MAX_WBITS)
+                        content = inflate(content, fields[8], bare=True)
                     arrays.append(np.lib.format.read_array(io.BytesIO(content)))
                 rows, columns, values = arrays
                 yield rows.astype(np.int64) * self.frames.frame_shape[1] + columns, values

@@ -166,7 +166,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no DM3 or DM4 file.
+        The file is not a DM3 or DM4 file.
     Truncated
         It ends before its tags or pixels do.
     FormatError

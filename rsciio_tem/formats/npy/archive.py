@@ -28,7 +28,7 @@ from rsciio_tem.errors import (
 )
 from rsciio_tem.formats.npy.header import LARGEST_HEADER, Header, parse_header
 from rsciio_tem.parsing.zip_archives import is_frame_cache
-from rsciio_tem.storage import backends, machine
+from rsciio_tem.storage import backends, inflate, machine
 from rsciio_tem.storage.backends import DataFile
 
 #: Bytes of a description at most.
@@ -86,7 +86,7 @@ def members(path: str) -> dict[str, zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             return {i.filename[:-4]: i for i in archive.infolist() if i.filename.endswith(".npy")}
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise NotThisFormat(path, f"is no readable .npz: {error}.") from error
+        raise NotThisFormat(path, f"is not a readable .npz: {error}.") from error
 
 
 def stored_member(file: DataFile, key: str | None, problems: Problems) -> Stored:
@@ -212,18 +212,48 @@ def load_member(file: DataFile, name: str, header: Header) -> Any:
             "are free.",
             "Arrays saved without compression are read piece by piece.",
         )
-    content = np.empty(size, np.uint8)
-    done = 0
-    with _opened(file.path, name) as member:
-        member.read(header.offset)
-        while done < size and (block := member.read(min(_PIECE, size - done))):
-            content[done : done + len(block)] = np.frombuffer(block, np.uint8)
-            done += len(block)
-    if done < size:
-        raise Truncated(file.path, f"ends inside the array {name}.")
+    content = _inflated_at_once(file, name, header, free)
+    if content is None:
+        content = _inflated_by_pieces(file, name, header)
     return content.view(header.dtype).reshape(
         header.shape, order="F" if header.fortran_order else "C"
     )
+
+
+def _inflated_by_pieces(file: DataFile, name: str, header: Header) -> npt.NDArray[np.uint8]:
+    content, done = np.empty(header.nbytes, np.uint8), 0
+    with _opened(file.path, name) as member:
+        member.read(header.offset)
+        while done < len(content) and (block := member.read(min(_PIECE, len(content) - done))):
+            content[done : done + len(block)] = np.frombuffer(block, np.uint8)
+            done += len(block)
+    if done < len(content):
+        raise Truncated(file.path, f"ends inside the array {name}.")
+    return content
+
+
+def _inflated_at_once(
+    file: DataFile, name: str, header: Header, free: int | None
+) -> npt.NDArray[np.uint8] | None:
+    """Inflate a member in one go, which is faster; None where that is not possible."""
+    with _errors_of(file.path, name), zipfile.ZipFile(file.path) as archive:
+        info = archive.getinfo(name)
+    packed, size = info.compress_size, header.offset + header.nbytes
+    if (
+        (info.compress_type, info.flag_bits & 1, info.file_size) != (zipfile.ZIP_DEFLATED, 0, size)
+        or header.offset % header.dtype.alignment
+        or not inflate.at_once(size)
+        or (free is not None and size + packed > 0.95 * free)
+    ):
+        return None
+    try:
+        raw = backends.read(file, _inside(file, info), packed, "auto", np.empty(packed, np.uint8))
+        content = np.frombuffer(inflate.inflate(raw.data, size, bare=True), np.uint8)
+    except (FormatError, zlib.error):  # it is read piece by piece then, and what is wrong is told
+        return None
+    if len(content) != size or inflate.crc32(content.data) != info.CRC:
+        return None
+    return content[header.offset :]
 
 
 # ---------------------------------------------------------------- piece by piece
