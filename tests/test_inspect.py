@@ -645,6 +645,39 @@ def test_keywords_load_what_is_seen(
         side.unlink()
 
 
+def test_keywords_of_formats_are_kept(tmp_path: Path, visit: Callable[..., Any]) -> None:
+    """Two frames per position, and raw pixels: the line to paste has what it takes."""
+    frames = patterns(specimen())
+    layered, bare = tmp_path / "two.mib", tmp_path / "a.raw"
+    mib_writer.write_mib(layered, np.repeat(frames, 2, axis=0), 12)
+    frames.tofile(bare)
+    tab = visit(page_of(layered, layers=2))
+    tab.locator("#line").fill("30")
+    tab.locator("#first").fill("3")
+    words = keywords_on(tab)
+    assert words.pop("layers") == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        (signal,) = rsciio_tem.load(layered, layers=2, **words)
+    seen = shown_on(tab)
+    for layer in signal["data"]:
+        np.testing.assert_array_equal(layer, frames[seen][..., ::-1, :])
+    tab = visit(page_of(bare, format="raw", dtype=np.dtype("<u2"), sig_shape=(16, 18)))
+    tab.locator("#line").fill("30")
+    call = tab.locator("#keywords").inner_text()
+    assert call.startswith("rsciio_tem.load(")
+    words = keywords_on(tab)
+    assert words == {
+        "format": "raw",
+        "dtype": "<u2",
+        "sig_shape": (16, 18),
+        "navigation_shape": (30, 24),
+    }
+    np.testing.assert_array_equal(
+        rsciio_tem.load(bare, **words)[0]["data"], frames.reshape(24, 30, 16, 18)
+    )
+
+
 def test_lost_frames_are_seen(timed: Path, visit: Callable[..., Any]) -> None:
     tab = visit(page_of(timed))
     seen = shown_on(tab)

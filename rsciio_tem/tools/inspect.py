@@ -190,11 +190,26 @@ def inspect(
         measured = survey(frames[:shown], fast=fast, progress=call or bar.update)
     data = _data(path, annotated, recording, decided.scan, bare, measured, options)
     odd = [str(problem) for problem in annotated.problems if problem.severity != "info"]
+    data["call"] = "hs.load" if format == "auto" else "rsciio_tem.load"
+    data["asked"] = {"format": format} if format != "auto" else {}
+    data["asked"] |= {n: plain for n, v in others.items() if (plain := _plain(v)) is not None}
     data["warnings"] = list(dict.fromkeys([*odd, *(message for _, message in warned)]))
     inspector = Inspector(recording, frames, data, measured)
     if output is not None:
         inspector.save(output, overwrite=overwrite)
     return inspector
+
+
+def _plain(value: Any) -> Any:
+    """Return a keyword as the page can write it; None if it cannot."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (tuple, list)) and all(_plain(one) is not None for one in value):
+        return [_plain(one) for one in value]
+    if isinstance(value, (np.dtype, os.PathLike)):
+        return value.str if isinstance(value, np.dtype) else os.fspath(value)
+    finite = isinstance(value, float) and math.isfinite(value)
+    return value if finite or isinstance(value, (bool, int, str)) else None
 
 
 def _data(

@@ -131,6 +131,17 @@ function hue(angle, brightness) {
 
 // Centre of mass as colours: the table is by frame, since arranging changes nothing of it.
 let wheel = null;
+function drawKey() {
+  const size = $("key").width, picture = new ImageData(size, size), pixels = new Uint32Array(picture.data.buffer);
+  for (let y = 0, at = 0; y < size; y++) {
+    for (let x = 0; x < size; x++, at++) {
+      const dy = (y + 0.5) / size * 2 - 1, dx = (x + 0.5) / size * 2 - 1, far = Math.hypot(dy, dx);
+      if (far < 1) pixels[at] = hue(Math.atan2(dy, dx), far);
+    }
+  }
+  $("key").getContext("2d").putImageData(picture, 0, 0);
+}
+
 function colourWheel() {
   if (wheel) return wheel;
   const y = channels.row, x = channels.column, n = y.values.length;
@@ -427,9 +438,9 @@ function asToml(value) {
 }
 
 function drawKeywords() {
-  const words = Object.entries(keywords()).map(([name, value]) => `${name}=${asPython(value)}`);
+  const words = Object.entries({ ...data.asked, ...keywords() }).map(([name, value]) => `${name}=${asPython(value)}`);
   const call = [python(data.path), "lazy=True", ...words].join(", ");
-  $("keywords").textContent = `hs.load(${call})`;
+  $("keywords").textContent = `${data.call}(${call})`;
 }
 
 // The tables of the side file, by name: what `annotate` would be told.
@@ -589,6 +600,7 @@ function build() {
     tab.append(input, label);
     $("channels").append(tab);
   }
+  drawKey();
   for (const candidate of data.candidates) {
     const button = element("button"), { state: s } = candidate;
     button.type = "button";
