@@ -195,6 +195,19 @@ def test_keywords_win(timeless: Path, options: dict[str, Any], shape: tuple[int,
     assert signal["axes"][0]["scale"] == (2 if len(shape) == 2 else 1)
 
 
+def test_options_win(timeless: Path) -> None:
+    run("annotate", timeless, "--navigation-shape", "16,6", "--scan-step", "2 nm")
+    said = json.loads(run("info", "--json", timeless, "--scan-step", "3 µm").stdout)
+    assert [axis["scale"] for axis in said["axes"][:2]] == [3, 3]
+    assert said["scan"]["rule"] == "annotation"
+    said = json.loads(run("info", "--json", timeless, "--navigation-shape", "48,2").stdout)
+    assert said["scan"]["navigation_shape"] == [48, 2]
+    assert said["scan"]["rule"] == "argument"
+    assert [axis["scale"] for axis in said["axes"][:2]] == [2, 2]
+    said = json.loads(run("info", "--json", timeless, "--scan", "stack").stdout)
+    assert said["scan"]["navigation_shape"] == [96]
+
+
 def test_begin(timeless: Path) -> None:
     rsciio_tem.annotate(timeless, navigation_shape=(15, 6), first_frame=2)
     data = rsciio_tem.load(timeless)[0]["data"]

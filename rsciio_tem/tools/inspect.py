@@ -20,7 +20,7 @@ import numpy as np
 from rsciio_tem._version import __version__
 from rsciio_tem.errors import FormatError, collected
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.reading.annotated import SCHEMA, identity, name_of_side_file, unannotated
+from rsciio_tem.reading.annotated import SCHEMA, annotated, identity, name_of_side_file, unannotated
 from rsciio_tem.reading.arrange import arrange
 from rsciio_tem.reading.images_as_evidence import hint_of
 from rsciio_tem.recording.annotation import CALIBRATION, CORRECTIONS, SCAN, Annotation
@@ -55,6 +55,7 @@ _CLEAR = 10.0
 
 #: Keywords of readers that the page itself is about.
 _ARRANGING = (*SCAN, "nav_shape", "missing", "roi")
+_BOUNDS = ("navigation_shape", "first_frame", "last_frame")
 
 
 @dataclass(eq=False)
@@ -173,23 +174,25 @@ def inspect(
     path = recording_of(path)
     if output is not None and not overwrite and os.path.lexists(output):
         raise FileExistsError(17, "exists already, and is not overwritten", os.fspath(output))
+    others = {n: v for n, v in options.items() if n not in _ARRANGING}
+    arranging = {n: v for n, v in options.items() if n in _ARRANGING}
+    with unannotated(), collected():  # nothing is read yet
+        stack = {**others, "scan": "stack", "first_frame": 0}
+        recording, stacked = arranged(path, format, stack)
+        bare = arrange(recording).scan
     with collected() as warned:
-        annotated, decided = arranged(path, format, options)
-        others = {n: v for n, v in options.items() if n not in _ARRANGING}
-        others = {n: v for n, v in others.items() if n not in ("first_frame", "last_frame")}
-        with unannotated():
-            recording, stacked = arranged(
-                path, format, {**others, "scan": "stack", "first_frame": 0}
-            )
-            bare = arrange(recording).scan
+        described = annotated(recording)
+        bounds = {n: arranging.pop(n) for n in _BOUNDS if n in arranging}
+        shared = {n: v for n, v in stacked.options.items() if n != "scan"} | arranging
+        decided = arrange(described, **bounds, options=shared)
     positions = recording.count // recording.layers
     shown = min(positions, capacity())
     frames = stacked.source.frames[:positions]
     call = None if not callable(progress) else progress
     with progress_bar(shown, None if callable(progress) else progress, "inspecting") as bar:
         measured = survey(frames[:shown], fast=fast, progress=call or bar.update)
-    data = _data(path, annotated, recording, decided.scan, bare, measured, options)
-    odd = [str(problem) for problem in annotated.problems if problem.severity != "info"]
+    data = _data(path, described, recording, decided.scan, bare, measured, options)
+    odd = [str(problem) for problem in described.problems if problem.severity != "info"]
     data["call"] = "hs.load" if format == "auto" else "rsciio_tem.load"
     data["asked"] = {"format": format} if format != "auto" else {}
     data["asked"] |= {n: plain for n, v in others.items() if (plain := _plain(v)) is not None}
@@ -214,7 +217,7 @@ def _plain(value: Any) -> Any:
 
 def _data(
     path: str,
-    annotated: Recording,
+    described: Recording,
     recording: Recording,
     scan: Scan,
     bare: Scan,
@@ -245,12 +248,12 @@ def _data(
         "left_out": left_out,
         "pattern": None if measured.pattern is None else pattern_as_text(measured.pattern),
         "geometry": None if measured.geometry is None else vars(measured.geometry).copy(),
-        "candidates": _candidates(recording, scan, bare, measured, tops, options, annotated),
+        "candidates": _candidates(recording, scan, bare, measured, tops, options, described),
         "matches": np.round(curve, 4).tolist(),
         "peaks": [[length, round(value, 4)] for length, value in tops],
         "times": steps_in_time(times, count_of_times),
         "placed": recording.times is not None,
-        "side": _side(annotated, recording),
+        "side": _side(described, recording),
         "server": False,
     }
 
@@ -265,12 +268,12 @@ def _candidates(
     measured: Survey,
     tops: list[tuple[int, float]],
     options: Mapping[str, Any],
-    annotated: Recording,
+    described: Recording,
 ) -> list[dict[str, Any]]:
     """List arrangements that anything speaks for; the first one is what is loaded now."""
     result = []
-    note = annotated.annotation
-    asked = any(n in _ARRANGING or n.endswith("_frame") for n in options)
+    note = described.annotation
+    asked = any(n in _ARRANGING for n in options)
     if len(scan.shape) > 1:
         result.append(_of_scan(scan, recording, "What is loaded now"))
     if len(bare.shape) > 1 and (note is not None or asked):
@@ -417,12 +420,12 @@ def _runs(index: np.ndarray[Any, Any]) -> list[list[int]]:
 # ---------------------------------------------------------------- side file
 
 
-def _side(annotated: Recording, recording: Recording) -> dict[str, Any] | None:
+def _side(described: Recording, recording: Recording) -> dict[str, Any] | None:
     """Return what a side file that the page makes has besides its table [scan]."""
     if not recording.files:
         return None
     path = name_of_side_file(recording)
-    note = annotated.annotation or Annotation(path)
+    note = described.annotation or Annotation(path)
     kept = {n: v for n, v in note.values.items() if n in (*CALIBRATION, *CORRECTIONS)}
     blank = annotation_as_toml(recording, Annotation(path))
     return {
