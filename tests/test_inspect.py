@@ -230,7 +230,7 @@ def frames_of(state: dict[str, Any], candidate: dict[str, Any], count: int) -> A
         for position, frame, length in candidate["runs"]:
             grid[position : position + length] = frame + np.arange(length)
         return grid.reshape(-1, candidate["shape"][0])
-    lines = (count - state["first"] + state["flyback"]) // state["line"]
+    lines = int(np.prod(candidate["shape"][1:]))
     grid = state["first"] + np.arange(lines)[:, None] * state["line"] + np.arange(columns)
     if state["snake"]:
         grid[1::2] = grid[1::2, ::-1]
@@ -250,16 +250,22 @@ def frames_of(state: dict[str, Any], candidate: dict[str, Any], count: int) -> A
         {"navigation_shape": (COLUMNS, 2)},
     ],
 )
-def test_first_candidate_is_what_is_loaded(timeless: Path, options: dict[str, Any]) -> None:
+def test_first_candidate_is_what_is_loaded(
+    timeless: Path, options: dict[str, Any], visit: Callable[..., Any]
+) -> None:
     first, *_ = data_of(inspected(timeless, **options).html)["candidates"]
     grid = frames_of(first["state"], first, LINES * COLUMNS)
+    tab = visit(page_of(timeless, **options))
+    np.testing.assert_array_equal(shown_on(tab), grid)
+    words = keywords_on(tab)
+    seen = loaded(timeless, **words)
+    np.testing.assert_array_equal(seen.reshape(-1, seen.shape[-1]), grid)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RecordingWarning)
         (signal,) = rsciio_tem.load(timeless, **options)
     stored = np.load(timeless)
     shown = np.where((grid >= 0)[..., None, None], stored[grid], 0)
-    loaded = signal["data"].reshape(-1, *signal["data"].shape[-3:])
-    np.testing.assert_array_equal(shown[: len(loaded)], loaded)
+    np.testing.assert_array_equal(shown, signal["data"].reshape(shown.shape))
 
 
 def test_lost_frames(timed: Path) -> None:

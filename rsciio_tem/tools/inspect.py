@@ -273,11 +273,13 @@ def _candidates(
     """List arrangements that anything speaks for; the first one is what is loaded now."""
     result = []
     note = described.annotation
-    asked = any(n in _ARRANGING for n in options)
+    said = {} if note is None else note.arrangement(options)
+    asked = {n: _plain(v) for n, v in {**said, **options}.items() if n in _ARRANGING}
+    asked = {n: v for n, v in asked.items() if v is not None}
     if len(scan.shape) > 1:
-        result.append(_of_scan(scan, recording, "What is loaded now"))
+        result.append(_of_scan(scan, recording, "What is loaded now", asked))
     if len(bare.shape) > 1 and (note is not None or asked):
-        entry = _of_scan(bare, recording, "What the recording itself says")
+        entry = _of_scan(bare, recording, "What the recording itself says", {})
         result.append({**entry, "keywords": {"scan": "auto"}})
     seen = {(one["state"]["line"], one["state"]["first"]) for one in result}
 
@@ -322,7 +324,9 @@ _RULES = {
 }
 
 
-def _of_scan(scan: Scan, recording: Recording, title: str) -> dict[str, Any]:
+def _of_scan(
+    scan: Scan, recording: Recording, title: str, asked: Mapping[str, Any]
+) -> dict[str, Any]:
     """Describe a scan by its line length, first frame and so on; irregular ones by their runs."""
     hint, layers = scan.evidence, recording.layers
     shape = scan.shape[1:] if layers > 1 else scan.shape
@@ -342,7 +346,7 @@ def _of_scan(scan: Scan, recording: Recording, title: str) -> dict[str, Any]:
         "contradictions": list(scan.contradictions),
         "shape": list(shape[::-1]),
     }
-    keywords = _keywords_of(scan, recording, shape)
+    keywords = _keywords_of(scan, recording, shape, asked)
     if state is not None:
         return {**entry, "state": state, **({"keywords": keywords} if keywords else {})}
     firsts = grid.min(axis=1, where=grid >= 0, initial=1 << 60)
@@ -361,16 +365,17 @@ def _of_scan(scan: Scan, recording: Recording, title: str) -> dict[str, Any]:
     return {**entry, "state": state}
 
 
-def _keywords_of(scan: Scan, recording: Recording, shape: tuple[int, ...]) -> dict[str, Any]:
+def _keywords_of(
+    scan: Scan, recording: Recording, shape: tuple[int, ...], asked: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return keywords that arrange frames just so, whatever side file there is; {} if none do."""
-    for keywords in ({"navigation_shape": [*shape[::-1]]}, {"scan": scan.evidence.rule}):
+    by_shape: dict[str, Any] = {"navigation_shape": [*shape[::-1]]}
+    for keywords in (by_shape, {"scan": scan.evidence.rule}, dict(asked)):
+        options = dict(keywords)
+        bounds = {name: options.pop(name) for name in _BOUNDS if name in options}
         try:
             with unannotated(), collected():
-                other = (
-                    arrange(recording, options=keywords).scan
-                    if "scan" in keywords
-                    else (arrange(recording, navigation_shape=keywords["navigation_shape"]).scan)
-                )
+                other = arrange(recording, **bounds, options=options).scan
         except (FormatError, ValueError):
             continue
         if other.shape == scan.shape and np.array_equal(_numbers(other), _numbers(scan)):

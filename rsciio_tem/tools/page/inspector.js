@@ -34,12 +34,13 @@ if (channels.row && channels.column) images.push({ key: "com", label: "Centre of
 // ---- how frames are arranged ----------------------------------------------------------------
 
 // line: stored frames per line; flyback: how many of them are not shown; first: the frame of the
-// first position, negative if frames are missing there; candidate: the one whose runs are used
+// first position, negative if frames are missing there; candidate: the scan that is shown as it was
+// decided, with its own number of lines, and its frames in runs if they are not regular
 const state = { line: 1, flyback: 0, first: 0, snake: false, candidate: null, channel: images[0].key };
 
 function geometry() {
   const chosen = state.candidate;
-  if (chosen && chosen.runs) return { columns: chosen.shape[0], lines: rows(chosen.shape) };
+  if (chosen) return { columns: chosen.shape[0], lines: rows(chosen.shape) };
   const columns = Math.max(1, state.line - state.flyback);
   const lines = Math.max(0, Math.floor((data.frames - state.first + state.flyback) / state.line));
   return { columns, lines };
@@ -418,7 +419,7 @@ const python = (text) => `"${text.replace(/[\\"]/g, "\\$&").replace(/[\x00-\x1f\
 function keywords() {
   const chosen = state.candidate;
   if (chosen && chosen.keywords) return chosen.keywords;
-  const { columns, lines } = geometry(), words = { navigation_shape: [columns, lines] };
+  const { columns, lines } = geometry(), words = { navigation_shape: chosen ? chosen.shape : [columns, lines] };
   // with an offset, nothing is put in its place by times: what is seen is what is loaded
   if (state.first < 0 || (data.placed && !state.flyback)) words.sync_offset = state.first;
   else if (state.first) words.first_frame = state.first * data.layers;
@@ -609,7 +610,7 @@ function build() {
     button.append(element("strong", `${size}${extra && !candidate.runs ? ` (${extra})` : ""}`),
       element("small", `${candidate.title}, ${Math.round(candidate.confidence * 100)} %: ${candidate.reason}`));
     for (const text of candidate.contradictions) button.append(element("small", `But: ${text}`, "against"));
-    button.addEventListener("click", () => change({ ...s }, candidate.runs || candidate.keywords ? candidate : null));
+    button.addEventListener("click", () => change({ ...s }, candidate.shape ? candidate : null));
     $("candidates").append(button);
   }
   if (!data.candidates.length) $("candidates").append(element("p", "Nothing speaks for any shape: try line lengths until the image looks right."));
@@ -669,7 +670,7 @@ function build() {
 
   const begin = data.candidates[0];
   const square = Math.max(2, Math.round(Math.sqrt(data.frames)));
-  if (begin) change({ ...begin.state }, begin.runs || begin.keywords ? begin : null);
+  if (begin) change({ ...begin.state }, begin.shape ? begin : null);
   else change({ line: data.peaks.length ? data.peaks[0][0] : square });
   requestDraw("pattern");
 }
