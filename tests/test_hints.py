@@ -1432,7 +1432,6 @@ NOT_FOLLOWED = {
     # needs other packages or programs
     "pip install": "packages are not installed by a test",
     "h5repack": "needs the programs of HDF5, and a filter that nobody has",
-    "Install that package, or name an array with dataset=.": "packages are not removed by a test",
     'hs.load(..., file_format="MRCZ")': "needs the package mrcz",
     "numpy.savez_compressed writes what can be read.": "is another way to write the file",
     "is a file of HyperSpy, which hs.load opens.": "tests/test_checking.py saves one",
