@@ -324,3 +324,31 @@ def test_rows(
     np.testing.assert_array_equal(out, content[:, 7:])
     with pytest.raises(Truncated):
         backends.read_rows(file, 3 + 8, 107, out)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pages are used on Linux only")
+def test_file_that_cannot_be_mapped(tmp_path: Path) -> None:
+    """A file larger than the memory: its pages cannot be used in place, but it can be read."""
+    path = tmp_path / "large.npy"
+    script = """
+    import os, resource, sys
+    import numpy as np
+    import rsciio_tem
+
+    path, frames = sys.argv[1], 1 << 20
+    with open(path, "wb") as file:  # 16 GiB of zeros that take no room on the disk
+        header = {"descr": "<u2", "fortran_order": False, "shape": (frames, 128, 64)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        file.truncate(start + (frames << 14))
+        file.seek(start)
+        np.arange(8 * 128 * 64, dtype="<u2").tofile(file)
+    os.utime(path, (1e9, 1e9))
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+    (signal,) = rsciio_tem.load(path, lazy=True)
+    frame = np.arange(8 * 128 * 64, dtype="<u2").reshape(8, 128, 64)
+    for _ in range(2):  # the second time its bytes are in memory
+        sums = signal["data"][:8].sum(axis=(1, 2)).compute(scheduler="sync")
+        np.testing.assert_array_equal(sums, frame.sum(axis=(1, 2)))
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(path)], check=True)

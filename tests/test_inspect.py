@@ -316,6 +316,7 @@ def test_usual_name(timeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 HOSTILE = (
+    "@DATA@@SCRIPT@@TITLE@"
     "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>&\u2028.npy"
 )
 

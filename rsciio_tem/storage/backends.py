@@ -549,7 +549,11 @@ def in_place(
     if not usable or not nbytes:
         yield None
         return
-    mapped = handle.pages()
+    try:
+        mapped = handle.pages()
+    except OSError:  # no room for it: the system counts a whole file as if all was written to
+        yield None
+        return
     yield np.frombuffer(mapped, np.uint8, nbytes, offset)
     if hasattr(mmap, "MADV_DONTNEED"):  # they stay in memory, but do not count as ours
         first = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE

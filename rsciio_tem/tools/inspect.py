@@ -469,10 +469,11 @@ def page(data: Mapping[str, Any]) -> str:
     )
     parts = {
         "@POLICY@": html.escape(policy),
-        "@TITLE@": html.escape(str(data["name"]).encode("utf-8", "backslashreplace").decode()),
         "@STYLE@": style,
         "@SCRIPT@": script,
         "@DATA@": text,
+        # the last one, since a name may hold marks, and the first in the page
+        "@TITLE@": html.escape(str(data["name"]).encode("utf-8", "backslashreplace").decode()),
     }
     for mark, value in parts.items():
         before, _, after = body.partition(mark)
