@@ -16,10 +16,10 @@ __all__ = ["Reduced"]
 
 @dataclass
 class Reduced(Mapping[str, npt.NDArray[Any]]):
-    """What `reduce` found, by name: a mapping of arrays that knows their axes.
+    """Results of `reduce` by name: a mapping of arrays that knows their axes.
 
-    Maps of the scan have the scan's shape ("com" and "masks" one axis before it), patterns that of
-    the frame. Virtual detectors that were named are found under their names, too.
+    Maps of the scan have the scan's shape ("com" and "masks" have one more axis before it),
+    patterns have the frame's shape. Named virtual detectors are also available under their names.
     """
 
     values_by_name: dict[str, npt.NDArray[Any]]
@@ -36,7 +36,7 @@ class Reduced(Mapping[str, npt.NDArray[Any]]):
         return len(self.values_by_name)
 
     def signal(self, name: str) -> dict[str, Any]:
-        """Return one of them as RosettaSciIO's readers return signals."""
+        """Return one result as RosettaSciIO's readers return signals."""
         axes = [
             {**axis, "index_in_array": i, "navigate": i < self[name].ndim - 2}
             for i, axis in enumerate(self.axes[name])
