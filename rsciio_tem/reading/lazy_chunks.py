@@ -415,7 +415,8 @@ class LazyChunk(NDArrayOperatorsMixin):
 
     def _weighted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the weighted sum of each frame, of which no more than the region is read."""
-        frames, values = self.frames, np.zeros(0)
+        frames = self.frames
+        values: npt.NDArray[np.float64]
         if self._is_whole or in_stored_order(frames) is not None:
             detector = np.zeros((1, *frames.frame_shape))
             detector[0][self.region] = weights
