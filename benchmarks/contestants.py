@@ -11,6 +11,7 @@ import importlib
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
@@ -53,6 +54,11 @@ def masked(frames: Array, mask: Array) -> Array:
     """Sum frames (..., rows, columns) with weights in float32."""
     flat = frames.reshape(-1, mask.size).astype(np.float32)
     return (flat @ mask.reshape(-1)).reshape(frames.shape[:-2])
+
+
+def disk_sums(frames: Array, mask: Array) -> Array:
+    """Sum the pixels of frames (..., rows, columns) that are in a mask: what a user might write."""
+    return frames.sum(axis=(-2, -1), where=mask, dtype=np.float64)
 
 
 def centres(frames: Array) -> Array:
@@ -140,6 +146,10 @@ class Contestant:
         """
         raise Unsupported
 
+    def function(self, opened: Any, mask: Array) -> Array:
+        """Call `disk_sums` as a function of the user, frames or blocks at a time."""
+        raise Unsupported
+
 
 class DaskReader(Contestant):
     """A reader with RosettaSciIO's interface; lazy data are dask arrays, computed in threads."""
@@ -217,6 +227,12 @@ class DaskReader(Contestant):
         results = [lazily[name]() for name in what]
         return list(required("dask").compute(*results, scheduler="threads"))
 
+    def function(self, opened: Any, mask: Array) -> Array:
+        if opened.numblocks[2:] != (1, 1):
+            opened = opened.rechunk({2: -1, 3: -1})
+        image = opened.map_blocks(disk_sums, mask, drop_axis=(2, 3), dtype=np.float64)
+        return image.compute(scheduler="threads")
+
 
 class RsciioTem(DaskReader):
     """This package."""
@@ -240,6 +256,19 @@ class RsciioTem(DaskReader):
             **options,
         )
         return [np.moveaxis(found[w], 0, -1) if w == "com" else found[w] for w in what]
+
+    def function(self, opened: Any, mask: Array) -> Array:
+        file = opened.file
+        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
+        found = self.root.reduce(
+            str(file.path),
+            (),
+            functions={"disk": partial(disk_sums, mask=mask)},
+            format=name,
+            progress=False,
+            **options,
+        )
+        return found["disk"]
 
 
 class Earlier(RsciioTem):
@@ -276,6 +305,7 @@ class LiberTEM(Contestant):
         self.pick_udf = required("libertem.udf.raw").PickUDF
         self.masks_udf = required("libertem.udf.masks").ApplyMasksUDF
         self.com_udf = required("libertem.udf.com").CoMUDF
+        self.disk_udf = _disk_udf()
         self.make_dask_array = required("libertem.contrib.daskadapter").make_dask_array
 
     def close(self) -> None:
@@ -328,6 +358,23 @@ class LiberTEM(Contestant):
         results = self.context.run_udf(dataset=opened, udf=udfs)
         found = [r[makers[name][1]].data for name, r in zip(what, results, strict=True)]
         return [f[..., 0] if w == "mask" else f for w, f in zip(what, found, strict=True)]
+
+    def function(self, opened: Any, mask: Array) -> Array:
+        return self.context.run_udf(dataset=opened, udf=self.disk_udf(mask=mask))["disk"].data
+
+
+def _disk_udf() -> Any:
+    """Return `disk_sums` as a UDF: of tiles, which is faster than of frames."""
+
+    class DiskUDF(required("libertem.udf.base").UDF):  # type: ignore[misc]
+        def get_result_buffers(self) -> dict[str, Any]:
+            return {"disk": self.buffer(kind="nav", dtype="float64")}
+
+        def process_tile(self, tile: Array) -> None:
+            mask = self.meta.slice.get(self.params.mask, sig_only=True)
+            self.results.disk[:] += disk_sums(tile, mask)
+
+    return DiskUDF
 
 
 def _search_short_recordings() -> None:
@@ -392,6 +439,9 @@ class Loops(Contestant):
             "com": lambda: np.stack([centres(opened[y]) for y in lines]),
         }
         return [loops[what[0]]()]
+
+    def function(self, opened: Any, mask: Array) -> Array:
+        return np.stack([disk_sums(opened[y], mask) for y in range(opened.shape[0])])
 
 
 class Memmap(Loops):

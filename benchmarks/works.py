@@ -269,6 +269,14 @@ WORKS: dict[str, Work] = {
     "reduce-mask": _reduction("reduce: one virtual detector", "mask"),
     "reduce-com": _reduction("reduce: centre of mass", "com"),
     "reduce-all": _reduction("reduce: all four in one pass", "sum", "navigator", "mask", "com"),
+    "function-disk": Work(
+        "a user's function: sum of a disk",
+        lambda case, turn: case.contestant.function(
+            case.lazy(), case.oriented(case.reference.mask)
+        ),
+        lambda case, image: same(image, case.reference.mask_sum),
+        throughput=True,
+    ),
     "rss": Work(
         "peak RSS of sum over scan (private)",
         lambda case, turn: memory.measure(case.name, case.file),

@@ -11,7 +11,7 @@ from typing import Any
 from rsciio_tem import registry
 from rsciio_tem.errors import FormatError, NotThisFormat, OtherFormat, Unsupported
 from rsciio_tem.registry import Candidate
-from rsciio_tem.storage.files import existing, path_of, read_start, unmarked
+from rsciio_tem.storage.files import existing, path_of, read_start, recording_of, unmarked
 
 __all__ = ["detect", "file_reader", "hand_over", "load", "module_for"]
 
@@ -36,7 +36,7 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
     FormatError
         The file does not exist, or is a folder that is not a recording.
     """
-    name = path_of(path)
+    name = recording_of(path)
     if os.path.isdir(name) and (folder_formats := registry.candidates(name, b"")):
         return folder_formats
     return registry.candidates(existing(name), unmarked(read_start(name, 4096)))
@@ -118,7 +118,7 @@ def load(
     FormatError
         See the reader.
     """
-    path = path_of(path)
+    path = recording_of(path)
     raw = options.get("dtype") is not None and options.get("sig_shape") is not None
     name, hints = chosen(path, format, raw=raw)
     if name.startswith("rsciio."):

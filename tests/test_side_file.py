@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from samples import Sample
 from writers import mib as mib_writer
 
 import rsciio_tem
 from rsciio_tem import cli
 from rsciio_tem.errors import FormatError, RecordingWarning
-from rsciio_tem.recording.annotation import CALIBRATION, SCAN, SUFFIX
+from rsciio_tem.recording.annotation import CALIBRATION, CORRECTIONS, SCAN, SUFFIX
 
 WRITTEN = {"scan_step": "0.5 nm", "detector_step": "0.02,0.03 1/nm", "beam_energy": 200}
 
@@ -193,6 +195,19 @@ def test_keywords_win(timeless: Path, options: dict[str, Any], shape: tuple[int,
     assert signal["axes"][0]["scale"] == (2 if len(shape) == 2 else 1)
 
 
+def test_options_win(timeless: Path) -> None:
+    run("annotate", timeless, "--navigation-shape", "16,6", "--scan-step", "2 nm")
+    said = json.loads(run("info", "--json", timeless, "--scan-step", "3 µm").stdout)
+    assert [axis["scale"] for axis in said["axes"][:2]] == [3, 3]
+    assert said["scan"]["rule"] == "annotation"
+    said = json.loads(run("info", "--json", timeless, "--navigation-shape", "48,2").stdout)
+    assert said["scan"]["navigation_shape"] == [48, 2]
+    assert said["scan"]["rule"] == "argument"
+    assert [axis["scale"] for axis in said["axes"][:2]] == [2, 2]
+    said = json.loads(run("info", "--json", timeless, "--scan", "stack").stdout)
+    assert said["scan"]["navigation_shape"] == [96]
+
+
 def test_begin(timeless: Path) -> None:
     rsciio_tem.annotate(timeless, navigation_shape=(15, 6), first_frame=2)
     data = rsciio_tem.load(timeless)[0]["data"]
@@ -299,7 +314,7 @@ DAMAGED: dict[str, dict[str, str]] = {
     "an entry 'more'": {"more": ""},
     "with schema = 1": {"rsciio-tem": "schema = 2"},
     "is no text": {"rsciio-tem": "schema = 1\nnotes = 3"},
-    "no step such as": {"calibration": 'scan_step = "wide"'},
+    "not a step such as": {"calibration": 'scan_step = "wide"'},
     "the unit is keV": {"calibration": "beam_energy = 200000"},
     "finite": {"calibration": "detector_step = inf"},
     "in the same folder": {"corrections": 'dark = "../dark.npy"'},
@@ -322,6 +337,55 @@ def test_not_used(timeless: Path, why: str) -> None:
     info = json.loads(run("info", "--json", timeless).stdout)
     assert info["side_file"]["used"] is False
     assert "not used" in run("info", timeless).stdout
+
+
+NUMBERS = st.integers() | st.floats() | st.sampled_from([0, 1, 6, 16, 96, -1])
+VALUES = (
+    NUMBERS
+    | st.booleans()
+    | st.text(max_size=8)
+    | st.sampled_from(["drop", "x", "y", "0.5 nm", "dark.npy", "plain.npy", "stack", "header"])
+    | st.lists(NUMBERS, max_size=4)
+    | st.datetimes()
+)
+TABLES = {"scan": SCAN, "calibration": CALIBRATION, "corrections": CORRECTIONS}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[*HealthCheck])
+@given(
+    entries=st.dictionaries(
+        st.sampled_from([(table, name) for table, names in TABLES.items() for name in names]),
+        VALUES,
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_whatever_it_says(timeless: Path, entries: dict[tuple[str, str], Any]) -> None:
+    """It is used, or it is told; a recording is read in either case, and stays small."""
+
+    def toml(value: Any) -> str:
+        if isinstance(value, list):
+            return f"[{', '.join(map(toml, value))}]"
+        if isinstance(value, str):
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return value.isoformat() if hasattr(value, "isoformat") else str(value).lower()
+
+    np.save(timeless.with_name("dark.npy"), FRAMES[0])
+    texts = {
+        table: "\n".join(f"{n} = {toml(v)}" for (t, n), v in entries.items() if t == table)
+        for table in TABLES
+    }
+    text = content(timeless, **texts)
+    side_of(timeless).write_bytes(text.encode("utf-8", "replace"))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", RecordingWarning)
+        (signal,) = rsciio_tem.load(timeless, lazy=True)
+    used = "side_file" in signal["original_metadata"]["rsciio_tem"]
+    assert used != any("is not used" in str(one.message) for one in warned)
+    assert signal["data"].nbytes < 40 * FRAMES.nbytes
+    if not used:
+        assert signal["data"].shape == FRAMES.shape
+    assert all(np.isfinite([axis["scale"], axis["offset"]]).all() for axis in signal["axes"])
 
 
 @pytest.mark.parametrize(
@@ -391,7 +455,7 @@ def test_added_to(timeless: Path) -> None:
         ({"roi": [1]}, "nothing that a side file says"),
         ({"dark": np.zeros((8, 10))}, "corrections|dark"),
         ({"dark": __file__}, "does not lie in the folder"),
-        ({"scan_step": "wide"}, "no step"),
+        ({"scan_step": "wide"}, "not a step"),
         ({}, "say something"),
         ({"centre": object()}, "no number"),
     ],
@@ -455,6 +519,23 @@ def test_store(tmp_path: Path) -> None:
     assert shape_of(tmp_path / "a.zarr") == (6, 16)
 
 
+def test_opened_through_it(timeless: Path) -> None:
+    """A side file is a way in, as other members of a recording are."""
+    import hyperspy.api as hs
+
+    side = rsciio_tem.annotate(timeless, navigation_shape=(16, 6))
+    assert shape_of(Path(side)) == (6, 16)
+    assert hs.load(side, lazy=True).axes_manager.navigation_shape == (16, 6)
+    assert rsciio_tem.open(side).path == str(timeless)
+    assert rsciio_tem.detect(side)[0].format == "npy"
+    assert rsciio_tem.check(side) == []
+    assert "16 × 6" in run("info", side).stdout
+    assert rsciio_tem.annotate(side, scan_step=3) == side
+    timeless.unlink()
+    with pytest.raises(FormatError):
+        rsciio_tem.load(side)
+
+
 def test_array_in_memory() -> None:
     (signal,) = rsciio_tem.from_array(FRAMES)
     assert "side_file" not in signal["original_metadata"]["rsciio_tem"]
@@ -490,7 +571,7 @@ def test_never_overwritten_by_a_target(path: Path, used: bool) -> None:
         side.write_text("other", encoding="utf-8")
     before = side.read_bytes()
     with pytest.raises(FormatError, match="is the recording that is being read"):
-        quietly(rsciio_tem.convert, path, side, "raw_csr", overwrite=True)
+        quietly(rsciio_tem.convert, path, side, to="raw_csr", overwrite=True)
     assert side.read_bytes() == before
 
 

@@ -298,6 +298,38 @@ def annotate_command(
     annotate(path, {**options, "snake": snake}, remove, notes, overwrite)
 
 
+@main.command("inspect", short_help="Make a page on which a person sees the shape of a scan.")
+@click.argument("path")
+@click.option(
+    "-o", "--output", metavar="FILE.html", help="By default NAME_inspect.html in this folder."
+)
+@click.option("--fast", is_flag=True, help="Look at the first frames only, for two seconds.")
+@click.option("--serve", is_flag=True, help="Write no file; serve the page to a browser here.")
+@click.option(
+    "--open/--no-open", "show", default=None, help="Open it in a browser; on terminals it is."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the page if there is one.")
+@reader_options
+@reporting
+def inspect_command(
+    path: str,
+    output: str | None,
+    fast: bool,
+    serve: bool,
+    show: bool | None,
+    overwrite: bool,
+    options: dict[str, Any],
+) -> None:
+    """Make a page about PATH: an image of the scan that changes as you try shapes.
+
+    All frames are read once, or with --fast the first ones. With --serve the page also shows single
+    patterns and writes the side file, until Ctrl-C.
+    """
+    from rsciio_tem.cli.inspect import inspect
+
+    inspect(path, output, options, fast=fast, serve=serve, show=show, overwrite=overwrite)
+
+
 @main.command("convert", short_help="Write recordings in another format.")
 @click.argument("paths", nargs=-1, required=True, metavar="SOURCE... [TARGET]")
 @click.option(

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsciio_tem.scan.scan import Scan
+from rsciio_tem.storage.files import ANNOTATION
 
 __all__ = ["CALIBRATION", "CORRECTIONS", "SCAN", "SUFFIX", "Annotation"]
 
 #: The name of a side file is that of the recording, and this.
-SUFFIX = ".rsciio-tem.toml"
+SUFFIX = ANNOTATION
 
 #: Keywords of readers that a side file may have, by the tables that they are in.
 SCAN = (

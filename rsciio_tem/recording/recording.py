@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rsciio_tem.frames.corrections import Corrections
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.recording.annotation import Annotation
 from rsciio_tem.recording.axis import Axis
+from rsciio_tem.recording.blocks import Blocks
 from rsciio_tem.scan.decision import decimated, propose, resolve_scan
 from rsciio_tem.scan.scan import Scan, ScanHint, ScanRequest
 from rsciio_tem.scan.times import Times
@@ -176,6 +178,34 @@ class Recording:
             first_of_scan=self.first_of_scan,
             path=self.path,
         )
+
+    def blocks(self, nbytes: int = 4 << 20, **options: Any) -> Blocks:
+        """Go through the frames, arranged as the scan is, in blocks that fit into a cache.
+
+        Parameters
+        ----------
+        nbytes : int
+            Bytes of the frames of a block, about. Frames that are stored together stay together.
+        **options
+            Keywords of the readers: ``navigation_shape``, ``roi``, ``corrections`` and so on.
+
+        Returns
+        -------
+        Blocks
+            To be iterated over, as often as you like. Each `Block` has ``frames``, shape (n, rows,
+            columns), their ``positions`` in the scan, the same as ``index`` of an array of the
+            scan's ``shape``, and which of them are ``blanks``.
+
+        Raises
+        ------
+        FormatError
+            The recording cannot be arranged or read as asked.
+        TypeError, ValueError
+            A keyword is unknown or has an impossible value.
+        """
+        # how frames are arranged is for readers to know, which are above this room
+        blocks: Blocks = import_module("rsciio_tem.reading.blocks").blocks_of(self, nbytes, options)
+        return blocks
 
     def candidates(self) -> list[ScanHint]:
         """List the scan shapes that the recording may have, most credible first."""

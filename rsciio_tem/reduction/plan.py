@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.sparse import SparseFrames
 from rsciio_tem.frames.table import FrameTable, in_place
+from rsciio_tem.reduction.functions import FunctionQuantity, UserFunctions
 from rsciio_tem.reduction.quantities import (
     BitMasks,
     BitSum,
@@ -72,9 +74,10 @@ class _Task:
     #: are not stored as rows. Of single bits, these are the words of `bits`.
     weights: dict[str, Any]
     bits: bool = False
+    functions: UserFunctions | None = None
 
-    def quantities(self, count: int) -> dict[str, Quantity]:
-        """Make the share of a stripe of that many frames."""
+    def quantities(self, count: int, first: int = 0) -> dict[str, Quantity]:
+        """Make the share of a stripe of that many frames, of which this is the first."""
         pixels, made = math.prod(self.frame_shape), dict[str, Quantity]()
         if self.bits:
             for name, bit_weights in self.weights.items():
@@ -94,6 +97,8 @@ class _Task:
             made["com"] = Moments(count, self.dtype, self.frame_shape)
         for name, weights in self.weights.items():
             made[name] = Masks(count, self.dtype, weights)
+        if self.functions is not None:
+            made |= self.functions.quantities(first, count)
         return made
 
     def stripe(
@@ -102,10 +107,11 @@ class _Task:
         step: int,
         done: Callable[[int], object] | None = None,
         stop: threading.Event | None = None,
+        first: int = 0,
     ) -> dict[str, Quantity]:
-        """Go through the frames of a stripe."""
-        share = self.quantities(len(frames))
-        if isinstance(frames, SparseFrames):
+        """Go through the frames of a stripe, of which `first` is the number of the first one."""
+        share = self.quantities(len(frames), first)
+        if isinstance(frames, SparseFrames) and self.functions is None:
             taken = self._take_entries(frames, share.values())
         else:
             taken = self._take(frames, step, share.values())
@@ -123,13 +129,16 @@ class _Task:
         # kernels know neither half precision nor, in most cases, the other byte order
         kind = np.dtype("f4" if self.dtype.char == "e" else self.dtype.newbyteorder("="))
         kind = self.dtype if self.dtype == ">u2" else kind
+        functions = [q for q in takers if isinstance(q, FunctionQuantity)]
+        takers = [q for q in takers if not isinstance(q, FunctionQuantity)]
         buffer: npt.NDArray[Any] | None = None
         for first in range(0, len(frames), step):
             part = frames[first : first + step]
-            with in_place(part) as pixels:
+            # functions may keep or change what they get
+            with nullcontext() if functions else in_place(part) as pixels:
                 if pixels is None:
-                    if buffer is None:
-                        shape = (min(step, len(frames)), *self.frame_shape)
+                    if buffer is None or functions:
+                        shape = (min(step, len(frames) - first), *self.frame_shape)
                         buffer = np.empty(shape, self.dtype)
                     part.load(block := buffer[: len(part)])
                     pixels = block.reshape(len(block), -1)
@@ -137,6 +146,8 @@ class _Task:
                     pixels = pixels.astype(kind)
                 for quantity in takers:
                     quantity.take(first, pixels)
+                if functions:
+                    _call(functions, first, block)
             yield len(part)
 
     def _take_entries(self, frames: SparseFrames, takers: Collection[Quantity]) -> Iterator[int]:
@@ -144,6 +155,13 @@ class _Task:
             for quantity in takers:
                 quantity.take_entries(places, entries)
             yield len(places)
+
+
+def _call(functions: Collection[FunctionQuantity], at: int, block: npt.NDArray[Any]) -> None:
+    """Give each function a block of its own, which it may change."""
+    native = block.astype(block.dtype.newbyteorder("="), copy=False)
+    for i, function in enumerate(functions, start=1):
+        function.take(at, native if i == len(functions) else native.copy())
 
 
 def frames_per_block(frames: Frames) -> int:
@@ -201,7 +219,7 @@ class Job:
     @cached_property
     def stripes(self) -> list[tuple[int, int]]:
         """First and last frame of each."""
-        if isinstance(self.frames, SparseFrames):
+        if isinstance(self.frames, SparseFrames) and self.task.functions is None:
             return _stripes_of_entries(self.frames)
         frame_bytes = math.prod(self.frames.frame_shape) * self.frames.dtype.itemsize
         most = _STRIPE if self.frames.graph_chunk else _STRIPE_MOST
@@ -218,8 +236,15 @@ class _Plan(NamedTuple):
     finish: Callable[[list[_Results]], _Results]
 
 
-def plan_of(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
+def plan_of(
+    frames: Frames,
+    what: frozenset[str],
+    weights: _Weights,
+    functions: UserFunctions | None = None,
+) -> _Plan:
     """Plan to go through frames part by part, as they are stored, or decoded."""
+    if functions is not None:
+        return _plan_decoded(frames, what, weights, functions)
     if isinstance(frames, Mosaic) and frames.complete:
         return _plan_parts(frames, what, weights)
     fold = in_stored_order(frames)
@@ -230,7 +255,12 @@ def plan_of(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
     return _plan_stored(fold, what, weights)
 
 
-def _plan_decoded(frames: Frames, what: frozenset[str], weights: _Weights) -> _Plan:
+def _plan_decoded(
+    frames: Frames,
+    what: frozenset[str],
+    weights: _Weights,
+    functions: UserFunctions | None = None,
+) -> _Plan:
     shape = tuple(frames.frame_shape)
     flat = {}
     for name, w in weights.items():  # once for all stripes
@@ -240,7 +270,8 @@ def _plan_decoded(frames: Frames, what: frozenset[str], weights: _Weights) -> _P
     def finish(results: list[_Results]) -> _Results:
         return {n: a.reshape(shape) if n in _PATTERNS else a for n, a in results[0].items()}
 
-    return _Plan([Job(_Task(what, shape, frames.dtype, flat), frames)], finish)
+    task = _Task(what, shape, frames.dtype, flat, functions=functions)
+    return _Plan([Job(task, frames)], finish)
 
 
 def _plan_stored(fold: StoredOrder, what: frozenset[str], weights: _Weights) -> _Plan:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 __all__ = ["Reduced"]
@@ -19,12 +20,14 @@ class Reduced(Mapping[str, npt.NDArray[Any]]):
     """Results of `reduce` by name: a mapping of arrays that knows their axes.
 
     Maps of the scan have the scan's shape ("com" and "masks" have one more axis before it),
-    patterns have the frame's shape. Named virtual detectors are also available under their names.
+    patterns have the frame's shape. Named virtual detectors are also available under their names,
+    and so is what functions returned; `signal_dims` says how many of its axes are not of the scan.
     """
 
     values_by_name: dict[str, npt.NDArray[Any]]
     axes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    signal_dims: dict[str, int] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self.values_by_name[name]
@@ -37,13 +40,14 @@ class Reduced(Mapping[str, npt.NDArray[Any]]):
 
     def signal(self, name: str) -> dict[str, Any]:
         """Return one result as RosettaSciIO's readers return signals."""
+        dims = np.ndim(self[name]) - self.signal_dims.get(name, 2)
         axes = [
-            {**axis, "index_in_array": i, "navigate": i < self[name].ndim - 2}
+            {**axis, "index_in_array": i, "navigate": i < dims}
             for i, axis in enumerate(self.axes[name])
         ]
         general = {**self.metadata.get("General", {}), "title": name}
         return {
-            "data": self[name],
+            "data": np.asarray(self[name]),
             "axes": axes,
             "metadata": {**self.metadata, "General": general, "Signal": {"signal_type": ""}},
             "original_metadata": {},

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.reduction.detectors import mask_stack
+from rsciio_tem.reduction.functions import UserFunctions
 from rsciio_tem.reduction.plan import plan_of
 from rsciio_tem.reduction.quantities import accumulator
 from rsciio_tem.reduction.workers import Report, in_threads, on_cluster
@@ -35,6 +36,7 @@ def one_pass(
     *,
     what: Collection[What] = ("navigator", "sum"),
     masks: Any = None,
+    functions: UserFunctions | None = None,
     progress: Callable[[int], object] | None = None,
     threads: int | None = None,
     client: Any = None,
@@ -50,6 +52,8 @@ def one_pass(
     masks : array_like, or sequence or dict of array_like and callables, optional
         Weights of virtual detectors, each of the frame's shape; a callable such as `Disk` gets
         the frame's shape.
+    functions : UserFunctions, optional
+        What is called with blocks of frames.
     progress : callable, optional
         Called with the number of frames just done; never by two threads at once.
     threads : int, optional
@@ -62,7 +66,8 @@ def one_pass(
     -------
     dict of ndarray
         "navigator" of shape (frames,); "sum", "mean", "max" and "variance" of the frame's shape;
-        "com" of shape (2, frames), row and column; with `masks` "masks" of shape (masks, frames).
+        "com" of shape (2, frames), row and column; with `masks` "masks" of shape (masks, frames);
+        what `functions` return under their names, of shape (frames, ...) if it is for each frame.
         Sums of integers are exact. Means, variances, centres of mass and weighted sums are float64
         (weighted sums complex128 for complex pixels or weights).
     """
@@ -77,7 +82,10 @@ def one_pass(
     if "variance" in what and dtype.kind == "c":
         raise ValueError("the variance is for real pixels")
     plan = plan_of(
-        frames, frozenset(what) - {"mean"} | ({"sum"} if "mean" in what else set()), weights
+        frames,
+        frozenset(what) - {"mean"} | ({"sum"} if "mean" in what else set()),
+        weights,
+        functions,
     )
     report = Report(progress)
     if client is not None and not frames.in_memory:
@@ -95,9 +103,9 @@ def one_pass(
         mass, *moments = results["com"]
         with np.errstate(invalid="ignore", divide="ignore"):
             results["com"] = np.where(mass != 0, np.stack(moments) / mass, np.nan)
-    return {
-        name: results[name] for name in (*get_args(What), *weights) if name in {*what, *weights}
-    }
+    asked = {*what, *weights}
+    names = [name for name in (*get_args(What), *weights) if name in asked]
+    return {name: results[name] for name in (*names, *(functions.functions if functions else ()))}
 
 
 def in_this_thread(

@@ -80,7 +80,7 @@ def in_threads(jobs: Sequence[Job], workers: int, report: Report) -> list[_Share
     def one(job: Job, first: int, last: int) -> _Share:
         try:
             done = partial(report, job.share)
-            return job.task.stripe(job.frames[first:last], job.step, done, stop)
+            return job.task.stripe(job.frames[first:last], job.step, done, stop, first)
         except BaseException:
             stop.set()  # no need for the others to go on
             raise
@@ -88,6 +88,9 @@ def in_threads(jobs: Sequence[Job], workers: int, report: Report) -> list[_Share
     def shares() -> Iterator[_Share]:
         while ahead:
             share = ahead.popleft().result()
+            if stop.is_set():  # it may be unfinished, because another one failed
+                for future in ahead:
+                    future.result()
             if (stripe := next(todo, None)) is not None:
                 ahead.append(pool.submit(one, *stripe))
             yield share
@@ -112,13 +115,13 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _stripe_on_worker(common: Any, stripe: Any, step: int) -> _Share:
+def _stripe_on_worker(common: Any, stripe: Any, step: int, first: int) -> _Share:
     """Find the share of a stripe, inside a task."""
     task, payload = common
     if isinstance(stripe, np.ndarray):
         frames = ArrayFrames(InMemory(stripe), stripe.shape[:1], stripe.shape[1:], stripe.dtype)
-        return task.stripe(frames, step)  # type: ignore[no-any-return]
-    return task.stripe(payload.unpack(stripe), step)  # type: ignore[no-any-return]
+        return task.stripe(frames, step, first=first)  # type: ignore[no-any-return]
+    return task.stripe(payload.unpack(stripe), step, first=first)  # type: ignore[no-any-return]
 
 
 def _merged_on_worker(shares: Sequence[_Share]) -> _Share:
@@ -136,6 +139,10 @@ def on_cluster(job: Job, client: Any, report: Report) -> _Share:
     import dask
 
     frames: Any = job.frames
+    if job.task.functions is not None:
+        from cloudpickle import dumps
+
+        job.task.functions.require_picklable(dumps)
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def submit(*args: Any, priority: int = 0) -> Any:
@@ -170,7 +177,8 @@ def on_cluster(job: Job, client: Any, report: Report) -> _Share:
                 alive.add(part)
             else:
                 part = payload.pack(part)
-            ahead.append((submit(_stripe_on_worker, common, part, job.step), last - first))
+            task = submit(_stripe_on_worker, common, part, job.step, first)
+            ahead.append((task, last - first))
             yield ahead[-1][0]
         while ahead:
             settle()

@@ -21,6 +21,7 @@ from rsciio_tem.errors import FormatError
 from rsciio_tem.storage.backends import DataFile, opener, require_file
 
 __all__ = [
+    "ANNOTATION",
     "beside",
     "decoded",
     "existing",
@@ -31,6 +32,7 @@ __all__ = [
     "numbered_set",
     "places",
     "read_start",
+    "recording_of",
     "replacing",
     "same_file",
     "side_file",
@@ -41,6 +43,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+#: What the name of a side file of ours has behind that of the recording.
+ANNOTATION = ".rsciio-tem.toml"
 
 #: Links that are followed, one leading to the next, at most; as Linux does.
 _LINKS = 40
@@ -65,6 +70,13 @@ def path_of(value: Any) -> str:
     if isinstance(value, Mapping) or hasattr(value, "axes_manager"):
         raise TypeError(f"pass the path of a recording; {what} is a signal, loaded already")
     raise TypeError(f"pass the path of a recording, not {what}")
+
+
+def recording_of(value: Any) -> str:
+    """Return a path as `path_of`; for a side file of ours, that of what it lies beside."""
+    path = path_of(value)
+    beside_it = path.removesuffix(ANNOTATION)
+    return beside_it if beside_it != path and os.path.exists(beside_it) else path
 
 
 def existing(path: str | os.PathLike[str]) -> str:

@@ -30,7 +30,7 @@ from rsciio_tem.parsing.checks import Ints, counted, number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes, Times
 from rsciio_tem.storage import machine
-from rsciio_tem.storage.files import path_of
+from rsciio_tem.storage.files import recording_of
 
 __all__ = ["check"]
 
@@ -91,7 +91,7 @@ def check(
     from rsciio_tem.tools import open as open_module
 
     problems: list[Problem] = []
-    source = source if isinstance(source, Recording) else path_of(source)
+    source = source if isinstance(source, Recording) else recording_of(source)
     sizes = {} if isinstance(source, Recording) else _sizes([source])
     with collected() as warned:
         try:

@@ -15,7 +15,7 @@ from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.options import ReadOptions, pixel_type
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.storage.files import path_of
+from rsciio_tem.storage.files import recording_of
 
 __all__ = ["Meaningless", "arranged", "open"]
 
@@ -35,7 +35,7 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
     Recording
         A description to inspect: files, frames, scan candidates, problems, metadata.
     """
-    path = path_of(path)
+    path = recording_of(path)
     name, hints = chosen(path, format)
     module = own_module(path, name)
     keywords = list(inspect.signature(module.parse).parameters)[1:]
@@ -77,7 +77,7 @@ def arranged(
     path: str | os.PathLike[str], format: str, options: Mapping[str, Any]
 ) -> tuple[Recording, Arranged]:
     """Describe a recording, and arrange its frames, as `load` with these keywords does."""
-    left = dict(options)
+    left, path = dict(options), recording_of(path)
     raw = left.get("dtype") is not None and left.get("sig_shape") is not None
     name, hints = chosen(path, format, raw=raw)
     module = own_module(path, name)

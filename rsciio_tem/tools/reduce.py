@@ -17,6 +17,7 @@ from rsciio_tem.readers import load
 from rsciio_tem.reading import read
 from rsciio_tem.reading.lazy import lazy_source
 from rsciio_tem.recording.recording import Recording
+from rsciio_tem.reduction.functions import UserFunctions
 from rsciio_tem.reduction.result import Reduced
 from rsciio_tem.reduction.single_pass import What, one_pass
 
@@ -29,6 +30,7 @@ def reduce(
     *,
     format: str = "auto",
     masks: Any = None,
+    functions: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int], object] | None = None,
     threads: int | None = None,
     client: Any = None,
@@ -49,6 +51,10 @@ def reduce(
     masks : array_like, or sequence or dict of array_like and callables, optional
         Virtual detectors: weights of the frame's shape, or callables such as
         ``rsciio_tem.Disk(10)`` and ``rsciio_tem.Annulus(20, 60)``. A dict names them.
+    functions : dict, optional
+        Functions by name that get a block of frames, shape (frames, rows, columns), and return one
+        value or array for each; or accumulators with ``take(block)``, ``merge(other)`` and
+        ``result()``: a class, or what makes one. See ``docs/one_pass.md``.
     progress : bool or callable, optional
         Show a progress bar, by default on terminals and in notebooks; or a function, called with
         the number of frames just done.
@@ -72,7 +78,11 @@ def reduce(
     OverflowError
         Sums of 64-bit pixels do not fit into 64 bits.
     ValueError
-        Masks do not fit the frames.
+        Masks do not fit the frames, or what a function returned does not.
+    TypeError
+        What is passed as a function is none, or cannot be sent to workers.
+    Exception
+        What a function raises, with a note of which frames it got.
     """
     from rsciio_tem.storage.machine import progress_bar
 
@@ -85,8 +95,8 @@ def reduce(
             return reduce(
                 source,
                 what,
-                **{"format": format, "masks": masks, "progress": progress},
-                **{"threads": threads, "client": connected, **options},
+                **{"format": format, "masks": masks, "functions": functions},
+                **{"progress": progress, "threads": threads, "client": connected, **options},
             )
     kinds = cast("tuple[What, ...]", (what,) if isinstance(what, str) else tuple(what))
     signal = _signal(source, format, options)
@@ -95,19 +105,32 @@ def reduce(
     names = list(masks) if isinstance(masks, Mapping) else []
     if unfit := set(names) & set(get_args(What)):
         raise ValueError(f"no detector can be called {', '.join(sorted(unfit))}")
+    user = UserFunctions(functions) if functions else None
+    clash = {*(functions or ())} & {*get_args(What), *names, "masks"}
+    if clash:
+        raise ValueError(f"no function can be called {', '.join(sorted(clash))}")
     with progress_bar(len(frames), None if callable(progress) else progress, "reducing") as bar:
         results = one_pass(
             frames,
             what=kinds,
             masks=masks,
+            functions=user,
             progress=progress if callable(progress) else bar.update,
             threads=threads,
             client=client,
         )
     values: dict[str, npt.NDArray[Any]] = {}
     axes: dict[str, list[dict[str, Any]]] = {}
+    signal_dims: dict[str, int] = {}
     for name, array in results.items():
-        if name in ("navigator", "com", "masks"):
+        if user is not None and name in user.functions:
+            outer: list[Any] = []
+            if name in user.per_frame:
+                outer, array = nav_axes, array.reshape((*nav_shape, *array.shape[1:]))
+            rest = np.shape(array)[len(outer) :]
+            values[name], axes[name] = array, [*outer, *_axes_of(rest, sig_axes)]
+            signal_dims[name] = len(rest) or 2
+        elif name in ("navigator", "com", "masks"):
             values[name] = array.reshape((*array.shape[:-1], *nav_shape))
             axes[name] = nav_axes
             if name != "navigator":
@@ -117,7 +140,14 @@ def reduce(
             values[name], axes[name] = array, sig_axes
     for i, name in enumerate(names):
         values[name], axes[name] = values["masks"][i], nav_axes
-    return Reduced(values, axes, signal["metadata"])
+    return Reduced(values, axes, signal["metadata"], signal_dims)
+
+
+def _axes_of(shape: tuple[int, ...], sig_axes: list[Any]) -> list[dict[str, Any]]:
+    """Return axes for what a function returned: those of the frame, if it has its shape."""
+    if shape == tuple(axis["size"] for axis in sig_axes):
+        return list(sig_axes)
+    return [{"name": "", "size": n, "scale": 1.0, "offset": 0.0, "units": ""} for n in shape]
 
 
 def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]:
