@@ -185,7 +185,7 @@ FORMATS: dict[str, Format] = {
             ("seq",),
             files=(
                 "StreamPix (Norpix) `.seq`, among them Direct Electron DE-16 and Celeritas: "
-                "halves put together, dark, gain and defective pixels applied"
+                "halves joined, dark, gain and defective pixels applied"
             ),
         ),
         Format(
@@ -193,7 +193,7 @@ FORMATS: dict[str, Format] = {
             "pnCCD recordings (.frms6 with .hdr)",
             ("frms6", "hdr"),
             files=(
-                "pnCCD cameras (PNDetector, pnSensor) `.frms6` with `.hdr`: halves put together, "
+                "pnCCD cameras (PNDetector, pnSensor) `.frms6` with `.hdr`: halves joined, "
                 "binned rows and windows, dark frames and gain map applied"
             ),
         ),
@@ -223,7 +223,7 @@ FORMATS: dict[str, Format] = {
             "Captures of an Eiger's data stream in HDF5 (CHESS, hexrd)",
             ("h5",),
             files=(
-                "captures of the stream of a Dectris EIGER2 in HDF5 (CHESS, hexrd), versions 1 "
+                "stream captures of a Dectris EIGER2 in HDF5 (CHESS, hexrd), versions 1 "
                 "and 2"
             ),
             owned_by="rsciio.arina",
