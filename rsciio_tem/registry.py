@@ -222,10 +222,7 @@ FORMATS: dict[str, Format] = {
             "eigerstream",
             "Captures of an Eiger's data stream in HDF5 (CHESS, hexrd)",
             ("h5",),
-            files=(
-                "stream captures of a Dectris EIGER2 in HDF5 (CHESS, hexrd), versions 1 "
-                "and 2"
-            ),
+            files=("stream captures of a Dectris EIGER2 in HDF5 (CHESS, hexrd), versions 1 and 2"),
             owned_by="rsciio.arina",
         ),
         Format(
