@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from benchmarks import earlier
 from benchmarks.files import Array, DataFile, Strided
 
 
@@ -29,6 +31,23 @@ def required(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise Unsupported(f"cannot import {name}: {error}") from error
+
+
+class Crop(NamedTuple):
+    """A part of the detector, off centre, and a disk in it."""
+
+    rows: slice
+    columns: slice
+    disk: Array
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> Crop:
+        """Return a disk of a quarter of the shorter side."""
+        size = min(shape) // 4
+        y, x = np.ogrid[:size, :size]
+        disk = (y - (size - 1) / 2) ** 2 + (x - (size - 1) / 2) ** 2 <= (size / 2) ** 2
+        rows, columns = shape[0] // 3, shape[1] // 2
+        return cls(slice(rows, rows + size), slice(columns, columns + size), disk)
 
 
 def masked(frames: Array, mask: Array) -> Array:
@@ -115,6 +134,10 @@ class Contestant:
         """Sum over the detector: one image of the scan."""
         raise Unsupported
 
+    def lazily(self, file: DataFile, opened: Any, what: str, crop: Crop) -> Array:
+        """Compute "mean" or "max" over the scan, or the sum over a crop or disk of the detector."""
+        raise Unsupported
+
     def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
         """Whatever is made for getting several results at once.
 
@@ -174,6 +197,18 @@ class DaskReader(Contestant):
 
     def sum_detector(self, opened: Any) -> Array:
         return opened.sum(axis=(2, 3)).compute(scheduler="threads")
+
+    def lazily(self, file: DataFile, opened: Any, what: str, crop: Crop) -> Array:
+        lazily: dict[str, Callable[[], Any]] = {
+            "mean": lambda: opened.mean(axis=(0, 1)),
+            "max": lambda: opened.max(axis=(0, 1)),
+            "crop": lambda: opened[:, :, crop.rows, crop.columns].sum(axis=(2, 3)),
+            # as the regions of interest of HyperSpy, which pyxem uses for virtual detectors
+            "virtual": lambda: required("dask.array").nansum(
+                np.where(~crop.disk, np.nan, opened[:, :, crop.rows, crop.columns]), axis=(2, 3)
+            ),
+        }
+        return lazily[what]().compute(scheduler="threads")
 
     def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
         float_mask = mask.astype(np.float32)
@@ -236,6 +271,19 @@ class RsciioTem(DaskReader):
         return found["disk"]
 
 
+class Earlier(RsciioTem):
+    """An earlier build of this package."""
+
+    package = earlier.NAME
+
+    def __init__(self) -> None:
+        try:
+            earlier.prepare()
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise Unsupported(f"no earlier build: {error}") from error
+        super().__init__()
+
+
 class RosettaSciIO(DaskReader):
     """The readers that HyperSpy comes with."""
 
@@ -291,6 +339,13 @@ class LiberTEM(Contestant):
 
     def sum_detector(self, opened: Any) -> Array:
         return self.context.run_udf(dataset=opened, udf=self.sumsig_udf())["intensity"].data
+
+    def lazily(self, file: DataFile, opened: Any, what: str, crop: Crop) -> Array:
+        if what not in ("crop", "virtual"):
+            raise Unsupported(f"no UDF for {what}")
+        mask = np.zeros(file.format.frame_shape, np.float32)
+        mask[crop.rows, crop.columns] = crop.disk if what == "virtual" else 1
+        return self.reduce(opened, ["mask"], mask)[0]
 
     def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
         makers: dict[str, tuple[Callable[[], Any], str]] = {
@@ -490,6 +545,7 @@ class Parts:
 US = "rsciio_tem"
 CONTESTANTS: dict[str, Callable[[], Contestant]] = {
     US: RsciioTem,
+    "earlier": Earlier,
     "rosettasciio": RosettaSciIO,
     "libertem-inline": LiberTEMInline,
     "libertem-threads": LiberTEMThreads,
@@ -499,10 +555,13 @@ CONTESTANTS: dict[str, Callable[[], Contestant]] = {
     "h5py": H5py,
 }
 #: Without --peers; the pipelined executor is for live data and only costs waiting time here.
-DEFAULT_PEERS = tuple(name for name in CONTESTANTS if name not in (US, "libertem-pipelined"))
+DEFAULT_PEERS = tuple(
+    name for name in CONTESTANTS if name not in (US, "earlier", "libertem-pipelined")
+)
 
 #: Columns of the report: the ratio of the fastest of these contestants to us.
 RIVALS: dict[str, tuple[str, ...]] = {
+    "us vs earlier": ("earlier",),
     "us vs rosettasciio": ("rosettasciio",),
     "us vs best LiberTEM": tuple(name for name in CONTESTANTS if name.startswith("libertem")),
     "us vs numpy": ("numpy",),

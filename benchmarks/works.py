@@ -6,6 +6,7 @@ A new work is one row of `WORKS`.
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import time
@@ -18,7 +19,7 @@ import numpy as np
 import psutil
 
 from benchmarks import memory
-from benchmarks.contestants import Contestant, Unsupported
+from benchmarks.contestants import Contestant, Crop, Unsupported
 from benchmarks.files import MB, Array, DataFile, Reference, write_sparse
 
 #: Frames picked in one round of the work "frame".
@@ -177,6 +178,32 @@ def _reduction(title: str, *what: str) -> Work:
     )
 
 
+def _check_lazy(case: Case, what: str, result: Array) -> bool:
+    reference = case.reference
+    blocks = (case.oriented(stored) for _, stored in reference.blocks())
+    if what == "mean":
+        expected = case.oriented(reference.scan_sum) / case.file.frames
+    elif what == "max":
+        expected = functools.reduce(np.maximum, (block.max(axis=0) for block in blocks))
+    else:
+        crop = Crop.of(case.file.format.frame_shape)
+        used = crop.disk if what == "virtual" else np.ones_like(crop.disk)
+        parts = [(b[:, crop.rows, crop.columns] * used).sum(axis=(1, 2)) for b in blocks]
+        expected = np.concatenate(parts).reshape(case.file.nav_shape)
+    return same(np.asarray(result, np.float64), expected.astype(np.float64))
+
+
+def _lazy(title: str, what: str) -> Work:
+    return Work(
+        title,
+        lambda case, turn: case.contestant.lazily(
+            case.file, case.lazy(), what, Crop.of(case.file.format.frame_shape)
+        ),
+        lambda case, result: _check_lazy(case, what, result),
+        throughput=True,
+    )
+
+
 WORKS: dict[str, Work] = {
     "open": Work(
         "open",
@@ -232,6 +259,10 @@ WORKS: dict[str, Work] = {
         lambda case, image: same(image, case.reference.detector_sum),
         throughput=True,
     ),
+    "lazy-mean": _lazy("mean over scan, lazy", "mean"),
+    "lazy-max": _lazy("maximum over scan, lazy", "max"),
+    "lazy-crop": _lazy("sum over a sixteenth of the detector, lazy", "crop"),
+    "lazy-virtual": _lazy("virtual detector as HyperSpy writes it, lazy", "virtual"),
     "one-pass": _reduction("both sums in one pass", "sum", "navigator"),
     "reduce-sum": _reduction("reduce: sum over scan", "sum"),
     "reduce-navigator": _reduction("reduce: sum over detector", "navigator"),

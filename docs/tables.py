@@ -84,6 +84,8 @@ def specifications() -> str:
                     f"`tests/oracles/{oracle.name}`" if compiled else "",
                 )
             )
+    ours = ROOT / "specifications" / "side_file.md"
+    rows.append(("all", f"[{ours.name}]({ours.name})", title(ours), ""))
     return table(("Format", "Specification", "Of", "Oracle"), *rows)
 
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from rsciio_tem.reading.from_array import from_array
     from rsciio_tem.reduction.detectors import Annulus, Disk
     from rsciio_tem.registry import formats
+    from rsciio_tem.tools.annotate import annotate
     from rsciio_tem.tools.check import check
     from rsciio_tem.tools.convert import convert, export_dataset
+    from rsciio_tem.tools.inspect import inspect
     from rsciio_tem.tools.open import open
     from rsciio_tem.tools.reduce import reduce
 
@@ -26,6 +28,7 @@ __all__ = [
     "Annulus",
     "Disk",
     "__version__",
+    "annotate",
     "check",
     "compare",
     "convert",
@@ -33,6 +36,7 @@ __all__ = [
     "export_dataset",
     "formats",
     "from_array",
+    "inspect",
     "load",
     "open",
     "reduce",
@@ -44,12 +48,14 @@ __all__ = [
 _HOMES = {
     "Annulus": "reduction.detectors",
     "Disk": "reduction.detectors",
+    "annotate": "tools.annotate",
     "check": "tools.check",
     "compare": "tools.compare",
     "convert": "tools.convert",
     "detect": "readers",
     "export_dataset": "tools.convert",
     "from_array": "reading.from_array",
+    "inspect": "tools.inspect",
     "load": "readers",
     "open": "tools.open",
     "reduce": "tools.reduce",

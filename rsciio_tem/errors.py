@@ -61,7 +61,8 @@ class FormatError(ValueError):
         self.path, self.problem, self.hint = os.fspath(path), problem, hint
 
     def __str__(self) -> str:
-        return f"{shortened(self.path)}: {self.problem}" + (f" {self.hint}" if self.hint else "")
+        between = "\n" if "\n" in self.hint else " "
+        return f"{shortened(self.path)}: {self.problem}{between}{self.hint}".rstrip()
 
 
 class Truncated(FormatError):

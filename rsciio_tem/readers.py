@@ -11,9 +11,9 @@ from typing import Any
 from rsciio_tem import registry
 from rsciio_tem.errors import FormatError, NotThisFormat, OtherFormat, Unsupported
 from rsciio_tem.registry import Candidate
-from rsciio_tem.storage.files import existing, path_of, read_start, unmarked
+from rsciio_tem.storage.files import existing, path_of, read_start, recording_of, unmarked
 
-__all__ = ["detect", "file_reader", "load", "module_for"]
+__all__ = ["detect", "file_reader", "hand_over", "load", "module_for"]
 
 
 def detect(path: str | os.PathLike[str]) -> list[Candidate]:
@@ -35,7 +35,7 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
     FormatError
         There is no such file, or it is a folder that is no recording.
     """
-    name = path_of(path)
+    name = recording_of(path)
     if os.path.isdir(name) and (folder_formats := registry.candidates(name, b"")):
         return folder_formats
     return registry.candidates(existing(name), unmarked(read_start(name, 4096)))
@@ -116,11 +116,11 @@ def load(
     FormatError
         See the reader.
     """
-    path = path_of(path)
+    path = recording_of(path)
     raw = options.get("dtype") is not None and options.get("sig_shape") is not None
     name, hints = chosen(path, format, raw=raw)
     if name.startswith("rsciio."):
-        return _handed_over(name, path, lazy, {**hints, **options})
+        return hand_over(name, path, lazy, {**hints, **options})
     try:
         signals = module_for(name).file_reader(path, lazy=lazy, **{**hints, **options})
     except OtherFormat as other:
@@ -169,43 +169,72 @@ def _unknown(path: str, verdicts: list[Candidate]) -> NotThisFormat:
     return NotThisFormat(
         path,
         f"is not in a known format. {seen}{looked}",
-        'If it holds raw pixels, pass their type and size: format="raw", dtype="uint16", '
-        "sig_shape=(256, 256). Known formats are listed by rsciio-tem formats.",
+        'If it holds raw pixels, pass for example format="raw", dtype="uint16", '
+        "sig_shape=(256, 256).\nFor a list of the formats, run: rsciio-tem formats",
     )
 
 
-def _handed_over(
-    reader: str, path: str, lazy: bool, options: dict[str, Any]
+def hand_over(
+    reader: str,
+    path: str,
+    lazy: bool,
+    options: dict[str, Any],
+    *,
+    what: str = "none of our formats",
+    hint: str = "",
+    error: type[FormatError] = NotThisFormat,
 ) -> list[dict[str, Any]]:
-    """Let a reader of RosettaSciIO read a file; what it stumbles over becomes a sentence."""
-    name = reader.partition(".")[2]
-    theirs = f"RosettaSciIO's reader {name!r}, which is for its suffix,"
+    """Let a reader of RosettaSciIO read a file; what it stumbles over becomes a sentence.
+
+    Parameters
+    ----------
+    reader : str
+        Its module, ``rsciio.<name>``.
+    path : str
+        The file.
+    lazy : bool
+        Return dask arrays.
+    options : dict
+        Keywords of the reader.
+    what : str
+        What the content is; by default nothing but the suffix says that the reader is for it.
+    hint : str
+        What else can be done with such a file.
+    error : type of FormatError
+        What is raised if the reader fails.
+    """
+    theirs = f"RosettaSciIO's reader {reader.partition('.')[2]!r}"
+    if what == "none of our formats":
+        theirs += ", which is for its suffix,"
     try:
         signals: list[dict[str, Any]] = importlib.import_module(reader).file_reader(
             path, lazy=lazy, **options
         )
     except (FormatError, MemoryError):
         raise
-    except ImportError as error:
-        package = error.name or str(error)
+    except ImportError as missing:
+        package = missing.name or str(missing)
         raise Unsupported(
             path,
-            f"is none of our formats, and {theirs} needs a package that is not installed: "
-            f"{package}.",
-            f"pip install {package}",
-        ) from error
-    except Exception as error:
-        if isinstance(error, OSError) and error.filename:
+            f"is {what}, and {theirs} needs a package that is not installed: {package}.",
+            f"pip install {package}" + (f", or: {hint}" if hint else ""),
+        ) from missing
+    except Exception as failure:
+        if isinstance(failure, OSError) and failure.filename:
             raise  # the disk
-        if isinstance(error, TypeError) and "keyword" in str(error) and options:
+        if isinstance(failure, TypeError) and "keyword" in str(failure) and options:
             raise
-        raise NotThisFormat(
-            path,
-            f"is none of our formats, and {theirs} fails: {type(error).__name__}: {error}",
-            "Without lazy=True it may say more, or work." if lazy else "",
-        ) from error
+        eager = "Without lazy=True it may say more, or work." if lazy else ""
+        hint = f"{eager} {hint}".strip()
+        if isinstance(failure, NotImplementedError):
+            fails = "fails lazily" if lazy else "fails"
+            raise Unsupported(
+                path, f"is {what}, and {theirs} {fails}: {failure}.", hint
+            ) from failure
+        reason = f"{type(failure).__name__}: {failure}".rstrip(".")
+        raise error(path, f"is {what}, and {theirs} fails: {reason}.", hint) from failure
     if all(getattr(one.get("data"), "size", 1) == 0 for one in signals):
-        raise NotThisFormat(path, f"is none of our formats, and {theirs} finds nothing in it.")
+        raise error(path, f"is {what}, and {theirs} finds nothing in it.", hint)
     return signals
 
 

@@ -365,7 +365,7 @@ def _checked(row: Any) -> Format:
     if callable(row):
         row = row()
     if not isinstance(row, Format):
-        raise TypeError(f"{row!r:.80} is no {__name__}.Format")
+        raise TypeError(f"{row!r:.80} is not a {__name__}.Format")
     if not isinstance(row.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", row.name):
         raise ValueError(f"the name {row.name!r} is not made of lower-case letters, digits and _")
     package = __name__.partition(".")[0]  # whose attributes the formats are
@@ -376,7 +376,7 @@ def _checked(row: Any) -> Format:
         if not isinstance(texts, tuple) or any(
             not isinstance(text, str) or text != text.lower().strip(". ") for text in texts
         ):
-            raise TypeError(f"{texts!r} is no tuple of lower-case suffixes without dots")
+            raise TypeError(f"{texts!r} is not a tuple of lower-case suffixes without dots")
     module = importlib.import_module(row.module)
     functions = ("sniff", "parse", "file_reader", *(("target",) if row.writes else ()))
     if lacking := [name for name in functions if not callable(getattr(module, name, None))]:

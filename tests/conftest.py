@@ -40,7 +40,7 @@ def realdata() -> Path:
     named = os.environ.get("RSCIIO_TEM_REALDATA")
     folder = Path(named) if named else REPOSITORY.parent / "shared" / "realdata"
     if not folder.is_dir():
-        pytest.skip(f"no real recordings: {folder} is no folder (set RSCIIO_TEM_REALDATA)")
+        pytest.skip(f"no real recordings: {folder} is not a folder (set RSCIIO_TEM_REALDATA)")
     return folder
 
 
@@ -54,16 +54,22 @@ def _one_of_each_format(specs: list[Spec]) -> list[Spec]:
     return list(first.values())
 
 
+def _one_of_either(specs: list[Spec]) -> list[Spec]:
+    return list(dict.fromkeys([*_one_of_each_format(specs), *one_of_each_kind(specs)]))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Choose the samples of the tests that have an argument with the name of a fixture below.
 
     A test marked with ``per_kind`` or ``per_format`` meets one sample for each kind of frames, or
-    for each format, instead of every sample.
+    for each format, instead of every sample; one marked with both meets those of either.
     """
     chosen: Callable[[list[Spec]], list[Spec]] = list
     if not metafunc.config.getoption("every_sample"):
         marks = {mark.name for mark in metafunc.definition.iter_markers()}
-        if "per_kind" in marks:
+        if {"per_kind", "per_format"} <= marks:
+            chosen = _one_of_either
+        elif "per_kind" in marks:
             chosen = one_of_each_kind
         elif "per_format" in marks:
             chosen = _one_of_each_format

@@ -143,18 +143,23 @@ def test_corrections_come_first(path: Path, array: np.ndarray[Any, Any]) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bin": 0}, "no number of pixels"),
-        ({"bin": 0.0}, "no number of pixels"),
-        ({"bin": (1, 2, 3)}, "no number of pixels"),
+        ({"bin": 0}, "not a number of pixels"),
+        ({"bin": 0.0}, "not a number of pixels"),
+        ({"bin": (1, 2, 3)}, "not a number of pixels"),
         ({"bin": 7}, r"larger than a frame of \(6, 10\)"),
-        ({"scan_step": "much"}, "no step such as"),
-        ({"scan_step": 0}, "no positive number"),
+        ({"scan_step": "much"}, "not a step such as"),
+        ({"scan_step": 0}, "not a positive number"),
+        ({"scan_step": "1,5 nm"}, r"write scan_step='1\.5 nm' or scan_step='1\.0,5\.0 nm'"),
+        ({"scan_step": "0,021/nm"}, r"decimal comma: write scan_step='0\.021 1/nm'"),
+        ({"detector_step": "0,02"}, r"write detector_step='0\.02 1/nm'"),
+        ({"scan_step": "1,5,1,6 µm"}, r"with decimal points it is '1\.5,1\.6 µm'"),
+        ({"camera_length": "600,5", "pixel_size": 55}, r"with decimal points it is '600\.5'"),
         ({"scan_step": float("nan")}, "not finite"),
-        ({"scan_step": (1, "nm")}, "no number"),
+        ({"scan_step": (1, "nm")}, "not a number"),
         ({"scan": "stack", "scan_step": 1}, "form no scan"),
         ({"camera_length": 100}, "pass pixel_size"),
         ({"pixel_size": 55}, "pass camera_length"),
-        ({"camera_length": -1, "pixel_size": 55}, "no positive number"),
+        ({"camera_length": -1, "pixel_size": 55}, "not a positive number"),
         ({"centre": 3}, r"pixel \(x, y\)"),
         ({"centre": "3,4"}, r"pixel \(x, y\)"),
         ({"camera_length": "110 mm", "pixel_size": 55}, "is a number, in mm"),
@@ -168,11 +173,28 @@ def test_impossible_values(path: Path, options: dict[str, Any], message: str) ->
         rsciio_tem.load(path, **options)
 
 
+@pytest.mark.parametrize(
+    ("step", "scales", "units"),
+    [
+        ("1.5 nm", (1.5, 1.5), "nm"),
+        ("1.0,5.0 nm", (1.0, 5.0), "nm"),
+        ("0.5,0.6nm", (0.5, 0.6), "nm"),
+        ("1,0.5", (1.0, 0.5), "nm"),
+        ("0.021/nm", (0.021, 0.021), "1/nm"),
+        ("0.02 1/nm", (0.02, 0.02), "1/nm"),
+        ("2°", (2, 2), "°"),
+    ],
+)
+def test_steps_as_text(path: Path, step: str, scales: tuple[float, float], units: str) -> None:
+    x, y = load(path, scan_step=step)["axes"][1::-1]
+    assert ((x["scale"], y["scale"]), x["units"]) == (scales, units)
+
+
 def test_frames_that_cannot_be_turned(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 4, 5)))
     with pytest.raises(FormatError, match="no frames of two axes"):
         rsciio_tem.load(tmp_path / "a.npy", sig_dims=1, flip_x=True)
-    with pytest.raises(ValueError, match="frames have 1 axes"):
+    with pytest.raises(ValueError, match="two axes, these have 1"):
         rsciio_tem.load(tmp_path / "a.npy", sig_dims=1, detector_step=1)
 
 

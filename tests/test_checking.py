@@ -812,7 +812,7 @@ def test_empad(tmp_path: Path) -> None:
     (raw,) = tmp_path.glob("*.raw")
     os.truncate(raw, raw.stat().st_size - 3 * 66560 - 100)
     told = "\n".join(found(path))
-    assert "66460 bytes at the end are no complete frame" in told
+    assert "66460 bytes at the end are not a complete frame" in told
     assert "lines are complete" in told or "do not fill one line" in told
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from writers import blo as blo_writer
 from writers import mib as mib_writer
 from writers import npy as npy_writer
 from writers import raw as raw_writer
@@ -177,6 +178,7 @@ SCHEMA = {
             "complete": bool,
         },
     },
+    "microscope": {"beam_energy": OPTIONAL, "camera_length": OPTIONAL},
     "times": {
         "trigger": (str, type(None)),
         "exposure": OPTIONAL,
@@ -202,6 +204,7 @@ SCHEMA = {
             "navigate": bool,
         }
     ],
+    "side_file": (dict, type(None)),
     "problems": [{"severity": str, "message": str, "hint": str}],
 }
 
@@ -337,7 +340,7 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
     assert "--offset: has no meaning for files of the format mib" in error(
         "info", folder / "grains.mib", "--offset", "1"
     )
-    assert "no list of sizes" in error("info", folder / "grains.mib", "--nav-shape", "a,b")
+    assert "not a list of sizes" in error("info", folder / "grains.mib", "--nav-shape", "a,b")
     (tmp_path / "text.mib").write_text("no image")
     assert "not a Merlin recording" in error("info", tmp_path / "text.mib", "--format", "mib")
     (tmp_path / "text.xyz").write_text("no image")
@@ -735,6 +738,12 @@ def test_only_the_command_line_needs_click_and_pillow() -> None:
         ("navigation_shape=(48, 40) or flip_y=False", "--navigation-shape 48,40 or --no-flip-y"),
         ("first_frame=3, last_frame=7", "--first-frame 3, --last-frame 7"),
         ("pass dataset= one of a, b", "pass -O dataset= one of a, b"),
+        ("a list: roi=[0, 5, 7]", "a list: -O 'roi=[0,5,7]'"),
+        ("write scan_step='1.5 nm' or", "write --scan-step '1.5 nm' or"),
+        ("with dtype='>u2'", "with --dtype '>u2'"),
+        ("order='F' exchanges them", "-O order=F exchanges them"),
+        ("metadata_file=None for", "-O metadata_file=null for"),
+        ("Pass to= with one", "Pass --to with one"),
         ("single_file=True if they are separate", "-O single_file=true if they are separate"),
         ("the header says dose=5 and f(dtype=1)", "the header says dose=5 and f(dtype=1)"),
         ("rsciio_tem.load(path, 1)", "rsciio_tem.load(path, 1)"),
@@ -742,6 +751,36 @@ def test_only_the_command_line_needs_click_and_pillow() -> None:
 )  # fmt: skip
 def test_messages_have_options_of_the_command(said: str, shown: str) -> None:
     assert as_options(said) == shown
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--beam-energy", "199,5", "write 199.5"),
+        ("--camera-length", "1e", "'1e' is not a number"),
+        ("--centre", "127,5,130,25", "write 127.5,130.25"),
+        ("--centre", "3", "not a pixel such as 127.5,130"),
+        ("--scan-step", "1,5nm", "write --scan-step '1.5 nm' or --scan-step '1.0,5.0 nm'"),
+    ],
+)
+def test_decimal_commas(folder: Path, option: str, value: str, said: str) -> None:
+    assert said in run("info", folder / "grains.mib", option, value, code=2).stderr
+
+
+def test_info_tells_the_microscope(folder: Path, tmp_path: Path) -> None:
+    """Energy and camera length are those of the file, unless options say otherwise."""
+    path = tmp_path / "a.blo"
+    frames = np.ones((2, 3, 4, 4), "u1")
+    blo_writer.write_blo(path, frames, energy=200_000, camera_length=8000)
+    assert "Microscope  200 keV, camera length 800 mm" in run("info", path).stdout
+    stored = json.loads(run("info", path, "--json").stdout)["microscope"]
+    assert stored == {"beam_energy": 200, "camera_length": 800}
+    option = ("--camera-length", "600", "--pixel-size", "55")
+    assert "Microscope  200 keV, camera length 600 mm" in run("info", path, *option).stdout
+    (signal,) = rsciio_tem.load(path, camera_length=600, pixel_size=55)
+    tem = signal["metadata"]["Acquisition_instrument"]["TEM"]
+    assert (tem["camera_length"], "camera_length_units" in tem) == (600, False)
+    assert "Microscope" not in run("info", folder / "grains.mib").stdout
 
 
 def test_hints_are_what_to_type(folder: Path, tmp_path: Path) -> None:

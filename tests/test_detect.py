@@ -258,7 +258,7 @@ def test_hs_load_of_contested_suffixes(one_of_each: list[Sample]) -> None:
             "nothing but zeros where its header should be",
         ),  # ours takes this suffix: it says what is wrong
         ("a.mrc", b"", "ends inside its header"),
-        ("a.dm4", bytes(5000), "is no DM3 or DM4"),
+        ("a.dm4", bytes(5000), "is not a DM3 or DM4"),
         ("a.tif", bytes(500), "reader 'tiff', which is for its suffix, fails: TiffFileError"),
         ("a.bcf", b"hello", "reader 'bruker', which is for its suffix, fails: "),
         ("a.map", bytes(500), "ends inside its header"),  # by its zeros an MRC map

@@ -92,8 +92,8 @@ def test_errors(tmp_path: Path) -> None:
     path = tmp_path / "a.dm"
     content = dm_file(TREE)
     for bad, kind, match in (
-        (b"", NotThisFormat, "no DM3 or DM4"),
-        (b"hello, world" * 5, NotThisFormat, "no DM3 or DM4"),
+        (b"", NotThisFormat, "not a DM3 or DM4"),
+        (b"hello, world" * 5, NotThisFormat, "not a DM3 or DM4"),
         (content[:300], Truncated, "ends at byte 300"),
         (content[:12] + b"\1\0\xff\xff\xff\xff" + content[18:-8], Truncated, "ends at"),
         (content.replace(b"%%%%", b"%%%x", 1), FormatError, "begins a value"),
@@ -205,7 +205,7 @@ def test_names_and_values_of_rosettasciio(realdata: Path) -> None:
 
 @pytest.mark.parametrize("version", [3, 4])
 def test_pixels_are_never_read(tmp_path: Path, version: int) -> None:
-    """Whatever their type and number: 16-bit pixels are no text."""
+    """Whatever their type and number: 16-bit pixels are not text."""
     for n in (1, 5, 60_000):
         pixels = np.full(n, 65, "u2")
         tree = {"ImageList": {0: {"ImageData": {"Data": pixels, "Name": pixels[:5]}}}}

@@ -374,8 +374,11 @@ def test_roi_that_does_not_fit(ten: Sample) -> None:
     for roi in (np.ones(9, bool), [10], [-11], np.zeros(10, bool), np.ones((2, 5), bool)):
         with pytest.raises(ValueError, match="roi"):
             ten.read(roi=roi)
-    with pytest.raises(ValueError, match="invalid entry"):
+    with pytest.raises(ValueError, match=r"roi has indices outside 0\.\.9 along axis 0"):
         ten.read(roi=(np.array([10]),))
+    with pytest.raises(ValueError, match=r"a tuple of 3, .* the scan has 1\..*roi=\[0, 5, 7\]"):
+        ten.read(roi=(0, 5, 7))
+    np.testing.assert_array_equal(ten.read(roi=(-1,))["data"], ten.expected[[9]])
 
 
 SLICES = [
@@ -928,7 +931,7 @@ def test_through_a_link(file_sample: Sample, tmp_path: Path) -> None:
         ("io_bakend", "io_backend"),
         ("scan_size", "nav_shape"),
         ("detector_size", "sig_shape"),
-        ("zzz", "known are"),
+        ("zzz", "the keywords are"),
     ],
 )
 def test_unknown_keyword(first_sample: Sample, keyword: str, hint: str) -> None:

@@ -422,7 +422,7 @@ def test_a_target_that_holds_the_recording(tmp_path: Path) -> None:
         (tmp_path / "r.raw", tmp_path / "r.toml", "is the recording"),
     ]
     for source, target, message in cases:
-        options = {"format": "raw_csr"} if target.suffix == ".toml" else {}
+        options = {"to": "raw_csr"} if target.suffix == ".toml" else {}
         for resume in (True, False):
             with pytest.raises(FormatError, match=message):
                 rsciio_tem.convert(source, target, overwrite=True, resume=resume, **options)
@@ -452,12 +452,12 @@ def test_what_stands_in_the_way(recording: Path, monkeypatch: pytest.MonkeyPatch
     cases = {
         "a.npy": "is a folder, and is not replaced",
         "a.raw": r"a\.toml: is a folder, and is not replaced",
-        "a.zarr": "is no folder, and is not replaced",
+        "a.zarr": "is not a folder, and is not replaced",
         "b.zarr": "is a folder, but no Zarr store",
-        "c.zarr": r"holds 'data\.npy', which is no part of a Zarr store",
-        "d.npy": r"d\.npy\.partial: is no folder; while a conversion runs",
-        "e.npy": "is no folder of an unfinished conversion: 'journal' is in it",
-        "f.npy": r"is no folder of an unfinished conversion: 'f\.npy' is in it",
+        "c.zarr": r"holds 'data\.npy', which is not a part of a Zarr store",
+        "d.npy": r"d\.npy\.partial: is not a folder; while a conversion runs",
+        "e.npy": "is not a folder of an unfinished conversion: 'journal' is in it",
+        "f.npy": r"is not a folder of an unfinished conversion: 'f\.npy' is in it",
     }
     for name, message in cases.items():
         for resume in (True, False):
@@ -466,7 +466,7 @@ def test_what_stands_in_the_way(recording: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OSError, match="is too long a name for this disk"):
         rsciio_tem.convert(recording, folder / f"{'x' * 250}.npy")
     with pytest.raises(ValueError, match="'journal' is a name that conversions need"):
-        rsciio_tem.convert(recording, folder / "journal", "npy")
+        rsciio_tem.convert(recording, folder / "journal", to="npy")
     monkeypatch.setattr("rsciio_tem.writing.obstacles._replaceable", lambda *_: False)
     (folder / "g.npy").write_text("x")
     with pytest.raises(PermissionError, match="may not be replaced"):
@@ -490,9 +490,29 @@ def test_what_is_beside_a_target_stays(recording: Path) -> None:
     assert not (folder / "b.hspy.partial").exists()
 
 
+def test_formats_of_source_and_target(recording: Path) -> None:
+    """`format` is that of the source, as everywhere, and `to` that of the target."""
+    npy, other = recording.with_name("a.npy"), recording.with_name("a.dat")
+    rsciio_tem.convert(recording, npy)
+    rsciio_tem.convert(npy, other, "npy", to="npy")
+    assert other.read_bytes() == npy.read_bytes()
+    with pytest.raises(FormatError) as caught:  # once it was that of the target
+        rsciio_tem.convert(npy, recording.with_name("b.h5"), format="hdf5")
+    assert caught.value.__notes__ == [
+        "format= is the format of the source; that of the target is to=."
+    ]
+    with pytest.warns(FutureWarning, match="pass to='npy'"):
+        rsciio_tem.convert(npy, other, "npy", overwrite=True)
+    with pytest.warns(FutureWarning, match="source_format= is called format= now"):
+        rsciio_tem.convert(npy, other, "npy", source_format="npy", overwrite=True)
+    assert other.read_bytes() == npy.read_bytes()
+
+
 def test_unknown_names(recording: Path) -> None:
-    with pytest.raises(ValueError, match=r"nothing writes 'a\.xyz'.*npy \(\.npy\)"):
+    with pytest.raises(ValueError, match=r"suffix of 'a\.xyz'.*npy \(\.npy\)"):
         rsciio_tem.convert(recording, recording.with_name("a.xyz"))
+    with pytest.raises(ValueError, match="'xyz' is not a format that can be written"):
+        rsciio_tem.convert(recording, recording.with_name("a.npy"), to="xyz")
     with pytest.raises(TypeError, match="thresholds"):
         rsciio_tem.convert(signal_of(FRAMES), recording.with_name("a.npy"), thresholds=3)
     with pytest.raises(TypeError, match="thresholds"):
@@ -657,7 +677,7 @@ def test_a_store_is_told_apart_by_its_files(
 def test_zarr_s_torn_files(
     recording: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When zarr is killed, what it was writing stays; it is no part of the new store."""
+    """When zarr is killed, what it was writing stays; it is not a part of the new store."""
     module = importlib.import_module("rsciio_tem.formats.zarr.writer")
     target, torn = recording.with_name("a.zarr"), f"0.{'0a' * 16}.partial"
     put = module._Array.put
@@ -755,7 +775,7 @@ def test_a_folder_of_somebody_else(recording: Path, resume: bool) -> None:
     folder = recording.with_name("a.npy.partial")
     folder.mkdir()
     folder.joinpath("notes.txt").write_text("precious")
-    with pytest.raises(FormatError, match="is no folder of an unfinished conversion"):
+    with pytest.raises(FormatError, match="is not a folder of an unfinished conversion"):
         rsciio_tem.convert(recording, recording.with_name("a.npy"), resume=resume)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     assert not recording.with_name("a.npy").exists()
@@ -947,7 +967,7 @@ def test_disk_that_cannot_lock(
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+@pytest.mark.filterwarnings("ignore:.*(units '' are not length|is stored as|cannot be read by)")
 def test_killed(recording: Path, square: Path, name: str, kills: int) -> None:
     """A conversion that is killed again and again ends with the same bytes."""
     recording = square if name in VENDORS else recording
@@ -992,7 +1012,7 @@ def test_killed_again_and_again(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
 @pytest.mark.parametrize("name", ["a.npy", "a.h5", *VENDORS])
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+@pytest.mark.filterwarnings("ignore:.*(units '' are not length|is stored as|cannot be read by)")
 def test_ctrl_c(recording: Path, square: Path, name: str) -> None:
     recording = square if name in VENDORS else recording
     target = recording.with_name(name)
@@ -1058,7 +1078,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 SEVERAL: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     "a.raw": (5, {}, {}),
     "a.csr.toml": (9, {}, {}),
-    "a.yml": (5, {"format": "framecache"}, {}),
+    "a.yml": (5, {"to": "framecache"}, {}),
     "a.zarr": (3, {}, {}),
     "a.npy": (2, {}, {}),
     "a_000.tvips": (8, {}, {"max_file_size": 1200}),
@@ -1067,7 +1087,7 @@ SEVERAL: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.filterwarnings("ignore:.*dense file would be smaller")
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+@pytest.mark.filterwarnings("ignore:.*(units '' are not length|is stored as|cannot be read by)")
 @pytest.mark.parametrize("name", SEVERAL)
 def test_names_change_together(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever it stops, there is never some of the old and some of the new."""
@@ -1109,7 +1129,7 @@ def test_side_files_of_other_recordings(recording: Path) -> None:
     folder = recording.parent
     rsciio_tem.convert(recording, folder / "a.raw")
     rsciio_tem.convert(recording, folder / "a.npy")
-    for name, options in (("a.dat", {"format": "raw"}), ("a.toml", {})):
+    for name, options in (("a.dat", {"to": "raw"}), ("a.toml", {})):
         before = files_in(folder)
         with pytest.raises(FormatError, match=r"a\.toml: describes"):
             quiet_convert(recording, folder / name, overwrite=True, **options)
@@ -1122,7 +1142,7 @@ def test_side_files_of_other_recordings(recording: Path) -> None:
     with pytest.raises(FormatError, match=r"a\.toml: describes a recording of the kind raw_csr"):
         rsciio_tem.convert(recording, folder / "a.raw", overwrite=True)
     folder.joinpath("b.toml").write_text("[project]\nname = 'b'\n")
-    with pytest.raises(FormatError, match="is no side file of a recording, and is not replaced"):
+    with pytest.raises(FormatError, match="is not a side file of a recording, and is not replaced"):
         rsciio_tem.convert(recording, folder / "b.raw", overwrite=True)
 
 
@@ -1133,7 +1153,7 @@ def test_descriptions_of_an_archive(recording: Path) -> None:
     quiet_convert(recording, archive, output_yaml=True, omega=omega)
     names = {path.name for path in folder.iterdir()}
     assert names == {"a-omega.npy", "a.npz", "a.yml", "scan.mib"}
-    quiet_convert(recording, archive.with_suffix(".yml"), "framecache", overwrite=True)
+    quiet_convert(recording, archive.with_suffix(".yml"), to="framecache", overwrite=True)
     assert {path.name for path in folder.iterdir()} == names - {"a-omega.npy"}
     quiet_convert(recording, archive, overwrite=True, output_yaml=True, omega=omega)
     quiet_convert(recording, archive, overwrite=True)
@@ -1196,9 +1216,9 @@ def test_a_stranger_gets_the_name_meanwhile(
     ]
 
 
-@pytest.mark.filterwarnings("ignore:.*(units '' are no length|is stored as|cannot be read by)")
+@pytest.mark.filterwarnings("ignore:.*(units '' are not length|is stored as|cannot be read by)")
 def test_a_series_is_completed(square: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a series, the first files that have their names are no strangers to the next call."""
+    """Of a series, the first files that have their names are not strangers to the next call."""
     target = square.with_name("a_000.tvips")
     options: dict[str, Any] = {"nav_shape": (6, 7), **VENDORS[target.name]}
     whole = square.parent / "whole" / target.name

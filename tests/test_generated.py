@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def loaded(path: str) -> Any:
-    """A module of the repository that is no part of the package."""
+    """A module of the repository that is not a part of the package."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None
     assert spec.loader is not None
@@ -91,7 +91,7 @@ def test_every_specification_is_of_a_format() -> None:
     folder = ROOT / "specifications"
     files = {file.name for suffix in ("ksy", "md") for file in folder.glob(f"*.{suffix}")}
     index = (folder / "README.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| `\w+` \| \[([\w.]+)\]", index, re.MULTILINE)
+    listed = re.findall(r"^\| (?:`\w+`|all) \| \[([\w.]+)\]", index, re.MULTILINE)
     assert sorted(listed) == sorted(files - {"README.md"})
 
 

@@ -180,7 +180,7 @@ def test_frames_outside_the_scan() -> None:
     shown = perfect(recording)
     line = np.full((1, recording.width), -1)
     line[0, 0] = len(recording.events) - 1
-    assert "no part of the scan" in trouble(np.concatenate([shown, line]), recording)
+    assert "not part of the scan" in trouble(np.concatenate([shown, line]), recording)
 
 
 def test_series() -> None:

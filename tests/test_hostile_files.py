@@ -94,14 +94,14 @@ YAML = {
     "merged keys": ("k0: &k0 {k: 1}\n" + MERGES, "too many values"),
     "itself": ("q: &q [*q]\n", "itself"),
     "deep": (f"q: {'[' * 40}{']' * 40}\n", "30 deep"),
-    "deep blocks": ("q:\n" + "".join(f"{' ' * i}- \n" for i in range(1, 40)), "no valid YAML"),
+    "deep blocks": ("q:\n" + "".join(f"{' ' * i}- \n" for i in range(1, 40)), "not valid YAML"),
     "very deep": ("q: " + "[" * 5000, "nest"),
     "digits": ("q: 1" + "0" * 5000, "number of 5001 characters"),
     "hexadecimal": ("q: 0x" + "f" * 5000, "number of 5002 characters"),
     "base 60": ("q: 1" + ":10" * 500, "number of 1501 characters"),
     "base 60, a fraction": ("q: 1" + ":10" * 500 + ".5", "number of"),
-    "objects": ("q: !!python/object/apply:os.getpid []\n", "no valid YAML"),
-    "no date": ("q: 9999-99-99\n", "no valid YAML"),
+    "objects": ("q: !!python/object/apply:os.getpid []\n", "not valid YAML"),
+    "no date": ("q: 9999-99-99\n", "not valid YAML"),
     "long value": ("skip: " + "x" * 10**6, "skip is"),
     "escapes": ('skip: "\\e[2J"\n', r"\\x1b"),
     "not finite": ("skip: .inf\n", "not a number of bytes"),
@@ -147,8 +147,8 @@ def test_sizes_of_side_files(tmp_path: Path) -> None:
         ("[" + ".".join(["a"] * 400) + "]", "many levels"),
         ("q = " + "[" * 5000, "nested too deep"),
         ("q = " + "[" * 40 + "]" * 40, "nested too deep"),
-        ("q = 1" + "0" * 5000, "no valid TOML"),
-        ("q = ", "no valid TOML"),
+        ("q = 1" + "0" * 5000, "not valid TOML"),
+        ("q = ", "not valid TOML"),
     ],
 )
 def test_toml(tmp_path: Path, text: str, match: str) -> None:
@@ -190,12 +190,12 @@ def test_entities_in_every_encoding(encoding: str, declared: bool) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (ENTITIES.encode("utf-32"), "no valid XML"),
+        (ENTITIES.encode("utf-32"), "not valid XML"),
         (b'<!DOCTYPE r SYSTEM "file:///etc/hostname"><r/>', "document type"),
         (b"<a>" * 60 + b"</a>" * 60, "50 deep"),
         (b"<a>" * 10**5, "50 deep"),
-        (b'<?xml version="1.0" encoding="zlib"?><r/>', "no valid XML"),
-        (b'<?xml version="1.0" encoding="utf-7"?><r/>', "no valid XML"),
+        (b'<?xml version="1.0" encoding="zlib"?><r/>', "not valid XML"),
+        (b'<?xml version="1.0" encoding="utf-7"?><r/>', "not valid XML"),
         (b"<r>" + b"x" * (1 << 20) + b"</r>", "larger than 1 MiB"),
     ],
 )
@@ -271,7 +271,7 @@ def test_absurd_coordinates(tmp_path: Path) -> None:
         for value_of_one in wrong:
             rows, problems = rotation.table(np.full((3, 2), value_of_one), 3)
             assert rows is None
-            assert "no angles" in str(problems[0])
+            assert "not angles" in str(problems[0])
 
 
 def test_lists_of_files(tmp_path: Path) -> None:
@@ -347,9 +347,9 @@ def test_angles_are_no_larger_than_their_file(tmp_path: Path) -> None:
     np.save(path, head)
     content = path.read_bytes()
     path.write_bytes(content.replace(b"(2, 2), }", b"(2, 2**30)")[: len(content)])
-    refused(lambda: rotation.load_npy(path), "no readable .npy")
+    refused(lambda: rotation.load_npy(path), "not a readable .npy")
     path.write_bytes(content.replace(b"(2, 2), }      ", b"(2, 2000000), }"))
-    refused(lambda: rotation.load_npy(path), "no readable .npy")
+    refused(lambda: rotation.load_npy(path), "not a readable .npy")
 
 
 # -- HDF5: sizes ---------------------------------------------------------------------------------
@@ -690,7 +690,7 @@ def test_hdf5_files_far_away(tmp_path: Path, kind: str, monkeypatch: pytest.Monk
     (signal,) = rsciio_tem.load(folder / "a.h5", dataset="data")
     np.testing.assert_array_equal(signal["data"], FRAMES)
     other.write_text("a letter")
-    refused(lambda: rsciio_tem.open(folder / "a.h5", dataset="data"), "no HDF5 file")
+    refused(lambda: rsciio_tem.open(folder / "a.h5", dataset="data"), "not an HDF5 file")
     refused(lambda: rsciio_tem.open(folder / "a.h5"))
 
 
@@ -773,12 +773,12 @@ def test_stores_without_end(tmp_path: Path) -> None:
 def test_documented_limits() -> None:
     page = (Path(__file__).parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
     rows = [
-        (trees._SIDE_FILE_LIMIT, 1 << 20, "`params` in YAML | 1 MiB"),
+        (trees.SIDE_FILE_LIMIT, 1 << 20, "`params` in YAML | 1 MiB"),
         (trees._YAML_LIMIT, 16 << 20, "| 16 MiB, 2^20 values"),
-        (trees._MOST_VALUES, 1 << 20, "2^20 values"),
-        (trees._DEEPEST, 30, "30 levels"),
+        (trees.MOST_VALUES, 1 << 20, "2^20 values"),
+        (trees.DEEPEST, 30, "30 levels"),
         (trees._XML_DEEPEST, 50, "XML: 50"),
-        (trees._DIGITS, 400, "400 characters of a number"),
+        (trees.DIGITS, 400, "400 characters of a number"),
         (npy_header_module.LONGEST, 64 << 10, "64 KiB"),
         (npy_header_module._DEEPEST, 8, "8 levels"),
         (hdf5_values._ATTRIBUTE, 1 << 20, "| 1 MiB; 64 MiB, all"),
@@ -800,3 +800,26 @@ def test_documented_limits() -> None:
     for limit, expected, words in rows:
         assert limit == expected, words
         assert words in page
+
+
+@pytest.mark.parametrize("damage", ["bytes", "heap"])
+def test_places_of_texts_are_looked_at(tmp_path: Path, damage: str) -> None:
+    """Before the library takes memory for them."""
+    path = tmp_path / "texts.h5"
+    with h5py.File(path, "w") as file:
+        file["one"] = "a text"
+        file.create_dataset("three", data=["x", "", "longer"], dtype=h5py.string_dtype())
+        places = {name: file[name].id.get_offset() for name in file}
+    with h5py.File(path) as file:
+        assert hdf5_values.value(file["one"]) == b"a text"
+        assert hdf5_values.value(file["three"]).tolist() == [b"x", b"", b"longer"]
+    content = bytearray(path.read_bytes())
+    for at in places.values():
+        if damage == "bytes":
+            content[at + 1 : at + 4] = b"\xff\xff\xff"
+        else:
+            content[at + 4 : at + 12] = (1 << 40).to_bytes(8, "little")
+    path.write_bytes(content)
+    with h5py.File(path) as file:
+        assert hdf5_values.value(file["one"]) is None
+        assert hdf5_values.value(file["three"]) is None

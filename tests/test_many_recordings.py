@@ -241,7 +241,10 @@ def test_arguments_that_make_no_sense_together(folder: Path) -> None:
     (folder.parent / "empty").mkdir()
     asked = ("--to", "h5", "--into", folder.parent / "out")
     assert "no recording" in convert(folder.parent / "empty", *asked, code=2).stderr
-    assert "no format 'dm3'" in convert(folder, "--to", "dm3", "--into", "x", code=2).stderr
+    assert (
+        "'dm3' is not a format that can be written"
+        in convert(folder, "--to", "dm3", "--into", "x", code=2).stderr
+    )
 
 
 def test_stopping_lets_conversions_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,9 +294,25 @@ def test_no_two_recordings_get_the_same_target(tmp_path: Path) -> None:
 def test_no_two_series_get_the_same_names(tmp_path: Path) -> None:
     arrays(tmp_path / "data", "a.npy", "a_000.npy")
     asked = (tmp_path / "data", "--to", "tvips", "--into", tmp_path / "out")
-    convert(*asked, "-O", "max_file_size=300000", code=1)  # units are no length
+    convert(*asked, "-O", "max_file_size=300000")
     targets = sorted(p.name for p in (tmp_path / "out").glob("*.tvips"))
     assert targets == ["a.npy_000.tvips", "a_000.npy_000.tvips"]
+
+
+def test_numbers_at_the_end_of_names_stay(tmp_path: Path) -> None:
+    """A series NAME_001_000.tvips, … is not a part of one that is called NAME_000.tvips, …"""
+    names = ("a_000", "a_001", "a_002", "b_7", "c12")
+    arrays(tmp_path / "data", *(f"{name}.npy" for name in names))
+    asked = (tmp_path / "data", "--to", "tvips", "--into", tmp_path / "out")
+    convert(*asked, "-O", "max_file_size=2000")  # several files each
+    firsts = ["a_000", "a_001_000", "a_002_000", "b_7_000", "c12_000"]
+    for name, first in zip(names, firsts, strict=True):
+        source, target = tmp_path / "data" / f"{name}.npy", tmp_path / "out" / f"{first}.tvips"
+        assert compare(source, target, parts=["pixels"]) == []
+    for _ in range(2):
+        done = convert(*asked, "-O", "max_file_size=2000", "--skip-existing").stdout
+        assert "5 recordings: 5 skipped" in done
+        (tmp_path / "out" / "conversions.jsonl").unlink()
 
 
 def test_targets_do_not_lie_in_each_other(tmp_path: Path) -> None:
@@ -415,7 +434,7 @@ def test_records_of_somebody_else(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("note")
     records.unlink()
     records.symlink_to(tmp_path / "note.txt")
-    assert "no file with records" in convert(*asked, code=2).stderr
+    assert "not a file with records" in convert(*asked, code=2).stderr
     records.unlink()
     records.write_text('{"target": "a.h5", "row": {}, "source": [], "options": 1}\n')
     convert(*asked)  # a line that is none counts as none
@@ -440,8 +459,33 @@ def test_checksums(folder: Path) -> None:
     stored = signal["original_metadata"]["converted_from"]["sha256"]
     assert stored == {n: sums[(folder / n).resolve()] for n in ("a.mib", "a.hdr")}
     asked = (folder, "--to", "h5", "--into", out, "--skip-existing")
-    convert(*asked, "--checksums")
-    assert "other options" in convert(*asked, code=2).stderr
+    assert "3 skipped" in convert(*asked, "--checksums").stdout
+    assert "3 skipped" in convert(*asked).stdout
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_checksums_of_what_is_passed_over(folder: Path, record: bool) -> None:
+    """They are made later; the target, which is what it should be, stays as it is."""
+    out = folder.parent / "out"
+    asked = (folder, "--to", "h5", "--into", out, "--skip-existing")
+    convert(*asked)
+    if not record:
+        (out / "conversions.jsonl").unlink()
+    before = (out / "a.h5").read_bytes()
+    for _ in range(2):
+        assert "3 recordings: 3 skipped" in convert(*asked, "--checksums").stdout
+        assert (out / "a.h5").read_bytes() == before
+        lines = (out / "SHA256SUMS").read_text().splitlines()
+        assert (
+            f"{hashlib.sha256((folder / 'a.mib').read_bytes()).hexdigest()}  ../data/a.mib" in lines
+        )
+    records = [json.loads(line) for line in (out / "conversions.jsonl").read_text().splitlines()]
+    assert records[-1]["row"]["checksums"]
+    np.save(folder / "a.npy", np.zeros((3, 8, 16), "u2"))
+    (out / "conversions.jsonl").unlink()
+    (out / "b.h5").unlink()
+    shutil.copy(out / "a.h5", out / "b.h5")
+    assert "pixels differ" in convert(*asked, "--checksums", code=2).stderr
 
 
 def test_checksums_from_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,7 +512,7 @@ def test_checksums_of_one(folder: Path) -> None:
     assert [line.split("  ")[1] for line in lines] == ["data/a.hdr", "data/a.mib"]
     (folder.parent / "two.h5.sha256").write_text("notes of somebody\n")
     result = convert(folder / "a.mib", folder.parent / "two.h5", "--checksums", code=2)
-    assert "no list of checksums" in result.stderr
+    assert "not a list of checksums" in result.stderr
     assert not (folder.parent / "two.h5").exists()
 
 
@@ -488,7 +532,7 @@ def test_reports_replace_nothing_but_reports(folder: Path) -> None:
     for name in ("r.json", "r.csv"):
         path = folder.parent / name
         path.write_text("somebody's")
-        assert "is no report" in run("check", *asked, path, code=2).stderr
+        assert "is not a report" in run("check", *asked, path, code=2).stderr
         assert path.read_text() == "somebody's"
         path.unlink()
         run("check", *asked, path)
@@ -515,7 +559,7 @@ def test_names_that_are_no_unicode(tmp_path: Path) -> None:
         assert os.fsencode(row["path"]) == os.fsencode(name)
     for kind in ("raw", "raw_csr", "yml"):  # their texts name other files
         result = convert(tmp_path / "data", "--to", kind, "--into", tmp_path / kind, code=2)
-        assert "no UTF-8" in result.stderr
+        assert "not UTF-8" in result.stderr
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for command in (["info"], ["check"], ["info", "--json"]):
         done = subprocess.run(
@@ -546,7 +590,7 @@ def test_nothing_that_has_the_name_of_a_recording_is_passed_over(folder: Path) -
     assert f"{folder / 'table.h5'}: not checked: " in text
     assert "settings.yml" not in text
     assert "._a.mib" not in text
-    assert "passed over, as nothing of ours reads them: " in text
+    assert "passed over, not recognised as recordings: " in text
     assert "9 recordings: 3 ok, 1 not checked, 5 with errors" in text
 
 
@@ -668,6 +712,49 @@ def test_compare_complex_numbers(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", np.full((2, 3, 4), complex(np.nan, 2)))
     (problem,) = compare(tmp_path / "a.npy", tmp_path / "b.npy")
     assert problem.severity == "warning"
+
+
+def test_compare_texts_stored_as_bytes(tmp_path: Path) -> None:
+    """A blockfile begins with bytes, which HDF5 files keep as text."""
+    blo_writer.write_blo(tmp_path / "a.blo", np.ones((2, 3, 4, 4), "u1"))
+    rsciio_tem.convert(tmp_path / "a.blo", tmp_path / "a.h5")
+    (signal,) = rsciio_tem.load(tmp_path / "a.blo")
+    assert b"IMGBLO" in signal["original_metadata"]["blockfile_header"].values()
+    assert [p for p in compare(tmp_path / "a.blo", tmp_path / "a.h5") if p.severity != "info"] == []
+
+
+def test_compare_folders(folder: Path) -> None:
+    out = folder.parent / "out"
+    blo_writer.write_blo(folder / "c.blo", np.ones((2, 3, 4, 4), "u1"))
+    scan(folder / "c.mib")  # so that both are called by their whole names
+    scan(folder / "e_001.mib")
+    convert(folder, "--to", "h5", "--into", out)
+    text = run("compare", folder, out).stdout
+    assert "6 pairs of recordings: 6 the same, 0 different\n" in text
+    listed = json.loads(run("compare", folder, out, "--json").stdout)
+    names = {Path(row["first"]).name: Path(row["second"]).name for row in listed}
+    assert names["c.blo"] == "c.blo.h5"
+    assert names["c.mib"] == "c.mib.h5"
+    (out / "b.h5").unlink()
+    scan(folder / "a.mib")
+    (out / "e_001.h5").write_bytes((out / "e_001.h5").read_bytes()[:3000])
+    result = run("compare", folder, out, "--only", "pixels", code=2)
+    assert f"b.mib: not compared: has no counterpart in {out}." in result.stdout
+    assert "e_001.h5" in result.stderr
+    counts = "5 pairs of recordings: 3 the same, 1 different, 1 failed, 1 not compared\n"
+    assert counts in result.stdout
+    (out / "e_001.h5").unlink()
+    run("compare", folder, out, code=1)
+    (folder.parent / "empty").mkdir()
+    result = run("compare", folder.parent / "empty", folder.parent / "empty", code=2)
+    assert "holds no recording" in result.stderr
+    assert "is a folder" in run("compare", folder, out / "a.h5", code=2).stderr
+
+
+def test_compare_folders_of_series(tmp_path: Path) -> None:
+    arrays(tmp_path / "data", "a_000.npy", "a_001.npy")
+    convert(tmp_path / "data", "--to", "tvips", "--into", tmp_path / "out")
+    run("compare", tmp_path / "data", tmp_path / "out", "--only", "pixels")
 
 
 def test_compare_axes_and_metadata(folder: Path) -> None:

@@ -312,7 +312,7 @@ def test_pickle(unpickled: LazyFrames) -> None:
 def test_from_array_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="sig_dims=3"):
         rsciio_tem.from_array(np.zeros((2, 2)), sig_dims=3)
-    with pytest.raises(ValueError, match="no numbers"):
+    with pytest.raises(ValueError, match="not numbers"):
         rsciio_tem.from_array(np.array([["a", "b"]]))
     with pytest.raises(ValueError, match="does not divide"):
         rsciio_tem.from_array(np.zeros((3, 5)), sig_shape=(2, 2))

@@ -126,11 +126,12 @@ def check_console(block: Block, folder: Path, page: Path, interpreter: Interpret
         program, *arguments = shlex.split(command)
         assert program == "rsciio-tem"
         for i, argument in enumerate(arguments):
-            if argument.endswith(".png"):
+            if argument.endswith((".png", ".html")):
                 (folder / argument).unlink(missing_ok=True)
-            elif argument == "preview" and "-o" not in arguments:
+            elif argument in ("preview", "inspect") and "-o" not in arguments:
                 stem = Path(arguments[i + 1]).stem
-                (folder / f"{stem}_preview.png").unlink(missing_ok=True)
+                for made in (f"{stem}_preview.png", f"{stem}_inspect.html"):
+                    (folder / made).unlink(missing_ok=True)
         printed = interpreter.run("run_command(arguments)", arguments=arguments)
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
         same = doctest.OutputChecker().check_output(expected, printed, flags)

@@ -14,6 +14,7 @@ import rsciio_tem
 from rsciio_tem import Disk
 from rsciio_tem.errors import RecordingWarning
 from rsciio_tem.reduction.quantities import accumulator
+from rsciio_tem.storage import backends
 
 
 def check(sample: Sample, **options: Any) -> None:
@@ -72,9 +73,13 @@ def check(sample: Sample, **options: Any) -> None:
 
 
 @pytest.mark.per_kind
-def test_reduce(sample: Sample) -> None:
+@pytest.mark.parametrize("fresh", [True, False])
+def test_reduce(sample: Sample, fresh: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that may be growing are read, others are mapped."""
     if sample.expected.dtype.kind == "V":
         pytest.skip("colours are not added up")
+    if not fresh:
+        monkeypatch.setattr(backends, "_FRESH", 0.0)
     check(sample)
 
 

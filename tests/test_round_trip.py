@@ -72,9 +72,7 @@ def converted(sample: Sample, target: Path) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         try:
             before = rsciio_tem.load(sample.path, sample.format, lazy=True, **options)[0]
-            rsciio_tem.convert(
-                sample.path, target, source_format=sample.format, progress=False, **options
-            )
+            rsciio_tem.convert(sample.path, target, format=sample.format, progress=False, **options)
         except (FormatError, ValueError) as error:
             pytest.skip(str(error))
     return before
@@ -222,7 +220,7 @@ def test_frames_that_are_lost(tmp_path: Path, target: Path) -> None:
     assert (after["data"][mask] == 65535).all()
     assert (rsciio_tem.load(target, fill_value=7)[0]["data"][mask] == 7).all()
     np.testing.assert_array_equal(after["original_metadata"]["rsciio_tem"]["missing_mask"], mask)
-    if target.suffix == ".h5":  # lines of frames are no frames
+    if target.suffix == ".h5":  # lines of frames are not frames
         lines = rsciio_tem.load(target, sig_dims=3)[0]
         np.testing.assert_array_equal(lines["data"], before["data"])
         assert "missing_mask" not in lines["original_metadata"]["rsciio_tem"]
@@ -247,7 +245,7 @@ def test_frames_that_are_lost(tmp_path: Path, target: Path) -> None:
 
 
 def test_layers(tmp_path: Path, target: Path) -> None:
-    """Counters of the same moment are no frames that were stored twice."""
+    """Counters of the same moment are not frames that were stored twice."""
     frames = np.arange(2 * 20 * 96).reshape(40, 8, 12).astype("u2")
     times = np.repeat(mib_writer.START_NS + np.arange(20) * 1_000_000, 2)
     path = mib_writer.write_mib(tmp_path / "scan.mib", frames, times_ns=times)
@@ -277,6 +275,8 @@ def test_corrections(tmp_path: Path, target: Path) -> None:
             np.testing.assert_array_equal(after["data"], same["data"])
         stored = rsciio_tem.open(target).corrections
         assert (stored is None) == applied
+        differences = quietly(rsciio_tem.compare, sample.path, target, **options)
+        assert not [one for one in differences if one.about == "pixels" and one.severity != "info"]
         kept = after["original_metadata"]["converted_from"]
         assert ("corrections" in kept) == applied
 
@@ -300,7 +300,7 @@ def test_corrections_are_turned_with_the_frames(spec: Spec, sample_of: Any, tmp_
             rsciio_tem.convert,
             sample.path,
             target,
-            source_format=sample.format,
+            format=sample.format,
             overwrite=True,
             **plain,
             corrections=False,

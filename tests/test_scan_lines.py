@@ -302,7 +302,7 @@ def test_flyback_frames_of_which_nothing_tells_the_side() -> None:
     source = Counting(mib.START_NS + np.arange(104) * MS)
     scan = source.scan(header(8, 12), trigger(13, 104), external=True, announced=104)
     assert scan.shape == (8, 13)
-    assert "which of them were recorded during flyback is not told" in source.messages[0]
+    assert "nothing says which of them were recorded during flyback" in source.messages[0]
     scan = source.scan(header(8, 12), trigger(13, 104), external=True, line_skip=1)
     assert scan.shape == (8, 12)
 

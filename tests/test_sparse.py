@@ -371,13 +371,13 @@ def test_indexing() -> None:
     with pytest.raises(Unsupported, match="sig_shape"):
         frames.read_as(frame_shape=(5, 8))
     assert pickle.loads(pickle.dumps(frames[2:4])).order.tolist() == [2, 3]
-    with pytest.raises(ValueError, match="needed is"):
+    with pytest.raises(ValueError, match="is needed"):
         frames.load(np.zeros((5, 7, 5), "u2"))
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (-1,), (), "ab", (2.5, 3), None])
 def test_bad_shapes(shape: Any) -> None:
-    with pytest.raises(FormatError, match="no shape"):
+    with pytest.raises(FormatError, match="not a shape"):
         checked_shape(shape, "file", "shape")
 
 
@@ -542,7 +542,7 @@ GOOD = npy(np.arange(100))
         (member(GOOD, offset=10**6), "damaged at member 0"),
         (member(GOOD, flags=1), "encrypted"),
         (member(GOOD, method=14), "compressed with method 14"),
-        (member(b"no array"), "no .npy"),
+        (member(b"no array"), "not a .npy"),
         (member(GOOD[:40]), "header is wrong"),
         (member(GOOD[:-8]), "does not hold"),
         (member(GOOD.replace(b"(100,)", b"(-10,)")), "header is wrong|Unsupported|not numbers"),
@@ -576,7 +576,7 @@ def test_bad_directories(tmp_path: Path) -> None:
     end = content.rindex(b"PK\5\6")
     middle = content.rindex(b"PK\1\2")
     cases = {
-        "is no zip archive": b"hello" * 10,
+        "is not a zip archive": b"hello" * 10,
         "it was cut": content[: len(content) // 2],
         "of 60000 members": content[: end + 10] + struct.pack("<H", 60000) + content[end + 12 :],
         "damaged at member 1 of 2": content[:middle] + b"XX" + content[middle + 2 :],

@@ -46,7 +46,7 @@ def test_whole_numbers_of_any_type(path: Path, shape: Any) -> None:
         ({"first_frame": 1.5}, "first_frame must be a whole number"),
         ({"sig_shape": (7.9, 16)}, "sig_shape must be a whole number"),
         ({"roi": [1.5]}, "roi is a mask, or whole numbers"),
-        ({"dtype": "unit16"}, "dtype='unit16' is no type of numbers"),
+        ({"dtype": "unit16"}, "dtype='unit16' is not a type of numbers"),
     ],
 )
 def test_numbers_that_are_cut_nowhere(path: Path, options: dict[str, Any], message: str) -> None:
@@ -92,7 +92,7 @@ def test_keywords_of_writers(path: Path, tmp_path: Path) -> None:
 
 
 def test_masked_arrays() -> None:
-    """What lies below a mask is no measurement, and is not passed on as one."""
+    """What lies below a mask is not measurement, and is not passed on as one."""
     pixels = np.arange(2 * 3 * 4 * 4).reshape(2, 3, 4, 4)
     masked = np.ma.masked_greater(pixels, 90)
     with pytest.raises(ValueError, match=r"is masked.*array.filled\(0\)"):

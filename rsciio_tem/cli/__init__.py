@@ -16,6 +16,9 @@ from rsciio_tem._version import __version__
 from rsciio_tem.cli.check import (
     EXIT_STATUS,
     checked,
+    compare_folders,
+    compared,
+    in_rows,
     print_checked,
     print_counts,
     print_differences,
@@ -23,6 +26,7 @@ from rsciio_tem.cli.check import (
 )
 from rsciio_tem.cli.info import add_what_images_show, describe, print_info
 from rsciio_tem.cli.options import (
+    annotation_options,
     assignments,
     format_name,
     format_names,
@@ -49,6 +53,7 @@ from rsciio_tem.readers import detect, load
 from rsciio_tem.registry import formats, listed_by_us
 from rsciio_tem.scan.scan import Scan
 from rsciio_tem.tools import report
+from rsciio_tem.tools.recordings import is_searched
 from rsciio_tem.tools.report import problem_as_json
 
 __all__ = ["describe", "main"]
@@ -266,6 +271,65 @@ def _must_be_new(path: str, overwrite: bool) -> None:
         raise FormatError(path, "exists already.", "Pass --overwrite to replace it.")
 
 
+@main.command("annotate", short_help="Write down what no file says of a recording.")
+@click.argument("path")
+@annotation_options
+@click.option("--snake/--no-snake", default=None, help="Whether every second line runs back.")
+@click.option("--notes", metavar="TEXT", help="A text for people.")
+@click.option(
+    "--remove", multiple=True, metavar="NAME", help="Say nothing of this any more, e.g. scan-step."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the side file, instead of adding to it.")
+@reporting
+def annotate_command(
+    path: str,
+    options: dict[str, Any],
+    snake: bool | None,
+    notes: str | None,
+    remove: tuple[str, ...],
+    overwrite: bool,
+) -> None:
+    """Write how PATH is arranged and calibrated into PATH.rsciio-tem.toml.
+
+    All commands, all readers and hs.load use it from then on; what is passed to them wins.
+    """
+    from rsciio_tem.cli.annotate import annotate
+
+    annotate(path, {**options, "snake": snake}, remove, notes, overwrite)
+
+
+@main.command("inspect", short_help="Make a page on which a person sees the shape of a scan.")
+@click.argument("path")
+@click.option(
+    "-o", "--output", metavar="FILE.html", help="By default NAME_inspect.html in this folder."
+)
+@click.option("--fast", is_flag=True, help="Look at the first frames only, for two seconds.")
+@click.option("--serve", is_flag=True, help="Write no file; serve the page to a browser here.")
+@click.option(
+    "--open/--no-open", "show", default=None, help="Open it in a browser; on terminals it is."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the page if there is one.")
+@reader_options
+@reporting
+def inspect_command(
+    path: str,
+    output: str | None,
+    fast: bool,
+    serve: bool,
+    show: bool | None,
+    overwrite: bool,
+    options: dict[str, Any],
+) -> None:
+    """Make a page about PATH: an image of the scan that changes as you try shapes.
+
+    All frames are read once, or with --fast the first ones. With --serve the page also shows single
+    patterns and writes the side file, until Ctrl-C.
+    """
+    from rsciio_tem.cli.inspect import inspect
+
+    inspect(path, output, options, fast=fast, serve=serve, show=show, overwrite=overwrite)
+
+
 @main.command("convert", short_help="Write recordings in another format.")
 @click.argument("paths", nargs=-1, required=True, metavar="SOURCE... [TARGET]")
 @click.option(
@@ -350,21 +414,23 @@ def compare_command(
 ) -> None:
     """Say in what FIRST and SECOND differ, for example a recording and what it was converted to.
 
-    The options of readers are for FIRST. The exit status is 0 if they are the same, 1 if not.
+    Of two folders, the recordings of the same names are compared. The options of readers are for
+    FIRST; -O corrections=false is for both. The exit status is 0 if they are the same, 1 if not.
     """
-    from tqdm import tqdm
-
-    from rsciio_tem.tools.compare import PARTS, compare
+    from rsciio_tem.tools.compare import PARTS
 
     name, set_options = set_by_user(options)
-    with tqdm(unit=" frames", leave=False, disable=None) as bar:
-        differences = compare(
-            *(first, second, name), parts=parts or PARTS, progress=bar.update, **set_options
-        )
+    compared_parts = parts or PARTS
+    if is_searched(first) and is_searched(second):
+        status = compare_folders(first, second, name, compared_parts, set_options, as_json)
+        if status:
+            raise click.exceptions.Exit(status)
+        return
+    differences = compared(first, second, name, compared_parts, set_options)
     if as_json:
-        echo_json([{"part": one.about, **problem_as_json(one)} for one in differences])
+        echo_json(in_rows(differences))
     else:
-        print_differences(differences, parts or PARTS)
+        print_differences(differences, compared_parts)
     if any(one.severity != "info" for one in differences):
         raise click.exceptions.Exit(1)
 

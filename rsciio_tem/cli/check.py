@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from rsciio_tem.cli.words import as_options, product_in_words
+from rsciio_tem.cli.words import as_options, echo_json, product_in_words, say_error
 from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.readers import chosen
 from rsciio_tem.tools.open import open
-from rsciio_tem.tools.recordings import Item, is_searched, recordings_below
+from rsciio_tem.tools.recordings import Item, is_searched, pairs, recordings_below
 from rsciio_tem.tools.report import described, problem_as_json
 
 #: What is said of a recording in the end, and the exit status.
@@ -145,7 +145,70 @@ def print_others(others: Counter[str]) -> None:
         words = [f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(8)]
         if len(others) > 8:
             words.append("…")
-        click.echo(f"passed over, as nothing of ours reads them: {', '.join(words)}")
+        click.echo(f"passed over, not recognised as recordings: {', '.join(words)}")
+
+
+def compared(
+    first: str, second: str, format: str, parts: Sequence[str], options: Mapping[str, Any]
+) -> list[Problem]:
+    """Compare two recordings, with a bar."""
+    from tqdm import tqdm
+
+    from rsciio_tem.tools.compare import compare
+
+    with tqdm(unit=" frames", leave=False, disable=None) as bar:
+        return compare(*(first, second, format), parts=parts, progress=bar.update, **options)
+
+
+def compare_folders(
+    first: str,
+    second: str,
+    format: str,
+    parts: Sequence[str],
+    options: Mapping[str, Any],
+    as_json: bool,
+) -> int:
+    """Compare the recordings below two folders, and print the differences; the exit status."""
+    matched, rest = pairs(first, second, raw={"dtype", "sig_shape"} <= set(options))
+    if not matched and not rest:
+        raise FormatError(first, "holds no recording in a known format.", "Name other folders.")
+    results: list[dict[str, Any]] = []
+    same = failed = 0
+    for one, other in matched:
+        try:
+            differences = compared(one, other, format, parts, options)
+        except (FormatError, OSError) as error:
+            failed += 1
+            say_error(error)
+            continue
+        unequal = any(difference.severity != "info" for difference in differences)
+        same += not unequal
+        results.append({"first": one, "second": other, "differences": in_rows(differences)})
+        if not as_json:
+            click.echo(click.style(f"{one}  {other}", bold=True))
+            print_differences(differences, parts)
+    for item in rest:
+        assert item.problem is not None
+        results.append({"path": item.path, "problems": [problem_as_json(item.problem)]})
+        if not as_json:
+            word = click.style("not compared", fg="yellow")
+            click.echo(f"{item.path}: {word}: {item.problem}")
+    if as_json:
+        echo_json(results)
+    else:
+        words = [f"{same} the same", f"{len(matched) - same - failed} different"]
+        words += [
+            f"{n} {what}" for n, what in ((failed, "failed"), (len(rest), "not compared")) if n
+        ]
+        click.echo(
+            f"{len(matched)} pair{'s' * (len(matched) != 1)} of recordings: {', '.join(words)}"
+        )
+    return 2 if failed else int(same < len(matched) or bool(rest))
+
+
+def in_rows(differences: Sequence[Problem]) -> list[dict[str, str]]:
+    """Return differences as ``compare --json`` prints them."""
+    return [{"part": one.about, **problem_as_json(one)} for one in differences]
 
 
 def print_differences(differences: Sequence[Problem], parts: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import click
 import numpy as np
 
 from rsciio_tem._version import __version__
+from rsciio_tem.cli.annotate import in_words
 from rsciio_tem.cli.words import (
     Table,
     duration_in_words,
@@ -25,6 +26,7 @@ from rsciio_tem.cli.words import (
 )
 from rsciio_tem.errors import Problem
 from rsciio_tem.reading.arrange import Arranged
+from rsciio_tem.reading.calibration import energy_and_length
 from rsciio_tem.reading.lazy import default_chunks
 from rsciio_tem.reading.read import axes_of
 from rsciio_tem.recording.recording import Recording
@@ -66,10 +68,12 @@ def describe(
           ``{line, first, frames, blanks}``, a hundred at most;
           each alternative has ``options``, the keywords that choose it; ``frames`` counts what
           was skipped, inserted and ignored
+        - ``microscope``: ``{beam_energy, camera_length}`` in keV and mm, null where unknown
         - ``times``: ``{trigger, exposure, period, start, duration}``, null where unknown
         - ``data``: ``{shape, dtype, nbytes, chunks, chunk_nbytes, chunk_count}`` of the array that
           is loaded
         - ``axes``: list of ``{name, units, scale, offset, size, navigate}``
+        - ``side_file``: ``{path, used, values, written, notes}`` of a side file of ours, or null
         - ``problems``: list of ``{severity, message, hint}``
     """
     scan, source = arranged.scan, arranged.source
@@ -105,6 +109,7 @@ def describe(
             "alternatives": _alternatives(recording, scan),
             "frames": {"announced": recording.announced, "blank": 0, **(scan.counts or {})},
         },
+        "microscope": _microscope_of(recording, arranged.options),
         "times": _times_of(recording),
         "data": {
             "shape": list(source.shape),
@@ -118,8 +123,17 @@ def describe(
             {key: axis.get(key) for key in ("name", "units", "scale", "offset", "size", "navigate")}
             for axis in axes_of(recording, arranged)
         ],
+        "side_file": _side_file(recording),
         "problems": [problem_as_json(problem) for problem in recording.problems],
     }
+
+
+def _side_file(recording: Recording) -> dict[str, Any] | None:
+    """Describe the side file of ours that lies beside a recording."""
+    if (annotation := recording.annotation) is None:
+        return None
+    used = bool(annotation.values or annotation.written)
+    return {"notes": "", **annotation.describe(), "used": used}
 
 
 def add_what_images_show(info: dict[str, Any], arranged: Arranged) -> None:
@@ -188,6 +202,21 @@ def _alternatives(recording: Recording, scan: Scan) -> list[dict[str, Any]]:
             wide = (*layers, -(-per_layer // hint.line), hint.line)
             add(wide, hint, "with the flyback frames", flyback="keep")
     return list(result.values())
+
+
+def _microscope_of(recording: Recording, options: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the energy of the electrons in keV, and the camera length in mm."""
+    instrument: Any = recording.metadata.get("Acquisition_instrument")
+    tem = instrument.get("TEM") if isinstance(instrument, Mapping) else None
+    tem = tem if isinstance(tem, Mapping) else {}
+    metres = tem.get("camera_length_units") == "m"
+    stored = {"beam_energy": tem.get("beam_energy"), "camera_length": tem.get("camera_length")}
+    result: dict[str, float | None] = {}
+    for name, value in stored.items():
+        number = float(value) if isinstance(value, (int, float, np.number)) else 0.0
+        factor = 1000 if metres and name == "camera_length" else 1
+        result[name] = number * factor if math.isfinite(number) and number > 0 else None
+    return {**result, **energy_and_length(options)}
 
 
 def _times_of(recording: Recording) -> dict[str, Any]:
@@ -282,6 +311,14 @@ def print_info(info: Mapping[str, Any], scan: Scan, whole_path: bool = False) ->
     if others:
         table.row("Or force", *others)
 
+    if (side := info["side_file"]) is not None:
+        lines = in_words(side["values"], side["written"], side["notes"])
+        table.row("Side file", os.path.basename(side["path"]), *(lines or ["not used, see below"]))
+    energy, length = (info["microscope"][name] for name in ("beam_energy", "camera_length"))
+    if energy or length:
+        parts = [f"{energy:.6g} keV"] if energy else []
+        parts += [f"camera length {length:.6g} mm"] if length else []
+        table.row("Microscope", ", ".join(parts))
     if times["trigger"]:
         table.row("Trigger", times["trigger"])
     if times["exposure"] is not None:
@@ -300,7 +337,7 @@ def print_info(info: Mapping[str, Any], scan: Scan, whole_path: bool = False) ->
     axes: list[str] = []
     bare: dict[bool, list[str]] = {True: [], False: []}
     for axis in info["axes"]:
-        if axis["scale"] is None:  # its values are no even steps
+        if axis["scale"] is None:  # its values are not even steps
             axes.append(f"{axis['name']}: values in {axis['units']}")
         elif axis["units"] in (None, "", "px") and axis["scale"] == 1:
             bare[axis["navigate"]].append(str(axis["name"]))

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from rsciio_tem.reading.arrange import Arranged
+from rsciio_tem.recording.annotation import CALIBRATION, SCAN
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.registry import every_format
 from rsciio_tem.scan.scan import RULES
@@ -23,15 +25,31 @@ def sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.replace("x", ",").split(","))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no list of sizes such as 48,40") from None
+        raise click.BadParameter(f"{text!r} is not a list of sizes such as 48,40") from None
 
 
-def numbers(text: str) -> tuple[float, ...]:
-    """Read numbers separated by commas: ``127.5,130``."""
+def number(text: str) -> float:
+    """Read a number; one with a decimal comma is told how to be written."""
     try:
-        return tuple(float(part) for part in text.split(","))
+        return float(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no list of numbers such as 127.5,130") from None
+        pointed = text.replace(",", ".")
+        hint = f"; write {pointed}" * bool(re.fullmatch(r"[+-]?\d+\.\d+", pointed))
+        raise click.BadParameter(f"{text!r} is not a number{hint}") from None
+
+
+def pixel(text: str) -> tuple[float, ...]:
+    """Read a pixel, two numbers separated by a comma: ``127.5,130``."""
+    parts = text.split(",")
+    try:
+        values = tuple(float(part) for part in parts)
+    except ValueError:
+        values = ()
+    if len(values) == 2:
+        return values
+    pointed = ",".join(".".join(parts[i : i + 2]) for i in (0, 2))
+    hint = f"; write {pointed}" * (len(values) == 4 and all(part.isdigit() for part in parts))
+    raise click.BadParameter(f"{text!r} is not a pixel such as 127.5,130{hint}")
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:
@@ -108,10 +126,10 @@ _READER_OPTIONS = (
     click.option(
         "--detector-step", metavar="STEP", help="Such as 0.02 or '1.5 mrad'; 1/nm by default."
     ),
-    click.option("--camera-length", type=float, metavar="MM", help="With --pixel-size."),
-    click.option("--pixel-size", type=float, metavar="UM", help="Of the detector, in µm."),
-    click.option("--beam-energy", type=float, metavar="KEV", help="Of the electrons."),
-    click.option("--centre", type=numbers, metavar="X,Y", help="Pixel of the direct beam."),
+    click.option("--camera-length", type=number, metavar="MM", help="With --pixel-size."),
+    click.option("--pixel-size", type=number, metavar="UM", help="Of the detector, in µm."),
+    click.option("--beam-energy", type=number, metavar="KEV", help="Of the electrons."),
+    click.option("--centre", type=pixel, metavar="X,Y", help="Pixel of the direct beam."),
     click.option("--dtype", metavar="TYPE", help="Raw files: type of a stored pixel, such as >u2."),
     click.option(
         "--sig-shape", type=sizes, metavar="Y,X", help="Raw files: rows and columns of a frame."
@@ -150,14 +168,32 @@ _READER_NAMES = (
 
 def reader_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of readers; it gets them as one dict ``options``."""
+    return _with_options(function, _READER_NAMES, _READER_OPTIONS)
 
+
+def annotation_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of readers that a side file may have, as `reader_options`."""
+    named = [
+        (name, option)
+        for name, option in zip((*_READER_NAMES, "others"), _READER_OPTIONS, strict=True)
+        if name in (*SCAN, *CALIBRATION, "nav_shape", "format_name", "others")
+    ]
+    names = tuple(name for name, _ in named if name != "others")
+    return _with_options(function, names, tuple(option for _, option in named))
+
+
+def _with_options(
+    function: Callable[..., Any],
+    names: tuple[str, ...],
+    decorators: tuple[Callable[..., Any], ...],
+) -> Callable[..., Any]:
     @functools.wraps(function)
     def collected(*args: Any, **values: Any) -> Any:
-        options = {name: values.pop(name) for name in _READER_NAMES}
+        options = {name: values.pop(name) for name in names}
         options |= assignments(values.pop("others"))
         return function(*args, **values, options=options)
 
-    for option in reversed(_READER_OPTIONS):
+    for option in reversed(decorators):
         collected = option(collected)
     return collected
 
@@ -179,5 +215,6 @@ def opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, Arranged]:
 
 def set_by_user(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the name of the format, and the keywords that are set."""
-    values = {name: value for name, value in options.items() if value is not None}
+    # what is not set, but -O NAME=null
+    values = {n: v for n, v in options.items() if v is not None or n not in _READER_NAMES}
     return values.pop("format_name", "auto"), values

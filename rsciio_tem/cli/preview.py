@@ -38,7 +38,7 @@ def _what_images_show(scan: Scan, parts: npt.NDArray[Any]) -> list[str]:
     hint = hint_of(content_lines(sums), len(sums))
     if hint is None:
         return []
-    return [f"The images speak for {scan_in_words(hint.shape)} (--scan content): {hint.reason}"]
+    return [f"The images suggest {scan_in_words(hint.shape)} (--scan content): {hint.reason}"]
 
 
 def sheet_of(path: str, recording: Recording, arranged: Arranged, quiet: bool = False) -> Any:

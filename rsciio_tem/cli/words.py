@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import codecs
 import functools
+import importlib
+import inspect
 import io
 import math
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -21,6 +24,7 @@ import click
 
 from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.reading.options import ReadOptions
+from rsciio_tem.registry import every_format
 from rsciio_tem.scan.scan import ScanHint
 from rsciio_tem.tools import report
 
@@ -86,11 +90,22 @@ _OPTIONS = frozenset(
         *("sync_offset", "flyback", "line_skip", "flip_y", "flip_x", "transpose", "rot90", "bin"),
         *("scan_step", "detector_step", "camera_length", "pixel_size", "beam_energy", "centre"),
         *("dtype", "sig_shape", "offset", "frame_header", "frame_footer"),
-        *("overwrite", "resume", "verify"),
+        *("to", "overwrite", "resume", "verify"),
     )
 )
-#: Keywords of readers and writers that messages name.
-_OTHERS = frozenset((*ReadOptions.__annotations__, "single_file", "dataset", "key", "sig_dims"))
+
+
+@functools.cache
+def _others() -> frozenset[str]:
+    """Return the keywords of readers and writers; messages name them."""
+    names = set(ReadOptions.__annotations__)
+    for row in every_format().values():
+        module = importlib.import_module(row.module)
+        for function in (module.parse, getattr(module, "target", module.parse)):
+            names |= inspect.signature(function).parameters.keys()
+    return frozenset(names - {"path", "filename", "frames"})
+
+
 _KEYWORD = re.compile(
     r"(?<![\w.(-])([a-z][a-z0-9_]*)=(\"[^\"]*\"|'[^']*'|\([^()]*\)|\[[^\[\]]*\]|[\w.+-]*\w)?"
 )
@@ -101,17 +116,20 @@ def as_options(text: str) -> str:
 
     def option(match: re.Match[str]) -> str:
         name, value = match[1], match[2]
-        if name not in _OPTIONS and name not in _OTHERS:
+        if name not in _OPTIONS and name not in _others():
             return match[0]
         flag = f"--{name.replace('_', '-')}"
         if value is None:
             return flag if name in _OPTIONS else f"-O {name}="
+        several = value[0] in "(["
         value = re.sub(r",\s+", ",", value.strip("\"'()[]")).rstrip(",")
         if name not in _OPTIONS:
-            return f"-O {name}={value.lower() if value in ('True', 'False') else value}"
+            if value in ("True", "False", "None"):
+                value = {"True": "true", "False": "false", "None": "null"}[value]
+            return f"-O {shlex.quote(f'{name}=[{value}]' if several else f'{name}={value}')}"
         if value in ("True", "False"):
             return flag if value == "True" else f"--no-{flag[2:]}"
-        return f"{flag} {value}"
+        return f"{flag} {shlex.quote(value)}"
 
     return _KEYWORD.sub(option, text)
 
@@ -193,6 +211,8 @@ def evidence_in_words(hint: ScanHint, shape: Sequence[int]) -> str:
     """Say how the scan shape was found."""
     if hint.rule == "argument":
         return "as asked"
+    if hint.rule == "annotation":
+        return f"as {hint.reason}"
     if hint.rule == "stack":
         return hint.reason if shape else "the file holds nothing else"
     return f"{_SOURCES.get(hint.rule, hint.rule)} ({hint.confidence:.0%}): {hint.reason}"

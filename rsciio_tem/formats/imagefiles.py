@@ -174,7 +174,8 @@ def _limits(
                 )
     if unknown:
         problems.warn(
-            f"unknown keys {sorted(unknown)} are ignored.", f"Known are {', '.join(OPTIONS)}."
+            f"unknown keys {sorted(unknown)} are ignored.",
+            f"The known keys are {', '.join(OPTIONS)}.",
         )
     for key in keywords:
         value = limits.get(key)
@@ -186,7 +187,7 @@ def _limits(
         if value is not None:
             limits[key] = int(value)
             if limits[key] < 0:
-                raise ValueError(f"{key.replace('-', '_')}={value} is no number of frames")
+                raise ValueError(f"{key.replace('-', '_')}={value} is not a number of frames")
     return limits
 
 

@@ -163,7 +163,7 @@ def _frames(
         )
     if rest:
         problems.warn(
-            f"{name}: {rest} bytes at the end are no complete image of {pixels.nbytes} bytes, "
+            f"{name}: {rest} bytes at the end are not a complete image of {pixels.nbytes} bytes, "
             "ignored.",
             "If the images look sheared, shape, scalar or skip is wrong.",
         )

@@ -215,7 +215,7 @@ class BlockTable(OrderedFrames):
         region = region or full_region(self.frame_shape)
         expected = (len(self), *(s.stop - s.start for s in region))
         if out.shape != expected:
-            raise ValueError(f"out has shape {out.shape}, needed is {expected}")
+            raise ValueError(f"out has shape {out.shape}, but {expected} is needed")
         if not math.prod(out.shape):
             return
         cells = _Cells.of(self.layout, *((s.start, s.stop) for s in region))
@@ -248,10 +248,10 @@ class BlockTable(OrderedFrames):
         start = frame * per_frame + cells.first
         stop = (frame + n - 1) * per_frame + cells.first + cells.count
         size = (layout.nbytes, layout.header.itemsize)
-        for _, byte, count in self._stored_blocks(start, stop):
+        for number, byte, count in self._stored_blocks(start, stop):
             raw = backends.read(self.file, byte, count * layout.nbytes, self.backend)
             places = np.full(decoded.shape, -1, np.int64)
-            which = (self.base, frame, per_frame)
+            which = (self.base, frame, per_frame, number)
             find_blocks(raw, size, layout.expected, layout.numbers, which, layout.shape, places)
             decoded |= places >= 0
             unpack_u12_tiles(

@@ -345,7 +345,7 @@ def image_of(path: str | os.PathLike[str], variable: str = "") -> npt.NDArray[An
             table = [[float(c.replace(",", ".")) for c in line] for line in lines if line]
             image: Any = np.array(table, np.float64)
         except ValueError as error:
-            problem = f"is no table of numbers separated by semicolons: {error}."
+            problem = f"is not a table of numbers separated by semicolons: {error}."
             raise FormatError(name, problem) from None
     elif name.lower().endswith(".mat"):
         image = _of_matlab(name, variable)
@@ -370,7 +370,7 @@ def _of_matlab(name: str, variable: str) -> Any:
         hint = "Save it with -v7, or as .csv."
         raise Unsupported(name, "is a MATLAB file of version 7.3.", hint) from None
     except Exception as error:  # SciPy lets many kinds through
-        raise FormatError(name, f"is no sound MATLAB file: {error}.") from error
+        raise FormatError(name, f"is not a readable MATLAB file: {error}.") from error
     if not variable and len(variables) == 1:
         variable = next(iter(variables))
     if variable not in variables:

@@ -141,7 +141,7 @@ def checked_shape(shape: Any, path: str, what: str) -> tuple[int, ...]:
     except (TypeError, ValueError, OverflowError):
         good = False
     if not good:
-        raise FormatError(path, f"{what} is {shape!r}, which is no shape of frames.")
+        raise FormatError(path, f"{what} is {shape!r}, which is not a shape of frames.")
     if math.prod(sizes) > _MOST_PIXELS:
         raise Unsupported(path, f"{what} is {sizes}: frames of more than {_MOST_PIXELS} pixels.")
     return sizes
@@ -383,7 +383,7 @@ class SparseFrames(OrderedFrames):
         region = region or whole
         expected = (len(self), *(s.stop - s.start for s in region))
         if out.shape != expected:
-            raise ValueError(f"out has shape {out.shape}, needed is {expected}")
+            raise ValueError(f"out has shape {out.shape}, but {expected} is needed")
         if not out.size:
             return
         if region == whole and out.flags.c_contiguous:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -18,11 +20,11 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.pixels import Pixels, Region, full_region
-from rsciio_tem.frames.protocol import Order, OrderedFrames, ReadAs, runs_in
+from rsciio_tem.frames.protocol import Frames, Order, OrderedFrames, ReadAs, runs_in
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 
-__all__ = ["RUN", "FrameTable", "Span", "runs_of"]
+__all__ = ["RUN", "FrameTable", "Span", "in_place", "runs_of"]
 
 #: Frames at evenly spaced places of one file. File header, frame header, frame footer and gaps are
 #: nothing but `start` and `stride`.
@@ -46,6 +48,11 @@ class Span:
     start: int
     stride: int
     count: int
+
+
+def in_place(frames: Frames) -> AbstractContextManager[npt.NDArray[Any] | None]:
+    """Give frames where their bytes are in memory, see `FrameTable.in_place`; None for others."""
+    return frames.in_place() if type(frames) is FrameTable else nullcontext()
 
 
 def runs_of(rows: Sequence[tuple[int, int, int, int]]) -> npt.NDArray[np.void]:
@@ -175,7 +182,7 @@ class FrameTable(OrderedFrames):
         region = region or full_region(pixels.shape)
         expected = (len(self), *(s.stop - s.start for s in region))
         if out.shape != expected:
-            raise ValueError(f"out has shape {out.shape}, needed is {expected}")
+            raise ValueError(f"out has shape {out.shape}, but {expected} is needed")
         if not math.prod(out.shape):
             return
         skip, nbytes = pixels.byte_range(region)
@@ -219,6 +226,32 @@ class FrameTable(OrderedFrames):
                 ahead = span.step > 0
                 target = out[at : at + n] if ahead else out[at - n + 1 : at + 1][::-1]
                 pixels.decode(raw, target, region)
+
+    @contextmanager
+    def in_place(self) -> Iterator[npt.NDArray[Any] | None]:
+        """Give the frames where their bytes are in memory, see `backends.in_place`; or None.
+
+        Returns
+        -------
+        ndarray, shape (len(self), pixels of a frame), or None
+            In the file's byte order, without a copy: pixels follow each other, frames lie apart.
+        """
+        pixels, size = self.pixels, self.pixels.stored.itemsize
+        spans = list(islice(self.spans(), 2)) if pixels.plain and not pixels.flip_y else []
+        if len(spans) != 1 or spans[0].file < 0 or spans[0].step < 0:
+            yield None
+            return
+        span, count = spans[0], math.prod(pixels.shape)
+        if span.start % size or span.stride % size or not count:
+            yield None
+            return
+        length = (span.count - 1) * span.stride + pixels.nbytes
+        with backends.in_place(self.files[span.file], span.start, length, self.backend) as raw:
+            if raw is None:
+                yield None
+                return
+            values = raw[: pixels.nbytes].view(pixels.stored)
+            yield np.lib.stride_tricks.as_strided(values, (span.count, count), (span.stride, size))
 
     def mapped(self, mode: str = "r") -> npt.NDArray[Any] | None:
         """View the frames in place, or None where their bytes are not plain evenly spaced pixels.

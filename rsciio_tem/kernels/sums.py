@@ -20,10 +20,10 @@ __all__ = [
     "add_squares",
     "bit_sums",
     "bit_totals",
-    "column_sums",
     "frame_sums",
     "largest",
     "masked_sums",
+    "profiles",
 ]
 
 # ---------------------------------------------------------------- sums
@@ -55,15 +55,31 @@ def _stored(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bool]:
     return block.view(np.uint16), True
 
 
+def _rows(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bool]:
+    """Return (frames, pixels) as rows that follow each other, and whether to swap bytes.
+
+    Where frames lie apart in a file, rows also have what is between them, which nobody touches:
+    of the last one, it may be behind the end. Compiled loops are fast only over rows without gaps.
+    """
+    pixels, swapped = _stored(block)
+    size = pixels.itemsize
+    if pixels.flags.c_contiguous:
+        return pixels, swapped
+    if pixels.strides[1] != size or pixels.strides[0] % size or pixels.strides[0] < 0:
+        return np.ascontiguousarray(pixels), swapped
+    width = max(pixels.shape[1], pixels.strides[0] // size)
+    shape = (len(pixels), width)
+    return np.lib.stride_tricks.as_strided(pixels, shape, (width * size, size)), swapped
+
+
 @jit
 def _swap2(x):
     return np.uint16((x << np.uint16(8)) | (x >> np.uint16(8)))
 
 
 @jit_sums
-def _frame_sums(block, out):
+def _frame_sums(block, pixels, out):
     # in pieces, so that rounding errors do not grow with the size of a frame
-    pixels = block.shape[1]
     for f in range(len(block)):
         out[f] = 0
         for first in range(0, pixels, 2048):
@@ -75,22 +91,23 @@ def _frame_sums(block, out):
 
 
 @jit
-def _frame_sums_swapped(block, out):
+def _frame_sums_swapped(block, pixels, out):
     for f in range(len(block)):
         frame, total = block[f], np.uint64(0)
-        for i in range(len(frame)):
+        for i in range(pixels):
             total += _swap2(frame[i])
         out[f] = total
 
 
 def frame_sums(block: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Sum each frame of a C-contiguous block of shape (frames, pixels); exact for integers.
+    """Sum each frame of a block of shape (frames, pixels); exact for integers.
 
-    The pixels are numbers of this machine, or 2-byte unsigned ones of the other byte order.
+    Frames may lie apart, their pixels not. The pixels are numbers of this machine, or 2-byte
+    unsigned ones of the other byte order.
     """
     if block.dtype.str[1:] in _NUMBERS and out.dtype.itemsize == 8:
-        pixels, swapped = _stored(block)
-        (_frame_sums_swapped if swapped else _frame_sums)(pixels, out)
+        rows, swapped = _rows(block)
+        (_frame_sums_swapped if swapped else _frame_sums)(rows, block.shape[1], out)
     else:
         np.sum(block, axis=1, dtype=out.dtype, out=out)
 
@@ -136,7 +153,7 @@ def _add_frames_swapped(block, totals):
 def _add_squares(block, totals):
     for f in range(len(block)):
         frame = block[f]
-        for i in range(len(frame)):
+        for i in range(len(totals)):
             x = np.uint64(frame[i])
             totals[i] += x * x
 
@@ -145,7 +162,7 @@ def _add_squares(block, totals):
 def _add_squares_swapped(block, totals):
     for f in range(len(block)):
         frame = block[f]
-        for i in range(len(frame)):
+        for i in range(len(totals)):
             x = np.uint64(_swap2(frame[i]))
             totals[i] += x * x
 
@@ -155,48 +172,67 @@ def add_frames(block: npt.NDArray[Any], totals: npt.NDArray[Any]) -> None:
 
     `totals` must have room for the sum. Pixels as for `frame_sums`, or complex.
     """
-    pixels, swapped = _stored(block)
-    (_add_frames_swapped if swapped else _add_frames)(pixels, totals)
+    rows, swapped = _rows(block)
+    (_add_frames_swapped if swapped else _add_frames)(rows, totals)
 
 
 def add_squares(block: npt.NDArray[Any], totals: npt.NDArray[np.uint64]) -> None:
     """Add the squares of unsigned pixels of up to 2 bytes, in either order, to `totals`."""
-    pixels, swapped = _stored(block)
-    (_add_squares_swapped if swapped else _add_squares)(pixels, totals)
+    rows, swapped = _rows(block)
+    (_add_squares_swapped if swapped else _add_squares)(rows, totals)
 
 
-@jit
-def _column_sums(frames, out):
-    for f in range(len(frames)):
-        for r in range(frames.shape[1]):
-            row, totals = frames[f, r], out[f]
-            for i in range(len(row)):
+@jit_sums
+def _profiles(block, rows, columns):
+    height, width = rows.shape[1], columns.shape[1]
+    for f in range(len(block)):
+        frame, totals = block[f], columns[f]
+        for r in range(height):
+            row = frame[r * width : (r + 1) * width]
+            rows[f, r] = 0
+            total = rows[f, r]
+            for i in range(width):
+                total += row[i]
+            for i in range(width):
                 totals[i] += row[i]
+            rows[f, r] = total
 
 
-@jit
-def _column_sums_swapped(frames, out):
-    for f in range(len(frames)):
-        for r in range(frames.shape[1]):
-            row, totals = frames[f, r], out[f]
-            for i in range(len(row)):
+@jit_sums
+def _profiles_swapped(block, rows, columns):
+    height, width = rows.shape[1], columns.shape[1]
+    for f in range(len(block)):
+        frame, totals = block[f], columns[f]
+        for r in range(height):
+            row = frame[r * width : (r + 1) * width]
+            rows[f, r] = 0
+            total = rows[f, r]
+            for i in range(width):
+                total += _swap2(row[i])
+            for i in range(width):
                 totals[i] += _swap2(row[i])
+            rows[f, r] = total
 
 
-def column_sums(frames: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Add the rows of each frame of (frames, rows, columns) to `out` of (frames, columns).
+def profiles(block: npt.NDArray[Any], rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> None:
+    """Sum each row, and add up each column, of the frames of a block of shape (frames, pixels).
 
-    `out` must have room for the sums. Pixels as for `frame_sums`.
+    Parameters
+    ----------
+    rows : ndarray, shape (frames, height)
+        Takes the sums of rows.
+    columns : ndarray of zeros, shape (frames, width)
+        Takes the sums of columns; both must have room for them. Pixels as for `frame_sums`.
     """
-    pixels, swapped = _stored(frames)
-    (_column_sums_swapped if swapped else _column_sums)(pixels, out)
+    pixels, swapped = _rows(block)
+    (_profiles_swapped if swapped else _profiles)(pixels, rows, columns)
 
 
 @jit
 def _largest(block, most):
     for f in range(len(block)):
         frame = block[f]
-        for i in range(len(frame)):
+        for i in range(len(most)):
             most[i] = max(most[i], frame[i])
 
 
@@ -204,15 +240,15 @@ def _largest(block, most):
 def _largest_swapped(block, most):
     for f in range(len(block)):
         frame = block[f]
-        for i in range(len(frame)):
+        for i in range(len(most)):
             most[i] = max(most[i], _swap2(frame[i]))
 
 
 def largest(block: npt.NDArray[Any], most: npt.NDArray[Any]) -> None:
     """Raise `most`, in the machine's byte order, to the largest pixel of frames; NaN wins."""
     if block.dtype.kind in "ui":
-        pixels, swapped = _stored(block)
-        (_largest_swapped if swapped else _largest)(pixels, most)
+        rows, swapped = _rows(block)
+        (_largest_swapped if swapped else _largest)(rows, most)
     else:
         np.maximum(most, block.max(axis=0), out=most)
 
@@ -220,7 +256,7 @@ def largest(block: npt.NDArray[Any], most: npt.NDArray[Any]) -> None:
 @jit_sums
 def _masked_sums(block, weights, used, out):
     # A piece of the masks stays in the nearest cache while all frames of the block pass by.
-    pixels = block.shape[1]
+    pixels = weights.shape[1]
     for first in range(0, pixels, 2048):
         last = min(first + 2048, pixels)
         for k in range(len(weights)):
@@ -237,7 +273,7 @@ def _masked_sums(block, weights, used, out):
 @jit_sums
 def _masked_sums_swapped(block, weights, used, out):
     # A piece of the masks stays in the nearest cache while all frames of the block pass by.
-    pixels = block.shape[1]
+    pixels = weights.shape[1]
     for first in range(0, pixels, 2048):
         last = min(first + 2048, pixels)
         for k in range(len(weights)):
@@ -268,8 +304,8 @@ def masked_sums(
     """
     if used is None:
         used = np.ones((len(weights), -(-weights.shape[1] // 2048)), np.bool_)
-    pixels, swapped = _stored(block)
-    (_masked_sums_swapped if swapped else _masked_sums)(pixels, weights, used, out)
+    rows, swapped = _rows(block)
+    (_masked_sums_swapped if swapped else _masked_sums)(rows, weights, used, out)
 
 
 # ---------------------------------------------------------------- sums of bits
@@ -321,7 +357,7 @@ def _bit_totals(words, planes, carry):
             fours[i] = t ^ four_b
         _carry_on(planes, carry, 3)
     for f in range(whole, len(words)):
-        carry[:] = words[f]
+        carry[:] = words[f][:n]
         _carry_on(planes, carry, 0)
 
 
@@ -349,7 +385,7 @@ def bit_totals(words: npt.NDArray[np.uint64], planes: npt.NDArray[np.uint64]) ->
         Bit k of the counters of all pixels, in the order of the pixels; at least 3 bits, and enough
         for the sum.
     """
-    _bit_totals(words, planes, np.empty(words.shape[1], np.uint64))
+    _bit_totals(_rows(words)[0], planes, np.empty(planes.shape[1], np.uint64))
 
 
 @jit
@@ -362,11 +398,11 @@ def _bit_sums(words, base, planes, counts, out):
         for k in range(len(base)):
             weights, total = base[k], np.uint64(0)
             if flat[k]:
-                for i in range(len(frame)):
+                for i in range(len(weights)):
                     total += weights[i] * _popcount(frame[i])
             for j in range(counts[k]):
                 plane, part = planes[k, j], np.uint64(0)
-                for i in range(len(frame)):
+                for i in range(len(plane)):
                     part += _popcount(frame[i] & plane[i])
                 total += part << np.uint64(j)
             out[k, f] = total
@@ -394,4 +430,4 @@ def bit_sums(
     out : ndarray of uint64, shape (masks, frames)
         Takes the sums.
     """
-    _bit_sums(words, base, planes, counts, out)
+    _bit_sums(_rows(words)[0], base, planes, counts, out)

@@ -160,7 +160,7 @@ def unpack_medipix(
     rows, columns = shape
     pixels_per_word = {"medipix1": 64, "medipix6": 8}.get(packing, 4)
     if columns % pixels_per_word or row_pixels % pixels_per_word or first_pixel % pixels_per_word:
-        raise ValueError(f"rows of {columns} pixels are no whole 64-bit words")
+        raise ValueError(f"rows of {columns} pixels are not whole 64-bit words")
     out_words = 8 // out.itemsize
     if columns % out_words or to[1] % out_words or out.shape[2] % out_words:
         # The chip does not begin or end on a word of the assembled frame (a gap between chips).
@@ -312,23 +312,26 @@ def unpack_u12_tiles(
 
 
 @jit
-def _find_blocks(raw, nbytes, header, at, expected, numbers, base, frame, per_frame, size, places):
+def _find_blocks(
+    raw, nbytes, header, at, expected, numbers, base, frame, per_frame, first, size, places
+):
     height, width = size
     for i in range(len(raw) // nbytes):
         begin, same = i * nbytes, True
         for k in range(len(at)):
             same &= raw[begin + at[k]] == expected[k]
-        f = (signed_big_endian(raw, begin + numbers[0, 0], numbers[0, 1]) - base) & np.int64(
-            0xFFFFFFFF
-        )
-        f = f // per_frame - frame
+        number = signed_big_endian(raw, begin + numbers[0, 0], numbers[0, 1]) - base
+        number &= np.int64(0xFFFFFFFF)
+        f = number // per_frame - frame
         x = signed_big_endian(raw, begin + numbers[1, 0], numbers[1, 1])
         y = signed_big_endian(raw, begin + numbers[2, 0], numbers[2, 1])
         same &= signed_big_endian(raw, begin + numbers[3, 0], numbers[3, 1]) - x == width - 1
         same &= signed_big_endian(raw, begin + numbers[4, 0], numbers[4, 1]) - y == height - 1
         row, column = y // height, x // width
         same &= row * height == y and column * width == x
-        if same and 0 <= f < len(places) and row < places.shape[1] and column < places.shape[2]:
+        same &= 0 <= f < len(places) and row < places.shape[1] and column < places.shape[2]
+        # of two blocks for one place, the one that has the number of where it lies
+        if same and (places[f, row, column] < 0 or number == first + i):
             places[f, row, column] = begin + header
 
 
@@ -337,7 +340,7 @@ def find_blocks(
     size: tuple[int, int],
     expected: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]],
     numbers: npt.NDArray[np.int64],
-    which: tuple[int, int, int],
+    which: tuple[int, int, int, int],
     shape: tuple[int, int],
     places: npt.NDArray[np.int64],
 ) -> None:
@@ -354,9 +357,10 @@ def find_blocks(
     numbers : ndarray of int64, shape (5, 2)
         Offset and length of big-endian numbers: of the block, its first column and row, its last
         column and row.
-    which : (int, int, int)
-        Number of the first block of frame 0, the wanted frame, and the blocks of a frame. Numbers
-        have 32 bits and start again at 0.
+    which : (int, int, int, int)
+        Number of the first block of frame 0, the frame of the first places, the blocks of a frame,
+        and which of all blocks, from that of frame 0 on, is the first of `raw`. Numbers have 32
+        bits and start again at 0.
     shape : (int, int)
         Rows and columns of a block.
     places : ndarray of int64, shape (frames, rows, columns)

@@ -45,7 +45,7 @@ def counted(count: int, what: str = "frame") -> str:
 
 
 def trailing_bytes(recording: Recording, seen: FrameTimes | None = None) -> Iterator[Problem]:
-    """Tell bytes behind the last frame that are no frame; for files that end with frames."""
+    """Tell bytes behind the last frame that are not a frame; for files that end with frames."""
     del seen
     frames = recording.frames
     if not isinstance(frames, FrameTable):

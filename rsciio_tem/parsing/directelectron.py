@@ -29,7 +29,7 @@ __all__ = ["Described", "Sides", "beside", "coordinates", "description", "no_sca
 
 #: Bytes of a description; of a list of scan positions.
 _INFO, _LIST = 1 << 20, 1 << 28
-#: Positions of the grid for each frame: what is more is a mistake.
+#: Positions of the grid for each frame: what is more cannot be right.
 _SPARSE = 1000
 
 
@@ -220,7 +220,7 @@ def raster(
             Problem(
                 "warning",
                 f"{layers} frames were recorded at each scan point, which become an axis; no such "
-                "movie was at hand for a comparison.",
+                "movie was available for comparison.",
             )
         )
     times = 1
@@ -259,7 +259,7 @@ def coordinates(
         places = table[:, :2]
         wrong = (places < 0) | (places >= 1 << 31) | (places != np.floor(places))
         if wrong.any():
-            raise ValueError(f"line {int(np.argmax(wrong.any(axis=1))) + 1} is no position")
+            raise ValueError(f"line {int(np.argmax(wrong.any(axis=1))) + 1} is not a position")
     except ValueError as error:
         raise FormatError(
             path,
@@ -290,7 +290,7 @@ def coordinates(
             path,
             f"puts {len(flat)} frames into a grid of {nx} x {ny} positions"
             + (f", visited up to {visits} times" if visits > 1 else "")
-            + ", which is a mistake.",
+            + ", which cannot be right.",
             "Pass another scan_file, or metadata_file=None for the frames as they were recorded.",
         )
     index = np.full(ny * nx * visits, -1, np.int64)

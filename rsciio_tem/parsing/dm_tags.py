@@ -103,7 +103,7 @@ def read_tags(
     Raises
     ------
     NotThisFormat
-        It is no DM3 or DM4 file.
+        It is not a DM3 or DM4 file.
     FormatError, Truncated
         Its structure is damaged.
     """
@@ -143,7 +143,7 @@ class _Walk:
     def root(self) -> dict[str, Any]:
         head = self.file.read(16)
         if not is_dm(head + b"\0\0"):
-            raise NotThisFormat(self.path, "is no DM3 or DM4 file.")
+            raise NotThisFormat(self.path, "is not a DM3 or DM4 file.")
         self.wide = head[3] == 4
         at = 12 if self.wide else 8
         self.order = "<" if head[at + 3] else ">"

@@ -61,7 +61,7 @@ def listed_files(
     else:
         for name in names:
             if not isinstance(name, str) or not name:
-                raise FormatError(path, f"lists {name!r} among its files, which is no name.")
+                raise FormatError(path, f"lists {name!r} among its files, which is not a name.")
             if not search.take(name):
                 raise search.nothing(name)
     members = list(search.names)
@@ -124,7 +124,7 @@ class _Search:
 
     def _matching(self, folder: str, name: str) -> list[str]:
         directory = os.path.join(folder, self.directory)
-        if os.path.isdir(directory):  # its brackets are no pattern
+        if os.path.isdir(directory):  # its brackets are not a pattern
             directory = glob.escape(directory)
         if len(re.findall(r"[/\\]", name)) > _FOLDERS:
             return []

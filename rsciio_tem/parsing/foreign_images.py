@@ -82,7 +82,7 @@ def fabio_image(path: str, kind: type | None = None) -> Any:
         return fabio.open(path)
     except Exception as error:  # fabio raises whatever comes along
         text = str(error).splitlines()[0] if str(error) else repr(error)
-        raise FormatError(path, f"is no image that fabio can read: {text}.") from None
+        raise FormatError(path, f"is not an image that fabio can read: {text}.") from None
 
 
 @dataclass(frozen=True)
@@ -126,5 +126,5 @@ def grey(data: Any, path: str) -> npt.NDArray[Any]:
     """Return the pixels of a grey image; an `Unsupported` says that they are none."""
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.dtype.kind not in "buif":
         what = f"of shape {getattr(data, 'shape', None)} and type {getattr(data, 'dtype', None)}"
-        raise Unsupported(path, f"holds an image {what}, which is no grey image.")
+        raise Unsupported(path, f"holds an image {what}, which is not a grey image.")
     return data

@@ -73,10 +73,10 @@ def is_hdf5(path: str, head: bytes) -> bool:
 
 
 def require_hdf5(path: str) -> None:
-    """Raise if a file is no HDF5."""
+    """Raise if a file is not an HDF5 file."""
     head = files.read_start(path, 4096)
     if not is_hdf5(path, head):
-        raise NotThisFormat(path, f"is no HDF5 file: it begins with {head[:8]!r}.")
+        raise NotThisFormat(path, f"is not an HDF5 file: it begins with {head[:8]!r}.")
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def opened(path: str) -> Iterator[Any]:
         file = giving_way(lambda: _open(h5py, path))
     except DAMAGE as error:
         if not isinstance(error, OSError) or "signature not found" in str(error):
-            raise NotThisFormat(path, "is no HDF5 file.") from None
+            raise NotThisFormat(path, "is not an HDF5 file.") from None
         if "truncated file" in str(error):
             raise Truncated(
                 path,

@@ -318,7 +318,7 @@ class ChunkedFrames(OrderedFrames):
         region = region or full_region(self.frame_shape)
         expected = (len(self), *(s.stop - s.start for s in region))
         if out.shape != expected:
-            raise ValueError(f"out has shape {out.shape}, needed is {expected}")
+            raise ValueError(f"out has shape {out.shape}, but {expected} is needed")
         if not math.prod(out.shape):
             return
         if self.flip_y:

@@ -64,7 +64,7 @@ def referred(path: str, name: str, plain: bool = False) -> str:
     Raises
     ------
     FormatError
-        It is no regular file, or no HDF5; a plain one that is not near.
+        It is not a regular file, or no HDF5; a plain one that is not near.
     """
     other = files.beside(path, name)
     if not os.path.exists(other) and os.path.exists(name):
@@ -78,7 +78,7 @@ def referred(path: str, name: str, plain: bool = False) -> str:
     with contextlib.suppress(OSError):  # missing
         require_file(other, os.stat(other))
         if not plain and not is_hdf5(other, files.read_start(other, 4096)):
-            raise FormatError(path, f"refers to {name}, which is no HDF5 file.")
+            raise FormatError(path, f"refers to {name}, which is not an HDF5 file.")
     return other
 
 
@@ -103,7 +103,7 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
     Raises
     ------
     FormatError
-        One of them is no HDF5 file, or there is no end of links.
+        One of them is not an HDF5 file, or there is no end of links.
     """
     import h5py
 
@@ -189,7 +189,7 @@ def dataset_of(file: Any, name: str) -> Any:
 
 
 def require_near(thing: Any) -> None:
-    """Raise if a data set refers to what is no file, or to plain bytes that are not near.
+    """Raise if a data set refers to what is not a file, or to plain bytes that are not near.
 
     The shape of one whose sources go on without limit is enough for the library to open them.
     """

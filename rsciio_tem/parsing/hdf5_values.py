@@ -18,6 +18,7 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.parsing.text import legible
+from rsciio_tem.storage import backends
 from rsciio_tem.storage.files import read_start
 
 __all__ = [
@@ -44,6 +45,7 @@ _ATTRIBUTE, _DATA_SET, _CHUNK = 1 << 20, 64 << 20, 256 << 20
 _TEXTS, _FIELDS, _NESTED = 4096, 256, 4
 #: How a heap of texts begins, and the bytes of a file in which they are looked for.
 _HEAP, _LOOKED_AT = b"GCOL\1\0\0\0", 256 << 10
+_PLACE = np.dtype([("nbytes", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 #: Characters of a text, values of an array that go into metadata.
 _LONGEST_TEXT, _LONGEST_ARRAY = 1 << 16, 4096
 
@@ -145,6 +147,33 @@ def _damaged_heap(path: str, size: int, mtime_ns: int) -> int:
     return -1
 
 
+def _has_its_texts(dataset: Any, kind: Any) -> bool:
+    """Whether the places of a data set's texts of any length are in its file, as far as is seen.
+
+    Of each text its bytes, the address of a heap, and a number in it are stored. The library takes
+    memory for what is said there, up to 4 GiB, before it looks into the heap.
+    """
+    import h5py
+
+    variable = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+    start = dataset.id.get_offset() if variable else None
+    addresses, _ = dataset.file.id.get_create_plist().get_sizes()
+    if start is None or addresses != 8:  # stored in chunks, or in the description; very old
+        return True
+    path = dataset.file.filename
+    count = math.prod(dataset.shape)
+    try:
+        size = os.stat(path).st_size
+        with open(path, "rb", opener=backends.opener) as file:
+            file.seek(start)
+            places = np.frombuffer(file.read(_PLACE.itemsize * count), _PLACE)
+    except (OSError, ValueError):
+        return True  # a driver of its own
+    texts = places[places["nbytes"] > 0]
+    ends = texts["heap"].astype(float) + texts["nbytes"]
+    return len(places) == count and bool((ends <= size).all())
+
+
 # ---------------------------------------------------------------- attributes
 
 
@@ -214,6 +243,8 @@ def part(dataset: Any, key: Any, most: int = _DATA_SET) -> Any:
         count = _selected(shape, key)
         chunks = layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else ()
         if not _fits(dataset, kind, count, most) or math.prod(chunks) * kind.get_size() > _CHUNK:
+            return None
+        if not _has_its_texts(dataset, kind):
             return None
         return dataset[key]
     except (*DAMAGE, IndexError):

@@ -93,7 +93,7 @@ def _rectangle(value: Any, shape: Shape, path: str) -> Step:
         good = False
     if not good:
         raise ValueError(
-            f"('rectangle', {value!r}) in processing: needed is ((row, end), (column, end)) "
+            f"('rectangle', {value!r}) in processing: pass ((row, end), (column, end)) "
             f"within frames of {shape} pixels"
         )
     return Rectangle((bounds[0], bounds[1]))
@@ -108,7 +108,7 @@ def _add(value: Any, shape: Shape, path: str) -> Step:
 def _gauss_laplace(value: Any, shape: Shape, path: str) -> Step:
     good = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not good or not 0 < value < 1000:
-        raise ValueError(f"('gauss_laplace', {value!r}) in processing: needed is sigma in pixels")
+        raise ValueError(f"('gauss_laplace', {value!r}) in processing: pass sigma in pixels")
     return GaussLaplace(float(value))
 
 
@@ -118,8 +118,7 @@ def _line(axis: int) -> Callable[[Any, Shape, str], Step]:
         if not good or not 0 <= value <= shape[axis]:
             name = ("row", "column")[axis]
             raise ValueError(
-                f"('add-{name}', {value!r}) in processing: needed is a number from 0 to "
-                f"{shape[axis]}"
+                f"('add-{name}', {value!r}) in processing: pass a number from 0 to {shape[axis]}"
             )
         return AddLine(int(value), axis)
 
@@ -151,7 +150,8 @@ def steps_of(processing: Sequence[Any], frames: Frames, path: str) -> tuple[Step
     shape, dtype = frames.frame_shape, frames.dtype
     if isinstance(processing, (str, bytes, dict)) or not isinstance(processing, Sequence):
         raise ValueError(
-            f"processing={processing!r} is no list of steps such as [('flip', 'vh'), ('dark', …)]"
+            f"processing={processing!r} is not a list of steps such as "
+            "[('flip', 'vh'), ('dark', …)]"
         )
     if processing and (len(shape) != 2 or dtype.kind not in "buif"):
         raise Unsupported(
@@ -160,7 +160,7 @@ def steps_of(processing: Sequence[Any], frames: Frames, path: str) -> tuple[Step
     steps: list[Step] = []
     for entry in processing:
         if isinstance(entry, (str, bytes)) or not isinstance(entry, Sequence) or len(entry) != 2:
-            raise ValueError(f"{entry!r} in processing is no step (code, argument)")
+            raise ValueError(f"{entry!r} in processing is not a step (code, argument)")
         code, value = entry
         if code not in CODES:
             raise ValueError(f"({code!r}, …) in processing: there are {', '.join(CODES)}")

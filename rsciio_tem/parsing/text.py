@@ -32,7 +32,7 @@ _NO_1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 def legible(content: bytes | str) -> str:
     """Return text in UTF-8, or else in the code page of Windows, where µ and Å are one byte.
 
-    Text of h5py has bytes that are no UTF-8 as lone surrogates.
+    Text of h5py has bytes that are not UTF-8 as lone surrogates.
     """
     if isinstance(content, str):
         if content.isascii():

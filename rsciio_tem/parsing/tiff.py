@@ -135,11 +135,11 @@ def describe(file: DataFile, like: Layout | None = None) -> Layout:
     Raises
     ------
     NotThisFormat
-        It is no TIFF file.
+        It is not a TIFF file.
     Truncated
         It ends before its headers or images do.
     Unsupported
-        Its images are no grey images.
+        Its images are not grey images.
     FormatError
         Its headers make no sense.
     """
@@ -162,7 +162,7 @@ def describe(file: DataFile, like: Layout | None = None) -> Layout:
 def _described(file: _File) -> Layout:
     head = file.read(0, min(8, file.size))
     if head[:4] not in MAGICS or len(head) < 8:
-        raise NotThisFormat(file.path, f"is no TIFF file: it begins with {head!r}.")
+        raise NotThisFormat(file.path, f"is not a TIFF file: it begins with {head!r}.")
     order, big = MAGICS[head[:4]]
     if big:
         at = struct.unpack(f"{order}Q", file.read(8, 8))[0]

@@ -7,17 +7,25 @@ aliases repeat; only plain values are made of them.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from rsciio_tem.errors import FormatError, NotThisFormat, shortened
+from rsciio_tem.errors import FormatError, NotThisFormat
 from rsciio_tem.parsing.coordinates import axis_of
 from rsciio_tem.recording.axis import Axis
-from rsciio_tem.storage.files import decoded, read_start
+from rsciio_tem.storage.files import decoded
+from rsciio_tem.storage.trees import (
+    DEEPEST,
+    DIGITS,
+    MOST_VALUES,
+    SIDE_FILE_LIMIT,
+    plain,
+    plain_value,
+    reason_of,
+    side_content,
+    toml_tree,
+)
 
 __all__ = [
     "json_value",
@@ -33,16 +41,10 @@ __all__ = [
     "yaml_tree",
 ]
 
-#: No side file of any format comes near this; what is larger is something else.
-_SIDE_FILE_LIMIT = 1 << 20
 #: Of a YAML file that describes a recording, whose angles may be those of very many frames.
 _YAML_LIMIT = 16 << 20
-#: Of a tree: values, depth, bits of a whole number, and characters of it as it is written.
-_MOST_VALUES, _DEEPEST, _BITS, _DIGITS = 1 << 20, 30, 128, 400
 #: Elements of XML within each other.
 _XML_DEEPEST = 50
-#: A name of many levels in TOML, for which its parser takes very long.
-_LEVELS = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
 
 
 def value_at(tree: Any, *names: str) -> Any:
@@ -50,25 +52,6 @@ def value_at(tree: Any, *names: str) -> Any:
     for name in names:
         tree = tree.get(name) if isinstance(tree, dict) else None
     return tree
-
-
-def side_content(path: str | os.PathLike[str], most: int = _SIDE_FILE_LIMIT) -> bytes:
-    """Return what a side file holds.
-
-    Raises
-    ------
-    FormatError
-        It has more than `most` bytes, or cannot be read.
-    """
-    with contextlib.suppress(OSError):  # said better when it is read
-        if (size := os.path.getsize(path)) <= most:
-            return read_start(path, size)
-    content = read_start(path, most + 1)
-    if len(content) > most:
-        raise FormatError(
-            path, f"is larger than {most >> 20} MiB, so it is no description of a recording."
-        )
-    return content
 
 
 def side_parameters(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -87,38 +70,14 @@ def side_parameters(path: str | os.PathLike[str]) -> dict[str, Any]:
     return params
 
 
-def toml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a TOML file as dictionaries, lists, numbers and text.
-
-    Raises
-    ------
-    FormatError
-        It is no valid TOML, or too large.
-    """
-    content = side_content(path)
-    try:
-        text = decoded(content)
-        if _LEVELS.search(text):
-            raise ValueError("it has a name of very many levels")
-        return plain(tomllib.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(path, f"is no valid TOML: {_reason(error)}.") from None
-
-
 def json_value(content: bytes) -> Any:
     """Parse JSON that is kept in a file; None if it is damaged, or makes no sense."""
     import json
 
     try:
-        return _plain(json.loads(content.rstrip(b"\0")), [_MOST_VALUES], 0)
+        return plain_value(json.loads(content.rstrip(b"\0")))
     except (ValueError, RecursionError):
         return None
-
-
-def _reason(error: BaseException) -> str:
-    """Return what a parser complains about as one short line."""
-    text = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
-    return shortened(" ".join(text.split()), 300).rstrip(".")
 
 
 def of_another(path: str, filetype: str, data: str = "") -> str:
@@ -129,7 +88,7 @@ def of_another(path: str, filetype: str, data: str = "") -> str:
     try:
         params = side_parameters(path)
     except FormatError:
-        return "is no side file of a recording"
+        return "is not a side file of a recording"
     if str(params.get("filetype", "raw")).lower() != filetype:
         return f"describes a recording of the kind {params['filetype']}"
     name = os.path.basename(str(params.get("file") or data))
@@ -142,7 +101,7 @@ def side_axes(described: Any, side: str) -> tuple[Axis, ...]:
     Raises
     ------
     FormatError
-        They are no list of tables.
+        They are not a list of tables.
     """
     usual: dict[str, Any] = {"name": "", "units": "", "scale": 1.0, "offset": 0.0}
     try:
@@ -178,15 +137,15 @@ def xml_content(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Parse XML that was read from `path`, as `xml_tree` does."""
     from xml.etree import ElementTree
 
-    if len(content) > _SIDE_FILE_LIMIT:
-        raise FormatError(path, "is larger than 1 MiB, so it is no description of a recording.")
+    if len(content) > SIDE_FILE_LIMIT:
+        raise FormatError(path, "is larger than 1 MiB, so it is not a description of a recording.")
     if b"<!ENTITY" in content:
         raise FormatError(path, "defines XML entities, which no description of a recording does.")
     try:
         _require_plain_xml(content)
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise FormatError(path, f"is no valid XML: {_reason(error)}.") from None
+        raise FormatError(path, f"is not valid XML: {reason_of(error)}.") from None
     tree = _element(root)
     return tree if isinstance(tree, dict) else {root.tag: tree}
 
@@ -252,7 +211,7 @@ def yaml_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     FormatError
-        It is no valid YAML.
+        It is not valid YAML.
     NotThisFormat
         It holds no mapping.
     """
@@ -279,21 +238,21 @@ def _yaml(content: bytes, path: str | os.PathLike[str]) -> Any:
             tree = loader.construct_document(node)
         finally:
             loader.dispose()
-        return _plain(tree, [_MOST_VALUES], 0)
+        return plain_value(tree)
     except Exception as error:  # PyYAML lets many kinds through, from odd dates and numbers
-        raise FormatError(path, f"is no valid YAML: {_reason(error)}.") from None
+        raise FormatError(path, f"is not valid YAML: {reason_of(error)}.") from None
 
 
 def _require_shallow(events: Iterable[Any]) -> None:
     """Raise a ValueError before values are made that are nested deep, or very many."""
     depth = 0
     for i, event in enumerate(events):
-        if i > 5 * _MOST_VALUES // 4:
+        if i > 5 * MOST_VALUES // 4:
             raise ValueError("it holds too many values")
         name = type(event).__name__
         depth += name.endswith("StartEvent") - name.endswith("EndEvent")
-        if depth > _DEEPEST:
-            raise ValueError(f"it is nested more than {_DEEPEST} deep")
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
 
 
 def _count(node: Any, counts: dict[int, int]) -> int:
@@ -305,7 +264,7 @@ def _count(node: Any, counts: dict[int, int]) -> int:
     counts[id(node)] = 0
     if isinstance(node.value, str):
         total = 1
-        if node.tag.endswith((":int", ":float")) and len(node.value) > _DIGITS:
+        if node.tag.endswith((":int", ":float")) and len(node.value) > DIGITS:
             raise ValueError(f"it has a number of {len(node.value)} characters")
     else:
         total = 1 + sum(
@@ -313,30 +272,7 @@ def _count(node: Any, counts: dict[int, int]) -> int:
             for item in node.value
             for part in (item if isinstance(item, tuple) else (item,))
         )
-    if total > _MOST_VALUES:
+    if total > MOST_VALUES:
         raise ValueError("it holds too many values")
     counts[id(node)] = total
     return total
-
-
-def _plain(value: Any, budget: list[int], depth: int) -> Any:
-    """Copy a value with text as keys; aliases may make a small file endless."""
-    budget[0] -= 1
-    if budget[0] < 0 or depth > _DEEPEST:
-        raise ValueError("it holds too many values, or is nested too deep")
-    if isinstance(value, dict):
-        return {str(k): _plain(v, budget, depth + 1) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(v, budget, depth + 1) for v in value]
-    if isinstance(value, int) and value.bit_length() > _BITS:
-        return f"a number of {value.bit_length()} bits"
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
-
-
-def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy what a side file holds as dictionaries, lists, numbers and text; dates become text."""
-    copy = _plain(tree, [_MOST_VALUES], 0)
-    assert isinstance(copy, dict)
-    return copy

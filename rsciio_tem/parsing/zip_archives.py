@@ -156,7 +156,7 @@ class Directory:
     ends : ndarray of int64
         Byte at which what belongs to each ends at the latest.
     others : dict of str to int
-        Members that are no parts of numbered frames: name, index into `members`.
+        Members that are not parts of numbered frames: name, index into `members`.
     """
 
     file: DataFile
@@ -270,7 +270,7 @@ class Directory:
     ) -> tuple[int, np.dtype[Any], tuple[int, ...], bool]:
         head = bytes(content[:10])
         if len(head) < 10 or head[:6] != b"\x93NUMPY":
-            raise self._damaged(member, "it is no .npy")
+            raise self._damaged(member, "it is not a .npy")
         start = 10 + int.from_bytes(head[8:10], "little")
         try:
             if head[6] == 1 and (flat := _flat(bytes(content[10:start]))) is not None:
@@ -302,7 +302,7 @@ def directory(file: DataFile) -> Directory:
     Raises
     ------
     NotThisFormat
-        The file is no zip archive.
+        The file is not a zip archive.
     Truncated
         It ends early: the directory is at its end.
     FormatError
@@ -319,7 +319,7 @@ def directory(file: DataFile) -> Directory:
     if at < 0:
         start = bytes(backends.read(file, 0, min(4, file.size), "auto"))
         if start != b"PK\3\4":
-            raise NotThisFormat(path, f"is no zip archive: it begins with {start!r}.")
+            raise NotThisFormat(path, f"is not a zip archive: it begins with {start!r}.")
         raise Truncated(path, "is a zip archive without the directory at its end: it was cut.")
     _, disk, _, _, count, length, announced, _ = _END.unpack_from(tail, at)
     end = file.size - len(tail) + at

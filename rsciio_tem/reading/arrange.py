@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,9 +16,11 @@ from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.corrections import Corrected, Corrections
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.turned import Binned, Turn, Turned
+from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.lazy import LazyFrames, Origin, cast_to
 from rsciio_tem.reading.options import check_options, scan_request, sizes, whole
 from rsciio_tem.reading.references import as_frame, as_mask
+from rsciio_tem.recording.annotation import SCAN
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import Scan
 from rsciio_tem.storage.backends import backend_name
@@ -62,12 +65,18 @@ def arrange(
     """
     options = dict(options or {})
     check_options(options, recording.path)
-    request = scan_request(navigation_shape, first_frame, last_frame, options)
-    if request.rule == "content" and request.shape is None:
-        from rsciio_tem.reading.images_as_evidence import with_content
-
-        recording = replace(recording, hints=with_content(recording, first_frame, last_frame))
-    scan = recording.scan(request)
+    recording = annotated(recording)
+    bounds = {
+        "navigation_shape": navigation_shape,
+        "first_frame": first_frame,
+        "last_frame": last_frame,
+    }
+    asked = {n: v for n, v in {**options, **bounds}.items() if v is not None}
+    scan = _scan_of(recording, asked)
+    if (note := recording.annotation) is not None:
+        options |= note.optics(asked)
+        if "corrections" in note.values and "corrections" not in asked:
+            options["corrections"] = note.values["corrections"]
     frames, flip_y = _configured(recording, options)
     turn, binned = _turn(options, frames, recording.path)
     if turn:
@@ -91,6 +100,28 @@ def arrange(
     if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
         raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
     return Arranged(source, scan, flip_y, turn, binned, roi_index, options)
+
+
+def _scan_of(recording: Recording, asked: Mapping[str, Any]) -> Scan:
+    """Arrange frames as keywords say and, where these leave it open, as a side file does."""
+    note, values = recording.annotation, dict(asked)
+    if note is not None and note.scan is not None:
+        if not asked.keys() & {*SCAN, "nav_shape", "missing"}:
+            return recording.scan()
+        values |= note.arrangement(asked)
+    shape, first, last = (
+        values.pop(n, None) for n in ("navigation_shape", "first_frame", "last_frame")
+    )
+    request = scan_request(shape, first, last, values)
+    if request.rule == "content" and request.shape is None:
+        from rsciio_tem.reading.images_as_evidence import with_content
+
+        recording = replace(recording, hints=with_content(recording, first, last))
+    scan = recording.scan(request)
+    if shape is not None and "navigation_shape" not in asked and note is not None:
+        reason = f"{os.path.basename(note.path)} says so"
+        scan = replace(scan, evidence=replace(scan.evidence, rule="annotation", reason=reason))
+    return scan
 
 
 def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frames, bool | None]:
@@ -125,7 +156,9 @@ def _turn(options: Mapping[str, Any], frames: Frames, path: str) -> tuple[Turn, 
     turn = turn.quarter(whole("rot90", options.get("rot90") or 0))
     asked = sizes("bin", 1 if options.get("bin") is None else options["bin"])
     if len(asked) > 2 or min(asked) < 1:
-        raise ValueError(f"bin={options['bin']!r} is no number of pixels, nor two of them, (x, y)")
+        raise ValueError(
+            f"bin={options['bin']!r} is not a number of pixels, nor two of them, (x, y)"
+        )
     binned = (asked[-1], asked[0])  # rows, columns
     if (turn or binned != (1, 1)) and (len(frames.frame_shape) != 2 or frames.dtype.names):
         raise Unsupported(
@@ -181,6 +214,28 @@ def _fill(stored: np.dtype[Any], recording: Recording, options: Mapping[str, Any
     return fill if cast is None else 0
 
 
+def _flat(roi: tuple[Any, ...], shape: tuple[int, ...], path: str) -> npt.NDArray[np.int64]:
+    """Return the flat positions of a tuple of indices, one for each axis of the scan."""
+    if len(roi) != len(shape):
+        raise ValueError(
+            f"{path}: roi is a tuple of {len(roi)}, which would be indices along as many axes; the "
+            f"scan has {len(shape)}. Flat positions are a list: roi={list(roi)!r:.60}"
+        )
+    places = [np.asarray(part, np.int64) for part in roi]
+    for axis, (place, size) in enumerate(zip(places, shape, strict=True)):
+        if place.size and not (-size <= place.min() and place.max() < size):
+            raise ValueError(
+                f"{path}: roi has indices outside 0..{size - 1} along axis {axis} of the scan, "
+                f"whose shape is {shape} (array order)"
+            )
+    try:
+        inside = [place % size for place, size in zip(places, shape, strict=True)]
+        return np.ravel_multi_index(inside, shape).reshape(-1)
+    except ValueError as error:
+        sizes = " and ".join(str(place.size) for place in places)
+        raise ValueError(f"{path}: roi has {sizes} indices along the axes of the scan") from error
+
+
 def _selected(
     scan: Scan, roi: Any, path: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -194,8 +249,7 @@ def _selected(
             raise TypeError(f"roi is a mask, or whole numbers of positions, not {values.dtype}")
     positions = math.prod(scan.shape)
     if isinstance(roi, tuple):
-        places = tuple(np.asarray(part, np.int64) for part in roi)
-        flat = np.ravel_multi_index(places, scan.shape).reshape(-1)
+        flat = _flat(roi, scan.shape, path)
     elif roi.dtype == bool:
         if roi.shape != scan.shape:
             raise ValueError(

@@ -89,7 +89,10 @@ def calibrated(
         step = _from_camera_length(options)
     asked = step is not None or options.get("centre") is not None
     if asked and len(sig) != 2:
-        raise ValueError(f"detector_step, camera_length, centre: frames have {len(sig)} axes")
+        raise ValueError(
+            "detector_step, camera_length and centre are for frames of two axes, these have "
+            f"{len(sig)}"
+        )
     if step is not None:
         steps, units = _steps("detector_step", step, "1/nm")
         for place, one in enumerate(steps, 1):
@@ -141,15 +144,31 @@ _PLAUSIBLE = {
 }
 
 
+#: What can follow the number of a step.
+_UNIT = r"(?:(?:(?<!\d)1\s*)?/\s*)?[^\W\d][^\s,;]*|°|"
+
+
+def _with_point(text: str) -> str:
+    """Say how numbers with decimal commas are written here; "" if there are none in a text."""
+    pointed = re.sub(r"(?<=\d),(?=\d)", ".", text)
+    # of several numbers every second comma is that between them
+    if len(parts := re.findall(r"\d+,\d+", text)) > 1:
+        unit = re.search(r"[^\d,.;\s].*", text)
+        pointed = ",".join(part.replace(",", ".") for part in parts) + (
+            f" {unit[0]}" if unit else ""
+        )
+    return f"; with decimal points it is {pointed!r}" if pointed != text else ""
+
+
 def _positive(name: str, value: Any) -> float:
     unit, least, most = _PLAUSIBLE[name]
     if isinstance(value, str):
-        raise ValueError(f"{name} is a number, in {unit}, not {value!r}")
+        raise ValueError(f"{name} is a number, in {unit}, not {value!r}{_with_point(value)}")
     numbers = _numbers(name, value)
     if len(numbers) == 1 and numbers[0] > 0 and not least <= numbers[0] <= most:
         raise ValueError(f"{name}={value!r}: the unit is {unit}")
     if len(numbers) != 1 or not numbers[0] > 0:
-        raise ValueError(f"{name}={value!r} is no positive number")
+        raise ValueError(f"{name}={value!r} is not a positive number")
     return numbers[0]
 
 
@@ -158,7 +177,7 @@ def _numbers(name: str, value: Any) -> list[float]:
     try:
         numbers = [float(one) for one in values]
     except (TypeError, ValueError):
-        raise ValueError(f"{name}={value!r} holds something that is no number") from None
+        raise ValueError(f"{name}={value!r} holds something that is not a number") from None
     if not all(map(math.isfinite, numbers)):
         raise ValueError(f"{name}={value!r} is not finite")
     return numbers
@@ -168,12 +187,25 @@ def _steps(name: str, value: Any, units: str) -> tuple[list[float], str]:
     """Return the steps along x and y, and their unit: ``0.5``, ``(0.5, 0.6)``, ``"0.5,0.6 µm"``."""
     if isinstance(value, str):
         number = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-        match = re.fullmatch(rf"\s*({number})\s*(?:,\s*({number}))?\s*(.*?)\s*", value)
+        match = re.fullmatch(rf"\s*({number})\s*(?:,\s*({number}))?\s*({_UNIT})\s*", value)
         if match is None:
-            raise ValueError(f"{name}={value!r} is no step such as 0.5 or '0.5 {units}'")
-        units = match[3] or units
-        value = [part for part in match.groups()[:2] if part]
+            raise ValueError(
+                f"{name}={value!r} is not a step such as 0.5 or '0.5 {units}'{_with_point(value)}"
+            )
+        units = re.sub(r"^/", "1/", match[3]) or units
+        parts = [part for part in match.groups()[:2] if part]
+        if len(parts) == 2 and all(part.isdigit() for part in parts):
+            one, two = (".".join(parts), ",".join(f"{part}.0" for part in parts))
+            if not int(parts[0]):  # no step
+                raise ValueError(
+                    f"{name}={value!r} has a decimal comma: write {name}='{one} {units}'"
+                )
+            raise ValueError(
+                f"{name}={value!r} may be one step with a decimal comma, or two steps: "
+                f"write {name}='{one} {units}' or {name}='{two} {units}'"
+            )
+        value = parts
     steps = _numbers(name, value)
     if len(steps) not in (1, 2) or not all(step > 0 for step in steps):
-        raise ValueError(f"{name}={value!r} is no positive number, nor two of them, (x, y)")
+        raise ValueError(f"{name}={value!r} is not a positive number, nor two of them, (x, y)")
     return [*steps, steps[0]][:2], units

@@ -112,7 +112,7 @@ def recording_of(
     nav_shape, frame_shape = shape[: len(shape) - sig_dims], shape[len(shape) - sig_dims :]
     dtype = np.dtype(array.dtype)
     if dtype.kind not in "buifc":
-        raise ValueError(f"pixels of type {dtype} are no numbers")
+        raise ValueError(f"pixels of type {dtype} are not numbers")
     frames: ArrayFrames | DaskFrames
     if is_dask:
         whole = array.rechunk({i: -1 for i in range(len(nav_shape), len(shape))})

@@ -158,6 +158,25 @@ class LazyFrames:
         dropped = tuple(i for i, k in enumerate(key) if isinstance(k, (int, np.integer)))
         return out.squeeze(dropped) if dropped else out
 
+    def chosen(self, key: Any) -> tuple[tuple[range, ...], Region] | None:
+        """Return which part of the scan, and of each frame, a simple key picks; None for others.
+
+        Also None where frames are in memory, or computed by dask: these are not read in pieces.
+        """
+        if self.frames.in_memory or self.frames.graph_chunk or not isinstance(key, tuple):
+            return None
+        count = len(self.nav_shape)
+        simple = all(isinstance(k, (slice, int) if i < count else slice) for i, k in enumerate(key))
+        if len(key) != self.ndim or not simple:
+            return None
+        picks = [picked(k, n) for k, n in zip(key, self.shape, strict=True)]
+        ranges = [r for r in picks if isinstance(r, range)]
+        nav, sig = ranges[:count], ranges[count:]
+        if not all(map(len, ranges)) or any(r.step != 1 for r in sig):
+            return None
+        backends.settle()
+        return tuple(nav), tuple(map(_stretch, sig))
+
     def cast(self, values: npt.NDArray[Any], frames: Frames) -> npt.NDArray[Any]:
         """Turn loaded frames into the wanted type, blanks into the fill value."""
         if values.dtype == self.dtype:

@@ -167,7 +167,7 @@ def _title(how: Mapping[str, Any], count: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Finite(Wrapped):
-    """Frames in the type of the signal; what is no finite number counts as 0.
+    """Frames in the type of the signal; what is not a finite number counts as 0.
 
     Integers of 64 bits are floats here, which have room for their sums.
     """

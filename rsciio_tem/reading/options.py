@@ -141,7 +141,7 @@ def pixel_type(value: Any) -> np.dtype[Any]:
     try:
         result: np.dtype[Any] = np.dtype(value)
     except (TypeError, ValueError, SyntaxError):
-        message = f"dtype={value!r} is no type of numbers such as 'uint16' or '>u2'"
+        message = f"dtype={value!r} is not a type of numbers such as 'uint16' or '>u2'"
         raise TypeError(message) from None
     return result
 
@@ -160,7 +160,7 @@ def check_options(options: Mapping[str, Any], path: str) -> None:
         elif close := difflib.get_close_matches(name, keywords, n=1):
             hint = f"did you mean {close[0]!r}?"
         else:
-            hint = f"known are {', '.join(keywords)}"
+            hint = f"the keywords are {', '.join(keywords)}"
         raise TypeError(f"unexpected keyword {name!r} for {os.path.basename(path)}: {hint}")
     checked_navigator(options.get("navigator"))
 

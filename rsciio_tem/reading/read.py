@@ -24,12 +24,13 @@ from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import tiles
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.frames.turned import Binned, Turned
-from rsciio_tem.reading import navigator
+from rsciio_tem.reading import lazy_graphs, navigator
+from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.calibration import calibrated, energy_and_length, named
 from rsciio_tem.reading.lazy import LazyFrames, cast_values, default_chunks
 from rsciio_tem.reading.options import SparseKind, check_options
-from rsciio_tem.reading.texts import storable
+from rsciio_tem.reading.texts import storable, storable_title
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.recording.rotation import axis_of, described
@@ -83,6 +84,7 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
     split = any(len(c) > 1 for c in chunks[len(source.nav_shape) :])
     if split and frames.chunk_hint is None:
         _logger.info("%s: chunks split the frames; whole frames are read faster", source.path)
+    lazy_graphs.install()
     return da.from_array(
         source,
         chunks=chunks,
@@ -189,6 +191,7 @@ def read(
         raise ValueError(f"mmap_mode={mmap_mode!r}: files are never written; pass 'r' or 'c'")
     if sparse not in get_args(SparseKind):
         raise ValueError(f"sparse={sparse!r} is none of False, True, 'scipy'")
+    recording = annotated(recording)
     for problem in recording.problems:
         if problem.severity == "info":
             _logger.info("%s: %s", recording.path, problem)
@@ -264,9 +267,15 @@ def _keep_navigators(signal: dict[str, Any], stored: Mapping[str, Any], asked: A
 def _metadata(recording: Recording, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata, with what the caller says of the microscope."""
     metadata: dict[str, Any] = storable(recording.metadata)
+    general = metadata.get("General", {})
+    if isinstance(title := general.get("title"), str):
+        general["title"] = storable_title(title)
     if values := energy_and_length(options):
         instrument = metadata.setdefault("Acquisition_instrument", {})
-        instrument["TEM"] = {**instrument.get("TEM", {}), **values}
+        tem = {**instrument.get("TEM", {}), **values}
+        if "camera_length" in values:  # in mm, whatever the file has
+            tem.pop("camera_length_units", None)
+        instrument["TEM"] = tem
     return metadata
 
 
@@ -296,7 +305,7 @@ def _keep_images(
             "axes": [{**axis, "navigate": False} for axis in axes]
             or [axis.to_dict(i, n, False) for i, (axis, n) in enumerate(_image_axes(values.shape))],
             "metadata": {
-                "General": {"title": storable(image.title)},
+                "General": {"title": storable_title(image.title)},
                 "Signal": {"signal_type": ""},
             },
             "original_metadata": storable(image.original_metadata),
@@ -337,6 +346,8 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
     stack = scan.evidence.rule == "stack"
     if not flat:
         scan_axes = recording.scan_axes[-n_nav:] if n_nav else ()
+        if n_nav == 1 < len(recording.scan_axes) and (stack or scan.evidence.exact):
+            scan_axes = ()  # frames one after the other are not positions along a line
         for i, axis in enumerate(reversed(scan_axes)):
             nav[n_nav - 1 - i] = axis
         if n_nav == 3 > len(recording.scan_axes) and scan.evidence.repeated:
@@ -357,6 +368,8 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
         sig = [Axis()] * (source.ndim - n_nav)
     if arranged.turn.exchanged:  # names stay: columns are x
         sig = [replace(axis, name=old.name) for axis, old in zip(sig[::-1], sig, strict=True)]
+    if len(sig) == 2:
+        sig = _mirrored(sig, recording, arranged)
     signal_type = str(recording.metadata.get("Signal", {}).get("signal_type", ""))
     nav, sig = named(nav, sig, signal_type)
     nav, sig = calibrated(nav, sig, arranged.options, stack or flat)
@@ -368,6 +381,21 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
     return [
         axis.cut(0, size).to_dict(i, size, i < n_nav)
         for i, (axis, size) in enumerate(zip([*nav, *sig], source.shape, strict=True))
+    ]
+
+
+def _mirrored(sig: list[Axis], recording: Recording, arranged: Arranged) -> list[Axis]:
+    """Let the zero of axes, such as the direct beam, stay at its place in mirrored frames."""
+    turn, frames = arranged.turn, arranged.source.frames
+    flipped = arranged.flip_y not in (None, recording.frames.upside_down)
+    reverse = (
+        turn.rows != (flipped and not turn.exchanged),
+        turn.columns != (flipped and turn.exchanged),
+    )
+    shape = (frames.frames if isinstance(frames, Binned) else frames).frame_shape
+    return [
+        axis.mirrored(size) if mirror else axis
+        for axis, size, mirror in zip(sig, shape, reverse, strict=True)
     ]
 
 
@@ -395,6 +423,8 @@ def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
         result["binned"] = list(arranged.binned)
     if roi_index is not None:
         result["roi_flat_index"] = roi_index
+    if recording.annotation is not None and recording.annotation.values:
+        result["side_file"] = recording.annotation.describe()
     if (mask := arranged.missing_mask) is not None:
         result["missing_mask"] = mask
     while isinstance(frames, (Turned, Binned)):

@@ -21,8 +21,8 @@ _LARGEST = 1e60
 class Axis:
     """Calibration of one axis; the coordinate of index i is ``offset + i * scale``.
 
-    A scale of 0, or a scale or offset that is no finite number, is one that nobody knows: a step of
-    1 without a unit. If there are `values`, these are the coordinates instead: strictly rising or
+    A scale of 0, or a scale or offset that is not a finite number, is unknown: a step of 1
+    without a unit. If there are `values`, these are the coordinates instead: strictly rising or
     falling. A `Recording` leaves out a scale or offset of absurd size, with a warning.
     """
 
@@ -67,6 +67,18 @@ class Axis:
             return replace(self, offset=-index * self.scale)
         zero = np.interp(index, np.arange(len(self.values)), self.values)
         return replace(self, values=self.values - zero)
+
+    def mirrored(self, size: int) -> Axis:
+        """Return the axis of so many pixels in reverse order, its zero at the same feature.
+
+        If its zero is none of them, or the first as of axes that count pixels, nothing in the image
+        is there: the axis stays as it is.
+        """
+        if self.values is not None or not self.offset or self.scale == 0:
+            return self
+        if not 0 <= -self.offset / self.scale <= size - 1:
+            return self
+        return replace(self, offset=-self.offset - (size - 1) * self.scale)
 
     def binned(self, size: int, count: int) -> Axis:
         """Return the axis of `count` bins of so many pixels each: a bin is where its middle is."""

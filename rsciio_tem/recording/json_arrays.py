@@ -53,6 +53,8 @@ def packed(value: Any, arrays: dict[str, npt.NDArray[Any]]) -> Any:
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, bytes) and (text := value.rstrip(b"\0").decode("latin-1")).isprintable():
+        return text
     return str(value)
 
 

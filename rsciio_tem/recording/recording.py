@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import Problem
+from rsciio_tem.errors import Problem, warn
 from rsciio_tem.frames.corrections import Corrections
 from rsciio_tem.frames.protocol import Frames
+from rsciio_tem.recording.annotation import Annotation
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.blocks import Blocks
 from rsciio_tem.scan.decision import decimated, propose, resolve_scan
@@ -100,6 +101,9 @@ class Recording:
     navigators : callable, optional
         Returns the images that HyperSpy keeps with a signal (``metadata._HyperSpy``), if the
         recording was converted from one; they belong to all frames in their first shape.
+    annotation : Annotation, optional
+        What a side file of ours says of the recording; its axes, corrections and metadata have it
+        already. One without values says that the side file is not used.
     """
 
     format: str
@@ -125,6 +129,7 @@ class Recording:
     problems: tuple[Problem, ...] = ()
     fill_value: float = 0
     navigators: Callable[[], Mapping[str, Any]] | None = None
+    annotation: Annotation | None = None
 
     def __post_init__(self) -> None:
         """Leave out calibrations that are none, and tell it."""
@@ -153,7 +158,14 @@ class Recording:
         return len(self.frames)
 
     def scan(self, request: ScanRequest | None = None, *, exhaustive: bool = False) -> Scan:
-        """Decide how the frames are arranged; see `resolve_scan`."""
+        """Decide how the frames are arranged; see `resolve_scan`.
+
+        Without a request, a side file is heard first.
+        """
+        if request is None and self.annotation is not None and self.annotation.scan is not None:
+            for path, message in self.annotation.messages:
+                warn(path, message)
+            return self.annotation.scan
         return resolve_scan(
             self.count,
             request or ScanRequest(),

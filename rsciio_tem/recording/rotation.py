@@ -62,7 +62,7 @@ def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     Raises
     ------
     FormatError
-        It is no .npy of numbers, or ends early.
+        It is not a .npy of numbers, or ends early.
     """
     path = existing(path)
     try:
@@ -71,7 +71,7 @@ def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
         if dtype.hasobject:
             raise ValueError("it holds Python objects, which are never loaded")
     except ValueError as error:
-        raise FormatError(path, f"is no readable .npy: {error}.") from None
+        raise FormatError(path, f"is not a readable .npy: {error}.") from None
     if dtype.kind not in "buifcSU":
         raise FormatError(path, f"holds elements of type {dtype}, not numbers.")
     count = math.prod(shape)
@@ -79,7 +79,7 @@ def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     if start + nbytes > size or nbytes > _LARGEST or not dtype.itemsize:
         raise FormatError(
             path,
-            f"is no readable .npy: it has {size} bytes, for {shape} elements of type {dtype}.",
+            f"is not a readable .npy: it has {size} bytes, for {shape} elements of type {dtype}.",
         )
     content = read_start(path, start + nbytes)
     array = np.frombuffer(content, dtype, count, start)
@@ -119,7 +119,7 @@ def side_metadata(
             continue
         if isinstance(value, str) and value.split()[:1] == ["!"]:
             problems.append(
-                Problem("warning", f"{key}: {value!r} is no known command, and is kept as text.")
+                Problem("warning", f"{key}: {value!r} is not a known command, and is kept as text.")
             )
         meta[key] = value
     return meta, used
@@ -165,7 +165,7 @@ def table(value: Any, count: int) -> tuple[Table | None, tuple[Problem, ...]]:
             ),
         )
     if not (np.abs(rows) < _MOST_DEGREES).all():
-        return None, (Problem("warning", "omega holds values that are no angles; it is ignored."),)
+        return None, (Problem("warning", "omega holds values that are not angles; it is ignored."),)
     problems: tuple[Problem, ...] = ()
     if rows is not angles and angles.ndim == 1 and count > 1:
         what = "middle" if len(angles) == count else "limits"

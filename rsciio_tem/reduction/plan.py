@@ -17,7 +17,7 @@ import numpy.typing as npt
 from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.sparse import SparseFrames
-from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.frames.table import FrameTable, in_place
 from rsciio_tem.reduction.functions import FunctionQuantity, UserFunctions
 from rsciio_tem.reduction.quantities import (
     BitMasks,
@@ -131,23 +131,28 @@ class _Task:
         kind = self.dtype if self.dtype == ">u2" else kind
         functions = [q for q in takers if isinstance(q, FunctionQuantity)]
         takers = [q for q in takers if not isinstance(q, FunctionQuantity)]
-        buffer = np.empty((min(step, len(frames)), *self.frame_shape), self.dtype)
+        buffer: npt.NDArray[Any] | None = None
         for first in range(0, len(frames), step):
             part = frames[first : first + step]
-            block = buffer[: len(part)]
-            part.load(block)
-            pixels = block.reshape(len(block), -1)
-            if pixels.dtype != kind:
-                pixels = pixels.astype(kind)
-            for quantity in takers:
-                quantity.take(first, pixels)
-            if functions:
-                references = sys.getrefcount(buffer), sys.getrefcount(block)
-                _call(functions, first, block)
-                # somebody keeps what is in it
-                if (sys.getrefcount(buffer), sys.getrefcount(block)) != references:
-                    buffer = np.empty_like(buffer)
-            yield len(block)
+            with in_place(part) as pixels:
+                if pixels is None:
+                    if buffer is None:
+                        shape = (min(step, len(frames)), *self.frame_shape)
+                        buffer = np.empty(shape, self.dtype)
+                    part.load(block := buffer[: len(part)])
+                    pixels = block.reshape(len(block), -1)
+                if functions:
+                    shown = _shown(pixels, self.frame_shape)
+                    references = sys.getrefcount(buffer), sys.getrefcount(shown)
+                    for function in functions:
+                        function.take(first, shown)
+                    if (sys.getrefcount(buffer), sys.getrefcount(shown)) != references:
+                        buffer = None  # somebody keeps what is in it
+                if pixels.dtype != kind:
+                    pixels = pixels.astype(kind)
+                for quantity in takers:
+                    quantity.take(first, pixels)
+            yield len(part)
 
     def _take_entries(self, frames: SparseFrames, takers: Collection[Quantity]) -> Iterator[int]:
         for places, entries in frames.once():
@@ -156,14 +161,15 @@ class _Task:
             yield len(places)
 
 
-def _call(functions: Collection[FunctionQuantity], at: int, block: npt.NDArray[Any]) -> None:
-    """Give each function a block of its own, which it may change."""
-    native = block.astype(block.dtype.newbyteorder("="), copy=False)
-    for i, function in enumerate(functions, start=1):
-        function.take(at, native if i == len(functions) else native.copy())
+def _shown(pixels: npt.NDArray[Any], frame_shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return frames as functions get them: read-only, in the byte order of the machine."""
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    shown = native.reshape(len(native), *frame_shape).view()
+    shown.flags.writeable = False
+    return shown
 
 
-def _frames_per_block(frames: Frames) -> int:
+def frames_per_block(frames: Frames) -> int:
     """Choose how many frames to load at a time: of those stored together, all."""
     nbytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
     hint = frames.chunk_hint
@@ -213,7 +219,7 @@ class Job:
     @cached_property
     def step(self) -> int:
         """Number of frames that are loaded at a time."""
-        return max(_frames_per_block(self.frames), self.frames.graph_chunk)
+        return max(frames_per_block(self.frames), self.frames.graph_chunk)
 
     @cached_property
     def stripes(self) -> list[tuple[int, int]]:

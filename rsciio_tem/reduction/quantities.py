@@ -214,16 +214,15 @@ class Moments(PerFrame):
         self.values = np.empty((3, count))
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
-        from rsciio_tem.kernels.sums import column_sums, frame_sums
+        from rsciio_tem.kernels.sums import profiles
 
         n, (height, width) = len(block), self.shape
         # rounded where integers might not fit
         total = np.dtype(np.float64) if long_integers(block.dtype) else self.total
-        rows = np.empty((n, height), total)
-        frame_sums(block.reshape(n * height, width), rows.reshape(-1))
-        narrow = block.dtype.kind in "bu" and block.dtype.itemsize <= 2 and height < 1 << 16
-        columns = np.zeros((n, width), np.uint32 if narrow else total)
-        column_sums(block.reshape(n, height, width), columns)
+        small = block.dtype.kind in "bu" and block.dtype.itemsize <= 2
+        rows = np.empty((n, height), np.uint32 if small and width < 1 << 16 else total)
+        columns = np.zeros((n, width), np.uint32 if small and height < 1 << 16 else total)
+        profiles(block, rows, columns)
         out = self.values[:, at : at + n]
         out[0] = rows.sum(axis=1)
         for i, sums in enumerate((rows, columns)):

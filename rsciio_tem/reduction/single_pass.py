@@ -24,7 +24,7 @@ from rsciio_tem.reduction.quantities import accumulator
 from rsciio_tem.reduction.workers import Report, in_threads, on_cluster
 from rsciio_tem.storage import machine
 
-__all__ = ["What", "one_pass"]
+__all__ = ["What", "in_this_thread", "one_pass"]
 
 #: "navigator": sum of each frame; "sum", "mean", "max", "variance" over all frames, pixel by
 #: pixel; "com": centre of mass of each frame.
@@ -106,3 +106,27 @@ def one_pass(
     asked = {*what, *weights}
     names = [name for name in (*get_args(What), *weights) if name in asked]
     return {name: results[name] for name in (*names, *(functions.functions if functions else ()))}
+
+
+def in_this_thread(
+    frames: Frames, what: Collection[str], weights: dict[str, npt.NDArray[Any]] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Reduce a chunk of frames in the calling thread, which is one of many.
+
+    Parameters
+    ----------
+    frames : Frames
+        At least one.
+    what : collection of str
+        Of "navigator", "sum", "max" and "variance", see `one_pass`.
+    weights : dict of ndarray, shape (masks, *frame_shape), optional
+        Of virtual detectors.
+
+    Returns
+    -------
+    dict of ndarray
+        As from `one_pass`; sums of small integers may be of 32 bits.
+    """
+    plan = plan_of(frames, frozenset(what), weights or {})
+    shares = [job.task.stripe(job.frames, job.step) for job in plan.jobs]
+    return plan.finish([{name: q.result() for name, q in share.items()} for share in shares])

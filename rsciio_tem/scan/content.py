@@ -3,7 +3,7 @@
 
 Places of a specimen that are close together look alike. So each frame resembles the one a line
 later, and where a line ends the beam jumps to another place, which the images show as a step. Both
-are looked for in sums over a few parts of the detector; what has only one of them is no evidence
+are looked for in sums over a few parts of the detector; what has only one of them is not evidence
 to rely on: a series that repeats in time resembles itself without being a scan, and things happen
 suddenly in experiments.
 """
@@ -362,7 +362,7 @@ def _compare_rows(series: _Series, lines: _Lines) -> _Rows:
     turn = (int(np.argmax(reflection)) + 1 + (first - lines.start)) % length
     turn = (turn + lines.start) % length
 
-    trim = min(2, length // 8)  # a cycle that is no whole number of frames long differs there
+    trim = min(2, length // 8)  # a cycle that is not a whole number of frames long differs there
     box = box[:, :, trim : length - trim]
     length -= 2 * trim
     ramp = np.linspace(-1, 1, length)

@@ -366,7 +366,7 @@ def _without_flyback(
         warn(
             path,
             f"the last {plural(stored - narrow[0], 'frame')} of each line of {stored} are left "
-            "out; nothing tells whether they or the first were recorded during flyback.",
+            "out; nothing says whether they or the first were recorded during flyback.",
         )
         return replace(chosen, shape=(*chosen.shape[:-1], narrow[0]), line=stored), placement, 0
     return chosen, placement, chosen.column

@@ -38,7 +38,7 @@ class Events:
     advance : ndarray of int64, shape (n,)
         By how much the frame number went on: 1, or k + 1 where k frames were lost; 0 for the first.
     excess : ndarray of float64, shape (n,)
-        Time in ns since the event before, beyond `advance` usual steps; 0 if times are no evidence.
+        Time in ns since the event before, beyond `advance` usual steps; 0 if times do not count.
     after_mark : ndarray of bool, shape (n,)
         Whether a frame exposed during flyback was taken out just before.
     marks, doubled : ndarray of int64
@@ -52,7 +52,7 @@ class Events:
     jumps : int
         How often the number went on by more than one.
     remark : str
-        Why the times are no evidence, in words.
+        Why the times are not evidence, in words.
     grain : float
         Rounding by which `excess` was shrunk, ns; 0 unless the clock is coarse.
     """

@@ -98,7 +98,9 @@ def map_frames(
     line = columns + extra
     lines = math.prod(shape[:-1])
     if request.snake and lines < 2 and len(shape) < 2:
-        raise FormatError(path, "snake=True needs a scan shape with lines.", "Pass nav_shape.")
+        raise FormatError(
+            path, "snake=True needs a scan shape with lines.", "Pass navigation_shape=(x, y)."
+        )
 
     def source_of(position: int) -> int:
         return position // columns * line + column + position % columns + offset
@@ -196,7 +198,7 @@ def map_placement(
         raise FormatError(
             path,
             f"a scan of {lines * columns} positions, {_named(shape, request)}, for {available} "
-            "frames is a mistake.",
+            "frames cannot be right.",
             "Pass a smaller navigation_shape, or -1 for its slow axis.",
         )
     if request.sync_offset:
@@ -405,7 +407,7 @@ def _treat_missing(
             raise FormatError(
                 path,
                 f"a scan of {positions} positions, {_named(shape, request)}, for {available} "
-                "frames is a mistake.",
+                "frames cannot be right.",
                 "Pass a smaller navigation_shape, or -1 for its slow axis.",
             )
         warn(path, f"{lacking} of {positions} scan positions were not recorded and are filled.")
@@ -429,8 +431,8 @@ def _treat_missing(
         return (complete, *shape[1:]), complete * per_slowest, False
     warn(
         path,
-        f"{plural(end, 'frame')} do not fill one line of the scan {_named(shape, request)}; "
-        "they are returned as a flat stack.",
+        f"{plural(end, 'frame')} {'does' if end == 1 else 'do'} not fill one line of the scan "
+        f"{_named(shape, request)}; they are returned as a flat stack.",
     )
     return (end,), end, True
 

@@ -42,7 +42,8 @@ class ScanHint:
     Parameters
     ----------
     rule : str
-        Which rule found it: "header", "trigger", "exposures", "timestamps", "square", "stack".
+        Which rule found it: "header", "trigger", "exposures", "timestamps", "square", "stack";
+        "argument" for what the caller says, "annotation" for what a side file of ours says.
     shape : tuple of int
         Array order, slow axis first.
     confidence : float
@@ -77,7 +78,9 @@ class ScanHint:
     @property
     def repeated(self) -> bool:
         """Whether it is a scan that was repeated, the repeats being the slowest axis."""
-        return len(self.shape) == 3 and not self.exact and self.rule != "argument"
+        return (
+            len(self.shape) == 3 and not self.exact and self.rule not in ("argument", "annotation")
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return the hint as plain values for ``original_metadata`` and JSON."""

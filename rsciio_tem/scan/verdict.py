@@ -158,7 +158,7 @@ def _from_beginning(
     """Let lines begin with the recording where the gap lies beside their flyback frames.
 
     Lines that headers say are all there, and a gap as far from their beginning as flyback frames
-    take: the gap is no line end. Returns the placement, and in words which frames those are.
+    take: the gap is not a line end. Returns the placement, and in words which frames those are.
     """
     length, place = fit.length, fit.gap.place
     if not fit.gap.visible or not place:
@@ -234,7 +234,7 @@ def _shape(
 ) -> tuple[tuple[int, int], Placement, list[str]]:
     """Return lines and columns; lines that headers announce and nobody recorded are included.
 
-    Incomplete lines beyond the number that a header says are no part of the scan; complete ones
+    Incomplete lines beyond the number that a header says are not part of the scan; complete ones
     are, and contradict it.
     """
     lines = placement.lines

@@ -65,9 +65,9 @@ def plural(count: int, noun: str) -> str:
 def some_are_flyback(stored: int, columns: int) -> str:
     """Say that a line has more frames than positions, and that nothing tells which are too many."""
     return (
-        f"{stored} frames are stored per line of {columns}: which of them were recorded during "
-        f"flyback is not told. All are kept; line_skip={stored - columns} leaves out the last ones "
-        "of each line."
+        f"{stored} frames are stored per line of {columns}, and nothing says which of them were "
+        f"recorded during flyback. All are kept; line_skip={stored - columns} leaves out the last "
+        "ones of each line."
     )
 
 

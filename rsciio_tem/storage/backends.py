@@ -22,13 +22,14 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Truncated
+from rsciio_tem.storage import pages
 
 __all__ = [
     "BLOCK",
@@ -38,6 +39,7 @@ __all__ = [
     "check_unchanged",
     "close_all",
     "giving_way",
+    "in_place",
     "in_task",
     "map_file",
     "mapping",
@@ -126,7 +128,7 @@ _KINDS = {
 
 
 def require_file(path: str | os.PathLike[str], status: os.stat_result) -> None:
-    """Raise a FormatError if something is no regular file; to read a pipe may take forever."""
+    """Raise a FormatError if something is not a regular file; to read a pipe may take forever."""
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something special")
         raise FormatError(
@@ -144,7 +146,7 @@ def open_file(path: str | os.PathLike[str], flags: int = 0) -> int:
     OSError
         It cannot be opened.
     FormatError
-        It is no regular file.
+        It is not a regular file.
     """
     for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"):  # the last one: no waiting for pipes
         flags |= getattr(os, name, 0)
@@ -229,6 +231,9 @@ class _Marks:
         mark = self._marks.get(file)
         return mark is not None and self.of(fd, file) == mark
 
+    def __contains__(self, file: DataFile) -> bool:
+        return file in self._marks
+
     def clear(self) -> None:
         """Let nothing grow any more."""
         self._marks.clear()
@@ -300,6 +305,7 @@ class _Handle:
         self.file = file
         self.lock = threading.Lock()
         self._map: npt.NDArray[np.uint8] | None = None
+        self._pages: mmap.mmap | None = None
         self._grown: tuple[int, int] | None = None  # size and time of growth that was looked at
         self.check()
 
@@ -339,7 +345,20 @@ class _Handle:
             done += n
         return done
 
+    @functools.cached_property
+    def on_local_disk(self) -> bool:
+        """Whether the file is on a fixed disk of this machine."""
+        return pages.is_on_local_disk(self.file.path, os.fstat(self.fd).st_dev)
+
+    def pages(self) -> mmap.mmap:
+        """Return a mapping for kernels: it can be written, so that they are compiled once only."""
+        with self.lock:
+            if self._pages is None:
+                self._pages = giving_way(lambda: mmap.mmap(self.fd, 0, access=mmap.ACCESS_COPY))
+            return self._pages
+
     def mapped(self) -> npt.NDArray[np.uint8]:
+        """Return the mapping whose parts are handed out, read-only."""
         with self.lock:
             if self._map is None:
                 mapped = giving_way(lambda: mmap.mmap(self.fd, 0, access=mmap.ACCESS_READ))
@@ -498,6 +517,45 @@ def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8
             if handle.read_into(offset + i * stride, row.data) < nbytes:
                 raise Truncated(file.path, "ended early while it was being read.")
     return True
+
+
+@contextlib.contextmanager
+def in_place(
+    file: DataFile, offset: int, nbytes: int, backend: Backend
+) -> Iterator[npt.NDArray[np.uint8] | None]:
+    """Give the bytes of a file where the system keeps them in memory, valid inside of the block.
+
+    Nobody may write into them. None where they have to be read: "auto" takes only files of local
+    disks that nobody was writing to when they were described, and bytes that are in memory.
+
+    Raises
+    ------
+    Truncated
+        The file ends before.
+    """
+    if backend not in ("auto", "mmap"):
+        yield None
+        return
+    if offset < 0 or offset + nbytes > file.size:
+        raise Truncated(
+            file.path, f"ends at byte {file.size}, data up to byte {offset + nbytes} are needed."
+        )
+    handle = _handle(file)  # checks that it has not become shorter
+    usable = backend == "mmap" or (
+        handle.on_local_disk
+        and file not in _marks
+        and pages.are_in_memory(handle.fd, offset, nbytes)
+    )
+    if not usable or not nbytes:
+        yield None
+        return
+    mapped = handle.pages()
+    yield np.frombuffer(mapped, np.uint8, nbytes, offset)
+    if hasattr(mmap, "MADV_DONTNEED"):  # they stay in memory, but do not count as ours
+        first = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (offset + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if last > first:
+            mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def mapping(file: DataFile) -> npt.NDArray[np.uint8]:

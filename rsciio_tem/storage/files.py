@@ -21,6 +21,7 @@ from rsciio_tem.errors import FormatError
 from rsciio_tem.storage.backends import DataFile, opener, require_file
 
 __all__ = [
+    "ANNOTATION",
     "beside",
     "decoded",
     "existing",
@@ -31,6 +32,7 @@ __all__ = [
     "numbered_set",
     "places",
     "read_start",
+    "recording_of",
     "replacing",
     "same_file",
     "side_file",
@@ -41,6 +43,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+#: What the name of a side file of ours has behind that of the recording.
+ANNOTATION = ".rsciio-tem.toml"
 
 #: Links that are followed, one leading to the next, at most; as Linux does.
 _LINKS = 40
@@ -54,7 +59,7 @@ _MARKS = (
 
 
 def path_of(value: Any) -> str:
-    """Return a path that a function was given as a string; a TypeError says what is no path."""
+    """Return a path that a function was given as a string; a TypeError says what is not a path."""
     if isinstance(value, (list, tuple)) and len(value) == 1:
         value = value[0]
     if isinstance(value, (str, bytes, os.PathLike)):
@@ -67,8 +72,15 @@ def path_of(value: Any) -> str:
     raise TypeError(f"pass the path of a recording, not {what}")
 
 
+def recording_of(value: Any) -> str:
+    """Return a path as `path_of`; for a side file of ours, that of what it lies beside."""
+    path = path_of(value)
+    beside_it = path.removesuffix(ANNOTATION)
+    return beside_it if beside_it != path and os.path.exists(beside_it) else path
+
+
 def existing(path: str | os.PathLike[str]) -> str:
-    """Return `path` as a string; a FormatError says what is there instead if it is no file."""
+    """Return `path` as a string; a FormatError says what is there instead if it is not a file."""
     name = path_of(path)
     if os.path.isfile(name):
         return name
@@ -81,7 +93,7 @@ def existing(path: str | os.PathLike[str]) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):
         raise FormatError(
             name,
-            "is an address on the network; only files on disks are read.",
+            "is a network address; only files on a disk are read.",
             "Copy it first.",
         )
     if any(mark in name for mark in "*?"):

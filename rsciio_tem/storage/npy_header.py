@@ -56,10 +56,10 @@ def npy_header(head: bytes) -> NpyHeader:
     Raises
     ------
     ValueError
-        It is no .npy, or its header is damaged or not complete in `head`.
+        It is not a .npy, or its header is damaged or not complete in `head`.
     """
     if head[:6] != MAGIC or len(head) < 12 or head[6] not in (1, 2, 3):
-        raise ValueError("it is no .npy of version 1 to 3")
+        raise ValueError("it is not a .npy of version 1 to 3")
     start = 10 if head[6] == 1 else 12
     length = int.from_bytes(head[8:start], "little")
     if length > LONGEST or start + length > len(head):
@@ -139,7 +139,7 @@ class _Literal:
     def _token(self) -> re.Match[str]:
         match = _TOKEN.match(self.text, self.at)
         if match is None:
-            raise ValueError("its header is no literal")
+            raise ValueError("its header is not a literal")
         self.at = match.end()
         return match
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import threading
 import time
 from collections import Counter
@@ -134,8 +133,8 @@ def convert_checked(
         path = convert(
             source,
             target,
-            how.target_format,
-            source_format=how.source_format,
+            how.source_format,
+            to=how.target_format,
             overwrite=how.overwrite,
             progress=progress,
             resume=how.resume,
@@ -238,13 +237,14 @@ def convert_all(
     skip_existing : bool
         Pass over what is converted: the record says that the target was made from the same files,
         with the same options, and has not changed since; without a record, the target is compared
-        with the recording, pixel by pixel. A target that is something else is a failure.
+        with the recording, pixel by pixel. A target that is something else is a failure. Checksums
+        that it lacks are put into the record and the list, not into the target.
     bar : tqdm, optional
         Is given the total of bytes, and what was done.
     each : callable, optional
         Is called with each row when it is complete, in this thread.
     others : Counter, optional
-        Gets the suffixes of files in `sources` that are no recordings.
+        Gets the suffixes of files in `sources` that are not recordings.
 
     Returns
     -------
@@ -366,7 +366,10 @@ def _tasks(
         ) from error
     ordered = [item for _, item in sorted(items.items())]
     names = [os.path.relpath(os.path.abspath(item.path), base) for item in ordered]
-    targets = [os.path.join(into, f"{name}.{suffix}") for name in _distinct(names, suffix, into)]
+    names = _distinct(names, suffix, into)
+    if suffix == "tvips":  # as its first file is called, which a later search has to meet
+        names = [f"{name.removesuffix('_000')}_000" for name in names]
+    targets = [os.path.join(into, f"{name}.{suffix}") for name in names]
     return [_Task(item, target) for item, target in zip(ordered, targets, strict=True)]
 
 
@@ -380,8 +383,8 @@ def _distinct(names: Sequence[str], suffix: str, into: str) -> list[str]:
     """
 
     def key(name: str) -> str:
-        # members of a series are called NAME_000, NAME_001, ...
-        name = re.sub(r"_\d{3}$", "", name) if suffix == "tvips" else name
+        # NAME and NAME_000 make the same series, NAME_001 one of its own: NAME_001_000, ...
+        name = name.removesuffix("_000") if suffix == "tvips" else name
         return os.path.normcase(name).casefold()
 
     stems = [os.path.splitext(name)[0] for name in names]
@@ -510,8 +513,6 @@ def _skipped(
         row = {**records.here(record["row"]), "path": source, "target": existing}
         why = record.unlike(mine, existing)
         why = why or ("" if row["verified"] >= how.verify else "it was not verified")
-    elif how.checksums:
-        why = "nothing says what it was made from, and checksums are to be stored in it"
     else:
         description, doubts = _checked(source, target, how)
         row = {"path": source, "target": existing, **description}
@@ -527,7 +528,6 @@ def _skipped(
         why = f"nothing says what it was made from, and {unequal[0]}" if unequal else ""
         if not why:
             row |= {"checksums": {}, "verified": True, "bytes": bytes_of(existing)}
-            records.add(mine, row)
     if not why and how.strict and row["problems"]:
         raise FormatError(
             source,
@@ -535,6 +535,11 @@ def _skipped(
             "Leave out --strict to pass over it.",
         )
     if not why:
+        if how.checksums and not row["checksums"]:
+            row["checksums"] = checksums(row.get("files") or [source])
+            record = None
+        if record is None:
+            records.add(mine, row)
         return {**row, "verdict": "skipped"}
     if how.overwrite:
         return None
@@ -551,6 +556,5 @@ def _identity(records: Records, task: _Task, how: Conversion) -> dict[str, Any]:
         **how.options,
         "format": how.target_format,
         "source_format": how.source_format,
-        "checksums": how.checksums,
     }
     return records.identity(task.target, task.item.files or [task.item.path], options)

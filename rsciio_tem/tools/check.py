@@ -30,7 +30,7 @@ from rsciio_tem.parsing.checks import Ints, counted, number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes, Times
 from rsciio_tem.storage import machine
-from rsciio_tem.storage.files import path_of
+from rsciio_tem.storage.files import recording_of
 
 __all__ = ["check"]
 
@@ -71,7 +71,7 @@ def check(
         Name of the format; "auto" looks at the content.
     pixels : bool
         Also decode every frame once. Finds damaged chunks and sectors of a disk that cannot be
-        read, values that are no numbers, and frames that are empty or equal to the one before.
+        read, values that are not numbers, and frames that are empty or equal to the one before.
         Without it only headers, tables and side files are read, as far as the format has them.
     progress : callable, optional
         Is called with the number of frames just decoded; never by two threads at once.
@@ -90,7 +90,7 @@ def check(
     from rsciio_tem.tools import open as open_module
 
     problems: list[Problem] = []
-    source = source if isinstance(source, Recording) else path_of(source)
+    source = source if isinstance(source, Recording) else recording_of(source)
     sizes = {} if isinstance(source, Recording) else _sizes([source])
     with collected() as warned:
         try:

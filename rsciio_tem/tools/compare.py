@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import Problem
 from rsciio_tem.parsing.checks import number_ranges
-from rsciio_tem.readers import load
+from rsciio_tem.readers import chosen, load
+from rsciio_tem.recording.json_arrays import packed
+from rsciio_tem.registry import every_format
 from rsciio_tem.storage import machine
 from rsciio_tem.writing.signal_frames import SignalFrames, boxes
 
@@ -59,6 +61,7 @@ def compare(
         Is called with the number of frames just compared.
     **options
         Keywords of the reader of `first`, such as those that were passed to `convert`.
+        `corrections` is for both.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def compare(
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     ours = load(first, format, lazy=True, **options)
-    theirs = load(second, lazy=True)
+    theirs = load(second, lazy=True, **_of_both(second, options))
     differences: list[Problem] = []
     if len(ours) != len(theirs):
         differences.append(
@@ -100,6 +103,15 @@ def compare(
         if "metadata" in parts:
             differences += _entries(one, other, [os.path.basename(p) for p in (first, second)])
     return differences
+
+
+def _of_both(second: str | os.PathLike[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords that are for the second recording as well.
+
+    What corrects the first may have been kept beside its pixels, to be applied there, too.
+    """
+    both = {name: options[name] for name in ("corrections",) if name in options}
+    return both if both and chosen(second)[0] in every_format() else {}
 
 
 def _beyond(signal: Mapping[str, Any]) -> Iterator[Problem]:
@@ -214,7 +226,7 @@ def _same_values(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[
     if kinds == ("f", "f"):
         same |= np.isnan(one) & np.isnan(other)
     elif "f" in kinds:
-        with np.errstate(invalid="ignore"):  # NaN and infinity are no integers
+        with np.errstate(invalid="ignore"):  # NaN and infinity are not integers
             back = one.astype(other.dtype) == other
             same &= back & (other.astype(one.dtype) == one)
     return same
@@ -279,7 +291,11 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Compare values; lists, tuples and arrays of the same values are the same."""
+    """Compare values; lists, tuples and arrays of the same values are the same, as are texts."""
+    if isinstance(a, bytes) and isinstance(b, str):
+        return bool(packed(a, {}) == b)  # most files keep texts only
+    if isinstance(a, str) and isinstance(b, bytes):
+        return bool(a == packed(b, {}))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple, np.ndarray)) and isinstance(b, (list, tuple, np.ndarray)):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -35,7 +36,7 @@ def convert(
     target: str | os.PathLike[str],
     format: str = "auto",
     *,
-    source_format: str = "auto",
+    to: str = "auto",
     overwrite: bool = False,
     progress: Progress = None,
     resume: bool = True,
@@ -52,10 +53,10 @@ def convert(
     target : path
         The new file. Its suffix tells the format, see ``rsciio-tem formats``.
     format : str
+        Name of the format of `source`, if its content does not tell it; as for `load`.
+    to : str
         Name of the format of `target`, or one of its suffixes, if that of `target` does not tell
         it.
-    source_format : str
-        Name of the format of the recording, if its content does not tell it.
     overwrite : bool
         Replace an earlier target. The recording itself is never replaced.
     progress : bool or callable, optional
@@ -87,21 +88,22 @@ def convert(
     FormatError
         See `load`; and if what was read back is not what was written.
     OSError
-        The disk has not enough space, or the folder cannot be written to.
+        There is not enough space on the disk, or the folder cannot be written to.
     """
     path = os.path.abspath(target)
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
-    if suffix in HYPERSPY and format in ("auto", suffix):
+    format, to = _formats(suffix, format, to, options)
+    if suffix in HYPERSPY and to in ("auto", suffix):
         return _by_hyperspy(
-            source, path, source_format, overwrite, progress, resume, verify, checksums, options
+            source, path, format, overwrite, progress, resume, verify, checksums, options
         )
-    module = _writer(path, format)
-    writer_names = writer_keywords(path, format)
+    module = _writer(path, to)
+    writer_names = writer_keywords(path, to)
     writer_options = {name: options.pop(name) for name in list(options) if name in writer_names}
     identity: dict[str, Any] | None = None
     if isinstance(source, (str, os.PathLike)):
         try:
-            signal = _first_of(source, source_format, checksums, options)
+            signal = _first_of(source, format, checksums, options)
         except TypeError as error:
             meant = {n: get_close_matches(n, writer_names, 1, 0.8) for n in options}
             for name, close in meant.items():
@@ -143,10 +145,28 @@ def convert(
     )
 
 
+def _formats(suffix: str, format: str, to: str, options: dict[str, Any]) -> tuple[str, str]:
+    """Return the formats of source and target; takes the earlier name of the first out of options.
+
+    Once `format` was that of the target, and `source_format` that of the source.
+    """
+    written = {*HYPERSPY, *(name for suffixes in writers().values() for name in suffixes)}
+    if "source_format" in options:
+        format, to = options.pop("source_format"), format if to == "auto" else to
+        said = "source_format= is called format= now, and the format of the target is to="
+    elif to == "auto" and format != "auto" and suffix not in written:
+        format, to = "auto", format
+        said = f"format= is that of the source; for that of the target pass to={to!r}"
+    else:
+        return format, to
+    warnings.warn(f"rsciio_tem.convert: {said}.", FutureWarning, stacklevel=3)
+    return format, to
+
+
 def _by_hyperspy(
     source: Any,
     path: str,
-    source_format: str,
+    format: str,
     overwrite: bool,
     progress: Progress,
     resume: bool,
@@ -165,7 +185,7 @@ def _by_hyperspy(
         raise ValueError("verify=True is for the formats that rsciio-tem itself writes")
     named = source
     if isinstance(source, (str, os.PathLike)):
-        source = _first_of(source, source_format, checksums, options)
+        source = _first_of(source, format, checksums, options)
     elif options:
         raise TypeError(f"{', '.join(sorted(options))}: no keywords of a signal")
     signal = _signal_of(source)
@@ -200,7 +220,12 @@ def _first_of(
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Load what is to be written; say so if it is not all."""
-    signals = load(source, format, lazy=True, **options)
+    try:
+        signals = load(source, format, lazy=True, **options)
+    except ValueError as error:
+        if format in {*writers(), *(s for suffixes in writers().values() for s in suffixes)}:
+            error.add_note("format= is the format of the source; that of the target is to=.")
+        raise
     signal = signals[0]
     if len(signals) > 1:
         shapes = ", ".join(" × ".join(map(str, one["data"].shape)) for one in signals[1:])
@@ -248,20 +273,22 @@ def writers() -> dict[str, tuple[str, ...]]:
     return {row.name: row.writes for row in registry.formats() if row.writes}
 
 
-def _writer(path: str, format: str) -> ModuleType:
+def _writer(path: str, to: str) -> ModuleType:
     """Return the module that writes a file; the suffix decides if there is no name of a format."""
     suffixes_of = writers()
-    suffix = os.path.splitext(path)[1].lstrip(".").lower() if format == "auto" else format
-    if format not in suffixes_of:
-        format = next((n for n, suffixes in suffixes_of.items() if suffix in suffixes), format)
-    if format not in suffixes_of:
+    suffix = os.path.splitext(path)[1].lstrip(".").lower() if to == "auto" else to
+    name = to
+    if name not in suffixes_of:
+        name = next((n for n, suffixes in suffixes_of.items() if suffix in suffixes), to)
+    if name not in suffixes_of:
         suffixes_of |= {name: (name,) for name in HYPERSPY}
         listed = ", ".join(f"{name} (.{', .'.join(suffixes_of[name])})" for name in suffixes_of)
-        raise ValueError(
-            f"nothing writes {os.path.basename(path)!r} with format={format!r}; "
-            f"what is written: {listed}"
-        )
-    return module_for(format)
+        if to == "auto":
+            problem = f"the suffix of {os.path.basename(path)!r} does not name a format to write"
+        else:
+            problem = f"{to!r} is not a format that can be written"
+        raise ValueError(f"{problem}. Pass to= with one of these: {listed}.")
+    return module_for(name)
 
 
 def suffix_of(format: str) -> str:
@@ -279,15 +306,17 @@ def suffix_of(format: str) -> str:
     names = sorted(
         {*HYPERSPY, *writers(), *(s for suffixes in writers().values() for s in suffixes)}
     )
-    raise ValueError(f"no format {format!r} is written; there are {', '.join(names)}")
+    raise ValueError(
+        f"{format!r} is not a format that can be written. Pass one of these: {', '.join(names)}."
+    )
 
 
-def writer_keywords(path: str, format: str) -> set[str]:
+def writer_keywords(path: str, to: str) -> set[str]:
     """List the keywords of a writer."""
     path = os.path.abspath(path)  # a store may be written with a slash
     if os.path.splitext(path)[1].lstrip(".").lower() in HYPERSPY:
         return set()
-    return set(inspect.signature(_writer(path, format).target).parameters) - {"frames", "path"}
+    return set(inspect.signature(_writer(path, to).target).parameters) - {"frames", "path"}
 
 
 def export_dataset(
@@ -296,4 +325,4 @@ def export_dataset(
     """Write a recording as ``.npy``: the call that LiberTEM has for it."""
     if os.path.splitext(path)[1].lower() != ".npy":
         raise ValueError(f"{os.fspath(path)!r} does not end with .npy")
-    return convert(source, path, "npy", overwrite=overwrite, progress=progress)
+    return convert(source, path, to="npy", overwrite=overwrite, progress=progress)

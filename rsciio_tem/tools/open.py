@@ -11,10 +11,11 @@ from typing import Any
 
 from rsciio_tem.errors import OtherFormat
 from rsciio_tem.readers import chosen, own_module
+from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.options import ReadOptions, pixel_type
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.storage.files import path_of
+from rsciio_tem.storage.files import recording_of
 
 __all__ = ["Meaningless", "arranged", "open"]
 
@@ -34,7 +35,7 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
     Recording
         A value to look at: files, frames, scan candidates, problems, metadata.
     """
-    path = path_of(path)
+    path = recording_of(path)
     name, hints = chosen(path, format)
     module = own_module(path, name)
     keywords = list(inspect.signature(module.parse).parameters)[1:]
@@ -53,7 +54,7 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
         if format != "auto":
             raise
         recording = own_module(path, other.format).parse(path, **format_options)
-    return recording  # type: ignore[no-any-return]
+    return annotated(recording)
 
 
 class Meaningless(TypeError):
@@ -76,7 +77,7 @@ def arranged(
     path: str | os.PathLike[str], format: str, options: Mapping[str, Any]
 ) -> tuple[Recording, Arranged]:
     """Describe a recording, and arrange its frames, as `load` with these keywords does."""
-    left = dict(options)
+    left, path = dict(options), recording_of(path)
     raw = left.get("dtype") is not None and left.get("sig_shape") is not None
     name, hints = chosen(path, format, raw=raw)
     module = own_module(path, name)
@@ -95,6 +96,7 @@ def arranged(
         raise Meaningless(sorted(left), name)
     if name != "raw" and shared.get("dtype"):
         shared["dtype"] = pixel_type(shared["dtype"])
+    recording = annotated(recording)
     return recording, arrange(recording, **named, options=shared)
 
 

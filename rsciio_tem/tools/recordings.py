@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported, collected
 from rsciio_tem.readers import detect
+from rsciio_tem.recording.annotation import SUFFIX
 from rsciio_tem.registry import candidates, every_format
 from rsciio_tem.storage.files import read_start
 from rsciio_tem.tools.open import open
@@ -23,6 +24,7 @@ __all__ = [
     "Search",
     "is_searched",
     "item_of",
+    "pairs",
     "recordings_below",
 ]
 
@@ -51,9 +53,9 @@ class Item(NamedTuple):
     path : str
         A file, or a folder that is a recording.
     problem : Problem, optional
-        Why it is no recording to go on with. Without it, it is one, or damaged.
+        Why it is not a recording to go on with. Without it, it is one, or damaged.
     files : tuple of str
-        Its files, as absolute paths; of what is no recording there are none.
+        Its files, as absolute paths; of what is not a recording there are none.
     """
 
     path: str
@@ -134,6 +136,7 @@ def recordings_below(
             if (
                 os.path.abspath(path) in seen
                 or name in (RECORDS, CHECKSUMS)
+                or name.endswith(SUFFIX)
                 or _is_apple_double(path)
             ):
                 continue
@@ -157,6 +160,50 @@ def recordings_below(
     result.items += [item for item in doubtful if os.path.abspath(item.path) not in seen]
     result.items.sort(key=lambda item: item.path)
     return result
+
+
+def pairs(
+    first: str, second: str, *, raw: bool = False
+) -> tuple[list[tuple[str, str]], list[Item]]:
+    """Pair the recordings below two folders by their names, as ``convert --into`` gives them.
+
+    Returns
+    -------
+    pairs : list of (str, str)
+        Paths in the first folder, and in the second.
+    rest : list of Item
+        Recordings that have no counterpart, and what is none to go on with; each with its problem.
+    """
+
+    def stem(name: str) -> str:
+        return os.path.splitext(name)[0].removesuffix("_000")
+
+    below = [
+        {
+            os.path.relpath(item.path, folder): item
+            for item in recordings_below(folder, raw=raw).items
+        }
+        for folder in (first, second)
+    ]
+    rest = [item for items in below for item in items.values() if item.problem is not None]
+    ours, theirs = (
+        {name: item for name, item in items.items() if item.problem is None} for items in below
+    )
+    matched: list[tuple[str, str]] = []
+    for name, item in ours.items():
+        for names in (
+            [name] if name in theirs else [],
+            [other for other in theirs if stem(other) == name],  # scan.mib.h5
+            [other for other in theirs if stem(other) == stem(name)],
+        ):
+            if names:
+                matched += [(item.path, theirs[other].path) for other in names]
+                break
+    for items, side, folder in ((ours, 0, second), (theirs, 1, first)):
+        seen = {pair[side] for pair in matched}
+        problem = Problem("warning", f"has no counterpart in {folder}.")
+        rest += [Item(one.path, problem) for one in items.values() if one.path not in seen]
+    return matched, rest
 
 
 def is_searched(path: str) -> bool:
@@ -204,6 +251,6 @@ def item_of(path: str, raw: bool = False) -> Item | None:
     if any(head) and suffix in _TEXTS:
         return None
     if (any(head) and suffix in _COMMON) or (head and suffix in ("raw", "bin")):
-        problem = f"is no recording that is recognised; it begins with {head[:16]!r}."
+        problem = f"is not recognised as a recording; it begins with {head[:16]!r}."
         return Item(path, Problem("warning", problem))
     return Item(path)  # it has the name of a recording, and is destroyed

@@ -74,13 +74,13 @@ class Records:
         if not os.path.lexists(self.path):
             return
         if os.path.islink(self.path) or not os.path.isfile(self.path):
-            raise FormatError(self.path, "is no file with records.", "Move it away.")
+            raise FormatError(self.path, "is not a file with records.", "Move it away.")
         with open(self.path, "rb") as file:
             lines = file.read().splitlines()
         for number, line in enumerate(lines, 1):
             entry = _parsed(line)
             if entry is None:  # torn when the computer was switched off
-                _logger.warning("%s: line %d is no record of a conversion", self.path, number)
+                _logger.warning("%s: line %d is not a record of a conversion", self.path, number)
             else:
                 self.entries[entry["target"]] = entry
         if lines and not self.entries and not lines[0].startswith(b"{"):

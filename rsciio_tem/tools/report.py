@@ -93,7 +93,7 @@ def check_writable(path: str) -> None:
             start = file.read(256)
     if not start.startswith((_header(), b'{\n  "rsciio_tem": ')):
         raise FormatError(
-            path, "exists, and is no report that can be replaced.", "Choose another name."
+            path, "exists, and is not a report that can be replaced.", "Choose another name."
         )
 
 

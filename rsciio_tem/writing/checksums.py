@@ -64,7 +64,7 @@ def check_list(path: str) -> dict[bytes, bytes]:
     Raises
     ------
     FormatError
-        There is such a file, and it is no list of checksums.
+        There is such a file, and it is not a list of checksums.
     """
     lines: dict[bytes, bytes] = {}
     if os.path.lexists(path):
@@ -76,7 +76,7 @@ def check_list(path: str) -> dict[bytes, bytes]:
             match = _LINE.fullmatch(line)
             if match is None:
                 raise FormatError(
-                    path, "is no list of checksums, and is not replaced.", "Move it away."
+                    path, "is not a list of checksums, and is not replaced.", "Move it away."
                 )
             lines[match[1] + match[3]] = line
     return lines

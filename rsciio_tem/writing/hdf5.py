@@ -52,7 +52,7 @@ _PLACED = np.dtype(
 def filters(compression: Compression | Mapping[str, Any], gzip: int, shuffle: bool) -> Any:
     """Return the keywords of `h5py.Group.create_dataset` for a compression."""
     if not 0 <= gzip <= 9:
-        raise ValueError(f"gzip={gzip} is no level from 0 to 9")
+        raise ValueError(f"gzip={gzip} is not a level from 0 to 9")
     if isinstance(compression, Mapping):
         return dict(compression)
     if compression == "bitshuffle-lz4":
@@ -118,7 +118,7 @@ class Hdf5(Target):
         if layout not in ("emd", "hexrd"):
             raise ValueError(f"layout={layout!r} is neither 'emd' nor 'hexrd'")
         if not group.strip("/"):
-            raise ValueError(f"{group!r} is no name of a group")
+            raise ValueError(f"{group!r} is not a name of a group")
         rows, columns = frames.frame_shape
         if not 0 <= chunk_rows <= rows:
             raise ValueError(f"chunk_rows={chunk_rows} of frames of {rows} rows")

@@ -81,7 +81,7 @@ def check_text(path: str) -> None:
     try:
         os.path.basename(path).encode()
     except UnicodeEncodeError as error:
-        problem = "has a name that is no UTF-8; the side file could not name what belongs to it."
+        problem = "has a name that is not UTF-8; the side file could not name what belongs to it."
         raise FormatError(path, problem, "Choose another name.") from error
 
 
@@ -127,7 +127,7 @@ def file_obstacle(path: str) -> str:
     """Say why something is not replaced by a file."""
     if os.path.isdir(path) and not os.path.islink(path):
         return "is a folder"
-    return "" if os.path.isfile(path) or os.path.islink(path) else "is no file"
+    return "" if os.path.isfile(path) or os.path.islink(path) else "is not a file"
 
 
 #: What zarr leaves of a file that it was writing when it was killed.
@@ -142,7 +142,7 @@ _STORED = re.compile(
 def store_obstacle(path: str) -> str:
     """Say why something is not replaced by a Zarr store."""
     if not os.path.isdir(path):
-        return "is no folder"
+        return "is not a folder"
     if not any(os.path.isfile(os.path.join(path, n)) for n in (".zarray", ".zgroup", "zarr.json")):
         return "is a folder, but no Zarr store"
     for folder, below, names in os.walk(path):
@@ -153,5 +153,5 @@ def store_obstacle(path: str) -> str:
         for name in names:
             if not _STORED.fullmatch(name) and name != ".DS_Store":
                 other = os.path.relpath(os.path.join(folder, name), path)
-                return f"is a folder that holds {other!r}, which is no part of a Zarr store"
+                return f"is a folder that holds {other!r}, which is not a part of a Zarr store"
     return ""

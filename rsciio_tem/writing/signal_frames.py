@@ -232,7 +232,7 @@ class SignalFrames:
         """Raise a ValueError if pixels are colours or records, which a format does not hold."""
         if self.dtype.kind not in "buifc":
             raise ValueError(
-                f"pixels of type {self.dtype} are no numbers, and {format} holds nothing else; "
+                f"pixels of type {self.dtype} are not numbers, and {format} holds nothing else; "
                 ".hspy holds colours"
             )
 

@@ -57,11 +57,11 @@ class _Sparse(Target):
         self.path, self.frames, self.threshold = path, frames, threshold
         self.dtype = frames.dtype.newbyteorder("<")
         if self.dtype.kind not in "buifc":
-            raise ValueError(f"pixels of type {frames.dtype} are no numbers")
+            raise ValueError(f"pixels of type {frames.dtype} are not numbers")
         if threshold is not None and self.dtype.kind == "c":
             raise TypeError("complex values are not above or below a threshold")
         if threshold is not None and not np.isfinite(threshold):
-            raise ValueError(f"threshold={threshold!r} is no number")
+            raise ValueError(f"threshold={threshold!r} is not a number")
 
     def _kept(self, frames: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         if self.threshold is None:

@@ -99,7 +99,7 @@ def write(
         The target is the recording itself, an unfinished conversion of something else is in the
         way, or what was read back is not what was written.
     OSError
-        The disk has not enough space, or the folder cannot be written to.
+        There is not enough space on the disk, or the folder cannot be written to.
     """
     path = os.path.abspath(path)
     folder = os.path.dirname(path)

@@ -208,7 +208,7 @@ class Work:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.folder)
             raise FormatError(
                 self.folder,
-                "is no folder; while a conversion runs, its files are in a folder of this name.",
+                "is not a folder; while a conversion runs, its files are in a folder of this name.",
                 "Move it away, or choose another name.",
             )
         entries = {name for name in os.listdir(self.folder) if not name.startswith(".")}
@@ -222,7 +222,7 @@ class Work:
         if entries and (others or not ours):
             raise FormatError(
                 self.folder,
-                "is no folder of an unfinished conversion: "
+                "is not a folder of an unfinished conversion: "
                 f"{(others or sorted(entries))[0]!r} is in it.",
                 "Move it away, or choose another name.",
             )
@@ -480,7 +480,7 @@ class Work:
             if os.path.lexists(final):
                 raise FormatError(
                     aside,
-                    f"was to be replaced, and now there is another {final}.",
+                    f"was to be replaced, but meanwhile another {final} has appeared.",
                     "Move one of them away.",
                 )
             os.rename(aside, final)

@@ -178,7 +178,7 @@ def test_unknown_signature(tmp_path: Path) -> None:
 def test_another_file(tmp_path: Path) -> None:
     path = tmp_path / "a.blo"
     path.write_bytes(b"IMGBLA" + bytes(9000))
-    with pytest.raises(NotThisFormat, match="is no blockfile"):
+    with pytest.raises(NotThisFormat, match="is not a blockfile"):
         load(path)
     assert [c.format for c in rsciio_tem.detect(path)] == []
     named = write_blo(tmp_path / "a.dat", patterns())

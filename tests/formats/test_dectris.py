@@ -225,7 +225,7 @@ def test_without_side_file_no_square_is_taken(tmp_path: Path) -> None:
 
 def test_frames_before_each_line(tmp_path: Path) -> None:
     path = write_dectris(tmp_path, frames(18), scan=(3, 4), prescan=2)
-    with pytest.warns(RecordingWarning, match="No recording with such frames was at hand"):
+    with pytest.warns(RecordingWarning, match="No recording with such frames was available"):
         signal = load(path)
     assert numbers(signal) == [[2, 3, 4, 5], [8, 9, 10, 11], [14, 15, 16, 17]]
     assert quietly(path, flyback="keep")["data"].shape == (3, 6, *SIG)
@@ -522,8 +522,8 @@ def test_real_arina_without_its_data(realdata: Path, tmp_path: Path) -> None:
 def test_not_a_master(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a_master.h5", "w") as file:
         file["entry/data/data_000001"] = frames()
-    with pytest.raises(NotThisFormat, match="no master of a Dectris recording"):
+    with pytest.raises(NotThisFormat, match="not a master of a Dectris recording"):
         load(tmp_path / "a_master.h5")
     (tmp_path / "b_master.h5").write_bytes(b"\0" * 5000)
-    with pytest.raises(NotThisFormat, match="no HDF5 file"):
+    with pytest.raises(NotThisFormat, match="not an HDF5 file"):
         load(tmp_path / "b_master.h5")

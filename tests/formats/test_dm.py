@@ -187,7 +187,7 @@ def test_image_of_one_row_is_a_spectrum(tmp_path: Path, shape: tuple[int, int]) 
 
 def test_nothing_tells_the_order(tmp_path: Path, data: Array) -> None:
     path = written(tmp_path, image(data.transpose(TO_PIXELS)))
-    with pytest.warns(RecordingWarning, match=r"nothing tells which .* data_order='frames'"):
+    with pytest.warns(RecordingWarning, match=r"nothing says which .* data_order='frames'"):
         (signal,) = dm.file_reader(path)
     np.testing.assert_array_equal(signal["data"], data)
     # the keyword decides, and silences the warning
@@ -207,7 +207,7 @@ def test_sources_that_contradict(tmp_path: Path, data: Array) -> None:
 def test_square_scan_and_frame_tell_nothing(tmp_path: Path) -> None:
     square = np.zeros((4, 4, 4, 4), "u1")
     path = written(tmp_path, image(square, tags=spectrum_image(4, 4)))
-    with pytest.warns(RecordingWarning, match="nothing tells"):
+    with pytest.warns(RecordingWarning, match="nothing says"):
         dm.file_reader(path)
 
 
@@ -654,7 +654,7 @@ def test_same_offset_is_verified(tmp_path: Path) -> None:
 
 def test_bad_series(series: tuple[list[Path], Array], tmp_path: Path, data: Array) -> None:
     paths, _ = series
-    with pytest.raises(FormatError, match="fits none"):
+    with pytest.raises(FormatError, match="matches none"):
         dm.file_reader(tmp_path / "none*.dm4")
     with pytest.raises(ValueError, match="list of files is empty"):
         dm.file_reader([])
@@ -1027,7 +1027,7 @@ def test_no_images(tmp_path: Path) -> None:
         with pytest.raises(Unsupported, match="no image"):
             dm.file_reader(path)
     path.write_bytes(b"hello" * 100)
-    with pytest.raises(NotThisFormat, match="no DM3 or DM4"):
+    with pytest.raises(NotThisFormat, match="not a DM3 or DM4"):
         dm.file_reader(path)
 
 

@@ -178,7 +178,7 @@ def test_other_entries_beside_the_frames(tmp_path: Path) -> None:
     path = write_stream(tmp_path / "a.h5", frames)
     with h5py.File(path, "r+") as file:
         file["data/notes"] = "hello"
-    with pytest.warns(RecordingWarning, match="1 entries of /data are no frames"):
+    with pytest.warns(RecordingWarning, match="1 entries of /data are not frames"):
         np.testing.assert_array_equal(load(path), frames)
 
 
@@ -255,8 +255,8 @@ def test_no_frames(tmp_path: Path) -> None:
     ("key", "value", "match"),
     [
         ("compression_type", "zip", "compressed with 'zip'"),
-        ("dtype", "<u99", "which is no type"),
-        ("dtype", "|O", "which is no type"),
+        ("dtype", "<u99", "which is not a type"),
+        ("dtype", "|O", "which is not a type"),
         ("shape", [1 << 20, 1 << 20], "is said to have"),
         ("shape", [37], r"has the shape \[37\]"),
         ("shape", [0, 50], "is said to have 0 x 50"),
@@ -319,7 +319,7 @@ def test_sparse_frames_that_lie(tmp_path: Path) -> None:
             load(path)
 
     matrix = sparse.csr_matrix(frame)
-    refused("no matrix of compressed rows", "csc")
+    refused("not a matrix of compressed rows", "csc")
     refused("column is outside", indices=matrix.indices + 50)
     refused("column is outside", indices=matrix.indices - 50)
     refused("rows make no sense", indptr=matrix.indptr[::-1])
@@ -328,7 +328,7 @@ def test_sparse_frames_that_lie(tmp_path: Path) -> None:
     refused("values are of type float64", data=matrix.data.astype(float))
     refused("data takes", data=np.zeros(1 << 20, "u4"))
     refused("holds", data=np.zeros((3, 3), "u4"))
-    refused("no sparse frame", data=np.array([{}], object))
+    refused("not a sparse frame", data=np.array([{}], object))
 
 
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
         for name in ("data", "indices", "indptr", "shape", "format"):
             archive.writestr(f"{name}.npy", b"\x80\x04cos\nsystem\n(S'touch ran'\ntR.csr")
     change(path, "data/0/data", np.void(bytes(8) + buffer.getvalue()))
-    with pytest.raises(FormatError, match="no sparse frame"):
+    with pytest.raises(FormatError, match="not a sparse frame"):
         load(path)
     assert not Path("ran").exists()
 

@@ -95,12 +95,12 @@ def test_interrupted(tmp_path: Path) -> None:
     path = writer.write_empad(tmp_path, SCAN, "1.2.2", truncate=FRAME_G1 * 2 + 1000)
     with (
         pytest.warns(RecordingWarning, match="only 2 of 3 lines"),
-        pytest.warns(RecordingWarning, match="no complete frame"),
+        pytest.warns(RecordingWarning, match="not a complete frame"),
     ):
         np.testing.assert_array_equal(load(path)["data"], SCAN[:2])
     with (
         pytest.warns(RecordingWarning, match="3 of 12 scan positions"),
-        pytest.warns(RecordingWarning, match="no complete frame"),
+        pytest.warns(RecordingWarning, match="not a complete frame"),
     ):
         filled = load(path, missing="fill")["data"]
     np.testing.assert_array_equal(filled.reshape(-1, 128, 128)[:9], SCAN.reshape(-1, 128, 128)[:9])
@@ -208,7 +208,7 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(NotThisFormat, match="names no raw_file"):
         load(foreign)
     foreign.write_text("<root><raw_file filename=")
-    with pytest.raises(FormatError, match="no valid XML"):
+    with pytest.raises(FormatError, match="not valid XML"):
         load(foreign)
     foreign.write_text('<!DOCTYPE x [<!ENTITY a "aaaa">]><root>&a;</root>')
     with pytest.raises(FormatError, match="XML entities"):

@@ -224,7 +224,7 @@ def test_values_of_another_type_than_told(tmp_path: Path, style: str) -> None:
     forget()
     frames[frames == frames.max()] = 70000
     path = written(style, tmp_path, frames, dtype=b"uint16" if style == "npz" else "uint16")
-    with pytest.raises(FormatError, match="that are no uint16"):
+    with pytest.raises(FormatError, match="that are not uint16"):
         load(path)
 
 
@@ -311,18 +311,18 @@ def test_bad_yaml(tmp_path: Path) -> None:
     text = path.read_text()
     for old, new, match in (
         ("scan_cache", "other", "does not exist"),
-        ("nframes: 7", "nframes: 0", "no number of frames"),
-        ("nframes: 7", "nframes: many", "no number of frames"),
+        ("nframes: 7", "nframes: 0", "not a number of frames"),
+        ("nframes: 7", "nframes: many", "not a number of frames"),
         ("nframes: 7", "nframes: 100000", "said to have 100000 frames"),
         ("nframes: 7", "frames: 7", "no section data with"),
         ("[12, 16]", "[12]", "two axes"),
-        ("[12, 16]", "[12, 0]", "no shape"),
-        ("[12, 16]", "no", "no shape"),
-        ("uint16", "object", "no type of pixels"),
-        ("uint16", "[1]", "no type"),
+        ("[12, 16]", "[12, 0]", "not a shape"),
+        ("[12, 16]", "no", "not a shape"),
+        ("uint16", "object", "not a type of pixels"),
+        ("uint16", "[1]", "not a type"),
         ("meta: {}", "meta: [1]", "instead of keys"),
         ("meta: {}", 'meta: {omega: "! load-numpy-array no.npy"}', "does not exist"),
-        ("data:", "data: [", "no valid YAML"),
+        ("data:", "data: [", "not valid YAML"),
     ):
         assert old in text
         path.write_text(text.replace(old, new, 1))
@@ -493,13 +493,13 @@ def test_places_outside_of_the_frame_are_errors(tmp_path: Path, style: str) -> N
     ("told", "match"),
     [
         ({"shape": [1 << 40, 1 << 40]}, "frames of more than"),
-        ({"shape": [-1, 5]}, "no shape"),
+        ({"shape": [-1, 5]}, "not a shape"),
         ({"shape": 5}, "two axes"),
         ({"shape": [2, 3, 4]}, "two axes"),
-        ({"shape": [1.5, 2.5]}, "no shape"),
-        ({"dtype": b"O"}, "no type of pixels"),
-        ({"dtype": b"what"}, "no type"),
-        ({"dtype": b"<f16"}, "no type of pixels"),
+        ({"shape": [1.5, 2.5]}, "not a shape"),
+        ({"dtype": b"O"}, "not a type of pixels"),
+        ({"dtype": b"what"}, "not a type"),
+        ({"dtype": b"<f16"}, "not a type of pixels"),
     ],
 )
 @pytest.mark.parametrize("style", ["npz", "fch5"])

@@ -624,11 +624,13 @@ def test_damaged_frame_header(tmp_path: Path) -> None:
     path = writer.write_recording(tmp_path, frames)
     file = tmp_path / "scan_001.frms6"
     patch(file, 1024 + 3 * (64 + 384) + 24, b"\xff" * 8)
-    with pytest.warns(RecordingWarning, match="has the size of full frames, and is read so"):
+    with pytest.warns(RecordingWarning, match="has the size of full frames, and is read as such"):
         np.testing.assert_array_equal(raw(path), frames)
     # without that size, what is behind cannot be trusted
     cut(file, 10)
-    match = "holds 3 of the 6 frames it announces; behind them, at byte 2368, is no header|hold 3"
+    match = (
+        "holds 3 of the 6 frames it announces; behind them, at byte 2368, there is no header|hold 3"
+    )
     with pytest.warns(RecordingWarning, match=match):
         np.testing.assert_array_equal(raw(path), frames[:3])
 
@@ -721,12 +723,12 @@ def test_gain_with_decimal_commas(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("gain.csv", b"1;2\n1\n", "no table of numbers"),
-        ("gain.csv", b"1;two\n1;2\n", "no table of numbers"),
+        ("gain.csv", b"1;2\n1\n", "not a table of numbers"),
+        ("gain.csv", b"1;two\n1;2\n", "not a table of numbers"),
         ("gain.csv", b"", "holds no image"),
         ("gain.csv", b"1;2\n3;4\n", r"gain has shape \(2, 2\), the frames \(4, 2\)"),
-        ("gain.mat", b"", "no sound MATLAB file"),
-        ("gain.mat", b"MATLAB" * 100, "no sound MATLAB file|version 7.3"),
+        ("gain.mat", b"", "not a readable MATLAB file"),
+        ("gain.mat", b"MATLAB" * 100, "not a readable MATLAB file|version 7.3"),
         ("gain.png", b"", "neither .mat nor .csv"),
         ("gain", None, "does not exist"),
     ],
@@ -907,10 +909,10 @@ def test_other_versions(tmp_path: Path, version: int) -> None:
 @pytest.mark.parametrize(
     ("at", "content", "error", "match"),
     [
-        (0, b"\x00\x08", NotThisFormat, "no FRMS6 file"),
-        (2, b"\x80\x00", NotThisFormat, "no FRMS6 file"),
-        (88, b"\x00\x00", FormatError, "0 columns, which are no two halves"),
-        (88, b"\x07\x00", FormatError, "7 columns, which are no two halves"),
+        (0, b"\x00\x08", NotThisFormat, "not an FRMS6 file"),
+        (2, b"\x80\x00", NotThisFormat, "not an FRMS6 file"),
+        (88, b"\x00\x00", FormatError, "0 columns, which are not two halves"),
+        (88, b"\x07\x00", FormatError, "7 columns, which are not two halves"),
         (90, b"\x00\x00", FormatError, "frames of 0 rows"),
         (88, b"\xfe\xff\xff\xff", Truncated, "no complete frame"),
     ],

@@ -525,7 +525,7 @@ def test_first_and_last_angle_of_the_gui(tmp_path: Path) -> None:
 def test_hexrd_drops_unknown_commands_here_they_are_kept_and_told(tmp_path: Path) -> None:
     write_series(tmp_path, images(2))
     path = write_list(tmp_path / "a.yml", "im_*", meta={"a": "! run rm -rf"})
-    with pytest.warns(RecordingWarning, match="'! run rm -rf' is no known command"):
+    with pytest.warns(RecordingWarning, match="'! run rm -rf' is not a known command"):
         (signal,) = imagefiles.file_reader(path)
     assert signal["original_metadata"]["a"] == "! run rm -rf"
 
@@ -534,11 +534,11 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     write_series(tmp_path, images(2))
     np.save(tmp_path / "om.npy", np.array([{}], object), allow_pickle=True)
     meta = {"omega": "! load-numpy-array om.npy"}
-    with pytest.raises(FormatError, match=r"om\.npy: is no readable \.npy"):
+    with pytest.raises(FormatError, match=r"om\.npy: is not a readable \.npy"):
         load(write_list(tmp_path / "a.yml", "im_*", meta=meta))
     for tag in ("!!python/object/apply:os.system ['touch ran']", "!!python/name:os.system"):
         (tmp_path / "a.yml").write_text(f"image-files: {{files: im_*}}\nmeta: {tag}\n")
-        with pytest.raises(FormatError, match=r"a\.yml: is no valid YAML"):
+        with pytest.raises(FormatError, match=r"a\.yml: is not valid YAML"):
             load(tmp_path / "a.yml")
     assert not Path("ran").exists()
 
@@ -722,7 +722,7 @@ def test_pictures(tmp_path: Path, dtype: str, suffix: str) -> None:
 def test_files_that_nothing_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "im.xyz").write_bytes(b"what is this" * 100)
     path = write_list(tmp_path / "a.yml", "im.xyz")
-    with pytest.raises(FormatError, match=r"im\.xyz: is no image that fabio can read"):
+    with pytest.raises(FormatError, match=r"im\.xyz: is not an image that fabio can read"):
         load(path)
     monkeypatch.setitem(__import__("sys").modules, "fabio", None)
     with pytest.raises(Unsupported, match=r"im\.xyz.*pip install fabio"):

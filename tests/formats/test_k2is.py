@@ -467,7 +467,7 @@ def test_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(tmp_path / "Capture52_11.bin")["data"], FRAMES[:3] // 2)
     for name in ("Capture52_9.bin", "Capture.bin"):
         shutil.copy(tmp_path / "Capture52_1.bin", tmp_path / name)
-        with pytest.raises(NotThisFormat, match="does not end with a number from 1 to 8"):
+        with pytest.raises(NotThisFormat, match="does not end with a digit from 1 to 8"):
             load(tmp_path / name)
 
 
@@ -626,6 +626,26 @@ def test_damaged_header(tmp_path: Path, where: int, text: bytes, block: int) -> 
     assert any("scan5.bin" in str(w.message) for w in caught)
 
 
+@pytest.mark.parametrize(("block", "number"), [(1, 21), (21, 1), (38, 2)])
+def test_block_with_the_number_of_another(tmp_path: Path, block: int, number: int) -> None:
+    """It takes the place of none, whatever is read with it."""
+
+    def change(i: int, blocks: list[bytes]) -> list[bytes]:
+        if i == 6:
+            old, other = blocks[block], blocks[number]
+            blocks[block] = old[:16] + other[16:20] + old[20:]
+        return blocks
+
+    path = writer.write_k2is(tmp_path, FRAMES, change=change, **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        whole = load(path)["data"]
+        frames = [load(path, first_frame=i, last_frame=i + 1)["data"] for i in range(10)]
+    expected = without([(6, block)])
+    np.testing.assert_array_equal(whole, expected)
+    np.testing.assert_array_equal(np.stack([np.squeeze(f) for f in frames]), expected)
+
+
 def test_repeated_blocks(tmp_path: Path) -> None:
     path = writer.write_k2is(
         tmp_path, FRAMES, change=lambda i, b: [*b[:10], *b[6:]] if i == 1 else b, **SMALL
@@ -738,7 +758,7 @@ def test_damaged_tag_file(tmp_path: Path) -> None:
     with pytest.raises(Truncated, match=r"scan\.gtg: .*Open one of the \.bin"):
         load(gtg)
     gtg.write_bytes(b"hello")
-    with pytest.raises(NotThisFormat, match="no DM3 or DM4"):
+    with pytest.raises(NotThisFormat, match="not a DM3 or DM4"):
         load(gtg)
     for i in range(1, 9):
         (tmp_path / f"scan{i}.bin").unlink()

@@ -556,9 +556,11 @@ def test_scan_size_of_the_camera(tmp_path: Path, per_trigger: int) -> None:
 
 
 def test_scan_size_with_flyback_columns(tmp_path: Path) -> None:
-    """Five frames per trigger for three columns: nothing tells which two are of the flyback."""
+    """Five frames per trigger for three columns: nothing says which two are of the flyback."""
     path = written(tmp_path, 20, {"frames_per_trigger": 5, "scan_x": 3, "scan_y": 4})
-    with pytest.warns(RecordingWarning, match="5 frames are stored per line of 3: which of them"):
+    with pytest.warns(
+        RecordingWarning, match="5 frames are stored per line of 3, and nothing says which"
+    ):
         signal = read(path)
     assert order(signal) == np.arange(20).reshape(4, 5).tolist()
     assert "5 frames per trigger" in evidence(signal)["reason"]
@@ -830,7 +832,7 @@ def test_colour_with_trigger_and_an_odd_end(tmp_path: Path) -> None:
     assert nav(read(path)) == (4, 2, 3)
     path.with_suffix(".hdr").unlink()
     path = written(tmp_path, 23, colour=1, counters=np.arange(23) % 4)
-    with pytest.warns(RecordingWarning, match="23 frames are no multiple of 4 counters"):
+    with pytest.warns(RecordingWarning, match="23 frames are not a multiple of 4 counters"):
         assert nav(read(path)) == (4, 5)
 
 
@@ -1250,7 +1252,7 @@ def test_metadata_is_a_superset(
         times_ns=writer.START_NS + np.array([0, 1, 2, 8, 9, 10]) * 10**7,
     )
     (theirs,) = peer.file_reader(str(path))
-    assert theirs["data"].shape[:2] == (2, 3)  # one pause is no raster for us
+    assert theirs["data"].shape[:2] == (2, 3)  # one pause is not a raster for us
     ours = read(str(path), navigation_shape=(3, 2))
     np.testing.assert_array_equal(ours["data"], theirs["data"])
     # they have no names in RosettaSciIO

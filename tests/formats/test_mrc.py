@@ -458,7 +458,7 @@ def test_what_hyperspy_really_saves(tmp_path: Path) -> None:
 
 def test_metadata_that_are_no_json(tmp_path: Path) -> None:
     path = write_mrc(tmp_path / "a.mrc", images(), extended=b"{no json", kind=b"json")
-    with pytest.warns(RecordingWarning, match="metadata that are no JSON"):
+    with pytest.warns(RecordingWarning, match="metadata that are not JSON"):
         np.testing.assert_array_equal(load(path)["data"], images())
 
 
@@ -555,7 +555,7 @@ def test_surplus(tmp_path: Path) -> None:
 
 
 def test_modes_that_are_refused(tmp_path: Path) -> None:
-    for mode, match in ((5, "MODE 5; known are 0, 1, 2"), (1002, 'MRCZ.*file_format="MRCZ"')):
+    for mode, match in ((5, "MODE 5; only 0, 1, 2"), (1002, 'MRCZ.*file_format="MRCZ"')):
         path = tmp_path / "a.mrc"
         path.write_bytes(writer.mrc_header((1, 4, 4), mode) + bytes(100))
         with pytest.raises(Unsupported, match=match):
@@ -894,11 +894,11 @@ def test_more_positions_than_frames(tmp_path: Path) -> None:
         ("x,y\n0,0\n", "holds no scan positions"),
         ("0;0\n", "holds no scan positions"),
         ("0\n1\n", "a line has one number"),
-        ("0,0\n0,-1\n", "line 2 is no position"),
-        ("0,0\n0.5,1\n", "line 2 is no position"),
-        ("nan,0\n", "line 1 is no position"),
-        ("1e30,0\n", "line 1 is no position"),
-        ("inf,0\n", "line 1 is no position"),
+        ("0,0\n0,-1\n", "line 2 is not a position"),
+        ("0,0\n0.5,1\n", "line 2 is not a position"),
+        ("nan,0\n", "line 1 is not a position"),
+        ("1e30,0\n", "line 1 is not a position"),
+        ("inf,0\n", "line 1 is not a position"),
         ("0,0\n1,2,3\n", "holds no scan positions"),
         ("0,0\n2000000000,2000000000\n", "grid of 2000000001 x 2000000001"),
     ],
@@ -1172,7 +1172,7 @@ def test_real_maps(realdata: Path) -> None:
         ("x", "nm", 3.303 / 72),
     ]
     for name in ("emd_3197.png.gz", "emd_3197.png"):
-        with pytest.raises(NotThisFormat, match="is no MRC file"):
+        with pytest.raises(NotThisFormat, match="is not an MRC file"):
             load(folder / name)
 
 

@@ -303,7 +303,7 @@ def test_headers_that_lie(
         (b"", NotThisFormat, "is not a .npy file"),
         (b"\x93NUMPY", NotThisFormat, "is not a .npy file"),
         (b"\x93NUMPZ" + bytes(100), NotThisFormat, "it begins with"),
-        (b"\x93NUMPY\x04\x00" + bytes(100), Unsupported, "version 4, known are 1 to 3"),
+        (b"\x93NUMPY\x04\x00" + bytes(100), Unsupported, "version 4; only 1 to 3"),
         (b"\x93NUMPY\x00\x00" + bytes(100), Unsupported, "version 0"),
         (b"\x93NUMPY\x01\x00\xff\xff{", Truncated, "header of 65535 bytes, which is not there"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", Truncated, "header of 4294967295 bytes"),
@@ -525,7 +525,7 @@ def test_archive_without_what_is_asked_for(tmp_path: Path, rng: np.random.Genera
         read(path, key="third")
     np.savez(path, text=np.array(["a", "b"]))
     with pytest.raises(
-        Unsupported, match=r"a\.npz: holds elements of type <U1, which are no pixels"
+        Unsupported, match=r"a\.npz: holds elements of type <U1, which are not pixels"
     ):
         read(path)
     with zipfile.ZipFile(path, "w") as archive:
@@ -539,7 +539,7 @@ def test_damaged_archives(tmp_path: Path, rng: np.random.Generator) -> None:
         path = writer.write_npz(tmp_path / "a.npz", compressed=compressed, data=values(rng))
         content = bytearray(path.read_bytes())
         path.write_bytes(content[:200])
-        with pytest.raises(NotThisFormat, match=r"is no readable \.npz"):
+        with pytest.raises(NotThisFormat, match=r"is not a readable \.npz"):
             read(path)
         content[:4] = b"PK\x03\x05"
         path.write_bytes(content)

@@ -157,7 +157,8 @@ def test_incomplete_frame_at_the_end(tmp_path: Path, rng: np.random.Generator, r
     path.write_bytes(path.read_bytes() + bytes(rest))
     for backend in ("mmap", "buffered"):
         with pytest.warns(
-            RecordingWarning, match=rf"{rest} bytes at the end are no complete frame of 120 bytes"
+            RecordingWarning,
+            match=rf"{rest} bytes at the end are not a complete frame of 120 bytes",
         ):
             data = read(path, dtype="<u2", sig_shape=SIG, io_backend=backend)["data"]
         np.testing.assert_array_equal(data, frames)
@@ -347,17 +348,17 @@ def test_unknown_keys_are_told(described: tuple[Path, np.ndarray]) -> None:
             r"nav_shape = \[-1, -1\] in .*a\.toml does not fit its 12 frames",
         ),
         ({"nav_shape": [-1, 99]}, "does not fit its 12 frames"),
-        ({"nav_shape": [0, 4]}, r"nav_shape = \[0, 4\] is no shape"),
-        ({"nav_shape": "4x3"}, "nav_shape = '4x3' is no shape"),
-        ({"sig_shape": []}, r"sig_shape = \[\] is no shape"),
-        ({"sig_shape": [6, -10]}, "is no shape"),
-        ({"sig_shape": [6.0, 10]}, "is no shape"),
+        ({"nav_shape": [0, 4]}, r"nav_shape = \[0, 4\] is not a shape"),
+        ({"nav_shape": "4x3"}, "nav_shape = '4x3' is not a shape"),
+        ({"sig_shape": []}, r"sig_shape = \[\] is not a shape"),
+        ({"sig_shape": [6, -10]}, "is not a shape"),
+        ({"sig_shape": [6.0, 10]}, "is not a shape"),
         ({"dtype": "u17"}, "dtype 'u17' is unknown"),
-        ({"dtype": "a"}, r"dtype .* is no type of number"),
+        ({"dtype": "a"}, r"dtype .* is not a type of number"),
         ({"dtype": 16}, "dtype 16 is unknown"),
-        ({"offset": -1}, "offset = -1 is no number of bytes"),
-        ({"frame_header": 1.5}, "frame_header = 1.5 is no number of bytes"),
-        ({"frame_footer": True}, "frame_footer = True is no number of bytes"),
+        ({"offset": -1}, "offset = -1 is not a number of bytes"),
+        ({"frame_header": 1.5}, "frame_header = 1.5 is not a number of bytes"),
+        ({"frame_footer": True}, "frame_footer = True is not a number of bytes"),
     ],
     ids=str,
 )
@@ -373,12 +374,16 @@ def test_side_files_that_are_wrong(
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.toml", "[params\n", r"a\.toml: is no valid"),
+        ("a.toml", "[params\n", r"a\.toml: is not valid"),
         ("a.toml", "dtype = 'u2'\n", r"a\.toml: has no table \[params\]"),
         ("a.toml", "[[params]]\n", r"a\.toml: has no table \[params\]"),
-        ("a.yaml", "params: [\n", r"a\.yaml: is no valid"),
-        ("a.yaml", "params: !!python/object/apply:os.system ['echo']\n", r"a\.yaml: is no valid"),
-        ("a.toml", "\x00\xff", r"a\.toml: is no valid"),
+        ("a.yaml", "params: [\n", r"a\.yaml: is not valid"),
+        (
+            "a.yaml",
+            "params: !!python/object/apply:os.system ['echo']\n",
+            r"a\.yaml: is not valid",
+        ),
+        ("a.toml", "\x00\xff", r"a\.toml: is not valid"),
         ("a.toml", "[params]\n" + "#" * (1 << 20), "larger than 1 MiB"),
     ],
 )
@@ -473,7 +478,7 @@ def test_names_are_only_suggestions(tmp_path: Path, name: str, suggestion: str) 
 )
 def test_types_that_are_no_numbers(tmp_path: Path, dtype: Any) -> None:
     path = writer.write_raw(tmp_path / "a.raw", np.zeros((4, 2, 2), "u1"))
-    with pytest.raises(FormatError, match=r"a\.raw: dtype .* is no type of number"):
+    with pytest.raises(FormatError, match=r"a\.raw: dtype .* is not a type of number"):
         read(path, dtype=dtype, sig_shape=(1, 1))
 
 

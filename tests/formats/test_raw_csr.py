@@ -218,25 +218,25 @@ def test_hexadecimal_nonsense_is_refused(tmp_path: Path) -> None:
     text = path.read_text()
     for old, new, match in (
         ('"<u2"', '"nonsense"', "data_dtype = 'nonsense' is unknown"),
-        ('"<u2"', '"O"', "no type of numbers"),
-        ('"<u2"', '"U4"', "no type of numbers"),
-        ('"<u2"', '"a"', "no type of numbers"),  # which numpy warns of
-        ('"<u2"', '"<f16"', "no type of numbers"),
-        ('"<u2"', '"u2,u2"', "no type of numbers"),
+        ('"<u2"', '"O"', "not a type of numbers"),
+        ('"<u2"', '"U4"', "not a type of numbers"),
+        ('"<u2"', '"a"', "not a type of numbers"),  # which numpy warns of
+        ('"<u2"', '"<f16"', "not a type of numbers"),
+        ('"<u2"', '"u2,u2"', "not a type of numbers"),
         ('"<u2"', "2", "lacks data_file or data_dtype"),
-        ('"<i8"', '"<f8"', "no type of whole numbers"),
+        ('"<i8"', '"<f8"', "not a type of whole numbers"),
         ('"a_data.dat"', '"b_data.dat"', "does not exist"),
         ('"a_data.dat"', '"."', "is a folder"),
-        ('"a_data.dat"', '"a\\u0000"', "no name of a file"),
-        ("[6, 8]", "[6, -8]", "no shape"),
-        ("[6, 8]", '"6, 8"', "no shape"),
+        ('"a_data.dat"', '"a\\u0000"', "not a name of a file"),
+        ("[6, 8]", "[6, -8]", "not a shape"),
+        ("[6, 8]", '"6, 8"', "not a shape"),
         ("[6, 8]", "[99999999, 99999999]", "frames of more than"),
-        ("[2, 5]", "[2.5, 5]", "no shape of a scan"),
-        ("[2, 5]", "[]", "no shape of a scan"),
-        ("[2, 5]", "7", "no shape of a scan"),
+        ("[2, 5]", "[2.5, 5]", "not a shape of a scan"),
+        ("[2, 5]", "[]", "not a shape of a scan"),
+        ("[2, 5]", "7", "not a shape of a scan"),
         ("[raw_csr]", "[other]", "no table"),
         ('"raw_csr"', '"raw"', "has no filetype"),
-        ("[params]", "[params", "no valid TOML"),
+        ("[params]", "[params", "not valid TOML"),
     ):
         assert old in text
         path.write_text(text.replace(old, new, 1))
@@ -473,7 +473,7 @@ def test_writing_with_a_threshold(tmp_path: Path) -> None:
         raw_csr.file_writer(tmp_path / "b.toml", signal_of(nan), threshold=0)
     with pytest.raises(TypeError, match="complex"):
         raw_csr.file_writer(tmp_path / "b.toml", signal_of(nan.astype("c8")), threshold=0)
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(ValueError, match="not a number"):
         raw_csr.file_writer(tmp_path / "b.toml", signal_of(frames), threshold=np.inf)
     with pytest.raises(ValueError, match=r"does not end with \.toml"):
         raw_csr.file_writer(tmp_path / "b.csr", signal_of(frames))

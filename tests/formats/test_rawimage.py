@@ -52,7 +52,7 @@ def test_hexrd_refuses_a_skip_of_a_whole_image_here_it_is_read(tmp_path: Path) -
 
 def test_hexrd_refuses_a_rest_here_it_is_told(tmp_path: Path) -> None:
     path = write_rawimage(tmp_path / "a.yml", FRAMES.astype("<u2"), rest=95)
-    with pytest.warns(RecordingWarning, match=r"data\.bin: 95 bytes at the end are no complete"):
+    with pytest.warns(RecordingWarning, match=r"data\.bin: 95 bytes at the end are not a complete"):
         np.testing.assert_array_equal(load(path), FRAMES)
 
 
@@ -175,7 +175,7 @@ def test_other_files(tmp_path: Path) -> None:
             load(path)
         assert not [c for c in rsciio_tem.detect(path) if c.format == "rawimage"]
     path.write_text("filename: [")
-    with pytest.raises(FormatError, match="no valid YAML"):
+    with pytest.raises(FormatError, match="not valid YAML"):
         load(path)
 
 

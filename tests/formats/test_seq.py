@@ -72,7 +72,7 @@ def plain(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
 @pytest.mark.parametrize("alignment", [0, 512])
 def test_versions_and_depths(tmp_path: Path, version: int, dtype: str, alignment: int) -> None:
-    """LiberTEM fails for 32 bit before version 5: its footer of 6 bytes is no whole pixel."""
+    """LiberTEM fails for 32 bit before version 5: its footer of 6 bytes is not a whole pixel."""
     frames = RNG.integers(0, np.iinfo(dtype).max, (5, 7, 11), dtype, endpoint=True)
     path = writer.write_seq(tmp_path / "a.seq", frames, version=version, alignment=alignment)
     for lazy in (False, True):
@@ -421,7 +421,7 @@ def test_scan_shape_in_a_parameter_file(plain: Path, name: str) -> None:
 )  # fmt: skip
 def test_parameter_files_that_do_not_help(plain: Path, text: str, warns: bool) -> None:
     (plain.parent / "scan.yaml").write_text(text)
-    patterns = ["is no shape, ignored"] if warns else []
+    patterns = ["is not a shape and is ignored"] if warns else []
     np.testing.assert_array_equal(read_with(plain, *patterns)["data"], FRAMES)
 
 
@@ -572,9 +572,9 @@ def test_dark_images_that_do_not_fit(plain: Path) -> None:
     side.write_bytes(content[:2000])
     read_with(plain, "ends before its image")
     side.write_bytes(b"\xff" * 4000)
-    data = read_with(plain, "no MRC file that we can read")["data"]
+    data = read_with(plain, "not an MRC file that we can read")["data"]
     np.testing.assert_array_equal(data, FRAMES)
-    with pytest.raises(FormatError, match="no MRC file"):
+    with pytest.raises(FormatError, match="not an MRC file"):
         load(plain, dark=side, corrections=False)
 
 

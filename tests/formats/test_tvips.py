@@ -483,7 +483,7 @@ def test_winding_of_a_stack(tmp_path: Path) -> None:
 def test_scan_that_is_not_square(tmp_path: Path) -> None:
     """ValueError in RosettaSciIO, whatever is given."""
     path = rotator_file(tmp_path, [0, *range(1, 13), 1])
-    with pytest.raises(FormatError, match="12 scan positions, which is no square"):
+    with pytest.raises(FormatError, match="12 scan positions, which is not a square"):
         load(path, scan_shape="auto")
     for shape in ((3, 4), (-1, 4), (3, -1)):
         data = numbers(load(path, scan_shape=shape, placement="rotator"))

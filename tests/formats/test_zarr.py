@@ -272,10 +272,10 @@ def test_codec_that_is_not_there(tmp_path: Path) -> None:
 def test_what_is_no_recording(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="does not exist"):
         load(tmp_path / "a.zarr")
-    with pytest.raises(NotThisFormat, match="is no folder of a Zarr array"):
+    with pytest.raises(NotThisFormat, match="is not a folder of a Zarr array"):
         load(tmp_path)
     (tmp_path / "a.txt").write_text("nothing")
-    with pytest.raises(NotThisFormat, match=r"a\.txt: is no folder of a Zarr array"):
+    with pytest.raises(NotThisFormat, match=r"a\.txt: is not a folder of a Zarr array"):
         load(tmp_path / "a.txt")
     with pytest.raises(FormatError, match="has no array with pixels"):
         load(group(tmp_path / "empty.zarr"))

@@ -52,7 +52,7 @@ class Case:
         return f"{self.victim}: {'; '.join(self.words)}"
 
     def content(self, name: str) -> bytes:
-        """Return what a file holds by now; nothing where it is no file any more."""
+        """Return what a file holds by now; nothing where it is not a file any more."""
         now = self.changes.get(name, self.victim.files.get(name))
         return now if isinstance(now, bytes) else b""
 

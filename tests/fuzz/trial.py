@@ -263,7 +263,7 @@ def _told(path: Path, as_json: bool) -> None:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     if as_json and result.exit_code == 0:
-        json.loads(result.stdout, parse_constant=lambda text: 1 / 0)  # NaN is no JSON
+        json.loads(result.stdout, parse_constant=lambda text: 1 / 0)  # NaN is not JSON
 
 
 def _small(path: Path, format: str, own: dict[str, Any]) -> bool:

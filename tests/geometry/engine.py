@@ -39,7 +39,7 @@ class Recording:
     events : ndarray of EVENT
         The stored frames in the order of the file.
     lines, width, repeats : int
-        The true scan, `width` with the frames of the flyback; no lines: it is no scan.
+        The true scan, `width` with the frames of the flyback; no lines: it is not a scan.
     flyback : tuple of int
         Columns that were recorded during flyback.
     claims : dict
@@ -193,7 +193,7 @@ def raster(
 
 
 def train(count: int, s: Setting, begin: float = 0) -> Events:
-    """Return frames that are no part of a scan, one dwell apart."""
+    """Return frames that are not part of a scan, one dwell apart."""
     events = np.zeros(count, EVENT)
     for name in ("repeat", "line", "column"):
         events[name] = -1

@@ -147,7 +147,7 @@ def early_stop(rng: Rng) -> Recording:
 
 
 def rest(rng: Rng, s: Setting) -> float:
-    """Time between a scan and frames that are no part of it."""
+    """Time between a scan and frames that are not part of it."""
     return max(s.dwell, s.gap) * float(rng.uniform(8, 200))
 
 
@@ -536,7 +536,7 @@ def series_with_stamps_in_batches(rng: Rng) -> Recording:
 
 
 def uneven(rng: Rng) -> float:
-    """Return a dwell time that is no whole number of ms: rounding comes and goes regularly."""
+    """Return a dwell time that is not a whole number of ms: rounding comes and goes regularly."""
     dwell = log_uniform(rng, 1.05, 12)
     return (dwell if rng.random() < 0.5 else round(dwell * 20) / 20) * MS
 

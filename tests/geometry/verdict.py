@@ -82,7 +82,7 @@ def _misplaced(shown: Ints, recording: Recording) -> str:
     stored = events[shown[filled]]
     outside = stored["line"] < 0
     if outside.any():
-        return f"{outside.sum()} frames that are no part of the scan are shown in it"
+        return f"{outside.sum()} frames that are not part of the scan are shown in it"
     if shown.ndim == 2:  # repeats may follow each other
         offset = rows[filled] - (stored["repeat"] * recording.lines + stored["line"])
     elif shown.ndim == 3:

@@ -71,7 +71,7 @@ SPECS = [
     dm("pixel after pixel, big-endian", dtype="f8", tags=_OLDER, frames_first=False, plain=False,
         little=False),
     dm("pixel after pixel, nothing tells", frames_first=False, plain=False,
-        warns="nothing tells which of its 4 axes are the scan"),
+        warns="nothing says which of its 4 axes are the scan"),
     dm("scan of one pixel after the other, five axes", (2, 3, 4), dtype="u1", plain=False,
         frames_first=False, units=("nm", "nm", "s", "1/nm", "1/nm")),
     dm("five axes", (2, 3, 4), dtype="f4", tags=_NEWER),

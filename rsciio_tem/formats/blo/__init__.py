@@ -138,7 +138,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no blockfile.
+        The file is not a blockfile.
     Truncated
         It ends before its first pattern does.
     FormatError

@@ -78,7 +78,7 @@ def read_header(
         raise ValueError(f"endianness={endianness!r} is neither '<' nor '>'")
     head = files.read_start(path, HEADER.itemsize)
     if head[:6] != ID:
-        raise NotThisFormat(path, f"is no blockfile: it begins with {head[:6]!r}, not {ID!r}.")
+        raise NotThisFormat(path, f"is not a blockfile: it begins with {head[:6]!r}, not {ID!r}.")
     if len(head) < HEADER.itemsize:
         raise Truncated(path, f"ends inside its header, after {len(head)} bytes.")
     header = _decoded(head, endianness)
@@ -87,7 +87,7 @@ def read_header(
         if _decoded(head, other)["MAGIC"] in (MAGIC_8, MAGIC_16):
             header, endianness = _decoded(head, other), other
             order = "little" if other == "<" else "big"
-            problems.warn(f"is {order}-endian, and is read so.")
+            problems.warn(f"is {order}-endian and is read as such.")
         else:
             problems.warn(
                 "Blockfile has unrecognized header signature "

@@ -92,7 +92,9 @@ def _by_numbers(
             if different == 1
             else f"the numbers of the {count} records, {ids.min()} to {ids.max()}, repeat"
         )
-        problems.warn(f"{numbers}: they number nothing, the order of the file is taken.")
+        problems.warn(
+            f"{numbers}: they do not number the records, so the order of the file is used."
+        )
         return frames
     if ids.max() >= size:
         if int(ids.max() - ids.min()) >= max(size, count):

@@ -132,7 +132,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no master of a Dectris recording.
+        The file is not a master of a Dectris recording.
     Truncated
         Data files are missing.
     FormatError

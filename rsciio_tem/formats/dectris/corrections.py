@@ -98,7 +98,7 @@ def _varies(dataset: Any, path: str) -> bool:
 def _values(dataset: Any, path: str) -> npt.NDArray[Any]:
     """Read an image of the detector, which may be compressed as its frames are."""
     if dataset.ndim != 2 or dataset.dtype.kind not in "buif":
-        raise FormatError(path, f"{dataset.name} is no image of numbers.")
+        raise FormatError(path, f"{dataset.name} is not an image of numbers.")
     out: npt.NDArray[Any] = np.empty((1, *dataset.shape), dataset.dtype.newbyteorder("="))
     frames_of(dataset.file.filename, dataset.name).load(out)
     image: npt.NDArray[Any] = out[0]

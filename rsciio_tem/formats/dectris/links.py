@@ -65,7 +65,7 @@ def linked_parts(file: Any, path: str) -> list[Part]:
     if not names:
         raise NotThisFormat(
             path,
-            "is no master of a Dectris recording: it has no detectorSpecific, or no links "
+            "is not a master of a Dectris recording: it has no detectorSpecific, or no links "
             "data_000001, … to frames.",
             'Open the file that ends with _master.h5, or pass format="hdf5".',
         )
@@ -101,7 +101,7 @@ def _part(file: Any, group: str, name: str, path: str) -> Part:
 def _described(dataset: Any, link: str, file: str, inner: str) -> Part:
     shape = tuple(int(n) for n in getattr(dataset, "shape", None) or ())
     if len(shape) != 3:
-        raise FormatError(file, f"{inner} has the shape {shape}, and is no stack of frames.")
+        raise FormatError(file, f"{inner} has the shape {shape}, and is not a stack of frames.")
     tags = attributes(dataset)
     low, high = tags.get("image_nr_low"), tags.get("image_nr_high")
     first = -1

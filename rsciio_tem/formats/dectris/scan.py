@@ -55,7 +55,7 @@ def scan_hints(
         problems.warn(
             f"{count} frames are {y} lines of {x} + {extra} (NumPixelsPrescan); the first "
             f"{extra} of each line are taken to be recorded before the scan, and left out. "
-            "No recording with such frames was at hand to check that.",
+            "No recording with such frames was available to check that.",
             'flyback="keep" keeps them.',
         )
         reason += f", and NumPixelsPrescan = {extra}"

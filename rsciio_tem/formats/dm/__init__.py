@@ -24,6 +24,7 @@ from rsciio_tem.formats.dm.scan import DataOrder, arranged, dimensions_of, warn_
 from rsciio_tem.formats.dm.stack import FileName, members_of, stacked
 from rsciio_tem.parsing.checks import Check
 from rsciio_tem.parsing.dm_tags import is_dm
+from rsciio_tem.reading.annotated import unannotated
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
 from rsciio_tem.reading.read import read
@@ -165,7 +166,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no DM3 or DM4 file.
+        The file is not a DM3 or DM4 file.
     Truncated
         It ends before its tags or pixels do.
     FormatError
@@ -210,5 +211,6 @@ def file_reader(
             signals.append(rosettasciio.read_spectrum(tags, other, lazy, order, optimize))
         else:
             recording = _described(tags, other, data_order, order)
-            signals += read(recording, lazy, options={"navigator": options.get("navigator")})
+            with unannotated():  # a side file is about the first one
+                signals += read(recording, lazy, options={"navigator": options.get("navigator")})
     return signals

@@ -55,7 +55,9 @@ def _transform(image: Image, file: DataFile, problems: Problems) -> ArrayFrames:
     """Describe a stored Fourier transform."""
     if len(image.sizes) != 2:
         raise Unsupported(
-            image.path, f"{image.name} is a stack of Fourier transforms, which nobody has seen yet."
+            image.path,
+            f"{image.name} is a stack of Fourier transforms, which cannot be read: no such file "
+            "was available.",
         )
     shape = (image.sizes[1], image.sizes[0])
     function, dtype = _half_plane, image.stored

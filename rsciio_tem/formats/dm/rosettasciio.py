@@ -11,6 +11,7 @@ from typing import Any
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.formats.dm.image import COLOURS, Image
 from rsciio_tem.parsing.dm_tags import TagArray
+from rsciio_tem.reading.texts import storable, storable_title
 
 
 def reader() -> Any:
@@ -73,9 +74,10 @@ def read_spectra(
     signals: list[dict[str, Any]] = reader().file_reader(
         path, lazy=lazy, order=order, optimize=optimize, chunks=chunks
     )
-    for signal in signals:  # a name that is no text cannot be saved
+    for signal in signals:  # a name that is not text cannot be saved
         named = signal["metadata"]["General"]
         named["title"] = named["title"] if isinstance(named.get("title"), str) else ""
+        _storable(signal)
     return signals
 
 
@@ -94,7 +96,7 @@ def read_spectrum(
     with open(image.path, "rb") as file:
         described.file = file
         data = described.get_data(lazy and image.type_code not in COLOURS)
-    return {
+    signal = {
         "data": data,
         "axes": described.get_axes_dict(),
         "metadata": metadata,
@@ -102,3 +104,13 @@ def read_spectrum(
         "mapping": described.get_mapping(),
         "post_process": changes,
     }
+    _storable(signal)
+    return signal
+
+
+def _storable(signal: dict[str, Any]) -> None:
+    """Make names and texts such that HyperSpy can save them."""
+    for part in ("axes", "metadata", "original_metadata"):
+        signal[part] = storable(signal[part])
+    general = signal["metadata"]["General"]
+    general["title"] = storable_title(general["title"])

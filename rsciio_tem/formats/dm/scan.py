@@ -54,7 +54,7 @@ def _scan_order(image: Image, data_order: DataOrder, problems: Problems) -> tupl
         return "frames", "three axes"
     if not votes:
         problems.warn(
-            f"{image.name}: nothing tells which of its {len(image.sizes)} axes are the scan; "
+            f"{image.name}: nothing says which of its {len(image.sizes)} axes are the scan; "
             f"{image.sizes[0]} x {image.sizes[1]} is taken for the scan and "
             f"{image.sizes[-2]} x {image.sizes[-1]} for the frame, as older versions of GMS "
             "stored it.",

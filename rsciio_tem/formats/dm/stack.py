@@ -57,7 +57,7 @@ def _matching(pattern: str, *elsewhere: str) -> list[str]:
     for one in (pattern, *elsewhere):
         if names := [name for name in glob.glob(one) if os.path.isfile(name)]:
             return sorted(names, key=files.natural_key)
-    raise FormatError(pattern, "is no file, and as a pattern fits none.")
+    raise FormatError(pattern, "is not a file, and as a pattern matches none.")
 
 
 def stacked(recording: Recording, image: Image, members: list[str], same_offset: bool) -> Recording:

@@ -73,9 +73,11 @@ def parse(
             f"threshold_setting={threshold_setting!r} is none of {', '.join(get_args(Threshold))}"
         )
     if not np.isfinite(multiplier):
-        raise ValueError(f"multiplier={multiplier!r} is no number")
+        raise ValueError(f"multiplier={multiplier!r} is not a number")
     if not is_hdf5(path, files.read_start(path, 4096)):
-        raise NotThisFormat(path, "is no HDF5 file, so it is no capture of an Eiger's stream.")
+        raise NotThisFormat(
+            path, "is not an HDF5 file, so it is not a capture of an Eiger's stream."
+        )
     problems = Problems()
     source = DataFile.of(path)
     with opened(path) as file:

@@ -46,7 +46,7 @@ def groups_of(file: Any, path: str, problems: Problems) -> tuple[list[str], list
     if not numbered:
         raise FormatError(path, "holds no frames: there are no groups /data/0, /data/1, …")
     if strange := len(names) - len(numbered):
-        problems.warn(f"{strange} entries of /data are no frames.")
+        problems.warn(f"{strange} entries of /data are not frames.")
     numbers, names = [number for number, _ in numbered], [name for _, name in numbered]
     span = numbers[-1] - numbers[0] + 1
     missing, ignored = span - len(numbers), span > 10 * len(numbers) + 1000
@@ -70,7 +70,7 @@ def layout_of(file: Any, name: str, path: str) -> tuple[tuple[int, int], np.dtyp
     said = text(value(members["dtype"], 1 << 10))
     dtype = number_type(said)
     if dtype is None:
-        raise FormatError(path, f"{name}/dtype is {said!r}, which is no type.")
+        raise FormatError(path, f"{name}/dtype is {said!r}, which is not a type.")
     sizes = np.asarray(value(members["shape"], 1 << 10)).reshape(-1)
     if dtype.kind not in "buif" or len(sizes) != 2 or sizes.dtype.kind not in "iu":
         raise FormatError(path, f"{name} has the shape {sizes.tolist()} and the type {dtype}.")
@@ -123,7 +123,7 @@ def _sparse(payload: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> npt
     with zipfile.ZipFile(io.BytesIO(payload[8:])) as archive:
         kind = archive.getinfo("format.npy")
         if kind.file_size > 4096 or not archive.read(kind).replace(b"\0", b"").endswith(b"csr"):
-            raise ValueError("it is no matrix of compressed rows")
+            raise ValueError("it is not a matrix of compressed rows")
         largest = 16 * shape[0] * shape[1] + 4096
         names = ("data", "indices", "indptr", "shape")
         data, indices, indptr, stored_shape = (_member(archive, name, largest) for name in names)
@@ -195,14 +195,16 @@ class Stream:
                 f"{name} has {shape} pixels of type {dtype}, the first frame {self.shape} of type "
                 f"{np.dtype(self.dtype)}.",
             )
-        payload = value(member(file, f"{name}/data"), _LARGEST)
+        nbytes = shape[0] * shape[1] * dtype.itemsize
+        # what is compressed is in the file; what is not is as large as a frame
+        most = min(_LARGEST, self.file.size + nbytes)
+        payload = value(member(file, f"{name}/data"), most)
         if payload is None:
             raise FormatError(path, f"{name}/data cannot be read, or is larger than a frame.")
         stored = np.asarray(payload)
         if stored.dtype.kind != "V" and stored.dtype.itemsize != 1:
             raise FormatError(path, f"{name}/data is of type {stored.dtype}, not opaque bytes.")
         payload = stored.tobytes()
-        nbytes = shape[0] * shape[1] * dtype.itemsize
         if not compression:
             if len(payload) < nbytes:
                 raise Truncated(path, f"{name} holds {len(payload)} of {nbytes} bytes.")
@@ -211,7 +213,7 @@ class Stream:
             try:
                 return _sparse(payload, shape, dtype)
             except _DAMAGE as error:
-                raise FormatError(path, f"{name} is no sparse frame: {error}.") from None
+                raise FormatError(path, f"{name} is not a sparse frame: {error}.") from None
         frame: npt.NDArray[Any] | None = _inflate(payload, compression, shape, dtype)
         if frame is None:
             raise FormatError(path, f"the {compression} payload of {name} is damaged.")

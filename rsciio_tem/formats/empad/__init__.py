@@ -90,7 +90,7 @@ def parse(
     if count < 1:
         raise Truncated(raw, f"has {file.size} bytes, one frame takes {frame_bytes}.")
     if rest:
-        problems.warn(f"{rest} bytes at the end are no complete frame, ignored.")
+        problems.warn(f"{rest} bytes at the end are not a complete frame and are ignored.")
     words = second and holds_words(file, count, tree)
     shape = (EDGE + FOOTER_ROWS, EDGE) if keep_footer and not second else (EDGE, EDGE)
     pixels = Pixels(shape, np.dtype("<u4" if words else "<f4"))

@@ -171,12 +171,12 @@ def load_calibration(source: Any, dark: Any, debounce: bool, path: str) -> Calib
     names = QUADRATIC if "Ml" in arrays else LINEAR
     for name in (*names, *(["FF"] if "FF" in arrays else [])):
         if name not in arrays:
-            raise FormatError(path, f"the calibration has no map {name}; needed are {names}.")
+            raise FormatError(path, f"the calibration has no map {name}; it needs {names}.")
         if arrays[name].shape != (2, EDGE, EDGE):
             raise FormatError(
                 path,
                 f"the calibration map {name} has shape {arrays[name].shape}.",
-                "Needed is (2, 128, 128): for even and odd frames.",
+                "It must be (2, 128, 128): one map for even frames, one for odd.",
             )
     maps = {name: arrays[name] for name in names}
     calibration = Calibration(maps, flat=arrays.get("FF"), debounce=debounce)
@@ -206,7 +206,7 @@ def _r32(folder: Any, name: str, path: str, optional: bool = False) -> Any:
         source = os.path.join(os.fspath(folder), candidate)
         if os.path.isfile(source):
             if os.path.getsize(source) != FRAME_G2:
-                raise FormatError(source, f"is no map of 128 x 128 floats ({FRAME_G2} bytes).")
+                raise FormatError(source, f"is not a map of 128 x 128 floats ({FRAME_G2} bytes).")
             return np.fromfile(source, "<f4").reshape(EDGE, EDGE)
     if optional:
         return None

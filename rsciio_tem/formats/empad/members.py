@@ -30,7 +30,7 @@ def members_of(path: str, problems: Problems) -> Members:
     tree = xml_tree(path)
     name = value_at(tree, "raw_file", "filename") or value_at(tree, "rawfile", "filename")
     if not name:
-        raise NotThisFormat(path, "is no EMPAD description: it names no raw_file.")
+        raise NotThisFormat(path, "is not an EMPAD description: it names no raw_file.")
     return Members(_raw_of(path, str(name), problems), path, tree)
 
 

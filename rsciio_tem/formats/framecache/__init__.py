@@ -89,7 +89,7 @@ def _caches(path: str, group: str | None) -> list[Callable[[Problems], Described
     if is_hdf5(path, head):
         return [partial(described_group, path, name) for name in cache_groups(path, group)]
     if group is not None:
-        raise FormatError(path, f"is no HDF5 file, so it has no group {group!r}.")
+        raise FormatError(path, f"is not an HDF5 file, so it has no group {group!r}.")
     if head[:2] == b"PK":
         return [partial(described_archive, path, None)]
     if not head.strip() or b"\0" in head or not DATA.search(head):
@@ -186,7 +186,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no frame cache.
+        The file is not a frame cache.
     Truncated, FormatError
         It is damaged.
     """

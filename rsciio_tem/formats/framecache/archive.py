@@ -180,7 +180,7 @@ def _header(archive: Directory, values: dict[str, npt.NDArray[Any]]) -> Header:
     lacking = [name for name in ("shape", "nframes", "dtype") if name not in values]
     if lacking and not (archive.members["part"] >= 0).any():
         raise NotThisFormat(
-            path, f"is no frame cache; its arrays are {', '.join(archive.others) or 'none'}."
+            path, f"is not a frame cache; its arrays are {', '.join(archive.others) or 'none'}."
         )
     if lacking:
         raise FormatError(

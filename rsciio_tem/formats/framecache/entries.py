@@ -101,7 +101,7 @@ class Entries:
         if ((cast != values) & (values == values)).any() and dtype.kind not in "fc":
             raise FormatError(
                 self.path,
-                f"{name} has values of type {values.dtype} that are no {dtype}, the type that "
+                f"{name} has values of type {values.dtype} that are not {dtype}, the type that "
                 "the file tells.",
             )
         return cast

@@ -235,7 +235,7 @@ def _header(group: Any, path: str) -> Header:
     version = np.asarray(attribute(group, VERSION_KEY)).reshape(-1).tolist()
     if version != [VERSION]:
         raise Unsupported(
-            path, f"is a frame cache of version {version}, known is version {VERSION}."
+            path, f"is a frame cache of version {version}; only version {VERSION} is known."
         )
     lacking = [
         key

@@ -32,11 +32,11 @@ class Header(NamedTuple):
         if len(sizes) != 2:
             raise FormatError(path, f"shape is {sizes}, frames have two axes.")
         if counts.dtype.kind not in "iu" or len(counts) != 1 or not 0 < counts[0] < 1 << 48:
-            raise FormatError(path, f"nframes is {nframes!r}, which is no number of frames.")
+            raise FormatError(path, f"nframes is {nframes!r}, which is not a number of frames.")
         name = dtype if isinstance(dtype, str) else text(_flat(dtype))
         stored = number_type(name)
         if stored is None or stored.itemsize > (16 if stored.kind == "c" else 8):
-            raise FormatError(path, f"dtype is {name!r}, which is no type of pixels.")
+            raise FormatError(path, f"dtype is {name!r}, which is not a type of pixels.")
         return cls((sizes[0], sizes[1]), int(counts[0]), stored.newbyteorder("=").str)
 
 

@@ -32,7 +32,7 @@ def described_yaml(path: str, problems: Problems) -> Described:
     meta = tree.get("meta")
     if not has_keys(data):
         raise NotThisFormat(
-            path, f"has no section data with {', '.join(KEYS)}, so it is no frame cache."
+            path, f"has no section data with {', '.join(KEYS)}, so it is not a frame cache."
         )
     if meta is not None and not isinstance(meta, dict):
         raise FormatError(path, f"has a section meta that holds {meta!r} instead of keys.")

@@ -136,7 +136,7 @@ def geometry_of(
     if binning is None:
         binning = binning_of(members.hdr, first.size, problems)
     elif isinstance(binning, bool) or not isinstance(binning, (int, np.integer)) or binning < 1:
-        raise ValueError(f"binning={binning!r} is no positive number of rows")
+        raise ValueError(f"binning={binning!r} is not a positive number of rows")
     rows = _full_rows(members.signal, int(binning), problems)
     return Geometry(rows, first.size[1], int(binning), bool(unfold))
 

@@ -64,7 +64,9 @@ def read_file_header(file: DataFile) -> np.void:
     """Read and check the header of a .frms6 file."""
     content = files.read_start(file.path, HEADER.itemsize)
     if content[:4] != START[: len(content)]:
-        raise NotThisFormat(file.path, f"is no FRMS6 file: it begins with {content[:4].hex(' ')}.")
+        raise NotThisFormat(
+            file.path, f"is not an FRMS6 file: it begins with {content[:4].hex(' ')}."
+        )
     if len(content) < HEADER.itemsize:
         raise Truncated(file.path, f"ends inside its header, after {len(content)} bytes.")
     header: np.void = np.frombuffer(content, HEADER, 1)[0]
@@ -72,7 +74,7 @@ def read_file_header(file: DataFile) -> np.void:
         raise Unsupported(file.path, f"has FRMS version {header['version']}; only 6 is known.")
     rows, columns = int(header["max_height"]), int(header["width"])
     if not rows or not columns or columns % 2:
-        shape = f"frames of {rows} rows and {columns} columns, which are no two halves"
+        shape = f"frames of {rows} rows and {columns} columns, which are not two halves"
         raise FormatError(file.path, f"has a damaged header: {shape}.")
     return header
 

@@ -96,7 +96,7 @@ def describe_member(file: DataFile, samples: int, problems: Problems) -> Member:
         full = evenly((0, rows))
         if not sound and size == full.stride * (announced or size // full.stride):
             message = f"{name}: frame headers name other numbers of rows than {rows}, but the file"
-            problems.warn(f"{message} has the size of full frames, and is read so.")
+            problems.warn(f"{message} has the size of full frames, and is read as such.")
             runs = [full]
     member = Member(file, header, tuple(run for run in runs if run.frames))
     _tell_ends(member, sound, problems)
@@ -133,7 +133,7 @@ def _lost(index: Ints, heads: Records) -> int:
 
 
 def _tell_ends(member: Member, sound: bool, problems: Problems) -> None:
-    """Tell frames that are not there, and bytes that are no frame."""
+    """Tell frames that are not there, and bytes that are not a frame."""
     announced = member.announced
     end = max((run.end for run in member.runs), default=HEADER.itemsize)
     beyond = member.file.size - end
@@ -144,7 +144,7 @@ def _tell_ends(member: Member, sound: bool, problems: Problems) -> None:
         message = f"goes on for {beyond} bytes behind {behind}, unread"
     else:
         return
-    damaged = "" if sound or beyond <= 0 else f"; behind them, at byte {end}, is no header"
+    damaged = "" if sound or beyond <= 0 else f"; behind them, at byte {end}, there is no header"
     problems.warn(f"{member.name} {message}{damaged}.")
 
 

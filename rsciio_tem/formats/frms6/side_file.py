@@ -31,7 +31,7 @@ def read_hdr(path: str) -> dict[str, str]:
         parser.read_string("\n".join(line.lstrip() for line in text.splitlines()))
         return {key: value or "" for key, value in parser[SECTION].items()}
     except (configparser.Error, KeyError):
-        raise NotThisFormat(path, f"is no header file of a pnCCD: no [{SECTION}].") from None
+        raise NotThisFormat(path, f"is not a header file of a pnCCD: no [{SECTION}].") from None
 
 
 def count_of(hdr: dict[str, str], key: str) -> int:

@@ -3,7 +3,7 @@
 
 Every data set in the file is looked at, through links of every kind, and gets a meaning from the
 first known layout that fits (``layouts.py``). The best one is read; the others are named.
-What RosettaSciIO has a reader for and what is no stack of frames goes to that reader as it is.
+What RosettaSciIO has a reader for and what is not a stack of frames goes to that reader as it is.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import math
 import os
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
-from rsciio_tem.errors import FormatError, Problems, Unsupported
+import numpy as np
+
+from rsciio_tem.errors import FormatError, Problem, Problems, Unsupported
 from rsciio_tem.formats.hdf5.choice import asked_for, best
 from rsciio_tem.formats.hdf5.rosettasciio import HandedOver
 from rsciio_tem.formats.hdf5.writer import file_writer, target
@@ -36,6 +38,9 @@ from rsciio_tem.storage import files
 
 #: Bytes of an array beside the pixels at most: times of 2^28 frames.
 _MOST_KEPT = 1 << 31
+
+#: Scan positions at most whose order is exchanged.
+_MOST_REORDERED = 1 << 28
 
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
@@ -59,6 +64,7 @@ def parse(
     sig_dims: int | None = None,
     sig_shape: tuple[int, ...] | None = None,
     sig_first: bool | None = None,
+    order: Literal["C", "F"] | None = None,
 ) -> Recording:
     """Describe a data set of an HDF5 file; parameters as in `file_reader`.
 
@@ -70,6 +76,8 @@ def parse(
     names = [name for name in (dataset, ds_path, dataset_path) if name is not None]
     if len(names) > 1:
         raise TypeError("dataset, ds_path and dataset_path mean the same; pass one of them")
+    if order not in (None, "C", "F"):
+        raise ValueError(f"order={order!r} is neither 'C' nor 'F'")
     require_hdf5(path)
     problems = Problems()
     if (at := damaged_texts(path)) >= 0:
@@ -92,25 +100,31 @@ def parse(
             "hdf5": chosen.described(others),
             "file": tree(file, frozenset([name, _beside(name)] if kept.entries else [name])),
         }
-        if len(shape) > 2 and has_attribute(chosen.dataset, "MATLAB_class"):
-            here, there = (" x ".join(map(str, sizes)) for sizes in (shape, shape[::-1]))
-            problems.warn(
-                "was written by MATLAB, whose first axis is the fastest: its axes come in reverse "
-                f"order, {here} is {there} there.",
-                "Exchange rows and columns if images look transposed, and lines and positions too.",
-            )
-    problems.extend(meaning.problems)
+        of_matlab = order is None and has_attribute(chosen.dataset, "MATLAB_class")
+    answered = () if sig_first is None else ("sig_first",)
+    problems.extend(problem for problem in meaning.problems if problem.about not in answered)
     first = meaning.sig_first if sig_first is None else sig_first
     usual = min(meaning.sig_dims, len(shape))
     dims = _sig_dims(shape, sig_dims, sig_shape, first, path, usual)
     axes = tuple(axes_of(kept, meaning.axes or (Axis(),) * len(shape)))
     nav, sig = (slice(dims, None), slice(dims)) if first else (slice(-dims), slice(-dims, None))
-    hints, scan_axes = meaning.arranged(shape[nav], axes[nav])
-    angles, odd = meaning.angles(shape[nav])
+    nav_shape, nav_axes, signal_axes = shape[nav], axes[nav], axes[sig]
+    frame_axes = range(dims) if first else range(-dims, 0)
+    if of_matlab and len(shape) > 2:
+        problems.append(_of_matlab(shape, nav_shape, shape[sig]))
+    if order == "F":
+        frames = frames_of(path, chosen.path, frame_axes=frame_axes[::-1])
+        frames = _exchanged(frames, nav_shape, path)
+        nav_shape, nav_axes, signal_axes = nav_shape[::-1], nav_axes[::-1], signal_axes[::-1]
+    else:
+        frames = frames_of(path, chosen.path, frame_axes=frame_axes)
+    hints, scan_axes = meaning.arranged(nav_shape, nav_axes)
+    angles, odd = meaning.angles(nav_shape)
     problems.extend(odd)
-    frames = frames_of(path, chosen.path, frame_axes=range(dims) if first else range(-dims, 0))
-    signal_axes = axes[sig]
-    if sig_shape is not None and shape[sig] != tuple(sig_shape):
+    if sig_shape is not None and frames.frame_shape != tuple(sig_shape):
+        if order == "F":
+            problem = "frames in the order of Fortran keep their shape."
+            raise Unsupported(path, problem, "Leave out sig_shape, or order='F'.")
         frames, signal_axes = _reshaped(frames, sig_shape, path), (Axis(),) * len(sig_shape)
     recording = Recording(
         format="hdf5",
@@ -119,7 +133,7 @@ def parse(
         signal_axes=signal_axes,
         scan_axes=scan_axes,
         hints=hints,
-        stack_axis=axes[nav][0] if len(shape[nav]) == 1 else None,
+        stack_axis=nav_axes[0] if len(nav_shape) == 1 else None,
         omega=angles,
         metadata={
             **meaning.metadata,
@@ -130,7 +144,37 @@ def parse(
         files=(path, *(name for name in others_read if not files.same_file(name, path))),
         problems=tuple(problems),
     )
-    return restored(recording, kept, () if first else shape[nav])
+    return restored(recording, kept, () if first or order == "F" else nav_shape)
+
+
+def _of_matlab(
+    shape: tuple[int, ...], nav_shape: tuple[int, ...], frame_shape: tuple[int, ...]
+) -> Problem:
+    """Warn that MATLAB showed the axes in reverse order."""
+    here, there, result = (
+        " x ".join(map(str, sizes))
+        for sizes in (shape, shape[::-1], (*nav_shape[::-1], *frame_shape[::-1]))
+    )
+    return Problem(
+        "warning",
+        f"was written by MATLAB, which stores axes in reverse order: {there} there is {here} here.",
+        f"Pass order='F' if frames look transposed: that makes {result} of it."
+        + " If frames are the last axes in MATLAB, pass sig_first=True, too." * bool(nav_shape),
+    )
+
+
+def _exchanged(frames: Frames, nav_shape: tuple[int, ...], path: str) -> Frames:
+    """Return frames in the order that they have if the first axis of the scan is the fastest."""
+    if len(nav_shape) < 2:
+        return frames
+    count = math.prod(nav_shape)
+    if count > _MOST_REORDERED:
+        raise Unsupported(
+            path,
+            f"has {count} scan positions, too many to exchange their order.",
+            "Leave out order='F'.",
+        )
+    return frames[np.arange(count).reshape(nav_shape).T.ravel()]
 
 
 def _beside(dataset: str) -> str:
@@ -229,6 +273,7 @@ def file_reader(
     sig_dims: int | None = None,
     sig_shape: tuple[int, ...] | None = None,
     sig_first: bool | None = None,
+    order: Literal["C", "F"] | None = None,
     **options: Unpack[CommonOptions],
 ) -> list[dict[str, Any]]:
     """Read a data set of an HDF5 file.
@@ -252,19 +297,24 @@ def file_reader(
     sig_first : bool
         The axes of the frame come first in the data set, those of the scan behind them; by
         default what the layout of the file says.
+    order : {"C", "F"}
+        "F": the array was written by a program whose first axis is the fastest, as MATLAB's and
+        Fortran's are. Rows and columns of frames are exchanged, and the axes of the scan are
+        reversed, while they are read. "C" reads it as it is stored, which is the default; with
+        MATLAB's files that is followed by a warning.
     **options
         `CommonOptions`.
 
     Returns
     -------
     list of dict
-        One, unless several data sets were asked for. What is no stack of frames and has a reader
+        One, unless several data sets were asked for. What is not a stack of frames and has a reader
         in RosettaSciIO is returned as that reader does.
 
     Raises
     ------
     NotThisFormat
-        The file is no HDF5.
+        The file is not an HDF5 file.
     Truncated
         It ends early, or files that it links to are missing.
     FormatError
@@ -283,6 +333,7 @@ def file_reader(
                 sig_dims=sig_dims,
                 sig_shape=sig_shape,
                 sig_first=sig_first,
+                order=order,
             )
         except HandedOver as theirs:
             explicit = {
@@ -293,6 +344,7 @@ def file_reader(
                 "sig_dims": sig_dims,
                 "sig_shape": sig_shape,
                 "sig_first": sig_first,
+                "order": order,
                 "chunks": None if isinstance(chunks, str) and chunks == "auto" else chunks,
             }
             asked = {k: v for k, v in explicit.items() if v is not None}

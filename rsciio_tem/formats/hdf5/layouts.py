@@ -70,6 +70,7 @@ def _dm5(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
                 "does not say which of its four axes are those of the pattern; the first two are "
                 "taken, as in older DigitalMicrograph files.",
                 "Pass sig_first=False if it is the last two.",
+                "sig_first",
             )
     return Meaning(
         "DM5",

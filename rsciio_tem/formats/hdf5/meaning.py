@@ -34,7 +34,7 @@ class Meaning:
     default : bool
         Whether the file names it as the one to show.
     spectra : bool
-        Its last axis is a spectrum, so that it is no stack of frames.
+        Its last axis is a spectrum, so that it is not a stack of frames.
     sig_first : bool
         The axes of the frame come before those of the scan.
     hint : ScanHint, optional

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
+from rsciio_tem import readers
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.formats.hdf5.velox import is_series, is_velox
 from rsciio_tem.parsing.hdf5_links import children, member
@@ -91,42 +91,12 @@ class HandedOver(Unsupported):
 
     def read(self, lazy: bool, options: dict[str, Any]) -> list[dict[str, Any]]:
         """Let RosettaSciIO read the file."""
-        try:
-            module = importlib.import_module(self.reader)
-        except ImportError as error:
-            raise Unsupported(
-                self.path,
-                f"is {self.what}, and RosettaSciIO's reader {self.reader} lacks a package: "
-                f"{error}.",
-                "Install that package, or name an array with dataset=.",
-            ) from error
-        try:
-            signals: list[dict[str, Any]] = module.file_reader(self.path, lazy=lazy, **options)
-        except MemoryError:
-            raise  # about what was asked for, not about the file
-        except NotImplementedError as error:
-            if not lazy:
-                raise
-            raise Unsupported(
-                self.path,
-                f"is {self.what}, and RosettaSciIO's reader {self.reader} fails lazily: {error}.",
-                "Without lazy=True it may say more, or work.",
-            ) from error
-        except Exception as error:
-            if isinstance(error, TypeError) and "keyword" in str(error):
-                raise
-            raise FormatError(
-                self.path,
-                f"is {self.what}, and RosettaSciIO's reader {self.reader} fails: {error!r}.",
-                "dataset= reads any one array in it.",
-            ) from error
-        if not signals:
-            raise FormatError(
-                self.path,
-                f"is {self.what}, and RosettaSciIO's reader {self.reader} makes no signal of it.",
-                "dataset= reads any one array in it.",
-            )
-        return signals
+        return readers.hand_over(
+            *(self.reader, self.path, lazy, options),
+            what=self.what,
+            hint="dataset= reads any one array in it.",
+            error=FormatError,
+        )
 
 
 def hand_over(file: Any, path: str) -> None:

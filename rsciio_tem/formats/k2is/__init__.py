@@ -213,7 +213,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        It is no K2 IS recording.
+        It is not a K2 IS recording.
     Truncated
         No frame is complete in all sectors.
     FormatError
@@ -224,7 +224,7 @@ def file_reader(
     if options.get("flyback") == "drop":
         warn(
             recording.path,
-            "that flyback frames are the last ones of each line is a hypothesis.",
+            "it is a hypothesis that flyback frames are the last ones of each line.",
         )
     common = lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame
     return read(recording, *common, options=options)

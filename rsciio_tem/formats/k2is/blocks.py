@@ -157,7 +157,7 @@ class Sector:
                 end -= size
             skipped = (self.file.size if at is None else at) - end
             self.problems.append(
-                f"{self.name}: {skipped} bytes from byte {end} on are no blocks, ignored."
+                f"{self.name}: {skipped} bytes from byte {end} on are not blocks and are ignored."
             )
         self.segments = self._ordered(segments)
 

@@ -89,7 +89,7 @@ class Geometry(NamedTuple):
 
 
 def geometry_of(header: Any) -> Geometry | None:
-    """Return the sizes that a block header states, None if it is no block header."""
+    """Return the sizes that a block header states, None if it is not a block header."""
     h = {name: int(header[name]) for name in HEADER.names or () if not name.startswith("unknown")}
     width, height = h["x_end"] - h["x_start"] + 1, h["y_end"] - h["y_start"] + 1
     if (

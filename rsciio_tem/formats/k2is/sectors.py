@@ -72,7 +72,7 @@ def describe(path: str, which: Which, problems: Problems) -> Sectors:
     if not members and gtg is None:
         raise NotThisFormat(
             path,
-            "is no sector of a K2 IS recording: its name does not end with a number from 1 to 8.",
+            "is not a sector of a K2 IS recording: its name does not end with a digit from 1 to 8.",
         )
     opened = open_sectors(path, members, problems)
     phase, cells = block_order(opened, problems)

@@ -62,7 +62,7 @@ def _every_header(recording: Recording, seen: FrameTimes | None) -> Iterator[Pro
             "error",
             f"{len(lost)} of {count} frames do not begin with a header: {number_ranges(lost)}. "
             + _displaced(frames, reader.size, int(lost[0]), kind),
-            "Pixels of these frames are no measurement. Copy the recording again; last_frame= "
+            "The pixels of these frames were not measured. Copy the recording again; last_frame= "
             "leaves out what follows the damage.",
             "every header",
         )

@@ -114,7 +114,7 @@ def describe(
         raise Unsupported(
             path,
             f"has RAW frames of {header.width} x {header.height} pixels from {header.chips} chips, "
-            "which is no known readout.",
+            "which is not a known readout.",
         )
     fitting = next((c for c in candidates if _fits(c, peek, head)), None)
     result = fitting or candidates[0]

@@ -153,7 +153,7 @@ def images_per_position(
         )
         return 1
     if count % cycle:
-        problems.warn(f"{count} frames are no multiple of {cycle} counters per position.")
+        problems.warn(f"{count} frames are not a multiple of {cycle} counters per position.")
     return cycle
 
 

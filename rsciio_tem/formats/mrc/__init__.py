@@ -246,7 +246,7 @@ def file_reader(
         Description that Direct Electron's server wrote beside a movie. "auto" finds it, and the
         other files, for names ``YYYYMMDD_number[_suffix]_movie.mrc``.
     scan_file : path, optional
-        Positions of the frames of scans that are no raster.
+        Positions of the frames of scans that are not a raster.
     virtual_images, external_images : sequence of path, optional
         Images of the scan, by virtual and by external detectors.
     **options
@@ -261,7 +261,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no MRC file.
+        The file is not an MRC file.
     Truncated
         It ends before its first image does.
     Unsupported

@@ -201,7 +201,7 @@ def _json(content: bytes, problems: Problems) -> dict[str, Any]:
     try:
         tree = json.loads(content)
     except (ValueError, RecursionError) as error:
-        problems.warn(f"has metadata that are no JSON: {error}.")
+        problems.warn(f"has metadata that are not JSON: {error}.")
         return {}
     return tree if isinstance(tree, dict) else {}
 
@@ -321,7 +321,7 @@ def fei_scan(
     reason = f"scan area of {shape[1]} x {shape[0]} positions in the extended header"
     problems.warn(
         f"the scan shape {shape} and its step are taken from the extended header, whose scan "
-        "area accounts for all images; no 4D-STEM file was at hand for a comparison.",
+        "area accounts for all images; no 4D-STEM file was available for comparison.",
         "Pass navigation_shape=(x, y) if that is wrong.",
     )
     return (ScanHint("header", shape, 0.8, reason),), axes

@@ -130,7 +130,7 @@ def read_header(
     header = np.frombuffer(head, HEADER.newbyteorder(first), 1)[0]
     raise NotThisFormat(
         path,
-        f"is no MRC file: its header would announce {header['NZ']} images of {header['NY']} x "
+        f"is not an MRC file: its header would announce {header['NZ']} images of {header['NY']} x "
         f"{header['NX']} pixels of mode {header['MODE']}"
         + (f" with endianness={endianness!r}." if endianness else "."),
         "Leave endianness out, so that the file decides." if endianness else "",
@@ -168,7 +168,7 @@ def pixels_of(path: str, header: np.void, order: Endianness, signed: bool | None
                 'Use RosettaSciIO: hs.load(..., file_format="MRCZ").',
             )
         raise Unsupported(
-            path, f"has pixels of MODE {mode}; known are {', '.join(map(str, MODES))}."
+            path, f"has pixels of MODE {mode}; only {', '.join(map(str, MODES))} can be read."
         )
     if signed is not None and mode != 0:
         raise ValueError(f"signed= is for 8-bit pixels (MODE 0); {path} has MODE {mode}")

@@ -255,7 +255,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no .npy or .npz.
+        The file is not a .npy or .npz.
     Truncated
         It ends before the array does.
     Unsupported
@@ -288,7 +288,7 @@ def file_reader(
 def _by_rosettasciio(
     filename: str | os.PathLike[str], lazy: bool, chunks: Any
 ) -> list[dict[str, Any]]:
-    """Read single values, records, text and dates, which are no recordings."""
+    """Read single values, records, text and dates, which are not recordings."""
     from rsciio.numpy import file_reader as upstream
 
     try:

@@ -86,7 +86,7 @@ def members(path: str) -> dict[str, zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             return {i.filename[:-4]: i for i in archive.infolist() if i.filename.endswith(".npy")}
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise NotThisFormat(path, f"is no readable .npz: {error}.") from error
+        raise NotThisFormat(path, f"is not a readable .npz: {error}.") from error
 
 
 def stored_member(file: DataFile, key: str | None, problems: Problems) -> Stored:

@@ -33,7 +33,7 @@ def parse_header(head: bytes, path: str) -> Header:
     Raises
     ------
     NotThisFormat
-        It is no .npy, or its header is damaged.
+        It is not a .npy, or its header is damaged.
     Unsupported
         Elements are objects, records or text.
     """
@@ -45,7 +45,7 @@ def parse_header(head: bytes, path: str) -> Header:
     elif major in (2, 3) and len(head) >= 12:
         start, length = 12, struct.unpack_from("<I", head, 8)[0]
     else:
-        raise Unsupported(path, f"is a .npy of version {major}, known are 1 to 3.")
+        raise Unsupported(path, f"is a .npy of version {major}; only 1 to 3 are known.")
     if start + length > len(head) or length > LONGEST:
         raise Truncated(path, f"announces a header of {length} bytes, which is not there.")
     text = head[start : start + length].decode("utf-8" if major == 3 else "latin-1", "replace")
@@ -60,5 +60,5 @@ def parse_header(head: bytes, path: str) -> Header:
     if dtype.subdtype is not None:
         raise Unsupported(path, f"holds arrays {dtype} instead of numbers.")
     if dtype.kind not in "buifc":
-        raise Unsupported(path, f"holds elements of type {dtype}, which are no pixels.")
+        raise Unsupported(path, f"holds elements of type {dtype}, which are not pixels.")
     return Header(dtype, fortran, shape, start + length)

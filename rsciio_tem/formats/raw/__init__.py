@@ -107,7 +107,7 @@ def parse(
         )
     if rest:
         problems.warn(
-            f"{rest} bytes at the end are no complete frame of {stride} bytes, ignored.",
+            f"{rest} bytes at the end are not a complete frame of {stride} bytes and are ignored.",
             "If the frames look sheared, dtype, sig_shape or offset is wrong.",
         )
     axes = side_axes(params.get("axes", []), side or path)

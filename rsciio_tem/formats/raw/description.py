@@ -97,14 +97,14 @@ def shape_of(value: Any, name: str, path: str, unknown: bool = False) -> tuple[i
         isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least or n == 0
         for n in sizes
     ):
-        raise FormatError(path, f"{name} = {value!r} is no shape.", "Give positive integers.")
+        raise FormatError(path, f"{name} = {value!r} is not a shape.", "Give positive integers.")
     return tuple(int(n) for n in sizes)
 
 
 def count_of(value: Any, name: str, path: str) -> int:
     """Check a number of bytes."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise FormatError(path, f"{name} = {value!r} is no number of bytes.")
+        raise FormatError(path, f"{name} = {value!r} is not a number of bytes.")
     return int(value)
 
 
@@ -121,7 +121,7 @@ def pixels_of(dtype: Any, shape: tuple[int, ...], path: str) -> Pixels:
             f"Use numpy's names, such as '>u2', or {', '.join(PACKED)}.",
         )
     if stored.kind not in "buifc":
-        raise FormatError(path, f"dtype {stored} is no type of number.")
+        raise FormatError(path, f"dtype {stored} is not a type of number.")
     try:
         return Pixels(shape, stored, packing)
     except ValueError as error:

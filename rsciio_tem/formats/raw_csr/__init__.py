@@ -114,7 +114,7 @@ def _hints(nav: Any, path: str) -> tuple[ScanHint, ...]:
     if nav is None:
         return ()
     if not isinstance(nav, list) or not all(type(n) is int and n > 0 for n in nav) or not nav:
-        raise FormatError(path, f"nav_shape = {nav!r} is no shape of a scan.")
+        raise FormatError(path, f"nav_shape = {nav!r} is not a shape of a scan.")
     return (ScanHint("header", tuple(nav), 0.95, "nav_shape in the TOML file"),)
 
 
@@ -165,7 +165,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no TOML file with this ``filetype``.
+        The file is not a TOML file with this ``filetype``.
     Truncated, FormatError
         The files contradict each other, or are damaged.
     """

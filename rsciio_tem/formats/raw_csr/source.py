@@ -117,13 +117,13 @@ def _column(path: str, table: Mapping[str, Any], part: str, problems: Problems) 
         )
     if stored.kind not in PARTS[part] or stored.itemsize > (16 if stored.kind == "c" else 8):
         what = "numbers" if part == "data" else "whole numbers"
-        raise FormatError(path, f"{part}_dtype = {text!r} is no type of {what}.")
+        raise FormatError(path, f"{part}_dtype = {text!r} is not a type of {what}.")
     if "\0" in name:
-        raise FormatError(path, f"{part}_file = {name!r} is no name of a file.")
+        raise FormatError(path, f"{part}_file = {name!r} is not a name of a file.")
     file = DataFile.of(files.existing(files.beside(path, name)))
     if rest := file.size % stored.itemsize:
         problems.warn(
-            f"{rest} bytes at the end of {name} are no whole {stored}, and are ignored.",
+            f"{rest} bytes at the end of {name} are not whole {stored}, and are ignored.",
             f"The file was cut, or {part}_dtype is wrong.",
         )
     return _Column(f"raw_csr {part}", file, stored)

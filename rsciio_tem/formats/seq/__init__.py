@@ -205,7 +205,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat, Unsupported
-        The file is no sequence, or one that is compressed or of an unknown image format.
+        The file is not a sequence, or one that is compressed or of an unknown image format.
     Truncated
         It ends before its first image does.
     FormatError

@@ -68,7 +68,7 @@ _TOLD, _TOO_FAR = 5, 60
 
 
 def _find_halves(path: str, required: bool, problems: Problems) -> Halves | None:
-    """Find the other half of a recording by its name, None if it is no half."""
+    """Find the other half of a recording by its name, None if it is not a half."""
     errors = []
     for place in files.places(path):
         try:

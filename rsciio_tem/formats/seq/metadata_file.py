@@ -138,7 +138,7 @@ def open_metadata(path: str | None, problems: Problems) -> MetadataFile | None:
     metadata = MetadataFile(DataFile.of(path), header)
     usual = header["version"] == 1 and header["header_size"] == CONTAINER.itemsize
     if not usual or metadata.start + UNIT.itemsize > metadata.file.size:
-        problems.warn(f"{os.path.basename(path)} is no metadata that we know, and is ignored.")
+        problems.warn(f"{os.path.basename(path)} is not metadata of a known kind and is ignored.")
         return None
     return metadata
 

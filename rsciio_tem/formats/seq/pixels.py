@@ -43,7 +43,7 @@ def _colours(header: np.void, path: str, problems: Problems) -> Pixels:
         raise Unsupported(path, f"holds colours (format {kind}) of {depth} bits per pixel.")
     problems.warn(
         f"colours (format {kind}) are read as the vendor's list describes them; no such "
-        "file was at hand for a comparison.",
+        "file was available for comparison.",
     )
     dtype = np.dtype(
         {
@@ -59,7 +59,9 @@ def _colours(header: np.void, path: str, problems: Problems) -> Pixels:
 def _monochrome(header: np.void, path: str, problems: Problems) -> Pixels:
     kind, depth = int(header["image_format"]), int(header["bit_depth"])
     if depth not in (8, 16, 32):
-        raise Unsupported(path, f"has monochrome pixels of {depth} bits; known are 8, 16 and 32.")
+        raise Unsupported(
+            path, f"has monochrome pixels of {depth} bits; only 8, 16 and 32 are known."
+        )
     big, uppermost = MONO[kind]
     shift = 0
     if uppermost and depth > 8:
@@ -68,7 +70,7 @@ def _monochrome(header: np.void, path: str, problems: Problems) -> Pixels:
         problems.warn(
             f"pixels are read as {what} of {depth}, {'big' if big else 'little'}-endian (format "
             f"{kind})" + f" and divided by {1 << shift}" * bool(shift) + ", as the vendor's list "
-            "describes them; no such file was at hand for a comparison.",
+            "describes them; no such file was available for comparison.",
         )
     return Pixels(_shape(header), np.dtype(f"{'>' if big else '<'}u{depth // 8}"), shift=shift)
 

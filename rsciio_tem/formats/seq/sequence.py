@@ -81,7 +81,9 @@ def _read_header(path: str, problems: Problems) -> np.void:
     header: np.void = np.frombuffer(head, HEADER, 1)[0]
     version = int(header["version"])
     if not 1 <= version <= 20:
-        raise Unsupported(path, f"is a Norpix sequence of version {version}; known are 4 and 5.")
+        raise Unsupported(
+            path, f"is a Norpix sequence of version {version}; only 4 and 5 are known."
+        )
     if version not in (4, 5):
         problems.warn(
             f"is of version {version} and is read as version {4 if version < 5 else 5}, "
@@ -131,8 +133,8 @@ def _in_use(sequence: Sequence, problems: Problems) -> Sequence:
     stored, announced = sequence.count, int(sequence.header["allocated_frames"])
     if not announced:
         problems.warn(
-            "was not closed: its header counts no images. What was recorded is told by the "
-            "times of the images.",
+            "was not closed: its header counts no images. The times of the images show what was "
+            "recorded.",
             _ALL_SLOTS,
         )
     elif announced > stored:

@@ -84,14 +84,14 @@ def read_reference(path: str) -> npt.NDArray[Any]:
     Raises
     ------
     FormatError
-        It is no MRC file with an image.
+        It is not an MRC file with an image.
     """
     head = files.read_start(path, 1024)
     words = np.frombuffer(head.ljust(1024, b"\0"), "<i4")
     dtype = {0: "<i1", 1: "<i2", 2: "<f4", 6: "<u2"}.get(int(words[3]))
     columns, rows, extended = int(words[0]), int(words[1]), int(words[23])
     if dtype is None or not (0 < columns <= MAX_SIDE and 0 < rows <= MAX_SIDE) or extended < 0:
-        raise FormatError(path, "is no MRC file that we can read.")
+        raise FormatError(path, "is not an MRC file that we can read.")
     file = DataFile.of(path)
     nbytes = rows * columns * np.dtype(dtype).itemsize
     if 1024 + extended + nbytes > file.size:
@@ -145,6 +145,6 @@ def _nav_shape(side: str, problems: Problems) -> tuple[int, ...] | None:
     entries = shape if isinstance(shape, (list, tuple)) else [shape]
     sizes = tuple(n for n in entries if type(n) is int and 0 < n < 1 << 40)
     if len(sizes) != len(entries) or not sizes:
-        problems.warn(f"{name}: nav_shape = {shape!r} is no shape, ignored.")
+        problems.warn(f"{name}: nav_shape = {shape!r} is not a shape and is ignored.")
         return None
     return sizes

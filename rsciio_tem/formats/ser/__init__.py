@@ -188,7 +188,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no series of TIA.
+        The file is not a series of TIA.
     Truncated
         It ends before its first element does.
     FormatError

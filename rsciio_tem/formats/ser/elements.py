@@ -50,7 +50,7 @@ def read_series(path: str, problems: Problems) -> Series:
         raise FormatError(
             path,
             "holds no element.",
-            "The data of a single spectrum or point are in the .emi, where nobody can read them.",
+            "The data of a single spectrum or point are in the .emi, which cannot be read.",
         )
     if valid > total:
         raise FormatError(path, f"has a damaged header: {valid} of {total} elements recorded.")

@@ -120,7 +120,7 @@ def read_header(path: str, problems: Problems) -> Header:
     """Read the header of a series."""
     head = files.read_start(path, _HEADER_LIMIT)
     if not head.startswith(MAGIC):
-        raise NotThisFormat(path, f"is no series of TIA: it begins with {head[:4]!r}.")
+        raise NotThisFormat(path, f"is not a series of TIA: it begins with {head[:4]!r}.")
     end = HEADER.itemsize
     ended = Truncated(path, f"ends inside its header, after {len(head)} bytes.")
     if len(head) < end + 12:

@@ -228,7 +228,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat, Unsupported
-        The file is no TVIPS recording of version 1 or 2.
+        The file is not a TVIPS recording of version 1 or 2.
     Truncated
         It ends before its first frame does.
     FormatError

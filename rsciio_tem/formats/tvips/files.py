@@ -113,11 +113,12 @@ def frame_table(
     path = members[0].path
     bits = int(header["bitsperpixel"])
     if bits not in (8, 16, 32, 64):
-        raise Unsupported(path, f"has {bits} bits per pixel; known are 8 and 16.")
+        raise Unsupported(path, f"has {bits} bits per pixel; only 8 and 16 are known.")
     if bits > 16:
         problems.append(
             Problem(
-                "info", f"{bits} bits per pixel are no TVIPS format, but RosettaSciIO writes them."
+                "info",
+                f"{bits} bits per pixel are not a TVIPS format, but RosettaSciIO writes them.",
             )
         )
     before = frame_header_bytes(header, path)

@@ -115,7 +115,9 @@ def frame_header_bytes(header: np.void, path: str) -> int:
         written_so = bytes(header["dummy"]).startswith(b"HYPERSPY") and announced >= _SHORT
         return announced if written_so else FRAME_V1.itemsize
     if version != 2:
-        raise Unsupported(path, f"is a TVIPS recording of version {version}; known are 1 and 2.")
+        raise Unsupported(
+            path, f"is a TVIPS recording of version {version}; only 1 and 2 are known."
+        )
     if not FRAME_V1.itemsize <= announced <= LARGEST_SIDE:
         raise FormatError(path, f"announces frame headers of {announced} bytes.")
     return announced

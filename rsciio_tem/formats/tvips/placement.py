@@ -270,8 +270,8 @@ def _shape_for(total: int, shape: tuple[int, ...] | None, path: str) -> tuple[in
         if side * side != total:
             raise FormatError(
                 path,
-                f"the rotator index counts {total} scan positions, which is no square scan.",
-                "Pass scan_shape=(y, x), or (-1, x), with placement='rotator'.",
+                f"the rotator index counts {total} scan positions, which is not a square scan.",
+                "Pass placement='rotator' with scan_shape=(y, x), of which one may be -1.",
             )
         return side, side
     shape = tuple(int(n) for n in shape)

@@ -58,8 +58,10 @@ def _series_record(
         result = converted(number, columns.get("units"), unit) if unit else None
         return number if result is None else result
 
-    if not unit and "scale" in columns:
-        warn(path, f"units {columns.get('units')!r} are no length; the scale is stored as it is.")
+    if not unit and (columns.get("units") or columns.get("scale", 1) != 1):
+        warn(
+            path, f"units {columns.get('units')!r} are not a length; the scale is stored as it is."
+        )
     header = np.zeros(1, HEADER)
     header["size"], header["version"] = HEADER.itemsize, version
     header["dimy"], header["dimx"] = frames.frame_shape
@@ -175,7 +177,7 @@ class _Series(Target):
         first = os.path.join(folder, self.names[-1])
         earlier: list[str] = []
         if os.path.isfile(first):
-            with contextlib.suppress(FormatError):  # it is no series
+            with contextlib.suppress(FormatError):  # it is not a series
                 earlier = [file.path for file in series(first)[0]]
         ours = {name.lower() for name in self.names}
         names = [os.path.basename(p) for p in earlier if os.path.dirname(p) == folder]

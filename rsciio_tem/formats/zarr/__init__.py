@@ -65,7 +65,7 @@ def parse(filename: str | os.PathLike[str], *, dataset: str | None = None) -> Re
     if not is_store(path):
         if not os.path.isdir(path):
             files.existing(path)  # or else an error that says so
-        raise NotThisFormat(path, "is no folder of a Zarr array or group.")
+        raise NotThisFormat(path, "is not a folder of a Zarr array or group.")
     problems = Problems()
     stored = stored_array(path, dataset)
     array, shape = stored.array, tuple(int(n) for n in stored.array.shape)
@@ -193,12 +193,12 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        It is no folder of an array or group.
+        It is not a folder of an array or group.
     Unsupported
         The package zarr is not installed, or too old for the store.
     FormatError
         The array cannot be opened, there is none with pixels, or a chunk is damaged. Chunks that
-        are missing are no error: they read as the fill value of the array.
+        are missing are not a error: they read as the fill value of the array.
     """
     del distributed  # nothing is left to do for it
     recording = parse(filename, dataset=dataset)

@@ -176,7 +176,7 @@ def _sizes(array: Any) -> tuple[int, ...]:
     shape, chunks = tuple(array.shape), tuple(array.chunks)
     for sizes in (shape, chunks):
         if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sizes):
-            raise ValueError(f"a size in {sizes} is no whole number")
+            raise ValueError(f"a size in {sizes} is not a whole number")
     if len(shape) != len(chunks) or any(n < 0 for n in shape) or any(n < 1 for n in chunks):
         raise ValueError(f"a shape of {shape} in chunks of {chunks}")
     if math.prod(shape) * array.dtype.itemsize >= 1 << 62:
@@ -380,6 +380,6 @@ def kept_beside(stored: StoredArray) -> Kept:
 
 def _require_pixels(path: str, array: Any) -> None:
     if array.dtype.kind not in "biufc":
-        raise Unsupported(path, f"holds elements of type {array.dtype}, which are no pixels.")
+        raise Unsupported(path, f"holds elements of type {array.dtype}, which are not pixels.")
     if not array.ndim or not array.size:
         raise FormatError(path, f"holds an empty array of shape {tuple(array.shape)}.")
