@@ -180,11 +180,11 @@ def frames_per_block(frames: Frames) -> int:
     return max(1, block // (nbytes * run)) * run
 
 
-def _stripes(count: int, step: int, frame_bytes: int, most: int) -> list[tuple[int, int]]:
-    """Divide frames into stripes of no more than about `most` bytes."""
-    per_stripe = min(
-        max(-(-count // _STRIPES), _STRIPE // frame_bytes), max(1, most // frame_bytes)
-    )
+def _stripes(
+    count: int, step: int, frame_bytes: int, least: int, most: int
+) -> list[tuple[int, int]]:
+    """Divide frames into stripes of about so many bytes at least, and at most."""
+    per_stripe = min(max(-(-count // _STRIPES), least // frame_bytes), max(1, most // frame_bytes))
     size = -(-per_stripe // step) * step
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
@@ -228,7 +228,9 @@ class Job:
             return _stripes_of_entries(self.frames)
         frame_bytes = math.prod(self.frames.frame_shape) * self.frames.dtype.itemsize
         most = _STRIPE if self.frames.graph_chunk else _STRIPE_MOST
-        return _stripes(len(self.frames), self.step, max(1, frame_bytes), most)
+        # functions may take long for a few frames
+        least = _STRIPE if self.task.functions is None else 0
+        return _stripes(len(self.frames), self.step, max(1, frame_bytes), least, most)
 
 
 class _Plan(NamedTuple):
