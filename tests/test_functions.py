@@ -316,6 +316,27 @@ def test_blocks_may_be_kept() -> None:
         np.testing.assert_array_equal(found["navigator"], data.sum(axis=(1, 2)))
 
 
+@pytest.mark.parametrize("backend", ["auto", "mmap", "buffered"])
+def test_blocks_of_files_may_be_kept(scan: tuple[Path, Array], backend: str) -> None:
+    blocks: dict[int, Array] = {}
+    lock = threading.Lock()
+
+    def keep(block: Array) -> Array:
+        with lock:
+            blocks[int(block[0, 0, 0]) << 16 | int(block[0, 0, 1])] = block[:, :3]
+        return block[:, 0, :2]
+
+    path, data = scan
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plan, "_BLOCK", 1)
+        found = rsciio_tem.reduce(path, (), functions={"f": keep}, io_backend=backend)["f"]
+    np.testing.assert_array_equal(found, data[:, :, 0, :2])
+    assert len(blocks) == 48
+    for frame in data.reshape(48, 32, 48):
+        kept = blocks[int(frame[0, 0]) << 16 | int(frame[0, 1])]
+        np.testing.assert_array_equal(kept, frame[np.newaxis, :3])
+
+
 @pytest.mark.parametrize("backend", ["mmap", "buffered"])
 def test_blocks_are_read_only(scan: tuple[Path, Array], backend: str) -> None:
     def spoil(block: Array) -> Array:
