@@ -1393,6 +1393,12 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 #: What cannot be followed by a machine, by words of its text, and why.
 NOT_FOLLOWED = {
+    # of side files and of the inspector
+    "write it again with rsciio-tem annotate --overwrite": "tests/test_side_file.py does so",
+    "# What rsciio-tem and hs.load read with the recording": "the first line of a file",
+    "say something of the recording, such as navigation_shape=(x, y)": "is an example",
+    "overwrite=True replaces it.": "tests/test_side_file.py passes it",
+    "--serve writes no file; leave out --output": "leaves an option out",
     # other texts that name something
     "rsciio-tem could not register its readers": "is the name of the package",
     "ours: hs.load uses the reader listed": "explains a table",
@@ -1426,7 +1432,6 @@ NOT_FOLLOWED = {
     # needs other packages or programs
     "pip install": "packages are not installed by a test",
     "h5repack": "needs the programs of HDF5, and a filter that nobody has",
-    "Install that package, or name an array with dataset=.": "packages are not removed by a test",
     'hs.load(..., file_format="MRCZ")': "needs the package mrcz",
     "numpy.savez_compressed writes what can be read.": "is another way to write the file",
     "is a file of HyperSpy, which hs.load opens.": "tests/test_checking.py saves one",

@@ -428,7 +428,7 @@ def test_saving(server: Server, timeless: Path) -> None:
     assert answer == {"path": str(timeless) + SUFFIX}
     annotation = rsciio_tem.open(timeless).annotation
     assert annotation.values == values
-    assert annotation.written["by"] == "rsciio-tem inspect"
+    assert annotation.written["by"] == "the inspector of rsciio-tem"
     asked(server, "save", {"values": {"navigation_shape": [COLUMNS, LINES]}, "notes": ""})
     annotation = rsciio_tem.open(timeless).annotation
     assert annotation.values == {"navigation_shape": [COLUMNS, LINES]}

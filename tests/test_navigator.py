@@ -27,6 +27,7 @@ from rsciio_tem.frames.table import FrameTable, runs_of
 from rsciio_tem.reading import navigator
 from rsciio_tem.reading.from_array import recording_of
 from rsciio_tem.reading.lazy import LazyFrames
+from rsciio_tem.reading.lazy_chunks import ChunkSource, LazyChunk
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.recording import StoredImage
 from rsciio_tem.storage import backends, machine
@@ -531,7 +532,16 @@ def frames_loaded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(values.size // int(np.prod(source.frames.frame_shape)))
         return values
 
+    chunk = ChunkSource.__getitem__
+
+    def counting_chunks(source: ChunkSource, key: Any, /) -> Any:
+        values = chunk(source, key)
+        if isinstance(values, LazyChunk):
+            counts.append(len(values.frames))
+        return values
+
     monkeypatch.setattr(LazyFrames, "__getitem__", counting)
+    monkeypatch.setattr(ChunkSource, "__getitem__", counting_chunks)
     return counts
 
 

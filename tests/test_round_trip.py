@@ -59,7 +59,7 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
             yield f"{where}: {old.dtype} {new.dtype}"
     else:
         plain = old.item() if isinstance(old, (np.generic, np.ndarray)) else old
-        if plain is not None and not isinstance(plain, (bool, int, float, str)):
+        if plain is not None and not isinstance(plain, (bool, int, float, str, bytes)):
             plain = str(plain)
         if plain != new and not (plain != plain and new != new):
             yield f"{where}: {old!r:.200} {new!r:.200}"

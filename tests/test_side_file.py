@@ -314,7 +314,7 @@ DAMAGED: dict[str, dict[str, str]] = {
     "an entry 'more'": {"more": ""},
     "with schema = 1": {"rsciio-tem": "schema = 2"},
     "is no text": {"rsciio-tem": "schema = 1\nnotes = 3"},
-    "no step such as": {"calibration": 'scan_step = "wide"'},
+    "not a step such as": {"calibration": 'scan_step = "wide"'},
     "the unit is keV": {"calibration": "beam_energy = 200000"},
     "finite": {"calibration": "detector_step = inf"},
     "in the same folder": {"corrections": 'dark = "../dark.npy"'},
@@ -455,7 +455,7 @@ def test_added_to(timeless: Path) -> None:
         ({"roi": [1]}, "nothing that a side file says"),
         ({"dark": np.zeros((8, 10))}, "corrections|dark"),
         ({"dark": __file__}, "does not lie in the folder"),
-        ({"scan_step": "wide"}, "no step"),
+        ({"scan_step": "wide"}, "not a step"),
         ({}, "say something"),
         ({"centre": object()}, "no number"),
     ],
@@ -571,7 +571,7 @@ def test_never_overwritten_by_a_target(path: Path, used: bool) -> None:
         side.write_text("other", encoding="utf-8")
     before = side.read_bytes()
     with pytest.raises(FormatError, match="is the recording that is being read"):
-        quietly(rsciio_tem.convert, path, side, "raw_csr", overwrite=True)
+        quietly(rsciio_tem.convert, path, side, to="raw_csr", overwrite=True)
     assert side.read_bytes() == before
 
 

@@ -27,8 +27,9 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import in_place
 from rsciio_tem.reading.lazy import LazyFrames
 from rsciio_tem.reduction.plan import frames_per_block
-from rsciio_tem.reduction.quantities import Navigator, Sum
+from rsciio_tem.reduction.quantities import Masks, Navigator, Sum
 from rsciio_tem.reduction.single_pass import in_this_thread
+from rsciio_tem.reduction.stored_order import in_stored_order
 
 __all__ = ["ChunkSource", "LazyChunk", "in_memory"]
 
@@ -407,12 +408,26 @@ class LazyChunk(NDArrayOperatorsMixin):
             most = max(abs(int(end)) for end in _limits(frames.dtype))
             if np.abs(weights).max(initial=0) * most * weights.size >= _EXACT:
                 return None
-        detector = np.zeros((1, *frames.frame_shape))
-        detector[0][self.region] = weights
-        values = in_this_thread(frames, set(), {"masks": detector})["masks"][0]
+        values = self._weighted(weights)
         if not exact and not np.isfinite(values).all():
             return None  # what is no number, here or where nobody looks
         return values.astype(kind).reshape(-1, *(1,) * len(self.region))
+
+    def _weighted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the weighted sum of each frame, of which no more than the region is read."""
+        frames = self.frames
+        values: npt.NDArray[np.float64]
+        if self._is_whole or in_stored_order(frames) is not None:
+            detector = np.zeros((1, *frames.frame_shape))
+            detector[0][self.region] = weights
+            values = in_this_thread(frames, set(), {"masks": detector})["masks"][0]
+            return values
+        bare = replace(self, steps=(), dtype=self.source.dtype)
+        masks = Masks(len(frames), self.source.dtype, weights.reshape(1, -1))
+        for first, pixels in bare._pieces():
+            masks.take(first, pixels.reshape(len(pixels), -1))
+        values = masks.result()[0]
+        return values
 
     def _weights(self, func: Any) -> Any:
         """Return weights, of the shape of a frame, that are all that the steps do; or None."""

@@ -16,6 +16,9 @@ __all__ = ["packed", "unpacked"]
 #: under. Another key has its type.
 _ARRAY, _DTYPE = "rsciio_tem array", "dtype"
 
+#: Key of the object that stands for bytes: they, as characters.
+_BYTES = "rsciio_tem bytes"
+
 #: Arrays of up to so many values are lists.
 _SHORT = 16
 
@@ -53,8 +56,8 @@ def packed(value: Any, arrays: dict[str, npt.NDArray[Any]]) -> Any:
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, bytes) and (text := value.rstrip(b"\0").decode("latin-1")).isprintable():
-        return text
+    if isinstance(value, bytes):
+        return {_BYTES: value.decode("latin-1")}
     return str(value)
 
 
@@ -78,6 +81,8 @@ def unpacked(value: Any, read: Callable[[str], npt.NDArray[Any] | None]) -> Any:
         return [unpacked(below, read) for below in value]
     if not isinstance(value, dict):
         return value
+    if value.keys() == {_BYTES} and isinstance(value[_BYTES], str):
+        return value[_BYTES].encode("latin-1", "replace")
     if value.keys() == {_ARRAY, _DTYPE}:
         content = value[_ARRAY]
         with contextlib.suppress(TypeError, ValueError, OverflowError):  # not written by us

@@ -126,7 +126,7 @@ class Server:
                 problem = error.problem if isinstance(error, FormatError) else str(error)
                 hint = "It is not replaced; delete it first."
                 raise FormatError(side, f"exists already: {problem.rstrip('.')}.", hint) from None
-        by = "rsciio-tem inspect"
+        by = "the inspector of rsciio-tem"
         return {"path": write_annotation(recording, values, notes=notes, by=by, overwrite=True)}
 
 
