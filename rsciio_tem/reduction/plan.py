@@ -7,6 +7,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -134,7 +135,8 @@ class _Task:
         buffer: npt.NDArray[Any] | None = None
         for first in range(0, len(frames), step):
             part = frames[first : first + step]
-            with in_place(part) as pixels:
+            # what functions keep must not be pages of a file that may become shorter
+            with nullcontext() if functions else in_place(part) as pixels:
                 if pixels is None:
                     if buffer is None:
                         shape = (min(step, len(frames)), *self.frame_shape)
