@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be wrong with a recording, said so that a reader of the message can act on it."""
+"""What can be wrong with a recording, in words on which the reader of the message can act."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ class FormatError(ValueError):
 
 
 class Truncated(FormatError):
-    """The file ends before what its header announces."""
+    """The file is shorter than its header announces."""
 
 
 class Unsupported(FormatError):
-    """The format is recognised, this variant of it cannot be read."""
+    """The format is recognised, but this variant cannot be read."""
 
 
 class NotThisFormat(FormatError):
-    """The content is not of the format that was asked for."""
+    """The content does not have the requested format."""
 
 
 class OtherFormat(NotThisFormat):
-    """The content is of another of our formats, which only a look inside the file could tell.
+    """The content has another of our formats, which only reading the file could show.
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ class NotEnoughMemory(FormatError):
 
 
 class RecordingWarning(UserWarning):
-    """Something about a recording contradicts, is missing, or rests on a hypothesis."""
+    """Something about a recording is contradictory or missing, or rests on a hypothesis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding of a check: how bad, what, and what to do about it.
+    """One finding of a check: how severe it is, what is wrong, and what to do about it.
 
     Of what a quick look at some headers finds (`about` "number"), only the answer of the check that
     reads them all (`about` "every number") is told, if there is one.

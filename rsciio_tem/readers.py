@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which reader is for a file: detect, choose, load; and the modules of formats by their names."""
+"""Which reader opens a file: detect, choose, load; and the modules of formats by their names."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
     Parameters
     ----------
     path : str or path
-        Its first 4 KiB are looked at, and the names of the files beside it; of a folder, the
-        names of the files in it.
+        Its first 4 KiB and the names of the files beside it are examined; for a folder, the names
+        of the files in it.
 
     Returns
     -------
     list of Candidate
-        Most credible first, empty if nothing fits. Never raises because of a file's content.
+        Most credible first, empty if nothing fits. The content of a file never raises an
+        exception.
 
     Raises
     ------
     FormatError
-        There is no such file, or it is a folder that is no recording.
+        The file does not exist, or is a folder that is not a recording.
     """
     name = recording_of(path)
     if os.path.isdir(name) and (folder_formats := registry.candidates(name, b"")):
@@ -57,7 +58,8 @@ def chosen(
 ) -> tuple[str, dict[str, Any]]:
     """Choose a file's format, and keywords for its reader.
 
-    The content decides, else the caller, who says by `raw` that no header does, else the suffix.
+    The content decides; otherwise the caller, who says with `raw` that there is no header;
+    otherwise the suffix.
 
     Raises
     ------
@@ -97,17 +99,17 @@ def load(
     path : str or path
         One file of the recording, or its folder.
     format : str
-        Name of the format; "auto" looks at the content. What we do not know is handed to the
-        RosettaSciIO reader of the suffix.
+        Name of the format; "auto" goes by the content. Files that we do not know go to
+        RosettaSciIO's reader for the suffix.
     lazy : bool
         Return dask arrays.
     **options
-        Keywords of the reader, see ``docs/parameters.md``.
+        Keywords of the reader; see ``docs/parameters.md``.
 
     Returns
     -------
     list of dict
-        As RosettaSciIO's readers return.
+        What RosettaSciIO's readers return.
 
     Raises
     ------
@@ -184,7 +186,7 @@ def hand_over(
     hint: str = "",
     error: type[FormatError] = NotThisFormat,
 ) -> list[dict[str, Any]]:
-    """Let a reader of RosettaSciIO read a file; what it stumbles over becomes a sentence.
+    """Let one of RosettaSciIO's readers read a file, and turn its errors into clear messages.
 
     Parameters
     ----------
@@ -197,7 +199,7 @@ def hand_over(
     options : dict
         Keywords of the reader.
     what : str
-        What the content is; by default nothing but the suffix says that the reader is for it.
+        What the content is; by default only the suffix selects the reader.
     hint : str
         What else can be done with such a file.
     error : type of FormatError
@@ -241,7 +243,7 @@ def hand_over(
 def file_reader(
     filename: str | os.PathLike[str], lazy: bool = False, **options: Any
 ) -> list[dict[str, Any]]:
-    """Read a file whose suffix does not tell its format.
+    """Read a file whose suffix does not determine its format.
 
     Parameters
     ----------
@@ -255,6 +257,6 @@ def file_reader(
     Returns
     -------
     list of dict
-        As that reader returns.
+        What that reader returns.
     """
     return load(filename, lazy=lazy, **options)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The formats, and how files are recognised.
 
-`FORMATS` has one row per format of ours; its order is the order in which contents are tried. Tables
-in the documentation and the entry points of the package are made from the rows, by programs that
-load this file alone: it imports nothing but the standard library.
+`FORMATS` has one row for each of our formats; contents are tried in the order of the rows.
+Programs that load only this file generate the tables of the documentation and the entry points of
+the package from the rows: it imports only the standard library.
 
-`every_format` adds the formats that other packages bring, as entry points of the group `GROUP`.
+`every_format` adds the formats that other packages provide, as entry points of the group `GROUP`.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ class Format:
     description : str
         One line for people.
     suffixes : tuple of str
-        Of its files, lower case, without dot.
+        Suffixes of its files, in lower case, without the dot.
     module : str
         Module that holds the reader; by default ``rsciio_tem.formats.<name>``.
     files : str
-        What files it reads: a line of Markdown for the tables of the documentation.
+        Which files it reads: a line of Markdown for the tables of the documentation.
     owned_by : str
-        RosettaSciIO's module that also claims the suffixes, if there is one. Of our formats only.
+        RosettaSciIO's module that also claims the suffixes, if any. For our formats only.
     takeover : bool
-        Whether ``hs.load`` uses this reader instead of RosettaSciIO's unless told otherwise. Of our
-        formats only.
+        Whether ``hs.load`` uses this reader instead of RosettaSciIO's by default. For our formats
+        only.
     writes : tuple of str
-        Suffixes of the files that ``convert`` makes in this format.
+        Suffixes of the files that ``convert`` writes in this format.
     folder : bool
         Whether a recording is a folder, opened by its name.
     """
@@ -185,7 +185,7 @@ FORMATS: dict[str, Format] = {
             ("seq",),
             files=(
                 "StreamPix (Norpix) `.seq`, among them Direct Electron DE-16 and Celeritas: "
-                "halves put together, dark, gain and defective pixels applied"
+                "halves joined, dark, gain and defective pixels applied"
             ),
         ),
         Format(
@@ -193,7 +193,7 @@ FORMATS: dict[str, Format] = {
             "pnCCD recordings (.frms6 with .hdr)",
             ("frms6", "hdr"),
             files=(
-                "pnCCD cameras (PNDetector, pnSensor) `.frms6` with `.hdr`: halves put together, "
+                "pnCCD cameras (PNDetector, pnSensor) `.frms6` with `.hdr`: halves joined, "
                 "binned rows and windows, dark frames and gain map applied"
             ),
         ),
@@ -222,10 +222,7 @@ FORMATS: dict[str, Format] = {
             "eigerstream",
             "Captures of an Eiger's data stream in HDF5 (CHESS, hexrd)",
             ("h5",),
-            files=(
-                "captures of the stream of a Dectris EIGER2 in HDF5 (CHESS, hexrd), versions 1 "
-                "and 2"
-            ),
+            files=("stream captures of a Dectris EIGER2 in HDF5 (CHESS, hexrd), versions 1 and 2"),
             owned_by="rsciio.arina",
         ),
         Format(
@@ -307,8 +304,8 @@ _reading = threading.RLock()
 def third_party() -> Mapping[str, Format]:
     """Return the formats of other packages by their names.
 
-    They are looked for on the first call, and their modules imported. What is broken is left out,
-    with a warning in the log.
+    The first call finds them and imports their modules. Broken ones are left out, with a warning
+    in the log.
     """
     global _third_party
     with _reading:

@@ -992,6 +992,40 @@ def test_damaged_in_the_library(
         load(frames)
 
 
+@pytest.mark.parametrize("name", [n for n in ("zstd", "blosc") if FILTERS[n][1]])
+def test_another_process_may_lack_a_package(
+    tmp_path: Path, name: str, no_library: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames that were described where chunks can be decoded are read elsewhere, too."""
+    data = numbers((4, 16, 16), "<u2")
+    frames = frames_of(
+        store(tmp_path / "a.h5", data, chunks=(1, 16, 16), **FILTERS[name][0]), "data"
+    )
+    assert frames.datasets[0].decodable
+    monkeypatch.setattr(hdf5_filters, "_module", lambda number: None)
+    assert not frames.datasets[0].decodable
+    np.testing.assert_array_equal(load(frames), data)
+    no_library()
+    with pytest.raises(AssertionError, match="the library reads pixels"):
+        load(frames)
+
+
+@pytest.mark.parametrize("name", [n for n in ("zstd", "blosc") if FILTERS[n][1]])
+def test_chunks_that_say_another_size(tmp_path: Path, name: str) -> None:
+    """What is behind the end, or more than a chunk, is damage; memory for it is not taken."""
+    shape = (1, 64, 64)
+    larger = _stored(name, "<u2", (1, 64, 65))[1]
+    _, content, filters = _stored(name, "<u2", shape)
+    dataset = DataSet(
+        backends.DataFile("a.h5", 0, 0), "a.h5", "data", shape, shape, np.dtype("<u2"), filters
+    )
+    for raw, expected in ((content, -1), (content + b"behind", 0), (content[:-1], 0), (larger, 0)):
+        out = np.zeros(dataset.chunk_bytes, np.uint8)
+        zero, length = np.zeros(1, np.int64), np.array([len(raw)])
+        source = np.frombuffer(raw, np.uint8)
+        assert _decode(dataset, 0, source, zero, length, out, zero) == expected
+
+
 @pytest.fixture
 def without_plugins(tmp_path: Path) -> Callable[[str], str]:
     """Run code where hdf5plugin cannot be imported."""

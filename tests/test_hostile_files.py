@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -823,3 +824,27 @@ def test_places_of_texts_are_looked_at(tmp_path: Path, damage: str) -> None:
     with h5py.File(path) as file:
         assert hdf5_values.value(file["one"]) is None
         assert hdf5_values.value(file["three"]) is None
+
+
+def test_damaged_fill_values_are_not_read() -> None:
+    """The library says that they are damaged, and does not survive reading some of them."""
+
+    class Damaged:
+        id = SimpleNamespace(get_create_plist=lambda: Damaged())
+
+        def fill_value_defined(self) -> int:
+            raise ValueError("invalid combination of fill-value info")
+
+        @property
+        def fillvalue(self) -> int:
+            raise AssertionError("is read")
+
+    assert hdf5_frames.fill_bytes(Damaged(), np.dtype("<u2")) == b"\0\0"
+
+
+def test_fill_values_are_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        own = file.create_dataset("own", (4, 4), "<u2", fillvalue=7)
+        usual = file.create_dataset("usual", (4, 4), ">u2")
+        assert hdf5_frames.fill_bytes(own, np.dtype("<u2")) == b"\7\0"
+        assert hdf5_frames.fill_bytes(usual, np.dtype(">u2")) == b"\0\0"

@@ -38,6 +38,7 @@ from rsciio_tem.kernels.sums import (
     largest,
     masked_sums,
     profiles,
+    region_sums,
 )
 from rsciio_tem.kernels.unpack import (
     find_blocks,
@@ -999,6 +1000,24 @@ def test_profiles(drawn: Any) -> None:
     frames = block.reshape(len(block), -1, width).astype(rows.dtype)
     np.testing.assert_allclose(rows, frames.sum(axis=2), rtol=1e-9, atol=1e-3)
     np.testing.assert_allclose(columns, frames.sum(axis=1), rtol=1e-9, atol=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(BLOCKS, st.data())
+def test_region_sums(drawn: Any, data: Any) -> None:
+    block = block_of(drawn)
+    width = next(n for n in (8, 4, 3, 1) if block.shape[1] % n == 0)
+    height = block.shape[1] // width
+    rows = data.draw(st.integers(1, height))
+    column = data.draw(st.integers(0, width - 1))
+    columns = data.draw(st.integers(1, width - column))
+    weights = np.random.default_rng(drawn[3]).normal(size=(rows, columns))
+    out = np.empty(len(block))
+    region_sums(block, width, column, weights, out)
+    part = block.reshape(len(block), height, width)[:, :rows, column : column + columns]
+    part = part.astype("f8")
+    scale = (np.abs(part) * np.abs(weights)).sum(axis=(1, 2)) + 1
+    np.testing.assert_allclose((out - (part * weights).sum(axis=(1, 2))) / scale, 0, atol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)

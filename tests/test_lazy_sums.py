@@ -210,12 +210,20 @@ def test_sums_are_those_of_kernels(folder: Path, monkeypatch: pytest.MonkeyPatch
         used.append((sorted(what), sorted(weights or {})))
         return reduce(frames, what, weights)
 
+    region_of = lazy_chunks.weighted_region
+
+    def count_regions(frames: Any, region: Any, weights: Any) -> Any:
+        used.append(("region", region))
+        return region_of(frames, region, weights)
+
     monkeypatch.setattr(lazy_chunks, "in_this_thread", count)
+    monkeypatch.setattr(lazy_chunks, "weighted_region", count_regions)
+    region = (slice(3, 9), slice(5, 20))
     lazy = lazy_of(folder, values_of("u2"), chunks=(6, 7, *SHAPE[2:]))
     expected: list[tuple[Any, Any]] = [
         (lazy.sum(axis=(0, 1)), (["sum"], [])),
         (lazy.sum(axis=(2, 3)), (["navigator"], [])),
-        (lazy[:, :, 3:9, 5:20].sum(axis=(2, 3)), ([], ["masks"])),
+        (lazy[:, :, 3:9, 5:20].sum(axis=(2, 3)), ("region", region)),
         ((lazy * MASK).sum(axis=(2, 3)), ([], ["masks"])),
         ((lazy * WEIGHTS).mean(axis=(2, 3)), ([], ["masks"])),
         (da.nansum(da.where(MASK, np.nan, lazy), axis=(2, 3)), ([], ["masks"])),

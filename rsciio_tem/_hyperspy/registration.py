@@ -164,14 +164,14 @@ def _understood(plugins: Any) -> bool:
 
 
 def register(takeover: str = "auto") -> None:
-    """Add the readers to the list that ``hs.load`` searches; again replaces them.
+    """Add the readers to the list that ``hs.load`` searches; a second call replaces them.
 
     Parameters
     ----------
     takeover : str
-        Which formats that RosettaSciIO reads too are opened with our reader: "auto" (those whose
-        RosettaSciIO tests ours passes), "all", "none", or names separated by commas.
-        RosettaSciIO's own reader stays reachable with ``file_format=``.
+        Which of the formats that RosettaSciIO also reads are opened with our reader: "auto" (those
+        whose RosettaSciIO tests our reader passes), "all", "none", or names separated by commas.
+        RosettaSciIO's own reader stays available with ``file_format=``.
     """
     from rsciio import IO_PLUGINS
 

@@ -252,7 +252,7 @@ def file_reader(
     empty_frames : int
         Frames to leave out at the start of each file, instead of ``empty-frames``.
     max_file_frames, max_total_frames : int
-        Frames to take at most from each file, and altogether, instead of the keys of these names;
+        Maximum number of frames from each file, and in total, instead of the keys of these names;
         0 for all.
     omega : "auto", None, path or array of N x 2
         Angles of the rotation series, by default those of the metadata.
@@ -268,7 +268,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no such list.
+        The file is not such a list.
     FormatError
         Images are missing, damaged, or differ from each other.
     """

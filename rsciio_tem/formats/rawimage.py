@@ -209,9 +209,9 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file has not the keys of a raw image.
+        The file does not have the keys of a raw image.
     FormatError
-        Their values make no sense, or the images are not there.
+        Their values make no sense, or the images are missing.
     Truncated
         A file holds no complete image.
     """

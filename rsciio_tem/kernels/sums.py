@@ -24,6 +24,7 @@ __all__ = [
     "largest",
     "masked_sums",
     "profiles",
+    "region_sums",
 ]
 
 # ---------------------------------------------------------------- sums
@@ -306,6 +307,57 @@ def masked_sums(
         used = np.ones((len(weights), -(-weights.shape[1] // 2048)), np.bool_)
     rows, swapped = _rows(block)
     (_masked_sums_swapped if swapped else _masked_sums)(rows, weights, used, out)
+
+
+@jit_sums
+def _region_sums(block, width, column, weights, out):
+    for f in range(len(block)):
+        frame, total = block[f], 0.0
+        for r in range(len(weights)):
+            weight, begin = weights[r], r * width + column
+            row, part = frame[begin : begin + len(weight)], 0.0
+            for i in range(len(weight)):
+                part += row[i] * weight[i]
+            total += part
+        out[f] = total
+
+
+@jit_sums
+def _region_sums_swapped(block, width, column, weights, out):
+    for f in range(len(block)):
+        frame, total = block[f], 0.0
+        for r in range(len(weights)):
+            weight, begin = weights[r], r * width + column
+            row, part = frame[begin : begin + len(weight)], 0.0
+            for i in range(len(weight)):
+                part += _swap2(row[i]) * weight[i]
+            total += part
+        out[f] = total
+
+
+def region_sums(
+    block: npt.NDArray[Any],
+    width: int,
+    column: int,
+    weights: npt.NDArray[np.float64],
+    out: npt.NDArray[np.float64],
+) -> None:
+    """Sum a region of each frame with weights; the other pixels are not touched.
+
+    Parameters
+    ----------
+    block : ndarray, shape (frames, pixels)
+        Rows of `width` pixels, the first of which is the first of the region. Pixels as for
+        `frame_sums`.
+    width, column : int
+        Pixels of a row, and the first one of the region.
+    weights : ndarray of float64, shape (rows, columns)
+        Of the region.
+    out : ndarray of float64, shape (frames,)
+        Takes the sums.
+    """
+    rows, swapped = _rows(block)
+    (_region_sums_swapped if swapped else _region_sums)(rows, width, column, weights, out)
 
 
 # ---------------------------------------------------------------- sums of bits

@@ -7,6 +7,7 @@ chunks, and everything unusual, become `ChunkedFrames`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -270,14 +271,25 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
         )
         if not direct:
             _require(filters, owner, name)
-        try:
-            unset = np.array(ds.fillvalue, stored).tobytes()
-        except (RuntimeError, TypeError, ValueError):
-            unset = bytes(stored.itemsize)
+        unset = fill_bytes(ds, stored)
         dataset = DataSet(
             DataFile.of(owner), path, name, shape, ds.chunks, stored, filters, unset, direct, others
         )
     return [_Part(dataset, plain if usual else (), 0, nav)]
+
+
+def fill_bytes(ds: Any, stored: np.dtype[Any]) -> bytes:
+    """Return the bytes of an element that was never written; zeros if its value is damaged.
+
+    The library does not survive reading some damaged values, which it knows to be so.
+    """
+    import h5py
+
+    with contextlib.suppress(RuntimeError, TypeError, ValueError):
+        status = ds.id.get_create_plist().fill_value_defined()
+        if status != h5py.h5d.FILL_VALUE_UNDEFINED:
+            return np.array(ds.fillvalue, stored).tobytes()
+    return bytes(stored.itemsize)
 
 
 def _numbers(ds: Any, path: str) -> tuple[int, ...]:

@@ -40,13 +40,13 @@ def from_array(
     sig_dims : int
         Number of axes of a frame.
     lazy : bool, optional
-        Return a dask array; by default what `array` is.
+        Return a dask array; by default only if `array` is one.
     chunks, navigation_shape, first_frame, last_frame
-        As in every reader, see ``docs/parameters.md``. Without a shape that of `array` is kept.
+        As in every reader; see ``docs/parameters.md``. Without a shape, `array` keeps its own.
     title : str
         Goes to the metadata.
     **options
-        `ReadOptions`. ``sig_shape`` cuts the array anew into frames of this shape.
+        `ReadOptions`. ``sig_shape`` reshapes the array into frames of this shape.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def from_array(
     Raises
     ------
     ValueError
-        The array does not divide into frames as asked.
+        The array cannot be divided into such frames.
     """
     is_dask = hasattr(array, "dask") and hasattr(array, "rechunk")
     recording = recording_of(

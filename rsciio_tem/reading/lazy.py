@@ -242,7 +242,9 @@ def default_chunks(
     """Choose chunks of whole frames that are one contiguous byte range each.
 
     Whole fast-scan rows, as many of them as make about 64 MiB; less where that would leave fewer
-    than four chunks per processor, but not below 16 MiB. Where frames are stored in blocks (see
+    than four chunks per processor, but not below 16 MiB. Of frames above 4 MiB there are up to
+    sixteen in a chunk, up to 128 MiB: a sum over the scan makes a frame of each chunk, with more
+    bytes per pixel, and dask adds these up. Where frames are stored in blocks (see
     `ChunkHint`), chunks are multiples of them; and where blocks with whole frames would be too
     large, such as when frames are stored pixel by pixel, chunks are parts of the frames.
     """
@@ -251,6 +253,8 @@ def default_chunks(
     frame_bytes = max(1, math.prod(frame_shape) * itemsize)
     total = frame_bytes * math.prod(nav_shape)
     target = min(64 * machine.MiB, max(16 * machine.MiB, total // (4 * machine.threads())))
+    several = min(16 * frame_bytes, 128 * machine.MiB, total // (2 * machine.threads()))
+    target = max(target, several)
     size = frame_bytes * math.prod(block)
     most = target if block == nav_shape else 256 * machine.MiB
     if hint is not None and hint.sig != frame_shape and size > most:

@@ -28,8 +28,8 @@ from rsciio_tem.frames.table import in_place
 from rsciio_tem.reading.lazy import LazyFrames
 from rsciio_tem.reduction.plan import frames_per_block
 from rsciio_tem.reduction.quantities import Masks, Navigator, Sum
+from rsciio_tem.reduction.regions import weighted_region
 from rsciio_tem.reduction.single_pass import in_this_thread
-from rsciio_tem.reduction.stored_order import in_stored_order
 
 __all__ = ["ChunkSource", "LazyChunk", "in_memory"]
 
@@ -413,20 +413,19 @@ class LazyChunk(NDArrayOperatorsMixin):
             return None  # what is no number, here or where nobody looks
         return values.astype(kind).reshape(-1, *(1,) * len(self.region))
 
-    def _weighted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _weighted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """Return the weighted sum of each frame, of which no more than the region is read."""
-        frames, values = self.frames, np.zeros(0)
-        if self._is_whole or in_stored_order(frames) is not None:
-            detector = np.zeros((1, *frames.frame_shape))
-            detector[0][self.region] = weights
-            values = in_this_thread(frames, set(), {"masks": detector})["masks"][0]
+        frames = self.frames
+        if self._is_whole:
+            detector = weights[np.newaxis]
+            return np.asarray(in_this_thread(frames, set(), {"masks": detector})["masks"][0])
+        if (values := weighted_region(frames, self.region, weights)) is not None:
             return values
         bare = replace(self, steps=(), dtype=self.source.dtype)
         masks = Masks(len(frames), self.source.dtype, weights.reshape(1, -1))
         for first, pixels in bare._pieces():
             masks.take(first, pixels.reshape(len(pixels), -1))
-        values = masks.result()[0]
-        return values
+        return np.asarray(masks.result()[0])
 
     def _weights(self, func: Any) -> Any:
         """Return weights, of the shape of a frame, that are all that the steps do; or None."""

@@ -66,44 +66,44 @@ class Recording:
     scan_axes : tuple of Axis
         Calibration of the scan axes, slowest first; used from the fast end.
     hints : tuple of ScanHint
-        Scan shapes that the header speaks for.
+        Scan shapes for which the header is evidence.
     times : Times, optional
         Access to per-frame times.
     stored_times : Times, optional
-        Those of all frames as they are stored, if `frames` are others or in another order.
+        Times of all frames in stored order, if `frames` has other frames or another order.
     corrections : Corrections, optional
         Dark frame, gain and excluded pixels that come with the recording, oriented as its frames.
     stack_axis : Axis, optional
-        Calibration of the one axis of frames that form no scan, for example time; counted from
-        the first stored frame.
+        Calibration of the single axis of frames without a scan, for example time; counted from the
+        first stored frame.
     omega : ndarray of float64, shape (frames, 2), optional
-        Angles in degrees between which each stored frame was exposed while the sample turned; see
+        Angles in degrees between which each stored frame was exposed while the sample rotated; see
         `rsciio_tem.recording.rotation`. Takes precedence over `stack_axis`.
     first_of_stack, first_of_scan : int
         Stored frame with which a stack, or a scan, begins unless the caller gives ``sync_offset``
         or ``first_frame``; for example the one in which the shutter opened.
     images : tuple of StoredImage
-        Images of the scan that are stored with the frames; the first that fits is the navigator.
+        Images of the scan stored with the frames; the first that fits becomes the navigator.
     announced : int
-        Number of positions that the recording was started for; 0 if the file does not say.
+        Number of positions for which the recording was started; 0 if the file does not say.
     layers : int
         Frames recorded at each scan position (energy thresholds, counters).
     layer_axis : Axis
         Calibration of the axis over the layers.
     metadata, original_metadata : dict
-        As RosettaSciIO's; ``metadata`` without what only `read` can know.
+        As from RosettaSciIO; ``metadata`` lacks what only `read` can know.
     files : tuple of str
-        Every file the recording consists of, side files included.
+        Every file of the recording, including side files.
     problems : tuple of Problem
-        What parsing found odd.
+        Problems found during parsing.
     fill_value : float
         Value of blanks, unless the caller gives another one.
     navigators : callable, optional
         Returns the images that HyperSpy keeps with a signal (``metadata._HyperSpy``), if the
         recording was converted from one; they belong to all frames in their first shape.
     annotation : Annotation, optional
-        What a side file of ours says of the recording; its axes, corrections and metadata have it
-        already. One without values says that the side file is not used.
+        What one of our side files says about the recording; axes, corrections and metadata already
+        include it. An annotation without values means that the side file is not used.
     """
 
     format: str
@@ -160,7 +160,7 @@ class Recording:
     def scan(self, request: ScanRequest | None = None, *, exhaustive: bool = False) -> Scan:
         """Decide how the frames are arranged; see `resolve_scan`.
 
-        Without a request, a side file is heard first.
+        Without a request, a side file comes first.
         """
         if request is None and self.annotation is not None and self.annotation.scan is not None:
             for path, message in self.annotation.messages:
@@ -208,6 +208,6 @@ class Recording:
         return blocks
 
     def candidates(self) -> list[ScanHint]:
-        """List the scan shapes the recording may have, most credible first."""
+        """List the scan shapes that the recording may have, most credible first."""
         times = decimated(self.times, self.layers) if self.layers > 1 else self.times
         return propose(self.count // self.layers, self.hints, times, announced=self.announced)

@@ -17,7 +17,7 @@ __all__ = ["Annulus", "Disk"]
 
 @dataclass(frozen=True)
 class Annulus:
-    """A virtual detector between two radii, both in pixels; the inner edge belongs to it.
+    """A virtual detector between two radii in pixels, including the inner edge.
 
     Parameters
     ----------

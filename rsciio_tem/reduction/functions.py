@@ -99,7 +99,10 @@ class FunctionQuantity(Quantity):
             with np.errstate(**self.settings):
                 return function(*args)
         except BaseException as error:
-            error.add_note(f"rsciio_tem.reduce: in the function {self.name!r}, with {frames}")
+            hint = ""
+            if isinstance(error, ValueError) and "read-only" in str(error):
+                hint = "; blocks are read-only, copy what is to be changed"
+            error.add_note(f"rsciio_tem.reduce: in the function {self.name!r}, with {frames}{hint}")
             raise
 
     def frames(self, at: int, count: int) -> str:

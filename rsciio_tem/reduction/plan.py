@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
@@ -134,20 +135,25 @@ class _Task:
         buffer: npt.NDArray[Any] | None = None
         for first in range(0, len(frames), step):
             part = frames[first : first + step]
-            # functions may keep or change what they get
+            # what functions keep must not be pages of a file that may become shorter
             with nullcontext() if functions else in_place(part) as pixels:
                 if pixels is None:
-                    if buffer is None or functions:
-                        shape = (min(step, len(frames) - first), *self.frame_shape)
+                    if buffer is None:
+                        shape = (min(step, len(frames)), *self.frame_shape)
                         buffer = np.empty(shape, self.dtype)
                     part.load(block := buffer[: len(part)])
                     pixels = block.reshape(len(block), -1)
+                if functions:
+                    shown = _shown(pixels, self.frame_shape)
+                    references = sys.getrefcount(buffer), sys.getrefcount(shown)
+                    for function in functions:
+                        function.take(first, shown)
+                    if (sys.getrefcount(buffer), sys.getrefcount(shown)) != references:
+                        buffer = None  # somebody keeps what is in it
                 if pixels.dtype != kind:
                     pixels = pixels.astype(kind)
                 for quantity in takers:
                     quantity.take(first, pixels)
-                if functions:
-                    _call(functions, first, block)
             yield len(part)
 
     def _take_entries(self, frames: SparseFrames, takers: Collection[Quantity]) -> Iterator[int]:
@@ -157,11 +163,12 @@ class _Task:
             yield len(places)
 
 
-def _call(functions: Collection[FunctionQuantity], at: int, block: npt.NDArray[Any]) -> None:
-    """Give each function a block of its own, which it may change."""
-    native = block.astype(block.dtype.newbyteorder("="), copy=False)
-    for i, function in enumerate(functions, start=1):
-        function.take(at, native if i == len(functions) else native.copy())
+def _shown(pixels: npt.NDArray[Any], frame_shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return frames as functions get them: read-only, in the byte order of the machine."""
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    shown = native.reshape(len(native), *frame_shape).view()
+    shown.flags.writeable = False
+    return shown
 
 
 def frames_per_block(frames: Frames) -> int:
@@ -175,11 +182,11 @@ def frames_per_block(frames: Frames) -> int:
     return max(1, block // (nbytes * run)) * run
 
 
-def _stripes(count: int, step: int, frame_bytes: int, most: int) -> list[tuple[int, int]]:
-    """Divide frames into stripes of no more than about `most` bytes."""
-    per_stripe = min(
-        max(-(-count // _STRIPES), _STRIPE // frame_bytes), max(1, most // frame_bytes)
-    )
+def _stripes(
+    count: int, step: int, frame_bytes: int, least: int, most: int
+) -> list[tuple[int, int]]:
+    """Divide frames into stripes of about so many bytes at least, and at most."""
+    per_stripe = min(max(-(-count // _STRIPES), least // frame_bytes), max(1, most // frame_bytes))
     size = -(-per_stripe // step) * step
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
@@ -223,7 +230,9 @@ class Job:
             return _stripes_of_entries(self.frames)
         frame_bytes = math.prod(self.frames.frame_shape) * self.frames.dtype.itemsize
         most = _STRIPE if self.frames.graph_chunk else _STRIPE_MOST
-        return _stripes(len(self.frames), self.step, max(1, frame_bytes), most)
+        # functions may take long for a few frames
+        least = _STRIPE if self.task.functions is None else 0
+        return _stripes(len(self.frames), self.step, max(1, frame_bytes), least, most)
 
 
 class _Plan(NamedTuple):

@@ -17,11 +17,11 @@ __all__ = ["Reduced"]
 
 @dataclass
 class Reduced(Mapping[str, npt.NDArray[Any]]):
-    """What `reduce` found, by name: a mapping of arrays that knows their axes.
+    """Results of `reduce` by name: a mapping of arrays that knows their axes.
 
-    Maps of the scan have the scan's shape ("com" and "masks" one axis before it), patterns that of
-    the frame. Virtual detectors that were named are found under their names, too, and so is what
-    functions returned; `signal_dims` says how many of its axes are not of the scan.
+    Maps of the scan have the scan's shape ("com" and "masks" have one more axis before it),
+    patterns have the frame's shape. Named virtual detectors are also available under their names,
+    and so is what functions returned; `signal_dims` says how many of its axes are not of the scan.
     """
 
     values_by_name: dict[str, npt.NDArray[Any]]
@@ -39,7 +39,7 @@ class Reduced(Mapping[str, npt.NDArray[Any]]):
         return len(self.values_by_name)
 
     def signal(self, name: str) -> dict[str, Any]:
-        """Return one of them as RosettaSciIO's readers return signals."""
+        """Return one result as RosettaSciIO's readers return signals."""
         dims = np.ndim(self[name]) - self.signal_dims.get(name, 2)
         axes = [
             {**axis, "index_in_array": i, "navigate": i < dims}

@@ -55,12 +55,12 @@ def one_pass(
     functions : UserFunctions, optional
         What is called with blocks of frames.
     progress : callable, optional
-        Is called with the number of frames just done; never by two threads at once.
+        Called with the number of frames just done; never by two threads at once.
     threads : int, optional
-        Number of threads; by default the processors this process may use.
+        Number of threads; by default one for each processor that this process may use.
     client : distributed.Client, optional
-        Let the workers of a cluster do it; they must see the files under the same names. Frames in
-        the memory of this process are reduced here.
+        Compute on the workers of a cluster, which must see the files under the same names. Frames
+        in the memory of this process are reduced here.
 
     Returns
     -------

@@ -37,13 +37,13 @@ RULES = ("auto", "header", "exposures", "timestamps", "content", "square", "stac
 
 @dataclass(frozen=True)
 class ScanHint:
-    """A scan shape that something in the recording speaks for.
+    """A scan shape for which the recording has evidence.
 
     Parameters
     ----------
     rule : str
         Which rule found it: "header", "trigger", "exposures", "timestamps", "square", "stack";
-        "argument" for what the caller says, "annotation" for what a side file of ours says.
+        "argument" for the caller's shape, "annotation" for that of one of our side files.
     shape : tuple of int
         Array order, slow axis first.
     confidence : float
@@ -57,8 +57,8 @@ class ScanHint:
     column : int
         First kept frame of each stored line.
     exact : bool
-        Whether the frames are known to lie in this order, by coordinates or because they are an
-        array of this shape; then no times are looked at.
+        Whether the frames are certain to have this order, from coordinates or because they are an
+        array of this shape; times are then ignored.
     """
 
     rule: str
@@ -123,15 +123,15 @@ class Scan:
     shape : tuple of int
         Scan shape in array order, leading layer axis included.
     index : slice or ndarray of int64
-        Position in the scan (flattened) to stored frame; -1 where there is none.
+        Stored frame of each position in the scan (flattened); -1 where there is none.
     evidence : ScanHint
         What decided.
     alternatives : tuple of ScanHint
-        What else would have been possible.
+        Other possible arrangements.
     counts : dict
         Frames stored, used, skipped, inserted, ignored.
     contradictions : tuple of str
-        What does not agree with the decision, each with its source; with one the confidence is
+        What disagrees with the decision, each with its source; if there is one, the confidence is
         below 0.8.
 
     Examples

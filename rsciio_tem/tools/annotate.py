@@ -46,27 +46,27 @@ def annotate(
 ) -> str:
     """Write down how a recording is arranged, calibrated and corrected.
 
-    The side file ``NAME.rsciio-tem.toml`` beside it is read by all readers, `load`, `open`,
-    `reduce`, `convert`, `check` and ``hs.load``. Keywords that are passed to them win.
+    This writes the side file ``NAME.rsciio-tem.toml`` beside it. All readers, `load`, `open`,
+    `reduce`, `convert`, `check` and ``hs.load`` read it. Keywords that you pass to them win.
 
     Parameters
     ----------
     path : str or path
         One file of the recording.
     format : str
-        Name of the format; "auto" looks at the content.
+        Name of the format; "auto" goes by the content.
     notes : str, optional
         A text for people.
     overwrite : bool
-        Replace what a side file says. Otherwise what is new is added to it, and a file that is
-        none of ours, or belongs to another recording, is an error.
+        Replace an existing side file. Otherwise new entries are added to it, and a file that is
+        not ours, or that belongs to another recording, is an error.
     **values
         Keywords of readers: ``navigation_shape`` (or ``nav_shape``), ``scan``, ``first_frame``,
         ``last_frame``, ``sync_offset``, ``flyback``, ``line_skip``, ``snake``,
         ``winding_scan_axis``, ``hysteresis``; ``scan_step``, ``detector_step``,
         ``camera_length``, ``pixel_size``, ``beam_energy``, ``centre``; ``corrections``,
         ``repair``, and ``dark``, ``gain`` and ``excluded_pixels``, which are files in the same
-        folder. None removes one. Others are the format's own, for opening the recording.
+        folder. None removes an entry. Others are the format's own, for opening the recording.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def annotate(
     Raises
     ------
     FormatError
-        The recording cannot be read, does not fit what is said of it, or the file is not ours.
+        The recording cannot be read or does not fit the annotation, or the file is not ours.
     TypeError, ValueError
         A keyword is unknown or has an impossible value.
     OSError
@@ -112,7 +112,7 @@ def write_annotation(
     overwrite: bool = False,
     by: str = "",
 ) -> str:
-    """Write the side file of a recording, which was described without one; see `annotate`."""
+    """Write the side file of a recording that was described without one; see `annotate`."""
     if not recording.files:
         raise FormatError(recording.path, "is no file, so that nothing can lie beside it.")
     side = name_of_side_file(recording)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many recordings converted by one call, with a record of what was made from what."""
+"""Convert many recordings with one call, and record what was made from what."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class Conversion:
     overwrite, resume, verify : bool
         As for `rsciio_tem.convert`.
     strict : bool
-        Write nothing if a check of the recording gives a warning.
+        Write nothing if checking the recording gives a warning.
     checksums : bool
-        Make SHA-256 of the files of the recording.
+        Compute the SHA-256 of the recording's files.
     """
 
     target_format: str = "auto"
@@ -97,9 +97,9 @@ def convert_checked(
     progress : bool or callable, optional
         As for `rsciio_tem.convert`.
     tell : callable, optional
-        Is called with what is missing, contradictory or odd, as soon as that is known.
+        Called with anything missing, contradictory or odd, as soon as it is known.
     begin : callable, optional
-        Is called with the row as far as it is known before anything is written.
+        Called before anything is written, with what is known of the row by then.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def convert_checked(
     Raises
     ------
     FormatError
-        As `rsciio_tem.convert`; and with ``how.strict`` if the check gives a warning.
+        As for `rsciio_tem.convert`; with ``how.strict`` also if the check gives a warning.
     """
     began = time.perf_counter()
     row: dict[str, Any] = {"path": source, "target": target}
@@ -227,40 +227,41 @@ def convert_all(
     sources : sequence of str
         Recordings, and folders that are searched for them.
     into : str
-        Folder of the targets; it is made if there is none. The targets lie in it as the recordings
-        lie in the deepest folder that holds all of `sources`. Of recordings whose targets would
-        have the same name, these have their whole names: ``scan.mib.h5`` and ``scan.blo.h5``.
+        Folder of the targets, created if necessary. The targets keep the folder structure of the
+        recordings, starting from the deepest folder that holds all of `sources`. If targets would
+        have the same name, they keep the whole names of the recordings: ``scan.mib.h5`` and
+        ``scan.blo.h5``.
     how : Conversion
-        How; ``target_format`` tells the suffix.
+        How; ``target_format`` sets the suffix.
     jobs : int
-        Recordings that are converted at a time, each with several threads.
+        Number of recordings to convert at a time, each with several threads.
     skip_existing : bool
-        Pass over what is converted: the record says that the target was made from the same files,
-        with the same options, and has not changed since; without a record, the target is compared
-        with the recording, pixel by pixel. A target that is something else is a failure. Checksums
-        that it lacks are put into the record and the list, not into the target.
+        Skip what is already converted: the record says that the target was made from the same
+        files, with the same options, and it has not changed since. Without a record, the target is
+        compared with the recording, pixel by pixel. Any other target is a failure. Checksums that
+        it lacks go into the record and the list, not into the target.
     bar : tqdm, optional
-        Is given the total of bytes, and what was done.
+        Updated with the total number of bytes, and with the progress.
     each : callable, optional
-        Is called with each row when it is complete, in this thread.
+        Called with each complete row, in this thread.
     others : Counter, optional
-        Gets the suffixes of files in `sources` that are not recordings.
+        Counts the suffixes of files in `sources` that are not recordings.
 
     Returns
     -------
     list of dict
         A row for each recording, in the order of their paths; `EXIT_STATUS` has the verdicts.
-        A failure ends nothing but the conversion of its recording. Ctrl-C lets each conversion
-        come to a place where it can go on, calls `each` for them, and is raised again.
+        A failure ends only the conversion of its own recording. Ctrl-C lets each conversion reach
+        a point from which it can resume, calls `each` for it, and is raised again.
 
     Raises
     ------
     ValueError
-        Nothing of ours writes the format.
+        None of our formats can write this one.
     FormatError
         There is nothing to convert, or two recordings would have the same target.
     OSError
-        The folder cannot be made.
+        The folder cannot be created.
     """
     suffix = suffix_of(how.target_format)
     others = Counter() if others is None else others

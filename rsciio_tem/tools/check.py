@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a recording is complete and readable, before the original is deleted.
+"""Check whether a recording is complete and readable, before the original is deleted.
 
-What opening a recording finds odd comes first. Then every frame header is read, and the numbers and
-times in them are compared with what an undisturbed recording would have; formats add checks of
-their own, a tuple of functions called ``CHECKS`` in their module. Pixels are decoded only on
-request. Nothing is ever written.
+Problems that opening the recording reveals come first. Then every frame header is read, and its
+numbers and times are compared with those of an undisturbed recording. Formats add their own
+checks, a tuple of functions called ``CHECKS`` in their module. Pixels are decoded only on request.
+Nothing is ever written.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def check(
     source : path or Recording
         One file of the recording, or what `rsciio_tem.open` returned.
     format : str
-        Name of the format; "auto" looks at the content.
+        Name of the format; "auto" goes by the content.
     pixels : bool
-        Also decode every frame once. Finds damaged chunks and sectors of a disk that cannot be
-        read, values that are not numbers, and frames that are empty or equal to the one before.
-        Without it only headers, tables and side files are read, as far as the format has them.
+        Also decode every frame once. This finds damaged chunks and unreadable disk sectors, values
+        that are not numbers, and frames that are empty or equal to the one before. Without it,
+        only the format's headers, tables and side files are read.
     progress : callable, optional
-        Is called with the number of frames just decoded; never by two threads at once.
+        Called with the number of frames just decoded; never by two threads at once.
     **format_options
         The format's own keywords, as for `rsciio_tem.open`.
 
@@ -83,8 +83,9 @@ def check(
     list of Problem
         The worst first. ``severity`` is "error" (frames, or the whole file, cannot be read),
         "warning" (frames are missing or repeated, files contradict each other, or something rests
-        on a hypothesis) or "info". An empty list means that nothing was found; how much a format
-        can tell is described in ``docs/checking.md``. Content never raises an exception.
+        on a hypothesis) or "info". An empty list means that there are no problems;
+        ``docs/checking.md`` says how much each format can reveal. The content of a file never
+        raises an exception.
     """
     from rsciio_tem.readers import own_module
     from rsciio_tem.tools import open as open_module

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`rsciio_tem.compare`: whether two recordings are the same, pixel by pixel."""
+"""`rsciio_tem.compare`: find out whether two recordings are the same, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -47,30 +47,29 @@ def compare(
     progress: Callable[[int], object] | None = None,
     **options: Any,
 ) -> list[Problem]:
-    """Say in what two recordings differ, for example one and what it was converted to.
+    """Show how two recordings differ, such as an original and its conversion.
 
     Parameters
     ----------
     first, second : path
         Two recordings, of any formats.
     format : str
-        Name of the format of `first`, if its content does not tell it.
+        Name of the format of `first`, if its content does not show it.
     parts : str or sequence of str
         What to compare: "pixels", "axes", "metadata".
     progress : callable, optional
-        Is called with the number of frames just compared.
+        Called with the number of frames just compared.
     **options
-        Keywords of the reader of `first`, such as those that were passed to `convert`.
-        `corrections` is for both.
+        Keywords of the reader of `first`, such as those that you passed to `convert`.
+        `corrections` applies to both.
 
     Returns
     -------
     list of Problem
-        Empty if they are the same. A "warning" is a difference; "info" is what does not change
-        anything of the first: another type of number, another shape of the same frames, more
-        metadata. ``about`` is the part, or "frames" for those that the scan of the first has no
-        place for. NaN equals NaN. Entries of the metadata that name the files
-        are not compared.
+        Empty if they are the same. A "warning" is a difference; an "info" changes nothing in the
+        first: another number type, another shape of the same frames, more metadata. ``about`` is
+        the part, or "frames" for frames that have no place in the scan of the first. NaN equals
+        NaN. Metadata entries that name the files are not compared.
 
     Raises
     ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`rsciio_tem.convert`: a recording in another format."""
+"""`rsciio_tem.convert`: write a recording in another format."""
 
 from __future__ import annotations
 
@@ -51,26 +51,26 @@ def convert(
     source : path, dict or HyperSpy signal
         A recording, or a signal as a reader returns it; lazy data stay lazy.
     target : path
-        The new file. Its suffix tells the format, see ``rsciio-tem formats``.
+        The new file. Its suffix sets the format; see ``rsciio-tem formats``.
     format : str
-        Name of the format of `source`, if its content does not tell it; as for `load`.
+        Name of the format of `source`, if its content does not show it; as for `load`.
     to : str
-        Name of the format of `target`, or one of its suffixes, if that of `target` does not tell
+        Name of the format of `target`, or one of its suffixes, if that of `target` does not show
         it.
     overwrite : bool
         Replace an earlier target. The recording itself is never replaced.
     progress : bool or callable, optional
-        Show a progress bar; by default on terminals and in notebooks, as HyperSpy is told to. Or
-        what is called with the number of frames just written, or just read back.
+        Show a progress bar; by default on terminals and in notebooks, following HyperSpy's
+        preferences. Or a function, called with the number of frames just written or read back.
     resume : bool
-        Go on with an unfinished conversion of the same source with the same options. Signals are
-        always written from the beginning: whether they are the same nobody can say.
+        Continue an unfinished conversion of the same source with the same options. Signals are
+        always written from the beginning, because nothing shows whether they are still the same.
     verify : bool
         Read the new file back before it takes its name, and compare checksums.
     checksums : bool or dict
-        Store the SHA-256 of the files of the recording in the new file, where it keeps the
-        metadata: ``original_metadata.rsciio_tem.sha256``, which loading it again shows as
-        ``converted_from.sha256``. A dict has them by the paths of the files.
+        Store the SHA-256 of the recording's files in the new file, if it keeps metadata:
+        ``original_metadata.rsciio_tem.sha256``, which is ``converted_from.sha256`` when you load
+        it again. A dict maps the paths of the files to their SHA-256.
     **options
         Keywords of the writer, and of the reader of the source.
 
@@ -82,13 +82,13 @@ def convert(
     Raises
     ------
     ValueError
-        Nothing of ours writes such a file, or the recording does not fit into it.
+        None of our formats writes such a file, or the recording does not fit into it.
     FileExistsError
-        There is such a file, and `overwrite` is False.
+        The file exists, and `overwrite` is False.
     FormatError
-        See `load`; and if what was read back is not what was written.
+        See `load`; also if the data read back differ from the data written.
     OSError
-        There is not enough space on the disk, or the folder cannot be written to.
+        There is not enough disk space, or the folder cannot be written to.
     """
     path = os.path.abspath(target)
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
@@ -269,7 +269,7 @@ def _with_sources(frames: SignalFrames, source: Any, *options: Mapping[str, Any]
 
 
 def writers() -> dict[str, tuple[str, ...]]:
-    """Return which suffixes each format is written with, by its name."""
+    """Return the suffixes of each format that can be written, by its name."""
     return {row.name: row.writes for row in registry.formats() if row.writes}
 
 
@@ -292,12 +292,12 @@ def _writer(path: str, to: str) -> ModuleType:
 
 
 def suffix_of(format: str) -> str:
-    """Return the suffix of the files of a format that is written, given its name or a suffix.
+    """Return the file suffix of a format that can be written, given its name or a suffix.
 
     Raises
     ------
     ValueError
-        Nothing of ours writes it.
+        None of our formats writes it.
     """
     if format in HYPERSPY or any(format in suffixes for suffixes in writers().values()):
         return format
@@ -322,7 +322,7 @@ def writer_keywords(path: str, to: str) -> set[str]:
 def export_dataset(
     source: Any, path: str | os.PathLike[str], overwrite: bool = False, progress: bool = False
 ) -> str:
-    """Write a recording as ``.npy``: the call that LiberTEM has for it."""
+    """Write a recording as ``.npy``, with the signature of LiberTEM's function."""
     if os.path.splitext(path)[1].lower() != ".npy":
         raise ValueError(f"{os.fspath(path)!r} does not end with .npy")
     return convert(source, path, to="npy", overwrite=overwrite, progress=progress)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A simulated recording to try things on: a 4D-STEM scan of a polycrystalline film.
 
-The files are as a Merlin camera writes them, with one trigger for each position: neither the
-``.mib`` nor the ``.hdr`` says how many positions a line has, only the times of the frames do.
+The files are those that a Merlin camera would write with one trigger for each position: neither
+the ``.mib`` nor the ``.hdr`` says how many positions a line has; only the frame times show it.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class Material:
     Parameters
     ----------
     spots : ndarray, shape (n, 2)
-        Places of the diffraction disks relative to the undiffracted beam; the first one is that.
+        Places of the diffraction disks relative to the undiffracted beam, which is the first one.
     weights : ndarray, shape (n + 2,)
-        Probability of each disk, of diffuse scattering and of the amorphous halo; what is missing
-        to 1 is scattered beyond the detector.
+        Probability of each disk, of diffuse scattering and of the amorphous halo; the rest, up to
+        1, is scattered beyond the detector.
     """
 
     spots: Floats
@@ -82,7 +82,7 @@ class Material:
 def specimen(
     scan: tuple[int, int], rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.intp], list[Material]]:
-    """Make up a specimen: grains, and a hole with an amorphous rim.
+    """Generate a specimen: grains, and a hole with an amorphous rim.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def _electrons(material: Material, count: int, rng: np.random.Generator) -> Floa
 
 
 def frame_headers(first: int, times_ns: npt.NDArray[np.int64]) -> list[bytes]:
-    """Return the headers of frames taken one after the other; `first` counts from 0."""
+    """Return the headers of consecutive frames; `first` counts from 0."""
     local = np.datetime_as_string(times_ns.view("M8[ns]").astype("M8[us]"))
     utc = np.datetime_as_string(times_ns.view("M8[ns]"))
     thresholds = ",".join(_exponent(value) for value in THRESHOLDS)
@@ -197,7 +197,7 @@ def _exponent(value: float) -> str:
 
 
 def hdr_text(frames: int) -> bytes:
-    """Return the ``.hdr`` of `frames` frames, each started by a trigger of its own."""
+    """Return the ``.hdr`` of `frames` frames, each started by its own trigger."""
     folder = r"c:\MERLIN_Quad_Config\W556_B0\W556_B0_SPM"
     unused = ",,,"
     lines = {
@@ -254,7 +254,7 @@ def write(
     overwrite : bool
         Replace files of these names.
     progress : callable, optional
-        Is called with the number of frames just written.
+        Called with the number of frames just written.
 
     Returns
     -------

@@ -33,7 +33,7 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
     Returns
     -------
     Recording
-        A value to look at: files, frames, scan candidates, problems, metadata.
+        A description to inspect: files, frames, scan candidates, problems, metadata.
     """
     path = recording_of(path)
     name, hints = chosen(path, format)

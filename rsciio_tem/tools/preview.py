@@ -84,7 +84,7 @@ def find_disk(pattern: npt.NDArray[Any]) -> Disk | None:
     Parameters
     ----------
     pattern : ndarray, 2-D
-        Best the sum over many frames.
+        Ideally the sum over many frames.
 
     Returns
     -------
@@ -292,7 +292,7 @@ def _drawable(text: str) -> str:
 
 
 def compact(value: float) -> str:
-    """Write a number in a few characters: ``12.3 k``."""
+    """Format a number in a few characters: ``12.3 k``."""
     if not 9999.5 <= abs(value) < 999.5e12:
         return f"{value:.4g}"
     size = abs(float(f"{value:.3g}"))
@@ -321,10 +321,10 @@ def sheet(
     pattern : ndarray
         Sum over all frames.
     navigator : ndarray of the scan's shape
-        Sum of each frame. A single line or a stack is drawn as a curve, of a single frame only
+        Sum of each frame. A single line or a stack is drawn as a curve; for a single frame, only
         the pattern is shown; scans of more than two axes are summed over the slow ones.
     virtual : Detectors, optional
-        Is drawn on the pattern.
+        Drawn on the pattern.
     bright_field, dark_field : ndarray of the scan's shape, optional
         What the virtual detectors see.
     missing : ndarray of bool, optional
@@ -583,12 +583,12 @@ def _compose(title: str, lines: Sequence[str], panels: Sequence[_Panel], footer:
 
 
 def save(picture: Sheet, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a sheet as PNG; the text goes into the file's description as well.
+    """Write a sheet as PNG; the text also goes into the file's description.
 
     Raises
     ------
     FileExistsError
-        There is such a file and `overwrite` is False.
+        The file exists, and `overwrite` is False.
     """
     about = PngImagePlugin.PngInfo()
     about.add_itxt("Title", picture.text[0] if picture.text else "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which recordings lie below a folder: each once, and nothing that may be one is passed over."""
+"""Find the recordings below a folder: each once, without skipping anything that may be one."""
 
 from __future__ import annotations
 
@@ -46,16 +46,17 @@ RECORDS, CHECKSUMS = "conversions.jsonl", "SHA256SUMS"
 
 
 class Item(NamedTuple):
-    """Something that a search came upon.
+    """A result of a search.
 
     Parameters
     ----------
     path : str
         A file, or a folder that is a recording.
     problem : Problem, optional
-        Why it is not a recording to go on with. Without it, it is one, or damaged.
+        Why it cannot be used as a recording. Without a problem, it is a recording, possibly
+        damaged.
     files : tuple of str
-        Its files, as absolute paths; of what is not a recording there are none.
+        Its files, as absolute paths; empty if it is not a recording.
     """
 
     path: str
@@ -72,7 +73,7 @@ class Search:
     items : list of Item
         Recordings, and what may be one.
     others : Counter
-        Suffixes of files that are none, and how often they were met.
+        Suffixes of other files, and how often each occurred.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -91,14 +92,14 @@ def recordings_below(
     raw : bool
         Files without a header are recordings: the caller knows what is in them.
     leave_out : iterable of str
-        Folders that are not looked into.
+        Folders to skip.
 
     Returns
     -------
     Search
-        Each recording once, with whatever file it was met first. A file whose suffix is one of ours
-        but whose content is not recognised, is empty, or was overwritten with zeros is an item,
-        too; so are unfinished conversions, and folders that cannot be read.
+        Each recording once, under the file that was found first. A file with one of our suffixes
+        whose content is not recognised, is empty, or was overwritten with zeros is also an item;
+        so are unfinished conversions, and folders that cannot be read.
     """
     result = Search()
     opened: dict[str, Item] = {}
@@ -172,7 +173,7 @@ def pairs(
     pairs : list of (str, str)
         Paths in the first folder, and in the second.
     rest : list of Item
-        Recordings that have no counterpart, and what is none to go on with; each with its problem.
+        Recordings without a counterpart, and items that cannot be used; each with its problem.
     """
 
     def stem(name: str) -> str:
@@ -207,7 +208,7 @@ def pairs(
 
 
 def is_searched(path: str) -> bool:
-    """Say whether a path is a folder, and no recording itself, as a Zarr store is."""
+    """Say whether a path is a folder that is not itself a recording, as a Zarr store is."""
     return os.path.isdir(path) and not candidates(path, b"")
 
 
@@ -219,7 +220,7 @@ def _is_apple_double(path: str) -> bool:
 
 
 def item_of(path: str, raw: bool = False) -> Item | None:
-    """Say what a file is, and which files belong to it; None if it is nothing of ours."""
+    """Say what a file is, and which files belong to it; None if it is not one of ours."""
     suffix = os.path.splitext(path)[1].lower().lstrip(".")
     ours = any(suffix in row.suffixes for row in every_format().values())
     headless = raw and suffix in ("raw", "bin")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was made from what: the record that conversions into a folder leave there."""
+"""What was made from what: the record that conversions leave in their folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Record(dict[str, Any]):
     """What was made from what: a line of the file of records."""
 
     def unlike(self, mine: Mapping[str, Any], target: str) -> str:
-        """Say why a target is none of the conversion `mine`; "" if it is one."""
+        """Say why a target is not one of the conversion `mine`; "" if it is."""
         if self["source"] != mine["source"]:
             return "the recording has changed since, or is another one"
         if self["options"] != mine["options"]:
@@ -46,7 +46,7 @@ def files_of(target: str) -> Sequence[str]:
 
 
 def bytes_of(target: str) -> int:
-    """Return the size of a target, all its files together."""
+    """Return the size of all files of a target together."""
     return sum(map(size_of, files_of(target)))
 
 
@@ -65,7 +65,7 @@ def _parsed(line: bytes) -> Record | None:
 
 
 class Records:
-    """What was made from what, one line of JSON for each conversion into a folder."""
+    """What was made from what: one line of JSON for each conversion into a folder."""
 
     def __init__(self, into: str) -> None:
         self.into = os.path.abspath(into)
@@ -96,7 +96,7 @@ class Records:
         return name.replace(os.sep, "/")
 
     def here(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row with its files where they are now: a record has them as seen from here."""
+        """Return a row with paths as seen from here; a record has them relative to its folder."""
         place = partial(os.path.join, self.into)
         return {
             **row,
@@ -107,7 +107,7 @@ class Records:
         }
 
     def target_of(self, target: str) -> str | None:
-        """Return the path of a target that exists already; a series has names of its own."""
+        """Return the path of a target that exists; a series has its own names."""
         record = self.entries.get(self._name(target))
         paths = [target]
         if record is not None:  # relative to this folder, wherever it lies now
@@ -117,7 +117,7 @@ class Records:
     def identity(
         self, target: str, files: Sequence[str], options: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Tell a conversion from others: files by size and time, options by their content."""
+        """Identify a conversion: files by size and time, options by their content."""
         mine = {
             "target": self._name(target),
             "source": [[self._name(path), *state(path)[1:]] for path in sorted(files)],

@@ -36,31 +36,32 @@ def reduce(
     client: Any = None,
     **options: Any,
 ) -> Reduced:
-    """Find sums, virtual detectors and centres of mass of a recording in one pass.
+    """Compute sums, virtual detectors and centres of mass of a recording in one pass.
 
     Parameters
     ----------
     source : path, Recording or signal
-        What to reduce: a file, what `rsciio_tem.open` returns, a signal of a reader or of HyperSpy.
+        What to reduce: a file, what `rsciio_tem.open` returns, or a signal from a reader or
+        HyperSpy.
     what : str or iterable of str
         Any of "navigator" (sum of each frame), "sum", "mean", "max", "variance" (over the scan,
         pixel by pixel), and "com" (centre of mass of each frame: row and column, in pixels).
     format : str
-        Format of a file, if its content does not tell it.
+        Format of a file, if its content does not show it.
     masks : array_like, or sequence or dict of array_like and callables, optional
         Virtual detectors: weights of the frame's shape, or callables such as
-        ``rsciio_tem.Disk(10)`` and ``rsciio_tem.Annulus(20, 60)``. Those of a dict are named.
+        ``rsciio_tem.Disk(10)`` and ``rsciio_tem.Annulus(20, 60)``. A dict names them.
     functions : dict, optional
         Functions by name that get a block of frames, shape (frames, rows, columns), and return one
         value or array for each; or accumulators with ``take(block)``, ``merge(other)`` and
         ``result()``: a class, or what makes one. See ``docs/one_pass.md``.
     progress : bool or callable, optional
-        Show a progress bar, by default on terminals and in notebooks; or be told the number of
-        frames just done.
+        Show a progress bar, by default on terminals and in notebooks; or a function, called with
+        the number of frames just done.
     threads : int, optional
-        By default the processors this process may use.
+        By default, one for each processor that this process may use.
     client : distributed.Client or str, optional
-        A client, or the address of a scheduler. Let the workers of a cluster do it; see
+        A client, or the address of a scheduler, to compute on the workers of a cluster; see
         ``docs/clusters.md``.
     **options
         Keywords of the reader: ``navigation_shape``, ``roi``, ``corrections`` and so on.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is reported of each recording of many: a row for people and programs."""
+"""Reports on many recordings: a row for each, for people and programs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _COLUMNS = (
 
 
 def described(recording: Recording, scan: Scan | None = None) -> dict[str, Any]:
-    """Return what a row says of a recording.
+    """Return what a row says about a recording.
 
     Parameters
     ----------
     recording : Recording
         What it is about.
     scan : Scan, optional
-        How its frames are arranged; without it nothing is said of that.
+        How its frames are arranged; without it, the row does not say.
     """
     row: dict[str, Any] = {
         "format": recording.format,
@@ -65,13 +65,13 @@ def problem_as_json(problem: Problem) -> dict[str, str]:
 
 
 def as_json(value: Any) -> bytes:
-    """Return JSON in UTF-8; what UTF-8 cannot say of a name is escaped, as JSON does it."""
+    """Return JSON in UTF-8; what UTF-8 cannot express in a name is escaped, as JSON does."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def check_writable(path: str) -> None:
-    """Refuse a name of a report that is none, or that something else has.
+    """Refuse a name that is not one of a report, or that another file has.
 
     Raises
     ------

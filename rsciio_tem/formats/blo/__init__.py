@@ -124,7 +124,7 @@ def file_reader(
         The file.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     endianness : {"<", ">"}
-        Byte order of the file; where its signature says otherwise, that is believed.
+        Byte order of the file; if its signature says otherwise, the signature wins.
     endianess : {"<", ">"}
         Old spelling of `endianness`.
     **options
@@ -133,14 +133,14 @@ def file_reader(
     Returns
     -------
     list of one dict
-        The stored image of the scan is its navigator.
+        The stored image of the scan becomes its navigator.
 
     Raises
     ------
     NotThisFormat
         The file is not a blockfile.
     Truncated
-        It ends before its first pattern does.
+        It ends before the end of its first pattern.
     FormatError
         Its header is damaged.
     """

@@ -368,21 +368,20 @@ def file_writer(
     filename : str or path
         The file.
     signal : dict
-        As RosettaSciIO's writers receive it; patterns are square, and there are up to two scan
-        axes.
+        As RosettaSciIO's writers receive it; patterns must be square, with up to two scan axes.
     intensity_scaling : {None, "dtype", "minmax", "crop"} or (low, high)
         What is mapped to the range of stored values: the range of the signal's type, of its
-        values, of the stored type, or the values given. None stores values as they are; one that
-        does not fit is an error.
+        values, of the stored type, or the pair that you pass. None stores values as they are; one
+        that does not fit is an error.
     navigator : {"navigator", None} or array
-        The image of the scan: that of the signal (or else the mean of each pattern), an empty
-        one, or the one given.
+        The image of the scan: that of the signal (or otherwise the mean of each pattern), an empty
+        one, or your array.
     show_progressbar : bool
         Show progress, on terminals and in notebooks.
     endianness : {"<", ">"}
         Byte order.
     dtype : {None, "uint8", "uint16"}
-        Stored type. By default that of the signal, if it is one of these, and otherwise uint8.
+        Stored type. By default the signal's type, if it is one of these, otherwise uint8.
     overwrite : bool
         Replace a file of this name. The recording that the signal was read from is never replaced.
 
@@ -391,7 +390,7 @@ def file_writer(
     ValueError
         The signal cannot be stored in this format.
     FileExistsError
-        There is such a file.
+        The file exists.
     """
     # units come first: whoever saves something that is refused then knows of both
     steps = _Steps.of(axes_of(signal), os.fspath(filename))

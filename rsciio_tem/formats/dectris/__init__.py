@@ -126,8 +126,8 @@ def file_reader(
     Returns
     -------
     list of one dict
-        Pixels in the type they are stored in. The image of the scan that the scanning program
-        stored is the navigator.
+        Pixels have their stored type. The image of the scan that the scanning program stored
+        becomes the navigator.
 
     Raises
     ------

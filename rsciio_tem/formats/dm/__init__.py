@@ -58,7 +58,7 @@ def parse(
     Raises
     ------
     Unsupported
-        There are only spectra in it.
+        It contains only spectra.
     """
     _check_orders(data_order, order)
     members, several = members_of(filename, files)
@@ -145,34 +145,34 @@ def file_reader(
         As in `rsciio.digitalmicrograph`, for spectrum images.
     dataset_index : int
         Return only this image, counted from 0 as in the file, thumbnails included. By default all
-        but thumbnails are returned, the largest with three or more axes first.
+        images except thumbnails are returned, the largest with three or more axes first.
     data_order : {"auto", "frames", "pixels"}
-        How a scan is stored: frame after frame, or for each pixel of the detector the image of the
-        scan. "auto" looks at tags, units and sizes.
+        How a scan is stored: frame after frame, or an image of the scan for each detector pixel.
+        "auto" goes by tags, units and sizes.
     files : str or list of path
         Further files of a stack: ``"numbered"`` for those whose names differ from `filename` only
-        by the number at the end, a pattern in its folder, or the list in the wanted order.
+        in the number at the end, a pattern in its folder, or a list in the order of the stack.
     same_offset : bool
-        In a stack, trust files whose bytes around the pixels are equal to the first one's, which
-        saves reading their tags. With False all tags are read.
+        In a stack, do not read the tags of files whose bytes around the pixels equal those of the
+        first file. With False, all tags are read.
     **options
         `ReadOptions`.
 
     Returns
     -------
     list of dict
-        One per image. Spectra and spectrum images are those that RosettaSciIO returns.
+        One per image. Spectra and spectrum images are as RosettaSciIO returns them.
 
     Raises
     ------
     NotThisFormat
         The file is not a DM3 or DM4 file.
     Truncated
-        It ends before its tags or pixels do.
+        It ends before the end of its tags or pixels.
     FormatError
         It is damaged, or files of a stack differ.
     Unsupported
-        Its pixels are of an unknown kind.
+        Its pixel type is unknown.
     """
     del distributed  # nothing is left to do for it
     _check_orders(data_order, order)

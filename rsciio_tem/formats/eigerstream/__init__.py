@@ -167,7 +167,7 @@ def file_reader(
         The HDF5 file.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     threshold_setting : {"threshold_1", "threshold_2", "man_diff"}
-        Version 2: the counts above which energy threshold, by default the first; "man_diff" is
+        Version 2: which energy threshold the counts are above, by default the first; "man_diff" is
         the first minus `multiplier` times the second, in double precision.
     multiplier : float
         See `threshold_setting`.
@@ -185,9 +185,9 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        The file is no such capture.
+        The file is not such a capture.
     Truncated, FormatError
-        It, or a frame of it, is damaged.
+        The file, or one of its frames, is damaged.
     """
     del distributed  # nothing is left to do for it
     recording = parse(

@@ -156,17 +156,18 @@ def file_reader(
         The .xml, or the .raw.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     q_calibration : float, optional
-        Size of a detector pixel in 1/nm; versions from 1.2 do not store it.
+        Size of a detector pixel in 1/nm; software since version 1.2 does not store it.
     remove_nans : bool
         Replace NaN by 0.
     keep_footer : bool
-        Return the two rows behind the pixels of first-generation frames as well.
+        Also return the two rows after the pixels of first-generation frames.
     calibration : path or mapping, optional
         EMPAD-G2: folder with G1A.r32, G1B.r32, G2A.r32 … FFB.r32, or a .npz or mapping with the
         maps ``G1 G2 B2`` (linear) or ``Ml alpha Md Oh Ot`` (quadratic) and ``FF``, each of shape
         (2, 128, 128) for even and odd frames.
     dark_frames : path, optional
-        EMPAD-G2: raw recording without beam; its mean is subtracted, even and odd frames apart.
+        EMPAD-G2: raw recording without beam; its mean is subtracted, separately for even and odd
+        frames.
     debounce : bool
         EMPAD-G2: shift each frame so that its background lies at zero.
     **options

@@ -64,14 +64,14 @@ def file_writer(
     signal : dict
         As RosettaSciIO's writers receive it.
     threshold : float, optional
-        Only values above it are stored, as in hexrd. By default all values other than zero are, so
-        that nothing is lost.
+        Store only values above it, as hexrd does. By default all nonzero values are stored, so
+        nothing is lost.
     group : str
         Group of an HDF5 file.
     compression : {"deflate", "stored"}
         How the arrays of an .npz are stored.
     output_yaml : bool
-        Write the YAML file that names an .npz, too.
+        Also write the YAML file that names an .npz.
     omega : "auto", None, path or array of N x 2
         Angles of the rotation series; by default those that the signal was read with, or those of
         an axis named "omega".
@@ -81,7 +81,7 @@ def file_writer(
     Raises
     ------
     FileExistsError
-        There is such a file.
+        The file exists.
     """
     write_signal(
         target,

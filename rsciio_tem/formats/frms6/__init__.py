@@ -114,7 +114,7 @@ def frame_headers(filename: str | os.PathLike[str], *, single_file: bool = False
     Returns
     -------
     ndarray of `FRAME`
-        Zero for frames that are missing.
+        Zero for missing frames.
     """
     problems = Problems()
     members = members_of(files.existing(filename), single_file, problems)
@@ -151,14 +151,14 @@ def file_reader(
     binning : int, optional
         How often each stored row is shown; by default what the .hdr says.
     unfold : bool
-        False returns frames as they are stored: halves side by side, no row repeated.
+        False returns frames as stored: halves side by side, no row repeated.
     gain_map_path : str or path, optional
-        Gain map, by which frames are multiplied once the dark frames are subtracted: a .mat with
-        a variable ``GainMap``, or a .csv with semicolons that has a line per column of the image.
+        Gain map that multiplies frames after the dark frames are subtracted: a .mat with a
+        variable ``GainMap``, or a .csv with semicolons and one line per column of the image.
     single_file : bool
-        Read just the file given, without dark frames and scan shape.
+        Read only this file, without dark frames and scan shape.
     **options
-        `ReadOptions`. ``dark`` takes a .frms6 too, of which the frames are averaged.
+        `ReadOptions`. ``dark`` also takes a .frms6, whose frames are averaged.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat, Unsupported, Truncated, FormatError
-        No FRMS6 file, or of another version; no complete frame; a damaged header, missing files.
+        Not an FRMS6 file, or another version; no complete frame; a damaged header, missing files.
     """
     del distributed  # nothing is left to do for it
     layout: dict[str, Any] = {"binning": binning, "unfold": unfold}

@@ -284,32 +284,31 @@ def file_reader(
         The file.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     dataset : str
-        Path of the data set in the file, or of a group whose best one is read. By default it is
-        chosen, and the others are named.
+        Path of the data set in the file, or of a group, from which the best data set is read. By
+        default the most likely one is read, and the others are listed.
     ds_path : str
         LiberTEM's name for `dataset`.
     dataset_path : str or list of str
-        RosettaSciIO's name for it; a list gives several signals.
+        RosettaSciIO's name for `dataset`; a list gives several signals.
     sig_dims : int
         Number of axes of a frame, by default two.
     sig_shape : tuple of int
-        Reshape frames; the last axes of the data set have as many pixels together.
+        Reshape frames; the last axes of the data set must have as many pixels together.
     sig_first : bool
-        The axes of the frame come first in the data set, those of the scan behind them; by
-        default what the layout of the file says.
+        The frame axes come first in the data set, the scan axes after them; by default what the
+        layout of the file says.
     order : {"C", "F"}
-        "F": the array was written by a program whose first axis is the fastest, as MATLAB's and
-        Fortran's are. Rows and columns of frames are exchanged, and the axes of the scan are
-        reversed, while they are read. "C" reads it as it is stored, which is the default; with
-        MATLAB's files that is followed by a warning.
+        "F": a program whose first axis is the fastest, such as MATLAB or Fortran, wrote the array.
+        Rows and columns of frames are swapped, and the scan axes are reversed, during reading. "C"
+        (default) reads it as stored; for MATLAB's files this gives a warning.
     **options
         `CommonOptions`.
 
     Returns
     -------
     list of dict
-        One, unless several data sets were asked for. What is not a stack of frames and has a reader
-        in RosettaSciIO is returned as that reader does.
+        One, unless you ask for several data sets. Files that are not a stack of frames, and that
+        RosettaSciIO has a reader for, are returned as that reader returns them.
 
     Raises
     ------
@@ -318,7 +317,7 @@ def file_reader(
     Truncated
         It ends early, or files that it links to are missing.
     FormatError
-        It holds no such data set, or none at all.
+        It has no such data set, or no data set at all.
     """
     del distributed  # nothing is left to do for it
     signals: list[dict[str, Any]] = []

@@ -76,7 +76,7 @@ def file_writer(
     signal : dict
         As RosettaSciIO's writers receive it.
     layout : {"emd", "hexrd"}
-        EMD 1.0, which py4DSTEM, emdfile and `hs.load` with this package open, or the group of
+        EMD 1.0, which py4DSTEM, emdfile and `hs.load` with this package can open, or the group of
         hexrd's imageseries.
     group, dataname : str
         Name of the array (by default "datacube") in an EMD; path of the group ("imageseries") for
@@ -99,9 +99,9 @@ def file_writer(
     Raises
     ------
     ValueError
-        A keyword has no such value.
+        The value of a keyword is not allowed.
     FileExistsError
-        There is such a file.
+        The file exists.
     """
     write_signal(
         target,

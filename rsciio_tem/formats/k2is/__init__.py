@@ -137,7 +137,7 @@ def _frames(path: str, sectors: Sectors, crop: bool, dark_rows: bool, problems: 
 def frame_ids(
     filename: str | os.PathLike[str], *, sectors: Which = "common"
 ) -> npt.NDArray[np.int64]:
-    """Read the numbers that the camera gave to the frames; one header per frame and sector.
+    """Read the numbers that the camera gave the frames: one header per frame and sector.
 
     Parameters
     ----------
@@ -194,15 +194,15 @@ def file_reader(
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     sectors : {"common", "any"}
         Which frames are read: those that all sectors have, or those that at least one sector has.
-        What a sector lacks is filled. A sector without any block does not count.
+        What a sector lacks is filled. Sectors without any blocks do not count.
     crop : bool
-        Return the 1792 x 1920 pixels that see the image, without hidden rows and columns.
+        Return only the 1792 x 1920 pixels that see the image, without hidden rows and columns.
     dark_rows : bool
         Subtract from each column the mean of its 68 hidden rows, rounded down, frame by frame;
-        pixels are int16 then.
+        pixels are then int16.
     **options
-        `ReadOptions`. ``sync_offset=n`` lets the scan begin with frame n of the recording (counted
-        from ``first_frame``); by default it begins where the shutter opened.
+        `ReadOptions`. ``sync_offset=n`` starts the scan with frame n of the recording (counted
+        from ``first_frame``); by default it starts where the shutter opened.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def file_reader(
     Raises
     ------
     NotThisFormat
-        It is not a K2 IS recording.
+        The file is not a K2 IS recording.
     Truncated
         No frame is complete in all sectors.
     FormatError

@@ -192,7 +192,7 @@ def file_reader(
         Frames stored per scan position, one after the other: colour layers or both counters.
         They become a leading navigation axis.
     single_file : bool
-        Read just this file even if numbered siblings continue it.
+        Read only this file, even if numbered siblings continue it.
     print_info : bool
         Print the properties of the recording.
     **options
@@ -211,7 +211,7 @@ def file_reader(
     Truncated
         Not even one frame is complete.
     Unsupported
-        A pixel type or chip arrangement that nobody has described.
+        Nobody has described this pixel type or chip arrangement.
     FormatError
         The frames cannot be arranged as asked.
     """

@@ -244,7 +244,7 @@ def file_reader(
         Whether 8-bit pixels are signed; by default the file decides.
     metadata_file : "auto", path or None
         Description that Direct Electron's server wrote beside a movie. "auto" finds it, and the
-        other files, for names ``YYYYMMDD_number[_suffix]_movie.mrc``.
+        other files, for names like ``YYYYMMDD_number[_suffix]_movie.mrc``.
     scan_file : path, optional
         Positions of the frames of scans that are not a raster.
     virtual_images, external_images : sequence of path, optional
@@ -263,11 +263,11 @@ def file_reader(
     NotThisFormat
         The file is not an MRC file.
     Truncated
-        It ends before its first image does.
+        It ends before the end of its first image.
     Unsupported
         Its pixel type is unknown.
     FormatError
-        What lies beside it makes no sense.
+        The files beside it make no sense.
     """
     if distributed is not None or endianess is not None:
         from rsciio.exceptions import VisibleDeprecationWarning

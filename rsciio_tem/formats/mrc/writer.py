@@ -160,6 +160,6 @@ def file_writer(
     ValueError
         The signal cannot be stored in this format.
     FileExistsError
-        There is such a file.
+        The file exists.
     """
     write_signal(target, filename, signal, "MRC", overwrite, show_progressbar)

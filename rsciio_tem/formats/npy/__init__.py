@@ -236,9 +236,9 @@ def file_reader(
         A .npy of version 1 to 3, C or Fortran order, or a .npz.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     sig_dims : int
-        Number of axes of a frame, by default the last two.
+        Number of axes of a frame, by default 2: the last two.
     sig_shape : tuple of int
-        Cut the array anew into frames of this shape.
+        Reshape the array into frames of this shape.
     navigation_axes : list of int, None or "auto"
         As in `rsciio.numpy`: indices of the navigation axes; None or an empty list makes all
         axes signal axes. "auto" takes all but the last `sig_dims`.
@@ -257,7 +257,7 @@ def file_reader(
     NotThisFormat
         The file is not a .npy or .npz.
     Truncated
-        It ends before the array does.
+        It ends before the end of the array.
     Unsupported
         It holds Python objects, which would have to be unpickled.
     """

@@ -40,21 +40,21 @@ def _target(frames: SignalFrames, path: str, shape: tuple[int, ...]) -> Target:
 def file_writer(
     filename: str | os.PathLike[str], signal: Mapping[str, Any], *, overwrite: bool = False
 ) -> None:
-    """Write a signal as a .npy, piece by piece if it is lazy. Axes are not stored, nor needed.
+    """Write a signal as a .npy, piece by piece if it is lazy. Axes are neither stored nor needed.
 
     Parameters
     ----------
     filename : str or path
         The file; it appears under its name when it is complete.
     signal : dict
-        As RosettaSciIO's writers receive it; of any number of dimensions.
+        As RosettaSciIO's writers receive it, with any number of dimensions.
     overwrite : bool
         Replace a file of this name. The recording that the signal was read from is never replaced.
 
     Raises
     ------
     FileExistsError
-        There is such a file.
+        The file exists.
     """
     data = signal["data"]
     shape = tuple(data.shape)

@@ -173,7 +173,7 @@ def file_reader(
     Raises
     ------
     FormatError
-        Pixel type or frame shape are unknown, or the side file is wrong.
+        The pixel type or frame shape is unknown, or the side file is wrong.
     Truncated
         The file is smaller than one frame.
     """

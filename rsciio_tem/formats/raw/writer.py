@@ -70,6 +70,6 @@ def file_writer(
     Raises
     ------
     FileExistsError
-        There is such a file.
+        One of the files exists.
     """
     write_signal(target, filename, signal, "raw", overwrite)

@@ -44,19 +44,19 @@ def file_writer(
     Parameters
     ----------
     filename : str or path
-        The TOML file; those with the entries are put beside it. All appear under their names when
+        The TOML file; the files with the entries go beside it. All appear under their names when
         they are complete.
     signal : dict
         As RosettaSciIO's writers receive it.
     threshold : float, optional
-        Only values above it are stored, as hexrd does it for frame caches. By default all values
-        other than zero are, so that nothing is lost.
+        Store only values above it, as hexrd does for frame caches. By default all nonzero values
+        are stored, so nothing is lost.
     overwrite : bool
         Replace files of these names. The recording that the signal was read from is never replaced.
 
     Raises
     ------
     FileExistsError
-        There is such a file.
+        One of the files exists.
     """
     write_signal(target, filename, signal, "raw_csr", overwrite, threshold=threshold)

@@ -177,37 +177,37 @@ def file_reader(
     Parameters
     ----------
     filename : str or path
-        The .seq; of a recording in halves, either of them.
+        The .seq; for a recording in halves, either of them.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     all_slots : bool
-        Read every slot in the order of the file, also those that the header does not count or
-        that were never written.
+        Read every slot in file order, including those that the header does not count or that were
+        never written.
     celeritas : bool, optional
-        Whether the file is half of a recording; by default its name tells (``NAME_Top_TIME.seq``).
-        False reads a half as it is stored.
+        Whether the file is half of a recording; by default its name decides
+        (``NAME_Top_TIME.seq``). False reads a half as it is stored.
     top, bottom : path, optional
-        The other half, or both, where the names do not tell.
+        The other half, or both, if the names do not show them.
     prebuffer : int, optional
         Frames in a buffer of a recording in halves; by default what the XML says.
     lost : {"blank", "drop"}
-        What becomes of frames in buffers that were lost: blanks in their places, or nothing.
+        What happens to frames in lost buffers: they become blanks, or are left out.
     defects : {"auto", "listed", "turned"}
         Orientation of the list of defective pixels: as listed, or rotated and flipped as the XML
-        says images are. "auto" rotates only.
+        says that images are. "auto" rotates only.
     **options
-        `ReadOptions`. ``dark`` and ``gain`` take the MRC files of the camera too.
+        `ReadOptions`. ``dark`` and ``gain`` also take the camera's MRC files.
 
     Returns
     -------
     list of one dict
-        ``data`` of unsigned integers, single-precision numbers if corrected, or ``rgb8``.
+        ``data`` has unsigned integers, single-precision numbers if corrected, or ``rgb8``.
 
     Raises
     ------
     NotThisFormat, Unsupported
-        The file is not a sequence, or one that is compressed or of an unknown image format.
+        The file is not a sequence, or is compressed, or has an unknown image format.
     Truncated
-        It ends before its first image does.
+        It ends before the end of its first image.
     FormatError
         Its header contradicts itself, or the halves of a recording do not fit together.
     """

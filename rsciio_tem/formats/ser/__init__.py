@@ -48,7 +48,7 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
 
 
 def parse(filename: str | os.PathLike[str], *, only_valid_data: bool = True) -> Recording:
-    """Describe a series, of a description the first one; parameters as in `file_reader`.
+    """Describe a series, or the first series of a description; parameters as in `file_reader`.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def read_tags(filename: str | os.PathLike[str]) -> npt.NDArray[np.void]:
     -------
     structured array
         One record for each recorded element: ``Time`` in seconds since 1970, and ``PositionX`` and
-        ``PositionY`` in m where the series has them. What is not in the file is zero.
+        ``PositionY`` in m if the series has them. Values missing from the file are zero.
     """
     series = elements.read_series(files.existing(filename), Problems())
     out = np.zeros(len(series.offsets), series.header.tag)
@@ -175,8 +175,8 @@ def file_reader(
         A .ser file, or a .emi file for all of its .ser files; all keywords apply to each of them.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     only_valid_data : bool
-        Return what was recorded of a series that was stopped. With False the elements that were
-        asked for and not recorded are filled: with zeros, floats with NaN.
+        Return only the recorded part of a series that was stopped. With False, elements that were
+        requested but not recorded are filled: with zeros, floats with NaN.
     **options
         `ReadOptions`.
 
@@ -190,7 +190,7 @@ def file_reader(
     NotThisFormat
         The file is not a series of TIA.
     Truncated
-        It ends before its first element does.
+        It ends before the end of its first element.
     FormatError
         It is damaged, or holds nothing.
     """

@@ -202,24 +202,24 @@ def file_reader(
         Any file of the series.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     scan_shape : tuple of int or "auto"
-        As in `rsciio.tvips`: another name for ``nav_shape`` (y, x). "auto" finds it by the scan
-        coordinates in the frame headers, or else a square by the rotator index.
+        As in `rsciio.tvips`: another name for ``nav_shape`` (y, x). "auto" finds it from the scan
+        coordinates in the frame headers, or otherwise assumes a square from the rotator index.
     scan_start_frame : int
         As in `rsciio.tvips`: another name for ``first_frame``. Ignored with ``"auto"``.
     rechunking : "auto", False or chunks
         As in `rsciio.tvips`: another name for ``chunks``; False means "auto".
     placement : {"auto", "scan", "rotator", "stored"}
-        What tells which position a frame belongs to. "scan": the scan coordinates in the frame
-        headers. "rotator": the rotator index, with a shape of yours. "stored": nothing, frames
-        are taken as they come. "auto" uses the scan coordinates where they describe a scan and
-        you ask for no other frames or shape.
+        What decides to which position a frame belongs. "scan": the scan coordinates in the frame
+        headers. "rotator": the rotator index, with a shape that you pass. "stored": nothing;
+        frames keep their order. "auto" uses the scan coordinates if they describe a scan and you
+        ask for no other frames or shape.
     duplicates : {"first", "last"}
-        Which frame counts if several were recorded at a position.
+        Which frame counts if several were recorded at one position.
     gaps : {"auto", "blank", "previous"}
-        What becomes of positions without a frame: blank, or the frame before, as RosettaSciIO
-        does. "auto" is "previous" with ``scan_shape="auto"`` and "blank" otherwise.
+        What happens to positions without a frame: blank, or a copy of the frame before, as in
+        RosettaSciIO. "auto" is "previous" with ``scan_shape="auto"`` and "blank" otherwise.
     **options
-        `ReadOptions`, among them winding_scan_axis and hysteresis.
+        `ReadOptions`, including winding_scan_axis and hysteresis.
 
     Returns
     -------
@@ -230,9 +230,9 @@ def file_reader(
     NotThisFormat, Unsupported
         The file is not a TVIPS recording of version 1 or 2.
     Truncated
-        It ends before its first frame does.
+        It ends before the end of its first frame.
     FormatError
-        The first file of the series is missing, or no scan is found as asked.
+        The first file of the series is missing, or the requested scan is not found.
     """
     del distributed  # nothing is left to do for it
     if scan_shape is not None and not isinstance(scan_shape, str):

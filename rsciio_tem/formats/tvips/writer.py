@@ -292,13 +292,13 @@ def file_writer(
     signal : dict
         As RosettaSciIO's writers receive it.
     max_file_size : int, optional
-        Approximate largest size of a file in bytes; by default there is one file.
+        Approximate maximum size of a file in bytes; by default there is one file.
     version : {2, 1}
-        Of the format. Version 1 has only times in its frame headers.
+        Version of the format. Version 1 has only times in its frame headers.
     frame_header_extra_bytes : int
         Bytes to pad the frame headers of version 2 with, beyond their 128.
     mode : {None, 1, 2}
-        1 for images, 2 for diffraction; by default what units and type of the signal say.
+        1 for images, 2 for diffraction; by default the units and type of the signal decide.
     show_progressbar : bool
         Show progress, on terminals and in notebooks.
     overwrite : bool
@@ -309,7 +309,7 @@ def file_writer(
     ValueError
         The signal cannot be stored in this format.
     FileExistsError
-        There are such files, or further files that would become part of the series.
+        The files exist, or further files that would become part of the series do.
     """
     write_signal(
         target,

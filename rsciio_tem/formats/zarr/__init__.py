@@ -180,10 +180,10 @@ def file_reader(
         or ``zarr.json``.
     lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame, distributed
     dataset : str, optional
-        Array of a group, or a group in it; by default the one with most axes, up to four, and
-        most pixels. The others are named.
+        Array of a group, or a group in it; by default the one with the most axes, up to four, and
+        the most pixels. The others are listed.
     **options
-        `ReadOptions`. Without a shape that of the array is kept.
+        `ReadOptions`. Without a shape, the array keeps its own.
 
     Returns
     -------
@@ -197,8 +197,8 @@ def file_reader(
     Unsupported
         The package zarr is not installed, or too old for the store.
     FormatError
-        The array cannot be opened, there is none with pixels, or a chunk is damaged. Chunks that
-        are missing are not a error: they read as the fill value of the array.
+        The array cannot be opened, no array has pixels, or a chunk is damaged. Missing chunks are
+        not an error: they read as the fill value of the array.
     """
     del distributed  # nothing is left to do for it
     recording = parse(filename, dataset=dataset)

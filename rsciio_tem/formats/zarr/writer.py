@@ -188,6 +188,6 @@ def file_writer(
     Raises
     ------
     FileExistsError
-        There is such a folder.
+        The folder exists.
     """
     write_signal(target, filename, signal, "zarr", overwrite, zarr_format=zarr_format)
