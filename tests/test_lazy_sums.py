@@ -37,6 +37,8 @@ AXES: tuple[tuple[int, ...] | int | None, ...] = (
     *((0, 1), (2, 3), None, 0, 1, 2, -1, (0, 2), (1, 3), (0, 1, 2), (1, 2, 3), (0, 1, 2, 3)),
 )
 
+COUNTS = np.random.default_rng(7).integers(0, 9, SHAPE[2:]).astype("u1")
+
 #: What is done before a reduction.
 BEFORE: dict[str, Callable[[Any, Any], Any]] = {
     "all": lambda x, xp: x,
@@ -66,6 +68,10 @@ BEFORE: dict[str, Callable[[Any, Any], Any]] = {
     "shifted": lambda x, xp: x - 3.5,
     "compared": lambda x, xp: x > 50,
     "logarithm": lambda x, xp: xp.log(abs(x.astype("f8")) + 1),
+    "doubled": lambda x, xp: x * 2,
+    "whole weights": lambda x, xp: x * COUNTS,
+    "negative weights": lambda x, xp: x * -COUNTS.astype("i1"),
+    "bytes swapped": lambda x, xp: x.astype("f4").astype(">u4"),
     "twice": lambda x, xp: (x * MASK) * 2.0,
     "with itself": lambda x, xp: x * (x > 20),
     "squared": lambda x, xp: x.astype("f8") ** 2,
@@ -158,6 +164,44 @@ def test_operations(folder: Path, name: str) -> None:
             if axis is not None and max(np.atleast_1d(axis), default=0) >= ndim:
                 continue
             compare(BEFORE[name], reduction, axis, lazy, array)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+def test_other_types_of_sums(folder: Path, kind: str) -> None:
+    """Overflows wrap around, fractions are cut off, and masks mask as numpy does it."""
+    path = folder / f"types-{kind}"
+    path.mkdir()
+    array = (values_of("f8") * 1.5 - (20 if kind == "f4" else 0)).astype(kind)
+    lazy = lazy_of(path, array)
+    masked = np.ma.masked_array(np.ones(SHAPE[2:], kind), MASK)
+    for axis, dtype in itertools.product(((0, 1), (2, 3)), ("u1", "i2", "i8", "f4", "f8", object)):
+        for before in (array, array * WEIGHTS):
+            ours = lazy if before is array else lazy * WEIGHTS
+            result = ours.sum(axis=axis, dtype=dtype).compute(scheduler="sync")
+            with dask.config.set(array_optimize=None):
+                expected = ours.sum(axis=axis, dtype=dtype).compute(scheduler="sync")
+            assert result.dtype == expected.dtype
+            rtol = 1e-5 if "f4" in (dtype, kind) else 1e-12
+            np.testing.assert_allclose(result.astype("f8"), expected.astype("f8"), rtol=rtol)
+    for operation in (
+        lambda x: (x * masked).sum(axis=(2, 3)),
+        lambda x: (x * da.from_array(masked)).mean(axis=(2, 3)),
+        lambda x: (x * np.ones(SHAPE[2:], object)).sum(axis=(2, 3)),
+        lambda x: da.frompyfunc(float, 1, 1)(x).sum(axis=(0, 1)),
+    ):
+        result = operation(lazy).compute(scheduler="sync")
+        with dask.config.set(array_optimize=None):
+            expected = operation(lazy).compute(scheduler="sync")
+        assert type(result) is type(expected)
+        np.testing.assert_allclose(result.astype("f8"), expected.astype("f8"), rtol=1e-5)
+
+
+def test_what_is_used_twice_is_read_once(folder: Path, streamed: list[Any]) -> None:
+    lazy = lazy_of(folder, values_of("u2"))
+    operation = da.where(lazy > 5, lazy, 0).sum(axis=(2, 3))
+    operation.compute(scheduler="sync")
+    assert not streamed
 
 
 @pytest.mark.per_kind
@@ -411,6 +455,20 @@ def test_setting_of_the_user_is_kept(folder: Path, streamed: list[Any]) -> None:
     assert calls
     assert not streamed
     assert dask.config.get("array_optimize") is lazy_graphs.optimize
+
+
+def test_none_is_a_setting_too(folder: Path) -> None:
+    with dask.config.set(array_optimize=None):
+        lazy_of(folder, values_of("u2"))
+        assert dask.config.get("array_optimize") is None
+
+
+def test_large_graphs_are_left_alone(
+    folder: Path, streamed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lazy_graphs, "_MOST_TASKS", 3)
+    lazy_of(folder, values_of("u2"), chunks=(1, 1, 24, 40)).sum(axis=(0, 1)).compute()
+    assert not streamed
 
 
 def test_off_switch(folder: Path) -> None:

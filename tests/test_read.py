@@ -337,3 +337,10 @@ def test_dates_that_no_calendar_has_are_left_out(date: Any, time: Any, kept: boo
     assert general("folder/a.mib", "") == {"original_filename": "a.mib"}
     assert (entries.keys() & {"date", "time", "time_zone"} == {"date", "time", "time_zone"}) is kept
     assert ("date" in entries) is kept
+
+
+@pytest.mark.parametrize("count", [17, 63, 200])
+def test_scans_of_too_many_axes(tmp_path: Path, count: int) -> None:
+    np.save(tmp_path / "a.npy", np.ones((1, 4, 5), "u1"))
+    with pytest.raises(ValueError, match=f"navigation_shape has {count} sizes, more than 16"):
+        rsciio_tem.load(tmp_path / "a.npy", navigation_shape=(1,) * count)

@@ -202,7 +202,8 @@ class LazyChunk(NDArrayOperatorsMixin):
             prepared.append(part)
         step = Step(function, tuple(prepared), ours[0])
         result = step.apply(self._no_pixels(), 0, 0)
-        if not isinstance(result, np.ndarray) or result.shape != (0, *self.sig_shape):
+        fits = isinstance(result, np.ndarray) and result.shape == (0, *self.sig_shape)
+        if not fits or result.dtype.kind not in "buifc":
             return function(*in_memory(operands))
         return replace(self, steps=(*self.steps, step), dtype=result.dtype)
 
@@ -210,8 +211,9 @@ class LazyChunk(NDArrayOperatorsMixin):
         """Return an operand as in `Step`, NotImplemented for what is none."""
         if isinstance(value, (bool, int, float, complex)):
             return value
-        if not isinstance(value, (np.ndarray, np.generic)) or np.ndim(value) > self.ndim:
-            return NotImplemented
+        plain = type(value) is np.ndarray or isinstance(value, np.generic)
+        if not plain or np.ndim(value) > self.ndim:
+            return NotImplemented  # others, such as masked arrays, have rules of their own
         if np.ndim(value) == 0:
             return value
         array = np.asarray(value)
@@ -261,6 +263,8 @@ class LazyChunk(NDArrayOperatorsMixin):
         options = {k: v for k, v in options.items() if v is not np._NoValue}
         keepdims = False if keepdims is np._NoValue or keepdims is None else bool(keepdims)
         if options or out is not None or not self.size:
+            return NotImplemented
+        if dtype is not None and np.dtype(dtype).kind not in "buifc":
             return NotImplemented
         axes = range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         if not all(isinstance(a, (int, np.integer)) for a in axes):
@@ -326,6 +330,9 @@ class LazyChunk(NDArrayOperatorsMixin):
         nav = len(self.nav_shape)
         rest = [a for a in range(nav) if a not in over]
         size = math.prod(self.nav_shape[a] for a in over)
+        hint = self.frames.chunk_hint
+        if hint is not None and hint.run > 1:  # lines share what is decoded at a time
+            return NotImplemented
         if size * math.prod(self.sig_shape) * self.frames.dtype.itemsize < _LEAST:
             return NotImplemented
         numbers = np.arange(len(self.frames)).reshape(self.nav_shape)
@@ -354,11 +361,11 @@ class LazyChunk(NDArrayOperatorsMixin):
 
     def _sums_exactly(self, func: Any) -> bool:
         """Whether this is a sum of whole numbers that 64 bits have room for."""
-        small = self.dtype.kind in "bui" and self.dtype.itemsize <= 4
+        small = self.dtype.kind in "bui" and self.dtype.itemsize <= 4 and self.dtype.isnative
         return small and func in (np.sum, np.nansum)
 
     def _sum_type(self, func: Any, extra: dict[str, Any]) -> np.dtype[Any]:
-        kind: np.dtype[Any] = func(self._no_pixels(), **extra).dtype
+        kind: np.dtype[Any] = np.asarray(func(self._no_pixels(), **extra)).dtype
         return kind
 
     def _known_pattern(self, func: Any, sig_axes: tuple[int, ...], extra: dict[str, Any]) -> Any:
@@ -371,19 +378,22 @@ class LazyChunk(NDArrayOperatorsMixin):
         if func not in (np.sum, np.nansum) or (func is np.nansum and not exact):
             return None
         kind = self._sum_type(func, extra)
+        if kind.kind not in "uif" or (kind.kind in "ui" and not exact):
+            return None  # numpy cuts off the fraction of each pixel
         if not self.steps:
             return in_this_thread(self.frames, {"sum"})["sum"][np.newaxis].astype(kind)
-        if exact and (squares := self._squares()) is not None and not sig_axes:
+        squares = self._squares() if exact and kind.kind == "f" and not sig_axes else None
+        if squares is not None:
             result = in_this_thread(self.frames, {"sum", "variance"})
             count = len(self.frames)
             mean = result["sum"] / count
             return (count * (result["variance"] + (mean - squares) ** 2))[np.newaxis].astype(kind)
         weights = self._weights(func)
-        if not exact or weights is None or kind.kind not in "uif" or len(sig_axes):
+        if not exact or weights is None or len(sig_axes):
+            return None
+        if kind.kind in "ui" and not ((weights == 0) | (weights == 1)).all():
             return None
         sums = in_this_thread(self.frames, {"sum"})["sum"]
-        if kind.kind in "ui" and np.abs(weights).max(initial=0) > 1:
-            return None
         return (sums * weights)[np.newaxis].astype(kind)
 
     def _known_values(self, func: Any, extra: dict[str, Any]) -> Any:
@@ -394,13 +404,15 @@ class LazyChunk(NDArrayOperatorsMixin):
         if func is np.nansum and not exact and not self.steps:
             return None
         kind = self._sum_type(func, extra)
-        if kind.kind not in "uif":
-            return None
+        if kind.kind not in "uif" or (kind.kind in "ui" and not exact):
+            return None  # numpy cuts off the fraction of each pixel
         if not self.steps and self._is_whole:
             values = in_this_thread(frames, {"navigator"})["navigator"]
             return values.astype(kind).reshape(-1, *(1,) * len(self.region))
         weights = np.ones(self.sig_shape) if not self.steps else self._weights(func)
         if weights is None:
+            return None
+        if kind.kind in "ui" and (weights != np.rint(weights)).any():
             return None
         if not exact and self.steps and self.steps[0].function is not np.where:
             return None  # a pixel that is no number stays none if it is multiplied with zero
@@ -435,7 +447,7 @@ class LazyChunk(NDArrayOperatorsMixin):
         if step.function is np.multiply:
             weights = step.constant(1 - step.at)
             real = weights is not None and np.asarray(weights).dtype.kind in "buif"
-            if real and np.isfinite(weights).all():
+            if real and np.isfinite(weights).all() and self._has_room(weights):
                 return np.broadcast_to(np.asarray(weights, np.float64), self.sig_shape)
         if step.function is np.where and step.at in (1, 2):
             condition, other = step.constant(0), step.constant(3 - step.at)
@@ -446,6 +458,19 @@ class LazyChunk(NDArrayOperatorsMixin):
                 used = used if step.at == 1 else ~used
                 return np.broadcast_to(used.astype(np.float64), self.sig_shape)
         return None
+
+    def _has_room(self, weights: Any) -> bool:
+        """Whether products with weights do not overflow; those of whole numbers wrap around."""
+        if self.dtype.kind == "f":
+            return True
+        low, high = _limits(self.frames.dtype)
+        ends = [
+            factor * end
+            for factor in (int(np.min(weights)), int(np.max(weights)))
+            for end in (low, high)
+        ]
+        least, most = _limits(self.dtype)
+        return least <= min(ends) and max(ends) <= most
 
     def _squares(self) -> Any:
         """Return what is taken off the pixels before they are squared, None if that is not done."""

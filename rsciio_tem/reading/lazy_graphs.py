@@ -13,6 +13,7 @@ import functools
 import logging
 import operator
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -29,6 +30,9 @@ _logger = logging.getLogger(__name__)
 SWITCH = "RSCIIO_TEM_STREAMED_SUMS"
 
 _SETTING = "array_optimize"
+
+#: Graphs of more tasks are left alone: their chunks are small, and looking at tasks takes time.
+_MOST_TASKS = 20_000
 
 #: Modules of dask with nothing but functions for chunks, whose arguments are looked at as well.
 _MODULES = {"dask.array.chunk", "dask.array.reductions", "dask.array.numpy_compat"}
@@ -66,7 +70,8 @@ def install() -> None:
     """Let dask optimise graphs with our arrays, unless somebody else sets how it optimises."""
     import dask
 
-    if os.environ.get(SWITCH, "1") != "0" and dask.config.get(_SETTING, None) is None:
+    unset = object()
+    if os.environ.get(SWITCH, "1") != "0" and dask.config.get(_SETTING, unset) is unset:
         dask.config.set({_SETTING: optimize})
 
 
@@ -118,7 +123,7 @@ def _streamed(graph: Any, keys: Any) -> Any:
     from dask._task_spec import Alias, DataNode, Task
     from dask.core import flatten
 
-    if not isinstance(graph, dict):
+    if not isinstance(graph, dict) or len(graph) > _MOST_TASKS:
         return graph
     arrays = {key: node.value for key, node in graph.items() if _is_array(node)}
     looked_at: dict[int, bool | None] = {}
@@ -225,8 +230,11 @@ def _reduces(inner: Mapping[Any, Any]) -> bool | None:
     """Whether a task has a reduction; None if it has others than functions of numpy and dask."""
     reductions = False
     waiting = list(inner.values())
+    uses: Counter[Any] = Counter()
     while waiting:
         node = waiting.pop()
+        if type(node).__name__ in ("TaskRef", "Alias"):
+            uses[getattr(node, "target", node.key)] += 1
         function = getattr(node, "func", None)
         if function is None:  # a value, or another name of a node
             continue
@@ -240,7 +248,8 @@ def _reduces(inner: Mapping[Any, Any]) -> bool | None:
         )
         for value in values:
             waiting += value.values() if isinstance(value, dict) else [value]
-    return reductions
+    # what is used twice would be read twice
+    return None if any(count > 1 for count in uses.values()) else reductions
 
 
 def _innermost(function: Any) -> Any:

@@ -127,9 +127,15 @@ def whole(name: str, value: Any) -> int:
     return int(number)
 
 
+#: Of a scan, or of frames; numpy has room for 64 together.
+_MOST_AXES = 16
+
+
 def sizes(name: str, value: Any) -> tuple[int, ...]:
     """Return sizes that a keyword was given: a whole number, or a sequence of them."""
     if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value):
+        if len(value) > _MOST_AXES:
+            raise ValueError(f"{name} has {len(value)} sizes, more than {_MOST_AXES}")
         return tuple(whole(name, one) for one in value)
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{name} is whole numbers such as (48, 40), not {value!r}")

@@ -149,7 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
         origin = self.headers.get("Origin")
         if origin not in (None, f"http://127.0.0.1:{port}", f"http://localhost:{port}"):
             return None
-        token, _, what = urlsplit(self.path).path.lstrip("/").partition("/")
+        try:
+            path = urlsplit(self.path).path
+        except ValueError:  # no address
+            return None
+        token, _, what = path.lstrip("/").partition("/")
         same = secrets.compare_digest(token.encode(), self.answers.token.encode())
         return what if same else None
 
@@ -168,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if what not in ("virtual", "save"):
             self.send_error(HTTPStatus.NOT_FOUND)
-        elif not length.isdecimal() or int(length) > _LONGEST:
+        elif not length.isdecimal() or len(length) > 9 or int(length) > _LONGEST:
             self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         else:
             content = self.rfile.read(int(length))
@@ -180,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = make()
         except FormatError as error:
             answer = {"error": str(error)}
-        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
             answer = {"error": f"{error}."}
         except OSError as error:
             answer = {"error": f"{error.filename or ''}: {error.strerror or error}."}
