@@ -137,7 +137,7 @@ def own_module(path: str | os.PathLike[str], format: str) -> ModuleType:
     if format.startswith("rsciio."):
         raise NotThisFormat(
             path,
-            "is none of our formats; its suffix is that of RosettaSciIO's reader "
+            "is in none of our formats; its suffix is that of RosettaSciIO's reader "
             f"{format.partition('.')[2]!r}.",
             "hs.load and rsciio_tem.load try that reader.",
         )
