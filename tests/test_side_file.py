@@ -591,3 +591,11 @@ def test_info(path: Path) -> None:
     assert side["used"] is True
     assert side["values"] == {"navigation_shape": [12, 8]}
     assert side["notes"] == "<b>\u200emine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_folder_with_the_name_of_a_side_file(path: Path, overwrite: bool) -> None:
+    side_of(path).mkdir()
+    with pytest.raises(FormatError, match="is a folder, where a side file should be"):
+        quietly(rsciio_tem.annotate, path, navigation_shape=(12, 8), overwrite=overwrite)
+    assert side_of(path).is_dir()

@@ -116,6 +116,8 @@ def write_annotation(
     if not recording.files:
         raise FormatError(recording.path, "is no file, so that nothing can lie beside it.")
     side = name_of_side_file(recording)
+    if os.path.isdir(side):
+        raise FormatError(side, "is a folder, where a side file should be.", "Rename it.")
     earlier = Annotation(side)
     if os.path.lexists(side) and not overwrite:
         try:
