@@ -201,7 +201,8 @@ def _has_arrays(inner: Mapping[Any, Any]) -> bool:
 
 
 def _has_subgraph(node: Any) -> bool:
-    return hasattr(node, "has_subgraph") and bool(node.has_subgraph())
+    # tasks of older versions of dask cannot say so themselves
+    return getattr(getattr(node, "func", None), "__name__", "") == "_execute_subgraph"
 
 
 def _has_arrays_in(node: Any) -> bool:
