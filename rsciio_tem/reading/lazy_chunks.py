@@ -24,12 +24,13 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from rsciio_tem.frames.pixels import Region, full_region
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.frames.table import in_place
+from rsciio_tem.frames.table import FrameTable, in_place
 from rsciio_tem.reading.lazy import LazyFrames
 from rsciio_tem.reduction.plan import frames_per_block
 from rsciio_tem.reduction.quantities import Masks, Navigator, Sum
 from rsciio_tem.reduction.regions import weighted_region
 from rsciio_tem.reduction.single_pass import in_this_thread
+from rsciio_tem.reduction.stored_order import in_stored_order
 
 __all__ = ["ChunkSource", "LazyChunk", "in_memory"]
 
@@ -428,8 +429,12 @@ class LazyChunk(NDArrayOperatorsMixin):
     def _weighted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """Return the weighted sum of each frame, of which no more than the region is read."""
         frames = self.frames
-        if self._is_whole:
-            detector = weights[np.newaxis]
+        fold = in_stored_order(frames)
+        # packed words of one chip need no decoding to be added up; of several, regions are small
+        packed = fold is not None and not fold.in_rows and not _is_tiled(frames)
+        if self._is_whole or packed:
+            detector = np.zeros((1, *frames.frame_shape))
+            detector[0][self.region] = weights
             return np.asarray(in_this_thread(frames, set(), {"masks": detector})["masks"][0])
         if (values := weighted_region(frames, self.region, weights)) is not None:
             return values
@@ -487,6 +492,10 @@ class LazyChunk(NDArrayOperatorsMixin):
 
 def _cast(dtype: np.dtype[Any], pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return pixels.astype(dtype, copy=False)
+
+
+def _is_tiled(frames: Frames) -> bool:
+    return isinstance(frames, FrameTable) and bool(frames.pixels.tiles)
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
