@@ -235,8 +235,7 @@ class LazyChunk(NDArrayOperatorsMixin):
     def _pieces(self, step: int | None = None) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Read, and apply all steps; each piece is valid until the next one."""
         step = step or frames_per_block(self.frames)
-        frames, count = self.frames, len(self.frames)
-        whole = self.region == full_region(tuple(frames.frame_shape))
+        frames, count, whole = self.frames, len(self.frames), self._is_whole
         buffer: npt.NDArray[Any] | None = None
         for first in range(0, count, step):
             part = frames[first : first + step]

@@ -126,7 +126,7 @@ def _streamed(graph: Any, keys: Any) -> Any:
     if not isinstance(graph, dict) or len(graph) > _MOST_TASKS:
         return graph
     arrays = {key: node.value for key, node in graph.items() if _is_array(node)}
-    looked_at: dict[int, bool | None] = {}
+    looked_at: dict[int, bool | None] = {}  # tasks of a layer share their subgraph
     reducing, carrying = set(), set()
     for key, node in graph.items():
         if not isinstance(node, Task):
@@ -141,15 +141,13 @@ def _streamed(graph: Any, keys: Any) -> Any:
             carrying.add(key)
     aliases = {key: node.target for key, node in graph.items() if isinstance(node, Alias)}
     passed_on = _passed_on(graph, carrying, aliases, reducing, set(flatten(keys)))
+    receiving = set(passed_on.values())
     changed: dict[Any, Any] = {}
     for key, node in graph.items():
-        if key in reducing:
-            sources = node.dependencies & arrays.keys()
-            if not sources and key not in passed_on.values() and not _has_arrays_in(node):
-                continue
-        elif key in passed_on:
-            sources = node.dependencies & arrays.keys()
-        else:
+        if key not in reducing and key not in passed_on:
+            continue
+        sources = node.dependencies & arrays.keys()
+        if not sources and key not in receiving and not _has_arrays_in(node):
             continue
         names: dict[Any, Any] = {source: f"streamed-{source}" for source in sources}
         changed |= {
