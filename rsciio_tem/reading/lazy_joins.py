@@ -29,7 +29,7 @@ _JOINS: dict[Any, np.ufunc] = {
 }
 
 #: Functions of dask that reduce as functions of numpy do, where there are values.
-_SAME = {
+_SAME: dict[str, Any] = {
     "dask.array.reductions.chunk_max": np.max,
     "dask.array.reductions.chunk_min": np.min,
 }
@@ -51,7 +51,7 @@ def joining(function: Any) -> Any:
     callable or None
         A function with the same results; None if `function` does something else.
     """
-    first, rest = getattr(function, "first", None), getattr(function, "funcs", ())
+    first, rest = getattr(function, "first", None), list(getattr(function, "funcs", ()))
     if first is not None and len(rest) == 1:  # of the package toolz: one after the other
         if _name(first) == "dask.array.core._concatenate2":
             reduction = _reduction(rest[0])
@@ -163,7 +163,7 @@ def _reduction(function: Any) -> Any:
     """Return a reduction of which `joined` knows how to join results; None for others."""
     if not isinstance(function, functools.partial) or function.args:
         return None
-    reduce = _SAME.get(_name(function), function.func)
+    reduce: Any = _SAME.get(_name(function), function.func)
     return functools.partial(reduce, **function.keywords) if reduce in _JOINS else None
 
 
