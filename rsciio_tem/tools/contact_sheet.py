@@ -150,7 +150,10 @@ def _frame(
         count = min(len(places), _PATTERNS, max(1, _BYTES // nbytes))
         index = places[np.linspace(0, len(places) - 1, count).round().astype(np.int64)]
         noun = {"patterns": "pattern", "spectra": "spectrum"}.get(kind, "frame")
-        words = noun if one else f"sum of {count} {'spectra' if noun == 'spectrum' else noun + 's'}"
+        words = f"sum of {count} {'spectra' if noun == 'spectrum' else noun + 's'}"
+        if count == 1:
+            index = places[[len(places) // 2]]
+            words = noun if one else f"{noun} {index[0] + 1} of {len(frames)}"
     total = one_pass(summable(frames[index]), what=["sum"])["sum"]
     if total.ndim < 2:
         return words, Curve(total, axes[0] if axes else None, "channel")

@@ -6,6 +6,7 @@ They are drawn by Matplotlib, without a window, and without the settings of the 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,9 @@ _KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".svg": "svg", ".pdf":
 
 #: Units of the layout per inch; they are the pixels of a screen.
 _DPI = 100
+
+#: Pixels of files per unit of the layout.
+_SCALE = 1.5
 
 #: Texts are measured so much larger than they are drawn.
 _FINE = 8
@@ -354,8 +358,9 @@ def draw_picture(axes: Axes, shown: Picture, theme: Theme, size: tuple[float, fl
     from matplotlib.colors import ListedColormap, LogNorm, Normalize
 
     rows, columns = shown.values.shape
-    width, height = (max(1, round(2 * length)) for length in size)  # finer than the screen
-    values = binned(shown.values, shown.valid, rows // height, columns // width)
+    # no pixel of the picture has less than one value: a bright spot remains visible
+    wide, high = (max(1.0, _SCALE * length) for length in size)
+    values = binned(shown.values, shown.valid, math.ceil(rows / high), math.ceil(columns / wide))
     drawable = np.isfinite(values) & ((values > 0) | (not shown.log))
     low, high = _limits(values[drawable], shown.log)
     colours = colormaps["magma" if shown.colours else "gray"]
@@ -369,7 +374,7 @@ def draw_picture(axes: Axes, shown: Picture, theme: Theme, size: tuple[float, fl
         cmap=with_ground,
         norm=norm,
         aspect="auto",
-        interpolation="nearest" if rows < size[1] and columns < size[0] else "antialiased",
+        interpolation="nearest",
         extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),
     )
     axes.set(xticks=[], yticks=[], facecolor=ground)
@@ -599,7 +604,7 @@ def save(
         figure.savefig(
             temporary,
             format=kind,
-            dpi=1.5 * _DPI if kind in ("png", "jpeg") else 300,
+            dpi=_SCALE * _DPI,
             **options[kind],
         )
 
