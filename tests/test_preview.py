@@ -849,7 +849,7 @@ def test_tile_of_a_large_scan(folder: Path, truth: np.ndarray, monkeypatch: Any)
     assert isinstance(tile.shown, Picture)
     np.testing.assert_array_equal(tile.shown.values, truth.sum(axis=(2, 3))[::2, ::2])
     assert tile.shown.aspect == pytest.approx(8 / 12)
-    assert tile.lines == ("16 × 12 of 256 × 256 px", "mib: navigator, every 2nd")
+    assert tile.lines == ("16 × 12 of 256 × 256 px", "mib: navigator in steps of 2")
     step = step_of(tile.shown.axes[-1])
     assert step is not None
     assert step.size == 1.0

@@ -94,18 +94,13 @@ def tile_of(name: str, recording: Recording, arranged: Arranged) -> Tile:
     if grid is not None:
         words, shown = "navigator", _navigator(frames, shape, axes, grid)
         if max(grid) > 1:
-            words += f", every {_nth(max(grid))}"
+            words += f" in steps of {max(grid)}"
     else:
         words, shown = _frame(frames, axes[len(shape) :], kind, nbytes)
     scan = " × ".join(map(str, shape[::-1])) if shape else ""
     size = " × ".join(map(str, frames.frame_shape[::-1]))
     lines = (f"{scan} of {size} px" if scan else f"{size} px", f"{recording.format}: {words}")
     return Tile(name, shown, lines, description={**description, "shown": words})
-
-
-def _nth(n: int) -> str:
-    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"{n}{ending}"
 
 
 def _grid(shape: tuple[int, ...], nbytes: int) -> tuple[int, int] | None:
@@ -131,8 +126,8 @@ def _navigator(
     sums = one_pass(summable(chosen), what=["navigator"])["navigator"].reshape(index.shape)
     blanks = chosen.blanks
     valid = None if blanks is None or not blanks.any() else ~blanks.reshape(index.shape)
-    own = axes[len(shape) - 2 : len(shape)]
-    return Picture(sums, valid, axes=[_coarse(a, k) for a, k in zip(own, grid, strict=True)])
+    scan_axes = axes[len(shape) - 2 : len(shape)]
+    return Picture(sums, valid, axes=[_coarse(a, k) for a, k in zip(scan_axes, grid, strict=True)])
 
 
 def _frame(
@@ -161,8 +156,8 @@ def _frame(
     log = kind != "images" and mostly_positive(values)
     steps = tuple(max(1, n // (2 * _SIDE)) for n in values.shape)
     small: npt.NDArray[Any] = binned(values, None, *steps)
-    own = [_coarse(axis, step) for axis, step in zip(axes[-2:], steps, strict=True)]
-    return words, Picture(small, log=log, colours=kind != "images", axes=own)
+    coarse = [_coarse(axis, step) for axis, step in zip(axes[-2:], steps, strict=True)]
+    return words, Picture(small, log=log, colours=kind != "images", axes=coarse)
 
 
 def _coarse(axis: dict[str, Any], step: int) -> dict[str, Any]:

@@ -209,14 +209,14 @@ def kind_of(recording: Recording, axes: Sequence[dict[str, Any]], scan_axes: int
     scan_axes : int
         How many of them are of the scan.
     """
-    own = axes[scan_axes:]
-    if len(own) < 2:
+    frame_axes = axes[scan_axes:]
+    if len(frame_axes) < 2:
         return "spectra"
     signal_type = str(recording.metadata.get("Signal", {}).get("signal_type") or "")
-    kinds = {step.kind for axis in own[-2:] if (step := step_of(axis)) is not None}
+    kinds = {step.kind for axis in frame_axes[-2:] if (step := step_of(axis)) is not None}
     if "diffraction" in signal_type or signal_type == "EBSD" or kinds & {"reciprocal", "angle"}:
         return "patterns"
-    if any(axis["name"] in _RECIPROCAL for axis in own):
+    if any(axis["name"] in _RECIPROCAL for axis in frame_axes):
         return "patterns"
     return "images" if "length" in kinds else "frames"
 
