@@ -200,7 +200,6 @@ def test_any_shape(
     assert height < 800
     numbers = strict(json.dumps(preview.numbers()))
     assert numbers["pixels"]["not_finite"] == (kind == "f4")
-    run("preview", tmp_path / "a.npy", "-o", tmp_path / "a.png")
 
 
 def texts_of(sheet: Sheet) -> list[Any]:
@@ -750,7 +749,6 @@ def test_warnings_are_in_the_numbers(folder: Path, here: Path) -> None:
     assert "only 12 of 20 lines are complete" in problem["message"]
 
 
-@pytest.mark.per_kind
 @pytest.mark.per_format
 def test_every_format(file_sample: Sample, tmp_path: Path) -> None:
     """Whatever is read can be previewed; other warnings than those of files are errors here."""
