@@ -79,7 +79,7 @@ def test_tables_of_the_web_site() -> None:
     pages = [page.stem for page in (ROOT / "docs" / "formats").glob("*.md")]
     assert sorted(contents) == sorted({*pages} - {"index"})
     for row in FORMATS.values():
-        suffixes = ", ".join(f"`.{suffix}`" for suffix in row.suffixes)
+        suffixes = ", ".join(f"`.{suffix}`" for suffix in row.suffixes) or "–"
         assert f"| [{row.name}]({row.name}.md) | {suffixes} | {row.files} |" in listed
     changes = tables.changes()
     for fragment in (ROOT / "docs" / "changes").glob("*.*.md"):
@@ -100,7 +100,7 @@ def test_how_files_are_opened_is_as_the_table_says() -> None:
     for row in FORMATS.values():
         readers = {cli._opens(suffix) for suffix in row.suffixes}
         said = tables.opened_by(row)
-        if row.folder:
+        if row.folder or not row.suffixes:
             continue  # hs.load takes none
         if said == "yes, by content":
             assert readers == {"content"}, row
