@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -119,7 +121,7 @@ def read_headers(frames: FrameTable, first: int, last: int, before: int, size: i
         target = headers[span.first :: span.step][: span.count]
         begin, stride = span.start - before, span.stride
         end = begin + (span.count - 1) * stride + size
-        if 0 < stride <= 4 * size and end <= file.size:  # small frames: read through
+        if 0 < stride <= max(4 * size, 4096) and end <= file.size:  # small frames: read through
             step = max(1, backends.BLOCK // stride)
             for i in range(0, span.count, step):
                 n = min(step, span.count - i)
@@ -154,8 +156,8 @@ def read_headers_at(
     local = index - (ends - runs["count"])[run]
     offsets = runs["start"][run] + runs["stride"][run] * local - before
     headers = np.zeros((len(index), size), np.uint8)
-    for i, (file, offset) in enumerate(
-        zip(runs["file"][run].tolist(), offsets.tolist(), strict=True)
-    ):
-        backends.read_pieces(frames.files[file], offset, 0, headers[i : i + 1])
+    files = runs["file"][run]
+    bounds = [0, *(np.flatnonzero(np.diff(files)) + 1).tolist(), len(index)]
+    for a, b in itertools.pairwise(bounds if len(index) else ()):
+        backends.read_pieces_at(frames.files[files[a]], offsets[a:b].tolist(), headers[a:b])
     return headers
