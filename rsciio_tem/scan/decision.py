@@ -92,7 +92,7 @@ def _decide(
     last: int,
     rule: str,
     exhaustive: bool = False,
-    asked: int = 0,
+    brief: bool = False,
 ) -> Verdict:
     """Weigh what there is of the kinds of evidence that a rule stands for."""
     n = last - first
@@ -114,7 +114,7 @@ def _decide(
         claims = replace(claims, external=None)
     if rule in ("exposures", "timestamps"):  # asked for: whatever triggered the camera
         claims = replace(claims, external=None, software=False)
-    view = survey(times, first, last, claims, rule=rule, exhaustive=exhaustive, asked=asked)
+    view = survey(times, first, last, claims, rule=rule, exhaustive=exhaustive, brief=brief)
     return verdict(view, claims, n)
 
 
@@ -395,7 +395,7 @@ def _as_asked(
     looks = looks and not any(hint.exact for hint in hints)
     looks = looks and times is not None and not (times.scattered and end - begin > 512)
     if looks and (request.flyback == "drop" or not _as_expected(times, request, begin, end)):
-        decided = _decide(hints, times, announced, begin, end, "auto", asked=max(1, columns))
+        decided = _decide(hints, times, announced, begin, end, "auto", brief=True)
     seen, placement = decided.hint, decided.placement
     hint = None
     if request.flyback == "drop":

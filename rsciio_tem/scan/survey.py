@@ -21,8 +21,8 @@ from rsciio_tem.scan.times import FrameTimes, Times
 
 __all__ = ["Survey", "survey"]
 
-#: Recordings of up to so many frames are read whole; of those whose shape the caller gave.
-_WHOLE, _WHOLE_IF_ASKED = 4096, 1024
+#: Recordings of up to so many frames are read whole.
+_WHOLE = 4096
 
 #: Frames looked at first, and at most, of a longer recording to learn its lines.
 _SAMPLE, _SAMPLE_MAX = 2048, 1 << 14
@@ -68,7 +68,7 @@ def survey(
     *,
     rule: str = "auto",
     exhaustive: bool = False,
-    asked: int = 0,
+    brief: bool = False,
 ) -> Survey:
     """Look at stored frames first..last; frame numbers in the result count from `first`.
 
@@ -82,18 +82,17 @@ def survey(
         Kind of evidence to go by.
     exhaustive : bool
         Read all headers, whatever the number of frames.
-    asked : int
-        Columns of the shape that the caller gave, who only wants to know whether it fits: where
-        lines are not seen at once, one sample is looked at, of four such lines or more.
+    brief : bool
+        Look at one sample only, where lines are not seen at once.
     """
     total = last - first
     if times is None:
         none = np.full(total if total <= _WHOLE else 2, -1, np.int64)
         return _without_headers(total, claims, rule, none)
-    if total <= (max(_WHOLE_IF_ASKED, 4 * asked) if asked else _WHOLE):
+    if total <= _WHOLE:
         events = events_of(times.read(first, last))
         return Survey(events, best_fits(events, claims, rule=rule), True, {})
-    return _Long(times, first, total, claims, rule, asked).look(exhaustive)
+    return _Long(times, first, total, claims, rule, brief).look(exhaustive)
 
 
 def _without_headers(total: int, claims: Claims, rule: str, none: np.ndarray) -> Survey:
@@ -114,7 +113,7 @@ class _Long:
     total: int
     claims: Claims
     rule: str
-    asked: int = 0
+    brief: bool = False
     read: int = 0
 
     def look(self, exhaustive: bool) -> Survey:
@@ -122,10 +121,8 @@ class _Long:
         if self.rule == "auto" and not exhaustive and (quick := self._as_claimed()) is not None:
             return quick
         begin, size = 0, _SAMPLE
-        if self.asked:
-            size = max(_WHOLE_IF_ASKED, min(4 * self.asked, _SAMPLE_MAX))
         sample, fits = self._sample(begin, size)
-        if not _clear(fits) and not self.asked and self._worth_more(sample):
+        if not _clear(fits) and not self.brief and self._worth_more(sample):
             for start in (self.total // 2 - 350, self.total - 700):
                 part, seen = self._sample(start, 700)
                 if _clear(seen) and seen[0].lines > 4:  # the camera ran before the scan
