@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated, Unsupported
 from rsciio_tem.formats.seq.header import HEADER, MAGIC, MAX_SIDE, OLD_STAMP, STAMP
