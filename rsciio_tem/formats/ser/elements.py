@@ -177,16 +177,16 @@ def _heads(
         heads = read_records(file, offsets[some], header.element)
         if (heads[header.decisive] == heads[header.decisive][0]).all():
             return heads[:1], None
-    wanted, tags = offsets[numbers], series.tags
+    starts, tags = offsets[numbers], series.tags
     size = header.tag.itemsize
-    if len(tags) == len(numbers) > 1 and (tags[:-1] + size == wanted[1:]).all():
+    if len(tags) == len(numbers) > 1 and (tags[:-1] + size == starts[1:]).all():
         pair = np.dtype([("tag", header.tag), ("element", header.element)])
-        pairs = read_records(file, wanted[1:] - size, pair)
-        first = read_records(file, wanted[:1], header.element)
+        pairs = read_records(file, starts[1:] - size, pair)
+        first = read_records(file, starts[:1], header.element)
         last = read_records(file, tags[-1:], header.tag)
         heads = np.concatenate([first, pairs["element"]])
         return heads, np.concatenate([pairs["tag"], last])
-    return read_records(file, wanted, header.element), None
+    return read_records(file, starts, header.element), None
 
 
 def _check_stored(series: Series, groups: list[Elements], problems: Problems) -> None:
