@@ -179,7 +179,8 @@ def _heads(
             return heads[:1], None
     starts, tags = offsets[numbers], series.tags
     size = header.tag.itemsize
-    if len(tags) == len(numbers) > 1 and (tags[:-1] + size == starts[1:]).all():
+    near = len(tags) == len(numbers) > 1 and (tags[:-1] + size == starts[1:]).all()
+    if near and tags.min() >= HEADER.itemsize:
         pair = np.dtype([("tag", header.tag), ("element", header.element)])
         pairs = read_records(file, starts[1:] - size, pair)
         first = read_records(file, starts[:1], header.element)
