@@ -154,12 +154,31 @@ def main() -> None:
         (ROOT / name).write_text(updated(name), encoding="utf-8", newline="\n")
 
 
+def signatures(name: str) -> str:
+    """Describe the functions of a format, at the end of its page."""
+    module = REGISTRY["FORMATS"][name].module
+    written = "file_writer" in public(module)
+    functions = ["file_reader", *(["file_writer"] if written else [])]
+    calls = "\n".join(f".. autofunction:: rsciio_tem.{name}.{call}" for call in functions)
+    return f"\n\n## Signatures\n\n```{{eval-rst}}\n{calls}\n```\n"
+
+
+def public(module: str) -> list[str]:
+    """Return what a module of a format lists in ``__all__``."""
+    import importlib
+
+    return list(importlib.import_module(module).__all__)
+
+
 def _replaced(app: Sphinx, docname: str, source: list[str]) -> None:
     if docname in ON_THE_WEB:
         assert MARK in source[0], f"{docname} has no {MARK}"
         source[0] = source[0].replace(MARK, ON_THE_WEB[docname]())
         for file in (ROOT / "rsciio_tem" / "registry.py", *fragments()):
             app.env.note_dependency(str(file))
+    name = docname.removeprefix("formats/")
+    if docname != name and name in REGISTRY["FORMATS"]:
+        source[0] += signatures(name)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
