@@ -47,6 +47,14 @@ def _specifications(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = re.sub(link, r"{download}`\1 <\2>`", source[0])
 
 
+def _links(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Link to pages that docstrings name as they are called in the repository."""
+    lines[:] = [re.sub(r"``docs/([\w/]+)\.md``", r":doc:`/\1`", line) for line in lines]
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is defined here."""
+    app.connect("autodoc-process-docstring", _links)
     app.connect("source-read", _specifications)

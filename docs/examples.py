@@ -178,7 +178,7 @@ def _draw(app: Sphinx) -> None:
     sources = [*DOCS.rglob("*.md"), *DOCS.glob("*.py"), *package.rglob("*.py")]
     newest = max(file.stat().st_mtime for file in sources)
     mark = folder / "done"
-    if not mark.exists() or mark.stat().st_mtime < newest:
+    if app.config.draw and (not mark.exists() or mark.stat().st_mtime < newest):
         draw(folder)
         mark.touch()
 
@@ -186,12 +186,13 @@ def _draw(app: Sphinx) -> None:
 def _replaced(app: Sphinx, docname: str, source: list[str]) -> None:
     """Show the pictures that were drawn for this web site instead of those in the repository."""
     for block in blocks(source[0]):
-        if block.picture:
+        if block.picture and app.config.draw:
             source[0] = source[0].replace(f"(images/{block.picture})", f"({DRAWN}/{block.picture})")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Connect to Sphinx."""
+    """Connect to Sphinx; with ``-D draw=0``, it shows the pictures of the repository, quickly."""
+    app.add_config_value("draw", True, "env", bool)
     app.connect("builder-inited", _draw)
     app.connect("source-read", _replaced)
     return {"parallel_read_safe": True}

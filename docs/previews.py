@@ -136,14 +136,14 @@ def _draw(app: Sphinx) -> None:
     sources = [Path(__file__), *(DOCS.parent / "rsciio_tem").rglob("*.py")]
     newest = max(file.stat().st_mtime for file in sources)
     pictures = [folder / f"preview_{name}.png" for name in FORMATS]
-    if not all(p.exists() and p.stat().st_mtime > newest for p in pictures):
+    if app.config.draw and not all(p.exists() and p.stat().st_mtime > newest for p in pictures):
         draw(folder)
 
 
 def _replaced(app: Sphinx, docname: str, source: list[str]) -> None:
     """Show the previews in place of what says that there are none."""
     before, mark, rest = source[0].partition(MARK)
-    if docname == "gallery":
+    if docname == "gallery" and app.config.draw:
         assert mark, f"{docname} has no {MARK}"
         parts = [
             f"## {name}\n\n{row.files}: [its page](formats/{name}.md)\n\n"
