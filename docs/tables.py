@@ -89,6 +89,11 @@ def specifications() -> str:
     return table(("Format", "Specification", "Of", "Oracle"), *rows)
 
 
+def linked_specifications() -> str:
+    """List the specifications for a page of the documentation."""
+    return re.sub(r"\]\((\w+\.\w+)\)", r"](../specifications/\1)", specifications())
+
+
 def files_of(name: str) -> Iterator[Path]:
     """Give the specifications of a format, the one of its main file first."""
     files = [*(ROOT / "specifications").glob("*.ksy"), *(ROOT / "specifications").glob("*.md")]
@@ -132,7 +137,11 @@ def _order(kind: str) -> tuple[int, str]:
 
 #: Tables that lie in files, between two marks, and those that only the web site has.
 IN_FILES = {"README.md": readme, "specifications/README.md": specifications}
-ON_THE_WEB = {"formats/index": formats, "changes/README": changes}
+ON_THE_WEB = {
+    "formats/index": formats,
+    "changes/README": changes,
+    "specifications": linked_specifications,
+}
 
 MARK = "<!-- made by docs/tables.py -->"
 END = "<!-- end -->"
