@@ -73,11 +73,15 @@ def recordings(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         made[name] = (Path(rsciio_tem.convert(npy, target, to=name)), {})
     made["zarr"] = (zarr.write_zarr(folder / "grains.zarr", scan, (1, *scan.shape[1:])), {})
     known = {"navigation_shape": SCAN[::-1]}
+    reciprocal = [(0.0, 5e7, 0)] * len(stack)  # 1/m, as patterns have
     places = [ser.place(size) for size in reversed(SCAN)]
     own = {name: folder / name for name in ("dectris", "frms6", "k2is", "empad", "imagefiles")}
     for place in own.values():
         place.mkdir()
-    made["ser"] = (ser.write_ser(folder / "grains_1.ser", stack, places), {})
+    made["ser"] = (
+        ser.write_ser(folder / "grains_1.ser", stack, places, calibrations=reciprocal),
+        {},
+    )
     made["dm"] = (
         dm.write_dm(folder / "grains.dm4", [dm.image(scan, units=["1/nm", "1/nm", "nm", "nm"])]),
         {},
