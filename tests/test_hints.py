@@ -37,6 +37,7 @@ from writers import (
     mib,
     mrc,
     seq,
+    stempy,
     tvips,
 )
 from writers import hdf5 as hdf5_writer
@@ -679,6 +680,14 @@ CASES = [
         'Pass format="eigerstream". dataset= reads any one array in it.',
         lambda folder: (
             eigerstream.write_stream(folder / "a.h5", STACK.astype("u4")),
+            {"format": "hdf5"},
+        ),
+        ("format",),
+    ),
+    Case(
+        'Pass format="stempy". dataset= reads any one array in it.',
+        lambda folder: (
+            stempy.write_counts(folder / "a.h5", SCAN % 2),
             {"format": "hdf5"},
         ),
         ("format",),
