@@ -237,6 +237,15 @@ FORMATS: dict[str, Format] = {
             writes=("h5",),
         ),
         Format(
+            "fourdcamera",
+            "Raw sectors of the 4D Camera of NCEM",
+            ("data",),
+            files=(
+                "raw files of the 4D Camera of NCEM `.data`: four modules put together, frames at "
+                "the positions in their headers, versions 3 to 5"
+            ),
+        ),
+        Format(
             "imagefiles",
             "Lists of images in YAML (hexrd): TIFF, and all that other readers know",
             ("yml", "yaml"),

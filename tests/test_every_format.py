@@ -679,6 +679,8 @@ def test_missing_file(first_sample: Sample, tmp_path: Path) -> None:
 
 def test_cut_anywhere(first_sample: Sample, tmp_path: Path) -> None:
     """A shortened file gives its whole frames, in full, or an error; never anything else."""
+    if first_sample.format == "fourdcamera":
+        pytest.skip("other modules have the rest of the frames: its own tests cut files")
     moved = first_sample.moved(tmp_path / "cut")
     assert moved.path is not None
     content = moved.path.read_bytes()
