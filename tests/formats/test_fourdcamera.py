@@ -242,6 +242,8 @@ def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(NotThisFormat, match="is of module 4; the camera has 4, from 0"):
         quietly(four)
     whole = four.rename(tmp_path / "whole.data")
+    with pytest.raises(FormatError, match="that make no sense, as version 3"):
+        quietly(whole)  # of sectors
     with pytest.raises(NotThisFormat, match=r"Pass version=3 if it holds whole frames"):
         load(whole, version=5)
 

@@ -325,7 +325,9 @@ def test_frames_that_do_not_fill_the_scan(tmp_path: Path) -> None:
         load(path)
 
 
-@pytest.mark.parametrize("positions", [[0, 1, 12], [0, -1, 2], [0, 1], [[0, 1, 2]], [0.0, 1, 2]])
+@pytest.mark.parametrize(
+    "positions", [[0, 1, 12], [0, -1, 2], [0, 1], [[0, 1, 2]], [0.0, 1, 2], b"text"]
+)
 def test_positions_that_make_no_sense(tmp_path: Path, positions: Any) -> None:
     lists = [np.array([1]), np.array([2]), np.array([3])]
     path = write_lists(

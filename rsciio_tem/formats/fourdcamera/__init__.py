@@ -96,7 +96,7 @@ def _described(path: str, version: Version | None, exhaustive: bool) -> Recordin
     first = members[0].first
     scan = int(first["height"]), int(first["width"])
     tables, positions = _joined(members, version, exhaustive, path, problems)
-    order, layers = _placed(positions, scan[0] * scan[1], problems)
+    order, layers = _order_of(positions, scan[0] * scan[1], problems)
     shape = scan if layers == 1 else (*scan, layers)
     frames: Frames = _together(members, tables, order, version)
     reason = "positions in the headers of the frames"
@@ -141,6 +141,12 @@ def _joined(
         numbers[sector] = np.concatenate([one for one, _ in said])
         places[sector] = np.concatenate([one for _, one in said])
     outside = sum(int((one < 0).sum()) for one in places.values())
+    if 2 * outside > sum(map(len, places.values())):
+        raise FormatError(
+            path,
+            f"has {counted(outside, 'header')} that make no sense, as version {version}.",
+            "Pass version=3 for whole frames, version=5 for sectors of 144 rows.",
+        )
     if outside:
         problems.warn(
             f"{counted(outside, 'header')} of another scan, or of positions outside of it; what "
@@ -181,7 +187,7 @@ def _joined(
     return tables, positions
 
 
-def _placed(positions: Ints, count: int, problems: Problems) -> tuple[Ints, int]:
+def _order_of(positions: Ints, count: int, problems: Problems) -> tuple[Ints, int]:
     """Put frames at their positions.
 
     Returns

@@ -50,15 +50,15 @@ class Member:
         if not exhaustive:
             places = np.unique(np.linspace(0, self.count - 1, _SAMPLED).astype(np.int64))
             some = read_headers(self.file, version, places)
-            numbers, positions = _placed(some, self.first)
+            numbers, positions = _numbers_and_positions(some, self.first)
             ahead = numbers - places
             behind = positions - numbers
             if (ahead == ahead[0]).all() and (behind == behind[0]).all() and positions.min() >= 0:
                 return every + ahead[0], every + ahead[0] + behind[0]
-        return _placed(read_headers(self.file, version, every), self.first)
+        return _numbers_and_positions(read_headers(self.file, version, every), self.first)
 
 
-def _placed(headers: Any, first: Any) -> tuple[Ints, Ints]:
+def _numbers_and_positions(headers: Any, first: Any) -> tuple[Ints, Ints]:
     """Return numbers and positions as headers tell them; -1 outside of the scan of the first."""
     columns = {name: headers[name].astype(np.int64) for name in HEADER.names or ()}
     inside = (columns["x"] < columns["width"]) & (columns["y"] < columns["height"])
@@ -69,16 +69,16 @@ def _placed(headers: Any, first: Any) -> tuple[Ints, Ints]:
 
 
 def module_of(path: str) -> int | None:
-    """Return the number of the module in the name of a file."""
-    match = _MODULE.fullmatch(os.path.basename(path))
+    """Return the number of the module in the name of a file, or of what it is a link to."""
+    match = files.first_found(path, lambda place: _MODULE.fullmatch(os.path.basename(place)))
     return int(match[2]) if match else None
 
 
 def _others(path: str) -> list[tuple[str, int]]:
     """List the other files of the same scan beside one of them, with their modules."""
     folder, base = os.path.split(path)
-    own = _MODULE.fullmatch(base)
-    if own is None:
+    this = _MODULE.fullmatch(base)
+    if this is None:
         return []
     scan = _SCAN.search(base)
     members = []
@@ -87,7 +87,7 @@ def _others(path: str) -> list[tuple[str, int]]:
         if match is None or os.path.normcase(name) == os.path.normcase(base):
             continue
         other = _SCAN.search(name)
-        alike = other is not None and other[1] == scan[1] if scan else match[1] == own[1]
+        alike = other is not None and other[1] == scan[1] if scan else match[1] == this[1]
         if alike:
             members.append((os.path.join(folder, name), int(match[2])))
     return members
@@ -95,9 +95,9 @@ def _others(path: str) -> list[tuple[str, int]]:
 
 def members_of(path: str, version: int, problems: Problems) -> list[Member]:
     """Describe the files of the scan that one of them belongs to."""
-    own = _described(path, module_of(path) or 0, version)
-    members, others = [own], list[str]()
-    for name, sector in files.first_found(path, _others):
+    this = _described(path, (module_of(path) or 0) if version > 3 else 0, version)
+    members, others = [this], list[str]()
+    for name, sector in files.first_found(path, _others) if version > 3 else []:
         if sector >= SECTORS:
             others.append(name)
             continue
@@ -107,7 +107,7 @@ def members_of(path: str, version: int, problems: Problems) -> list[Member]:
             problems.warn(f"{os.path.basename(name)} holds no complete frame and is left out.")
             continue
         same = all(
-            member.first[key] == own.first[key] for key in ("scan_number", "width", "height")
+            member.first[key] == this.first[key] for key in ("scan_number", "width", "height")
         )
         if same:
             members.append(member)
@@ -119,8 +119,8 @@ def members_of(path: str, version: int, problems: Problems) -> list[Member]:
             f"{listed}{', …' if len(others) > 5 else ''} belong to other scans by their headers, "
             "or to no sector, and are left out."
         )
-    if own.sector >= SECTORS:
-        raise NotThisFormat(path, f"is of module {own.sector}; the camera has {SECTORS}, from 0.")
+    if this.sector >= SECTORS:
+        raise NotThisFormat(path, f"is of module {this.sector}; the camera has {SECTORS}, from 0.")
     for member in members:
         if rest := member.file.size % record_bytes(version):
             problems.warn(

@@ -240,8 +240,8 @@ def _order(
     """
     backends.check_unchanged(file)
     with opened(file.path) as opened_file:
-        values = part(member(opened_file, POSITIONS), (), _MOST_POSITIONS)
-    if values is None or values.dtype.kind not in "iu" or values.shape != (lists,):
+        values = np.asarray(part(member(opened_file, POSITIONS), (), _MOST_POSITIONS))
+    if values.dtype.kind not in "iu" or values.shape != (lists,):
         raise FormatError(file.path, f"{POSITIONS} has no position for each of {lists} frames.")
     if lists == count and (values == np.arange(count)).all():
         return None
