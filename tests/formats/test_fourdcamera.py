@@ -242,14 +242,35 @@ def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(NotThisFormat, match="is of module 4; the camera has 4, from 0"):
         quietly(four)
     whole = four.rename(tmp_path / "whole.data")
-    with pytest.raises(FormatError, match="that make no sense, as version 3"):
+    with pytest.raises(FormatError, match="has the size of sectors, not that of whole"):
         quietly(whole)  # of sectors
     with pytest.raises(NotThisFormat, match=r"Pass version=3 if it holds whole frames"):
         load(whole, version=5)
 
 
+def test_single_lines_and_frames(tmp_path: Path) -> None:
+    for scan, count, shape in (
+        *(((1, 4), 4, (4,)), ((4, 1), 4, (4,)), ((1, 1), 1, ())),
+        ((1, 4), 8, (4, 2)),
+    ):
+        data = frames(count)
+        folder = tmp_path / f"{scan}{count}"
+        folder.mkdir()
+        each = count // (scan[0] * scan[1])
+        positions = [divmod(i // each, scan[1]) for i in range(count)]
+        path = write_fourdcamera(folder, data, positions, scan=scan)
+        got = load(path)
+        assert got.shape == (*shape, 576, 576)
+        np.testing.assert_array_equal(got.reshape(data.shape), data)
+
+
 def test_whole_frames_are_plain(tmp_path: Path) -> None:
     path = write_fourdcamera(tmp_path, frames(), scan=SCAN, version=3)
+    named = path.rename(tmp_path / "scan17_module0.data")  # then it is taken for sectors
+    with pytest.raises(FormatError, match="that make no sense, as version 5"):
+        quietly(named)
+    np.testing.assert_array_equal(load(named, version=3).reshape(-1, 576, 576), frames())
+    path = named.rename(path)
     recording = fourdcamera.parse(path)
     assert isinstance(recording.frames, FrameTable)
     (signal,) = fourdcamera.file_reader(path, mmap_mode="r")

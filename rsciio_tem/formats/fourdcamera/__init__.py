@@ -91,13 +91,22 @@ def _described(path: str, version: Version | None, exhaustive: bool) -> Recordin
         )
     if files.size_of(path) < HEADER.itemsize:
         raise NotThisFormat(path, "is shorter than the header of a frame.")
+    sizes = [files.size_of(path) % record_bytes(v) for v in (3, 5)]
+    if version == 3 and sizes[0] and not sizes[1]:
+        raise FormatError(
+            path,
+            "has the size of sectors, not that of whole frames.",
+            "Give it its name back, with the number of its module.",
+        )
     problems = Problems()
     members = members_of(path, version, problems)
     first = members[0].first
     scan = int(first["height"]), int(first["width"])
     tables, positions = _joined(members, version, exhaustive, path, problems)
     order, layers = _order_of(positions, scan[0] * scan[1], problems)
-    shape = scan if layers == 1 else (*scan, layers)
+    line = (scan[0] * scan[1],) if max(scan) > 1 else ()  # unless there are several
+    nav_shape = scan if min(scan) > 1 else line
+    shape = nav_shape if layers == 1 else (*nav_shape, layers)
     frames: Frames = _together(members, tables, order, version)
     reason = "positions in the headers of the frames"
     return Recording(
@@ -105,8 +114,11 @@ def _described(path: str, version: Version | None, exhaustive: bool) -> Recordin
         path=path,
         frames=frames,
         signal_axes=(Axis("ky"), Axis("kx")),
-        scan_axes=(Axis("y"), Axis("x"), *(Axis("frame"),) * (layers > 1)),
-        hints=(ScanHint("header", shape, 0.95, reason, exact=True),) * (scan[0] * scan[1] > 1),
+        scan_axes=(
+            *(Axis("y"), Axis("x"))[2 - len(nav_shape) :],
+            *(Axis("frame"),) * (layers > 1),
+        ),
+        hints=(ScanHint("header", shape, 0.95, reason, exact=True),) * (len(shape) > 1),
         metadata={
             "General": general(path),
             "Signal": {"signal_type": "electron_diffraction"},
