@@ -47,6 +47,7 @@ __all__ = [
     "opener",
     "read",
     "read_pieces",
+    "read_pieces_at",
     "read_rows",
     "require_file",
     "settle",
@@ -580,9 +581,18 @@ def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uin
 
     Rows that lie beyond the end of the file stay as they are.
     """
-    handle = _handle(file)
-    for i, row in enumerate(out):
-        offset = start + i * stride
-        if offset >= file.size:
+    read_pieces_at(file, [start + i * stride for i in range(len(out))], out)
+
+
+def read_pieces_at(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8]) -> None:
+    """Fill row i of `out` with the bytes at ``offsets[i]``, as `read_pieces` does."""
+    handle, nbytes = _handle(file), out.shape[1]
+    if hasattr(os, "pread") and len(offsets) > 1 and max(offsets) + nbytes <= file.size:
+        fd, pread = handle.fd, os.pread  # hardly more than the calls of the system: there are many
+        pieces = b"".join([pread(fd, nbytes, offset) for offset in offsets])
+        if len(pieces) == out.size:
+            out[...] = np.frombuffer(pieces, np.uint8).reshape(out.shape)
             return
-        handle.read_into(offset, row.data)
+    for offset, row in zip(offsets, out, strict=True):
+        if offset < file.size:
+            handle.read_into(offset, row.data)
