@@ -16,7 +16,10 @@ from typing import Any
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
 from rsciio_tem.parsing.hdf5_values import DAMAGE, attributes, has_attribute, plain, value
 from rsciio_tem.storage import files
-from rsciio_tem.storage.backends import giving_way, opener, require_file
+from rsciio_tem.storage.backends import DataFile, giving_way, require_file
+from rsciio_tem.storage.remote import session as remote
+from rsciio_tem.storage.remote.address import is_address
+from rsciio_tem.storage.remote.stream import Stream
 
 __all__ = [
     "address",
@@ -60,7 +63,7 @@ def is_hdf5(path: str, head: bytes) -> bool:
         at *= 2
     if len(head) < 4096:
         return False
-    with open(path, "rb", opener=opener) as file:
+    with files.open_binary(path) as file:
         while at <= 1 << 20:
             file.seek(at)
             signature = file.read(len(SIGNATURE))
@@ -80,10 +83,23 @@ def require_hdf5(path: str) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Any]:
-    """Open a file for looking around; whatever h5py finds wrong with it is a FormatError."""
+def opened(path: str, described: DataFile | None = None) -> Iterator[Any]:
+    """Open a file for looking around; whatever h5py finds wrong with it is a FormatError.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    described : DataFile, optional
+        Itself or a file beside it, if it was described before.
+    """
     import h5py
 
+    if is_address(path):
+        with remote.again(described), _used(_on_server(h5py, path), path) as file:
+            yield file
+        return
+    remote.check_local(path)
     with contextlib.suppress(OSError):  # HDF5 says better what is wrong
         require_file(path, os.stat(path))
     try:
@@ -94,10 +110,16 @@ def opened(path: str) -> Iterator[Any]:
         if "truncated file" in str(error):
             raise Truncated(
                 path,
-                f"is an HDF5 file that ends early, after {os.path.getsize(path)} bytes.",
+                f"is an HDF5 file that ends early, after {files.bytes_of(path)} bytes.",
                 "It was probably not copied, or not closed, completely.",
             ) from None
         raise FormatError(path, f"cannot be opened as HDF5: {error}.") from None
+    with _used(file, path):
+        yield file
+
+
+@contextlib.contextmanager
+def _used(file: Any, path: str) -> Iterator[Any]:
     with file:
         try:
             yield file
@@ -105,6 +127,18 @@ def opened(path: str) -> Iterator[Any]:
             raise
         except (*DAMAGE, IndexError, AttributeError) as error:
             raise FormatError(path, f"is a damaged HDF5 file: {error}.") from error
+
+
+def _on_server(h5py: Any, path: str) -> Any:
+    """Open a remote file; the library asks for its bytes piece by piece."""
+    file = DataFile.of(path)
+    assert file.origin is not None
+    try:
+        return h5py.File(Stream(file.path, file.size, file.origin), "r")
+    except FormatError:
+        raise
+    except DAMAGE as error:
+        raise FormatError(path, f"cannot be opened as HDF5: {error}.") from None
 
 
 def _open(h5py: Any, path: str) -> Any:

@@ -154,8 +154,9 @@ def read_headers_at(
     local = index - (ends - runs["count"])[run]
     offsets = runs["start"][run] + runs["stride"][run] * local - before
     headers = np.zeros((len(index), size), np.uint8)
-    for i, (file, offset) in enumerate(
-        zip(runs["file"][run].tolist(), offsets.tolist(), strict=True)
-    ):
-        backends.read_pieces(frames.files[file], offset, 0, headers[i : i + 1])
+    for number in np.unique(runs["file"][run]).tolist():
+        (rows,) = np.nonzero(runs["file"][run] == number)
+        part = np.zeros((len(rows), size), np.uint8)
+        backends.read_places(frames.files[number], offsets[rows].tolist(), part)
+        headers[rows] = part
     return headers

@@ -58,7 +58,7 @@ __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise a recording by its series header, a later file of a series by its first one."""
     named = path.lower().endswith(".tvips")
-    header = series_header(head, os.path.getsize(path))
+    header = series_header(head, files.bytes_of(path))
     if header is not None:
         marked = any(word in bytes(header["dummy"]) for word in (b"TVIPS", b"HYPERSPY"))
         if marked or named:
