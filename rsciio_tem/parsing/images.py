@@ -68,7 +68,6 @@ class Opener:
         FormatError
             Nothing reads it.
         """
-        files.plain_file(path, "what reads lists of images")
         suffix = os.path.splitext(path)[1].lower()
         if self._layout is not None:  # probably like the one before
             with contextlib.suppress(NotThisFormat):

@@ -70,7 +70,7 @@ BLOCK = 2 << 20
 
 
 #: The same for files on servers, where a request takes long; it is fetched in several pieces.
-REMOTE_BLOCK = 32 << 20
+REMOTE_BLOCK = 16 << 20
 
 
 #: Handles that are kept open at most; files that are left for others where fewer may be open.
@@ -637,8 +637,9 @@ def _require_disk(file: DataFile) -> None:
     if file.origin is not None:
         raise Unsupported(
             file.path,
-            "cannot be mapped into memory: it is on a server.",
-            "Leave out mmap_mode and io_backend; lazy=True fetches only what is looked at.",
+            "is on a server, and would have to be mapped into memory, as mmap_mode, "
+            'io_backend="mmap" and arrays in Fortran order are.',
+            "Leave out mmap_mode and io_backend; download what is in Fortran order.",
         )
 
 

@@ -69,6 +69,9 @@ LINK = ".rsciio-tem-link.toml"
 #: Links that are followed, one leading to the next, at most; as Linux does.
 _LINKS = 40
 
+#: Bytes that are fetched at least where somebody looks into a remote file.
+_PEEK = 16 << 10
+
 #: Members of a numbered set that are asked for one by one, where a server lists no names.
 _MOST_ASKED = 1000
 
@@ -154,7 +157,7 @@ def open_binary(path: str | os.PathLike[str], buffering: int = -1) -> BinaryIO:
 def opened_as_described(file: DataFile) -> BinaryIO:
     """Open a remote file for reading, as it was described."""
     assert file.origin is not None
-    stream = Stream(file.path, file.size, file.origin)
+    stream = Stream(file.path, file.size, file.origin, block=_PEEK)
     return io.BufferedReader(stream, 4096)
 
 
@@ -186,8 +189,7 @@ def existing(path: str | os.PathLike[str]) -> str:
     """Return `path` as a string; a FormatError says what is there instead if it is not a file."""
     name = path_of(path)
     if is_address(name):
-        remote.current().described(name)
-        return name
+        return _existing_on_server(name)
     if os.path.isfile(name):
         return name
     if os.path.isdir(name):
@@ -213,6 +215,21 @@ def existing(path: str | os.PathLike[str]) -> str:
     close = [entry for entry in os.listdir(folder) if entry.lower() == lower]
     hint = f"Did you mean {close[0]}?" if close else ""
     raise FormatError(name, "does not exist.", hint)
+
+
+def _existing_on_server(name: str) -> str:
+    session = remote.current()
+    try:
+        session.described(name)
+    except FormatError as error:
+        if "does not exist" in error.problem and session.names(name.rstrip("/")):
+            raise FormatError(
+                name,
+                "is a folder on a server, of which only the files are opened.",
+                "Pass one of the recording's files; for a Zarr store, download it first.",
+            ) from None
+        raise
+    return name
 
 
 def read_start(path: str | os.PathLike[str], size: int) -> bytes:

@@ -108,6 +108,7 @@ def parse(
             len(table),
             partial(frame_times, table, before),
             resolution_ns=2_000_000,
+            remote=table.files[0].origin is not None,
             # a camera without a scan runs on its own clock
             external_trigger=None if scanning else False,
         )

@@ -38,7 +38,7 @@ __all__ = [
 #: What opening reads is kept in blocks of so many bytes, so many of them.
 BLOCK, _MOST_BLOCKS = 16 << 10, 2048
 #: Bytes between two ranges that are fetched along, instead of sending another request.
-_GAP = 256 << 10
+_GAP = 64 << 10
 #: Bytes of ranges that are put together, in memory at the same time.
 _SCATTERED = 32 << 20
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rsciio_tem.storage.remote.session import Origin, fetch
+from rsciio_tem.storage.remote.session import Origin, current, fetch
 
 __all__ = ["Stream"]
 
@@ -36,6 +36,8 @@ class Stream(io.RawIOBase):
         self, address: str, size: int, origin: Origin, block: int = 256 << 10, most: int = 64
     ) -> None:
         super().__init__()
+        session = current()
+        self._session = session if session.knows(address, size, origin) else None
         self.name, self.size, self.origin = address, size, origin
         self._block, self._most = block, most
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
@@ -83,7 +85,9 @@ class Stream(io.RawIOBase):
         lacking = [n for n in numbers if n not in self._blocks]
         buffers = {n: bytearray(min(self._block, self.size - n * self._block)) for n in lacking}
         parts = [(n * self._block, memoryview(buffer)) for n, buffer in buffers.items()]
-        if parts:
+        if parts and self._session is not None:
+            self._session.fill(self.name, parts)
+        elif parts:
             fetch(self.name, self.size, self.origin, parts)
         self._blocks.update((n, bytes(buffer)) for n, buffer in buffers.items())
         whole = b"".join(self._blocks[n] for n in numbers)

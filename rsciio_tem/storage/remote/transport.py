@@ -23,8 +23,8 @@ __all__ = ["HEAD", "PIECE", "Remote", "filesystem"]
 
 #: Bytes that come along when a file is described.
 HEAD = 64 << 10
-#: Bytes of one request at most, and requests at the same time.
-PIECE, _AT_ONCE = 8 << 20, 8
+#: Bytes of one request at most; requests at the same time, and of those for few bytes.
+PIECE, _AT_ONCE, _AT_ONCE_SMALL, _FEW = 8 << 20, 8, 32, 256 << 10
 #: Seconds before a request is sent again that failed in passing.
 PAUSES = (0.5, 2.0)
 #: Seconds for which the identity of a file holds, where answers do not tell it.
@@ -78,6 +78,12 @@ def filesystem(address: str, options: Mapping[str, Any], secrets: Secrets) -> An
             silence = ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENT)
             client.setdefault("timeout", silence)
             settings["client_kwargs"] = client
+        if protocol_of(address) in ("s3", "s3a"):
+            config = {
+                "max_pool_connections": _AT_ONCE_SMALL,
+                **(settings.get("config_kwargs") or {}),
+            }
+            settings["config_kwargs"] = config
         made, _ = fsspec.core.url_to_fs(
             secrets.put_into(address), skip_instance_cache=True, **settings
         )
@@ -225,7 +231,8 @@ class Remote:
     async def _filled(
         self, parts: Sequence[tuple[int, memoryview]], size: int, identity: str
     ) -> None:
-        gate = asyncio.Semaphore(_AT_ONCE)
+        small = all(len(target) <= _FEW for _, target in parts)
+        gate = asyncio.Semaphore(_AT_ONCE_SMALL if small else _AT_ONCE)
 
         async def fill(start: int, target: memoryview) -> None:
             async with gate:
@@ -242,7 +249,11 @@ class Remote:
             try:
                 return await self.request(start, target, length)  # type: ignore[no-any-return]
             except Exception as error:
-                if pause is None or not is_passing(error):
+                # s3fs repeats what fails, but does not look whether an answer is whole
+                again = is_passing(error) and (
+                    self.request != self._s3 or isinstance(error, HalfAnswer)
+                )
+                if pause is None or not again:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError
