@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from rsciio_tem.errors import FormatError, shortened
@@ -69,7 +68,7 @@ def is_passing(error: BaseException) -> bool:
         return error.status in _LATER
     if isinstance(error, (FileNotFoundError, PermissionError)):
         return False
-    if isinstance(error, (HalfAnswer, asyncio.TimeoutError, TimeoutError, ConnectionError)):
+    if isinstance(error, (HalfAnswer, TimeoutError, ConnectionError)):
         return True
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(

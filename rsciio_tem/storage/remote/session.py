@@ -113,9 +113,9 @@ class Session:
             return address
         if isinstance(value, (str, os.PathLike)):
             self._paths.add(os.path.abspath(os.fsdecode(value)))
-        elif isinstance(value, (list, tuple)):
-            return type(value)([self.named(one) for one in value]) if value else value
-        elif isinstance(value, dict):
+        elif type(value) in (list, tuple) and value and isinstance(value[0], _NAMES):
+            return type(value)([self.named(one) for one in value])
+        elif type(value) is dict:
             return {name: self.named(one) for name, one in value.items()}
         return value
 
@@ -255,6 +255,10 @@ class Session:
                 self._blocks.move_to_end((address, n))
             while len(self._blocks) > _MOST_BLOCKS:
                 self._blocks.popitem(last=False)
+
+
+#: What may be, or hold, names of files.
+_NAMES = (str, os.PathLike, list, tuple, dict)
 
 
 def _server(address: str) -> str:

@@ -7,7 +7,6 @@ shows whether the file is still the same, at no cost. Others are asked for them 
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
 import time
@@ -85,7 +84,7 @@ def filesystem(address: str, options: Mapping[str, Any], secrets: Secrets) -> An
             }
             settings["config_kwargs"] = config
         made, _ = fsspec.core.url_to_fs(
-            secrets.put_into(address), skip_instance_cache=True, **settings
+            secrets.put_into(address), **{"skip_instance_cache": True, **settings}
         )
     except FormatError:
         raise
@@ -231,6 +230,8 @@ class Remote:
     async def _filled(
         self, parts: Sequence[tuple[int, memoryview]], size: int, identity: str
     ) -> None:
+        import asyncio
+
         small = all(len(target) <= _FEW for _, target in parts)
         gate = asyncio.Semaphore(_AT_ONCE_SMALL if small else _AT_ONCE)
 
@@ -244,6 +245,8 @@ class Remote:
 
     async def _patiently(self, start: int, target: memoryview | None, length: int) -> Answer:
         """Send a request again if it failed in passing."""
+        import asyncio
+
         assert self.request is not None
         for pause in (*PAUSES, None):
             try:
