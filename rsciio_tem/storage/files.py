@@ -140,15 +140,17 @@ def absolute(path: str | os.PathLike[str]) -> str:
     return name if is_address(name) else os.path.abspath(name)
 
 
-def open_binary(path: str | os.PathLike[str], buffering: int = -1) -> BinaryIO:
-    """Open a file for reading.
+def open_binary(path: str | os.PathLike[str] | DataFile, buffering: int = -1) -> BinaryIO:
+    """Open a file for reading, of a remote one that was described the one described.
 
     Raises
     ------
     OSError, FormatError
         It cannot be opened.
     """
-    name = os.fspath(path)
+    if isinstance(path, DataFile) and path.origin is not None:
+        return opened_as_described(path)
+    name = path.path if isinstance(path, DataFile) else os.fspath(path)
     if is_address(name):
         return opened_as_described(DataFile.of(name))
     return open(name, "rb", buffering=buffering, opener=opener)
@@ -161,11 +163,10 @@ def opened_as_described(file: DataFile) -> BinaryIO:
     return io.BufferedReader(stream, 4096)
 
 
-def openable(source: str | DataFile) -> BinaryIO:
-    """Return what libraries open that take a path or a file object, which is a context as well."""
-    if isinstance(source, DataFile) and source.origin is not None:
-        return opened_as_described(source)
-    return open_binary(source if isinstance(source, str) else source.path)
+def openable(source: str | DataFile) -> str | BinaryIO:
+    """Return what libraries open that take a path or a file object: for a disk, the path."""
+    path = source if isinstance(source, str) else source.path
+    return open_binary(source) if is_address(path) else path
 
 
 def plain_file(path: str, reader: str) -> str:

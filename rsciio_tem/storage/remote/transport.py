@@ -189,8 +189,8 @@ class Remote:
             if entry.get("type") == "file":
                 name = str(entry["name"]).replace("\\", "/").rpartition("/")[2]
                 size = entry.get("size")
-                told = size is not None and self.request == self._s3
-                listed[name] = Answer(int(size), _identity(entry)) if told else None
+                has_size = size is not None and self.request == self._s3
+                listed[name] = Answer(int(size), _identity(entry)) if has_size else None
         if self.request == self._http:
             from urllib.parse import unquote
 
@@ -297,15 +297,15 @@ class Remote:
                 size, skip = int(match[3]), 0
             else:
                 size, skip = await self._whole(answer, target is None), start
-            wanted = min(length, size - start)
-            buffer = memoryview(bytearray(skip + wanted)) if skip or target is None else target
-            done = await _poured(answer, buffer[: skip + wanted])
-        if done < skip + wanted:
-            raise HalfAnswer(f"the server sent {done} of {skip + wanted} bytes")
+            expected = min(length, size - start)
+            buffer = memoryview(bytearray(skip + expected)) if skip or target is None else target
+            done = await _poured(answer, buffer[: skip + expected])
+        if done < skip + expected:
+            raise HalfAnswer(f"the server sent {done} of {skip + expected} bytes")
         if target is None:
             return Answer(size, identity, bytes(buffer[skip:]))
         if skip:
-            target[:wanted] = buffer[skip:]
+            target[:expected] = buffer[skip:]
         return Answer(size, identity)
 
     async def _whole(self, answer: Any, describing: bool) -> int:
@@ -354,12 +354,12 @@ class Remote:
                 "cannot be read: the server answers with other bytes than it was asked for.",
             )
         size = int(match[3])
-        wanted = min(length, size - start)
-        if len(content) != wanted:
-            raise HalfAnswer(f"the server sent {len(content)} of {wanted} bytes")
+        expected = min(length, size - start)
+        if len(content) != expected:
+            raise HalfAnswer(f"the server sent {len(content)} of {expected} bytes")
         if target is None:
             return Answer(size, _identity(answer), content)
-        target[:wanted] = content
+        target[:expected] = content
         return Answer(size, _identity(answer))
 
     async def _asynchronous(self, start: int, target: memoryview, length: int) -> Answer:
