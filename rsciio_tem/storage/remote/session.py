@@ -386,7 +386,7 @@ def _grouped(
     stop = 0
     for at, target in sorted((p for p in parts if len(p[1])), key=lambda part: part[0]):
         end = at + len(target)
-        if group and (at - stop > _GAP or max(end, stop) - group[0][0] > PIECE):
+        if group and (at - stop > _GAP or max(end, stop) - group[0][0] > PIECE * 5 // 4):
             yield group
             group = []
         stop = max(end, stop) if group else end
