@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 best = (
                     limits.measure(file, arguments.repeats) if "limits" in arguments.works else {}
                 )
+                if "cold-sum" in arguments.works:
+                    best |= limits.measure_cold(file, arguments.repeats)
                 parts.append(report.section(file, rows, best, names))
             finally:
                 if arguments.data is None:

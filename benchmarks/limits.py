@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.contestants import cores
+from benchmarks.contestants import Unsupported, cores
 from benchmarks.files import MB, DataFile
 
 #: One read() asks for this many bytes, into a buffer that stays in the processor's cache.
@@ -51,6 +52,34 @@ def _copy(source: np.ndarray, threads: int, pool: ThreadPoolExecutor) -> None:
         np.copyto(target[slice(*span)], source[slice(*span)])
 
     list(pool.map(one, _spans(len(source), threads)))
+
+
+def forget(file: DataFile) -> None:
+    """Drop a file from the page cache, so that it is read from the disk; on Linux only."""
+    if not hasattr(os, "posix_fadvise"):
+        raise Unsupported("this system cannot be told to forget a file")
+    for path in file.files:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())  # what is not written yet stays
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _read_cold(file: DataFile, threads: int, pool: ThreadPoolExecutor) -> float:
+    forget(file)
+    start = time.perf_counter()
+    _read(file, threads, pool)
+    return time.perf_counter() - start
+
+
+def measure_cold(file: DataFile, repeats: int) -> dict[str, float]:
+    """Return the same as `measure`, of reading the file from the disk."""
+    counts = sorted({1, cores()})
+    with ThreadPoolExecutor(max(counts)) as pool:
+        times = [[_read_cold(file, n, pool) for n in counts] for _ in range(repeats)]
+    return {
+        f"read() of the file from the disk, {n} thread{'s' * (n > 1)}": file.size / seconds / 1e9
+        for n, seconds in zip(counts, np.median(times, axis=0), strict=True)
+    }
 
 
 def measure(file: DataFile, repeats: int) -> dict[str, float]:

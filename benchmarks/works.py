@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks import memory
+from benchmarks import limits, memory
 from benchmarks.contestants import Contestant, Crop, Unsupported
 from benchmarks.files import MB, Array, DataFile, Reference, write_sparse
 
@@ -85,6 +85,8 @@ class Work:
         Number of repeats asked for -> number of repeats for this work.
     holes : tuple of int
         Scan shape of a file with holes to measure on, rather than the generated file.
+    before : callable
+        ``before(case)`` comes before each run, untimed.
     value : callable
         How to get the measured number from (seconds, result); by default milliseconds.
     """
@@ -97,6 +99,7 @@ class Work:
     divide: int = 1
     turns: Callable[[int], int] = int
     holes: tuple[int, int] | None = None
+    before: Callable[[Case], object] = lambda case: None
     value: Callable[[float, Any], Any] = lambda seconds, result: seconds * 1e3
 
 
@@ -167,7 +170,9 @@ def _check_reduced(case: Case, what: Sequence[str], results: Sequence[Array]) ->
     return all(same(r, expected[name]) for name, r in zip(what, results, strict=True))
 
 
-def _reduction(title: str, *what: str) -> Work:
+def _reduction(
+    title: str, *what: str, before: Callable[[Case], object] = lambda case: None
+) -> Work:
     return Work(
         title,
         lambda case, turn: case.contestant.reduce(
@@ -175,7 +180,13 @@ def _reduction(title: str, *what: str) -> Work:
         ),
         lambda case, results: _check_reduced(case, what, results),
         throughput=True,
+        before=before,
     )
+
+
+def _cold(case: Case) -> None:
+    """Let the system forget the file."""
+    limits.forget(case.file)
 
 
 def _check_lazy(case: Case, what: str, result: Array) -> bool:
@@ -265,6 +276,7 @@ WORKS: dict[str, Work] = {
     "lazy-virtual": _lazy("virtual detector as HyperSpy writes it, lazy", "virtual"),
     "one-pass": _reduction("both sums in one pass", "sum", "navigator"),
     "reduce-sum": _reduction("reduce: sum over scan", "sum"),
+    "cold-sum": _reduction("reduce: sum over scan, not in the page cache", "sum", before=_cold),
     "reduce-navigator": _reduction("reduce: sum over detector", "navigator"),
     "reduce-mask": _reduction("reduce: one virtual detector", "mask"),
     "reduce-com": _reduction("reduce: centre of mass", "com"),
@@ -373,6 +385,7 @@ def _measure_row(work: Work, cases: Mapping[str, Case], row: Row, repeats: int) 
             cell = row[who]
             if cell.state != "ok":
                 continue
+            work.before(cases[who])
             gc.collect()
             gc.disable()
             try:

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "dask": {"frames.arrays", "reading", "reduction.workers", "writing", "tools"},
     "hyperspy": {"tools", "cli", "storage.machine"},
     "h5py": {"parsing", "writing", "formats"},
+    "matplotlib": {"tools"},
 }
 HEAVY = [
     "dask",

@@ -322,6 +322,56 @@ def test_an_unknown_rosettasciio_keeps_its_formats(monkeypatch: pytest.MonkeyPat
     assert "mib" not in ours[0]["name_aliases"]
 
 
+SIGNAL_TYPES = """
+import logging
+import hyperspy.api as hs
+from hyperspy.extensions import ALL_EXTENSIONS
+logged = []
+class Keep(logging.Handler):
+    def emit(self, record): logged.append(record.getMessage())
+logging.getLogger("hyperspy").addHandler(Keep())
+classes = ALL_EXTENSIONS["signals"]
+"""
+
+
+def test_signal_types_without_their_package_are_no_warning(folder: Path, tmp_path: Path) -> None:
+    """The signal is a `Signal2D`, as HyperSpy makes it, and keeps its type, also when saved."""
+    printed = python(
+        f"""{SIGNAL_TYPES}
+for kind in ("electron_diffraction", "diffraction", "EBSD"):
+    for row in [name for name, row in classes.items() if row["signal_type"] == kind]:
+        del classes[row]  # as if its package were not installed
+before = {{name: dict(row) for name, row in classes.items()}}
+s = hs.load({str(folder / "scan.mib")!r}, lazy=True)
+s.save({str(tmp_path / "saved.hspy")!r})
+again = hs.load({str(tmp_path / "saved.hspy")!r})
+s.T, s.inav[0].sum(), s.isig[0], s.compute(), s.change_dtype("complex64"), again.as_lazy()
+print(logged, type(again).__name__, type(s).__name__, again.metadata.Signal.signal_type)
+import rsciio_tem
+rsciio_tem.unregister()
+assert {{name: dict(row) for name, row in classes.items()}} == before
+rsciio_tem.register()
+"""
+    )
+    assert printed.splitlines()[-1] == "[] Signal2D ComplexSignal2D electron_diffraction"
+
+
+def test_signal_types_of_installed_packages_are_theirs(folder: Path) -> None:
+    """Another package has a class for one of the types (here HyperSpy's, under another name)."""
+    printed = python(
+        f"""{SIGNAL_TYPES}
+import hyperspy._signals.lazy_signal2d as module
+class LazyPatterns(module.LazySignal2D):
+    _signal_type = "electron_diffraction"
+module.LazyPatterns = LazyPatterns
+classes["LazyPatterns"] = {{**classes["LazySignal2D"], "signal_type": "electron_diffraction"}}
+s = hs.load({str(folder / "scan.mib")!r}, lazy=True)
+print(logged, type(s).__name__, "electron_diffraction" in str(classes["LazySignal2D"]))
+"""
+    )
+    assert printed.splitlines()[-1] == "[] LazyPatterns False"
+
+
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_workers(folder: Path, tmp_path: Path, method: str) -> None:
     if sys.platform == "win32" and method != "spawn":

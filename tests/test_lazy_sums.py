@@ -24,7 +24,7 @@ from samples import Sample
 from writers import mib as mib_writer
 
 import rsciio_tem
-from rsciio_tem.reading import lazy_chunks, lazy_graphs
+from rsciio_tem.reading import lazy_chunks, lazy_graphs, lazy_joins
 from rsciio_tem.reading.lazy_chunks import ChunkSource, LazyChunk
 
 SHAPE = (6, 7, 24, 40)
@@ -95,6 +95,12 @@ def values_of(kind: str) -> np.ndarray:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("lazy-sums")
+
+
+@pytest.fixture(autouse=True)
+def results_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of chunks are joined one by one though they are as small as here."""
+    monkeypatch.setattr(lazy_joins, "_LEAST", 0)
 
 
 @pytest.fixture
@@ -345,6 +351,45 @@ def operations(lazy: Any) -> Iterator[Any]:
     yield da.unique(lazy[0])
     yield lazy[lazy > 110]
     yield lazy.T.sum(axis=0)
+
+
+@pytest.mark.parametrize("kind", ["u1", ">u2", "i8", "f4", "?"])
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "any", "all", "prod"])
+def test_results_of_chunks_are_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    """No two images of the sum over the scan are put together to be added up."""
+    array = values_of(kind)
+    if array.dtype.kind == "f":
+        array[3, 4, 5, 6] = np.nan
+        array /= 60  # products have room
+    lazy = lazy_of(tmp_path, array, chunks=(1, 2, *SHAPE[2:]))
+    joins: list[int] = []
+    total = lazy_joins._total
+    monkeypatch.setattr(
+        lazy_joins, "_total", lambda parts, *a: joins.append(len(parts)) or total(parts, *a)
+    )
+    result = getattr(lazy, name)(axis=(0, 1)).compute(scheduler="sync")
+    with dask.config.set({"array_optimize": None}):
+        usual = getattr(da.from_array(array, chunks=lazy.chunks), name)(axis=(0, 1)).compute()
+    assert result.dtype == usual.dtype
+    np.testing.assert_array_equal(result, usual)
+    rounds = 2 if name == "mean" else 1  # numbers of values, and their totals
+    assert sum(joins) >= rounds * 6 * 4  # 6 lines of 4 chunks
+    # another result of the same kind, which is no image
+    np.testing.assert_array_equal(
+        getattr(lazy, name)(axis=(0, 2)).compute(),
+        getattr(da.from_array(array, chunks=lazy.chunks), name)(axis=(0, 2)).compute(),
+    )
+
+
+def test_joined_results_keep_their_axes(folder: Path) -> None:
+    array = values_of("u2")
+    lazy = lazy_of(folder, array)
+    kept = lazy.sum(axis=(0, 1), keepdims=True).compute()
+    np.testing.assert_array_equal(kept, array.sum(axis=(0, 1), keepdims=True))
+    average = (lazy.mean(axis=(0, 1), keepdims=True) * 2.0).compute()
+    np.testing.assert_allclose(average, array.mean(axis=(0, 1), keepdims=True) * 2)
 
 
 def test_functions_of_users_get_arrays(folder: Path) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, ModuleType
 from typing import Any
 
+from rsciio_tem._hyperspy import signal_types
 from rsciio_tem.registry import (
     BY_CONTENT,
     CONTESTED,
@@ -98,15 +99,21 @@ class _Searched(list[str]):
     """Suffixes or aliases of the dispatcher; whoever looks at them gets to see every format.
 
     HyperSpy asks each row of the list for its aliases, and finds rows that are added meanwhile.
+    That is the first moment at which HyperSpy has read what all other packages bring.
     """
 
     def __iter__(self) -> Iterator[str]:
-        _add_third_party()
+        _complete()
         return super().__iter__()
 
     def __contains__(self, suffix: object) -> bool:
-        _add_third_party()
+        _complete()
         return super().__contains__(suffix)
+
+
+def _complete() -> None:
+    signal_types.make_known()
+    _add_third_party()
 
 
 class _Reader(ModuleType):
@@ -280,6 +287,7 @@ def unregister() -> None:
     """Remove the readers from the list that ``hs.load`` searches."""
     from rsciio import IO_PLUGINS
 
+    signal_types.forget()
     IO_PLUGINS[:] = [p for p in IO_PLUGINS if not listed_by_us(p)]
     for name in [name for name, module in sys.modules.items() if isinstance(module, _Reader)]:
         del sys.modules[name]

@@ -36,14 +36,13 @@ from rsciio_tem.cli.options import (
     set_by_user,
     sizes,
 )
-from rsciio_tem.cli.preview import sheet_of
+from rsciio_tem.cli.preview import must_be_new, preview, sheet_of
 from rsciio_tem.cli.words import (
     echo_json,
     escaping,
     evidence_in_words,
     product_in_words,
     reporting,
-    say,
     say_error,
     scan_in_words,
     size_in_words,
@@ -52,7 +51,6 @@ from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.readers import detect, load
 from rsciio_tem.registry import formats, listed_by_us
 from rsciio_tem.scan.scan import Scan
-from rsciio_tem.storage.remote.session import shown
 from rsciio_tem.storage.user_paths import named_by_user
 from rsciio_tem.tools import report
 from rsciio_tem.tools.recordings import is_searched
@@ -244,34 +242,35 @@ def check_command(
         raise click.exceptions.Exit(worst)
 
 
-@main.command("preview", short_help="Draw a recording on one sheet.")
+@main.command("preview", short_help="Draw a recording on one sheet, or those in a folder.")
 @click.argument("path")
 @click.option(
-    "-o", "--output", metavar="FILE.png", help="By default NAME_preview.png in this folder."
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FILE",
+    help="Picture to write, .png, .jpg, .svg or .pdf; may be given several times. By default "
+    "NAME_preview.png in this folder.",
 )
+@click.option("--light", is_flag=True, help="Draw on a white ground.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as a JSON object.")
 @click.option("--overwrite", is_flag=True, help="Replace the picture if there is one.")
 @reader_options
 @reporting
 def preview_command(
-    path: str, output: str | None, overwrite: bool, options: dict[str, Any]
+    path: str,
+    outputs: tuple[str, ...],
+    light: bool,
+    as_json: bool,
+    overwrite: bool,
+    options: dict[str, Any],
 ) -> None:
-    """Draw PATH on one sheet: sum pattern, navigator, bright field, dark field."""
-    from rsciio_tem.tools import preview
+    """Draw PATH on one sheet: patterns, navigator, bright field, dark field; or images.
 
-    name = os.path.basename(os.path.abspath(shown(path)))  # a folder may be written with a slash
-    target = output or os.path.splitext(name)[0] + "_preview.png"
-    _must_be_new(target, overwrite)
-    recording, arranged = opened(path, options)
-    for problem in recording.problems:
-        if problem.severity != "info":
-            say("warning", f"{recording.path}: {problem}", "yellow")
-    preview.save(sheet_of(path, recording, arranged), target, overwrite=overwrite)
-    click.echo(target)
-
-
-def _must_be_new(path: str, overwrite: bool) -> None:
-    if os.path.lexists(path) and not overwrite:
-        raise FormatError(path, "exists already.", "Pass --overwrite to replace it.")
+    Of a folder, a contact sheet is made, with a small picture of each recording in it.
+    """
+    preview(path, outputs, options, light=light, as_json=as_json, overwrite=overwrite)
 
 
 @main.command("annotate", short_help="Write down what no file says of a recording.")
@@ -447,13 +446,13 @@ def compare_command(
 @reporting
 def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
     """Simulate a 4D-STEM recording in FOLDER, and load it."""
-    from rsciio_tem.tools import demo, preview
+    from rsciio_tem.tools import demo, drawing
 
     if len(size) != 2 or min(size) < 2:
         raise click.UsageError("--size: a scan has two sizes, both greater than 1")
     path, picture = (os.path.join(folder, n) for n in ("grains.mib", "grains_preview.png"))
     for name in (path, os.path.splitext(path)[0] + ".hdr", picture):
-        _must_be_new(name, overwrite)
+        must_be_new(name, overwrite)
     os.makedirs(folder, exist_ok=True)
     click.echo(f"Simulating a Merlin camera and a scan of {product_in_words(size)} positions …")
     began = time.perf_counter()
@@ -481,7 +480,8 @@ def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
     click.echo(f"{shown!r}\n")
 
     began = time.perf_counter()
-    preview.save(sheet_of(path, recording, arranged), picture, overwrite=overwrite)
+    _, drawn = sheet_of(recording, arranged)
+    drawing.save(drawn.figure, picture, text=drawn.text, overwrite=overwrite)
     click.echo(f"Preview, from one pass in {time.perf_counter() - began:.1f} s:\n  {picture}\n")
     quoted = shlex.quote(path)
     click.echo("Next:")

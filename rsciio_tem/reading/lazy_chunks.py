@@ -296,13 +296,16 @@ class LazyChunk(NDArrayOperatorsMixin):
         if total is None and len(sig_axes) == len(self.region):
             total = self._known_values(func, extra)
         if total is not None:
-            axes = (0, *sig_axes) if total.shape[1:] == self.sig_shape else (0,)
-            return func(total, axis=axes, keepdims=True, **extra)
+            whole = total.shape[1:] == self.sig_shape
+            if whole and not sig_axes and len(total) == 1:
+                return total  # an image, of which there need be no second one
+            return func(total, axis=(0, *sig_axes) if whole else (0,), keepdims=True, **extra)
         if self._sums_exactly(func) and not sig_axes:
             sums = Sum(math.prod(self.sig_shape), self.dtype)
             for first, pixels in self._pieces():
                 sums.take(first, pixels.reshape(len(pixels), -1))
-            return sums.result().reshape(1, *self.sig_shape).astype(self._sum_type(func, extra))
+            total = sums.result().reshape(1, *self.sig_shape)
+            return total.astype(self._sum_type(func, extra), copy=False)
         for _, pixels in self._pieces():
             part = func(pixels, axis=(0, *sig_axes), keepdims=True, **extra)
             total = part if total is None else _JOINS[func](total, part)
@@ -381,7 +384,7 @@ class LazyChunk(NDArrayOperatorsMixin):
         if kind.kind not in "uif" or (kind.kind in "ui" and not exact):
             return None  # numpy cuts off the fraction of each pixel
         if not self.steps:
-            return in_this_thread(self.frames, {"sum"})["sum"][np.newaxis].astype(kind)
+            return in_this_thread(self.frames, {"sum"})["sum"][np.newaxis].astype(kind, copy=False)
         squares = self._squares() if exact and kind.kind == "f" and not sig_axes else None
         if squares is not None:
             result = in_this_thread(self.frames, {"sum", "variance"})

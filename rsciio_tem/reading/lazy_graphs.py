@@ -21,6 +21,7 @@ import numpy as np
 
 from rsciio_tem.reading.lazy import LazyFrames
 from rsciio_tem.reading.lazy_chunks import ChunkSource, in_memory
+from rsciio_tem.reading.lazy_joins import joining
 
 __all__ = ["install", "optimize"]
 
@@ -160,8 +161,48 @@ def _streamed(graph: Any, keys: Any) -> Any:
     if not changed:
         return graph
     graph = {**graph, **changed}
+    graph |= _joined(graph, reducing & changed.keys(), aliases)
     needed = set().union(*(node.dependencies for node in graph.values()))
     return {key: node for key, node in graph.items() if key not in arrays or key in needed}
+
+
+def _joined(
+    graph: Mapping[Any, Any], results: set[Any], aliases: Mapping[Any, Any]
+) -> dict[Any, Any]:
+    """Return the tasks that combine results of chunks, joining them without putting them together.
+
+    Task by task, as long as everything that they combine is such a result.
+    """
+    combining = {
+        key: task
+        for key, node in graph.items()
+        if key not in results and (task := _with_joins(node)) is not None
+    }
+    tasks: dict[Any, Any] = {}
+    while True:
+        ready = [
+            key
+            for key, node in combining.items()
+            if all(aliases.get(k, k) in results for k in node.dependencies)
+        ]
+        if not ready:
+            return tasks
+        results = results.union(ready)
+        tasks |= {key: combining.pop(key) for key in ready}
+
+
+def _with_joins(node: Any) -> Any:
+    """Return a task that joins what it combines; None if it combines nothing."""
+    from dask._task_spec import Task
+
+    if not isinstance(node, Task):
+        return None
+    if _has_subgraph(node):
+        inner, *others = node.args
+        joins = {key: task for key, part in inner.items() if (task := _with_joins(part))}
+        return Task(node.key, node.func, inner | joins, *others, **node.kwargs) if joins else None
+    function = joining(node.func) if len(node.args) == 1 and not node.kwargs else None
+    return None if function is None else Task(node.key, function, *node.args)
 
 
 def _passed_on(

@@ -21,7 +21,7 @@ from rsciio_tem.frames.wrapped import Floats, Grey, long_integers
 from rsciio_tem.reduction.detectors import Annulus, Disk
 from rsciio_tem.reduction.single_pass import one_pass
 from rsciio_tem.scan.times import Times
-from rsciio_tem.tools import preview
+from rsciio_tem.tools.direct_beam import detectors, find_disk
 
 __all__ = ["Geometry", "Survey", "matches", "packed", "steps_in_time", "survey", "virtual_images"]
 
@@ -149,10 +149,10 @@ def _geometry(frames: Frames) -> Geometry | None:
     size = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
     sample = min(len(frames), 256, max(8, (64 << 20) // size))
     index = np.linspace(0, len(frames) - 1, sample).astype(np.int64)
-    disk = preview.find_disk(one_pass(frames[index], what=["sum"])["sum"])
+    disk = find_disk(one_pass(frames[index], what=["sum"])["sum"])
     if disk is None:
         return None
-    ring = preview.detectors(disk, frames.frame_shape)
+    ring = detectors(disk, frames.frame_shape)
     return Geometry(disk.row, disk.column, disk.radius, ring.inner, ring.outer, disk.certain)
 
 

@@ -659,9 +659,17 @@ def test_old_records_of_fei(tmp_path: Path, order: str) -> None:
     assert tem["Stage"]["z"] == pytest.approx(0.03)  # mm
     assert tem["Detector"]["Camera"]["exposure"] == 1.5
     if order == "<":
-        theirs = upstream(path)["original_metadata"]["fei_header"]
-        for name, value in theirs.items():
+        theirs = upstream(path)
+        for name, value in theirs["original_metadata"]["fei_header"].items():
             np.testing.assert_array_equal(np.broadcast_to(fei[name], 3), value[:3])
+
+
+def test_scales_of_old_records_of_fei_are_those_of_rosettasciio(tmp_path: Path) -> None:
+    """To the last digit: etspy loads a file by its suffix and by name, and compares."""
+    rows = [(i, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 5.3e-10, 1) for i in (-1, 0, 1)]
+    path = write_mrc(tmp_path / "a.mrc", images(3), extended=writer.old_fei(rows, "<"))
+    ours, theirs = load(path)["axes"], upstream(path)["axes"]
+    assert [float(axis["scale"]) for axis in ours] == [float(axis["scale"]) for axis in theirs]
 
 
 # ---------------------------------------------------------------- Direct Electron: rasters

@@ -193,8 +193,9 @@ def _axes(header: np.void, fei: dict[str, Any]) -> tuple[tuple[Axis, Axis], Axis
     """Return the axes of an image, and of a stack."""
     columns, rows, (depth, origin) = steps(header)
     if "a_tilt" in fei:  # the header proper is not calibrated in these files
-        size_m = float(np.ravel(fei["pixel_size"])[0])
-        columns = rows = (size_m * 1e9 if 0 < size_m < 1 else None, 0.0)
+        # in nm as RosettaSciIO calculates it, to the last digit: etspy compares the two
+        size_m = np.float32(np.ravel(fei["pixel_size"])[0])
+        columns = rows = (float(size_m * 10**9) if 0 < size_m < 1 else None, 0.0)
         depth, origin = None, 0.0
     # images of a volume follow each other in space, those of a stack in no unit
     length = header["ISPG"] > 0 or is_mrcz(header)
