@@ -296,7 +296,7 @@ class Remote:
                     )
                 size, skip = int(match[3]), 0
             else:
-                size, skip = await self._whole(answer, target is None), start
+                size, skip = self._whole(sent.get("Content-Length")), start
             expected = min(length, size - start)
             buffer = memoryview(bytearray(skip + expected)) if skip or target is None else target
             done = await _poured(answer, buffer[: skip + expected])
@@ -308,14 +308,8 @@ class Remote:
             target[:expected] = buffer[skip:]
         return Answer(size, identity)
 
-    async def _whole(self, answer: Any, describing: bool) -> int:
+    def _whole(self, size: str | None) -> int:
         """Return the size of a file that a server sends whole, though it was asked for a part."""
-        size = answer.headers.get("Content-Length")
-        if size is None and describing:  # small pages that are made for each request
-            content = await answer.content.read(_SMALL + 1)
-            if len(content) <= _SMALL and answer.content.at_eof():
-                answer.content.unread_data(content)
-                size = len(content)
         if size is None or int(size) > _SMALL:
             raise FormatError(
                 self.address,
