@@ -1401,6 +1401,7 @@ NOT_FOLLOWED = {
     "--serve writes no file; leave out --output": "leaves an option out",
     # other texts that name something
     "would have to be mapped into memory": "tests/test_remote.py loads it without",
+    "is no number; pass one that pixels can have": "tests/test_read.py passes one",
     "rsciio-tem could not register its readers": "is the name of the package",
     "ours: hs.load uses the reader listed": "explains a table",
     "--navigation-shape {columns + 1},{lines}": "of the demo, which tests/test_cli.py types",

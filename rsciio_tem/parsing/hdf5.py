@@ -9,12 +9,24 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
-from rsciio_tem.parsing.hdf5_values import DAMAGE, attributes, has_attribute, plain, value
+from rsciio_tem.parsing.hdf5_values import (
+    DAMAGE,
+    address,
+    attributes,
+    has_attribute,
+    inside,
+    is_hard,
+    names_in,
+    plain,
+    remembering,
+    value,
+)
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile, giving_way, require_file
 from rsciio_tem.storage.remote import session as remote
@@ -27,6 +39,7 @@ __all__ = [
     "groups_with",
     "is_converted",
     "is_hdf5",
+    "kept_open",
     "opened",
     "require_hdf5",
     "tree",
@@ -43,6 +56,10 @@ _MOST_GROUPS, _MOST_LINKS = 2000, 20_000
 _MOST_ENTRIES, _DEPTH, _SHORT, _MOST_BYTES = 3000, 16, 64, 64 << 20
 #: Bytes of one of its values.
 _LONGEST = 1 << 20
+
+
+#: Files that are kept open in a thread, see `kept_open`.
+_local = threading.local()
 
 
 def is_converted(head: bytes) -> bool:
@@ -97,17 +114,40 @@ def opened(path: str, described: DataFile | None = None) -> Iterator[Any]:
     described : DataFile, optional
         Itself or a file beside it, if it was described before.
     """
+    kept: dict[str, Any] = _local.__dict__.setdefault("kept", {})
+    if path in kept:
+        with _damage_of(path):
+            yield kept[path]
+        return
+    with remote.again(described), _opened(path) as file, _damage_of(path):
+        yield file
+
+
+@contextlib.contextmanager
+def kept_open(path: str) -> Iterator[None]:
+    """Keep a file open in this thread for `opened`, which takes a good part of a millisecond."""
+    kept: dict[str, Any] = _local.__dict__.setdefault("kept", {})
+    if path in kept:
+        yield
+        return
+    with _opened(path) as file, remembering():
+        kept[path] = file
+        try:
+            yield
+        finally:
+            del kept[path]
+
+
+def _opened(path: str) -> Any:
     import h5py
 
     if is_address(path):
-        with remote.again(described), _used(_on_server(h5py, path), path) as file:
-            yield file
-        return
+        return _on_server(h5py, path)
     remote.check_local(path)
     with contextlib.suppress(OSError):  # HDF5 says better what is wrong
         require_file(path, os.stat(path))
     try:
-        file = giving_way(lambda: _open(h5py, path))
+        return giving_way(lambda: _open(h5py, path))
     except DAMAGE as error:
         if not isinstance(error, OSError) or "signature not found" in str(error):
             raise NotThisFormat(path, "is not an HDF5 file.") from None
@@ -118,19 +158,16 @@ def opened(path: str, described: DataFile | None = None) -> Iterator[Any]:
                 "It was probably not copied, or not closed, completely.",
             ) from None
         raise FormatError(path, f"cannot be opened as HDF5: {error}.") from None
-    with _used(file, path):
-        yield file
 
 
 @contextlib.contextmanager
-def _used(file: Any, path: str) -> Iterator[Any]:
-    with file:
-        try:
-            yield file
-        except FormatError:
-            raise
-        except (*DAMAGE, IndexError, AttributeError) as error:
-            raise FormatError(path, f"is a damaged HDF5 file: {error}.") from error
+def _damage_of(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FormatError:
+        raise
+    except (*DAMAGE, IndexError, AttributeError) as error:
+        raise FormatError(path, f"is a damaged HDF5 file: {error}.") from error
 
 
 def _on_server(h5py: Any, path: str) -> Any:
@@ -179,14 +216,14 @@ def _tree(
     if depth >= _DEPTH:
         return entries
     above = above | {address(group)}
-    for name in group:
+    for name in names_in(group):
         if budget[0] <= 0:
             break
         budget[0] -= 1
         with contextlib.suppress(*DAMAGE):
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            if not is_hard(group, name):
                 continue
-            thing = group[name]
+            thing = inside(group, name)
             if thing.name in without or address(thing) in above:
                 continue
             if isinstance(thing, h5py.Group):
@@ -213,14 +250,6 @@ def _entry(dataset: Any, budget: list[int]) -> Any:
 # ---------------------------------------------------------------- walking
 
 
-def address(thing: Any) -> tuple[Any, ...]:
-    """Return what tells whether two groups or data sets are the same."""
-    import h5py
-
-    info = h5py.h5o.get_info(thing.id)
-    return info.fileno, info.addr
-
-
 def groups_with(start: Any, attribute: str) -> list[str]:
     """Return the groups that have an attribute; `start` alone if it has, none inside of others.
 
@@ -234,16 +263,16 @@ def groups_with(start: Any, attribute: str) -> list[str]:
     entered, waiting, count = {address(start)}, deque([start]), 0
     while waiting:
         group = waiting.popleft()
-        for name in group:
+        for name in names_in(group):
             count += 1
             if count > _MOST_LINKS or len(entered) >= _MOST_GROUPS:
                 return names
             try:
-                if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+                if not is_hard(group, name):
                     continue
-                if group.get(name, getclass=True) is not h5py.Group:
+                below = inside(group, name)
+                if not isinstance(below, h5py.Group):
                     continue
-                below = group[name]
                 at = address(below)
             except DAMAGE:
                 continue  # one that cannot be opened is no reason to give up

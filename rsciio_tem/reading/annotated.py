@@ -146,7 +146,11 @@ def read_annotation(recording: Recording, side: str) -> Annotation:
     """Read a side file; a ValueError or FormatError says why it is not used."""
     tree = toml_tree(side)
     about = tree.get("rsciio-tem")
-    if not isinstance(about, dict) or about.get("schema") != SCHEMA:
+    if (
+        not isinstance(about, dict)
+        or isinstance(about.get("schema"), bool)  # which equals 1
+        or about.get("schema") != SCHEMA
+    ):
         raise ValueError(f"it has no table [rsciio-tem] with schema = {SCHEMA}")
     for table, entries in tree.items():
         if table not in _TABLES or not isinstance(entries, dict):

@@ -57,6 +57,9 @@ class Times:
         Whether each header costs a request to a server.
     blanks : ndarray of bool, optional
         Which of the frames were never recorded, or are not part of the recording any more.
+    at : callable, optional
+        ``at(index)`` returns the `FrameTimes` of some frames, at once where that is faster than to
+        read them one after the other.
     """
 
     count: int
@@ -67,3 +70,11 @@ class Times:
     scattered: bool = False
     remote: bool = False
     blanks: npt.NDArray[np.bool_] | None = None
+    at: Callable[[Ints], FrameTimes] | None = None
+
+    def read_at(self, index: Ints) -> FrameTimes:
+        """Read the times of some frames."""
+        if self.at is not None:
+            return self.at(index)
+        parts = [vars(self.read(i, i + 1)).values() for i in index.tolist()]
+        return FrameTimes(*(np.concatenate(column) for column in zip(*parts, strict=True)))

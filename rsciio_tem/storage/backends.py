@@ -52,7 +52,7 @@ __all__ = [
     "opener",
     "read",
     "read_pieces",
-    "read_places",
+    "read_pieces_at",
     "read_rows",
     "read_spread",
     "require_file",
@@ -648,10 +648,10 @@ def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uin
 
     Rows that lie beyond the end of the file stay as they are.
     """
-    read_places(file, [start + i * stride for i in range(len(out))], out)
+    read_pieces_at(file, [start + i * stride for i in range(len(out))], out)
 
 
-def read_places(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8]) -> None:
+def read_pieces_at(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8]) -> None:
     """Fill row i of `out` with the bytes at ``offsets[i]``, as `read_pieces` does."""
     if file.origin is not None:
         parts = [
@@ -661,7 +661,13 @@ def read_places(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8]) 
         ]
         _fetch(file, parts)
         return
-    handle = _handle(file)
+    handle, nbytes = _handle(file), out.shape[1]
+    if hasattr(os, "pread") and len(offsets) > 1 and max(offsets) + nbytes <= file.size:
+        fd, pread = handle.fd, os.pread  # hardly more than the calls of the system: there are many
+        pieces = b"".join([pread(fd, nbytes, offset) for offset in offsets])
+        if len(pieces) == out.size:
+            out[...] = np.frombuffer(pieces, np.uint8).reshape(out.shape)
+            return
     for offset, row in zip(offsets, out, strict=True):
         if offset < file.size:
             handle.read_into(offset, row.data)

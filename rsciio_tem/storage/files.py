@@ -15,13 +15,14 @@ import io
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar
 
 from rsciio_tem.errors import FormatError, Unsupported
-from rsciio_tem.storage.backends import DataFile, opener, require_file
+from rsciio_tem.storage.backends import DataFile, close_all, opener, require_file
 from rsciio_tem.storage.remote import session as remote
 from rsciio_tem.storage.remote.address import is_address
 from rsciio_tem.storage.remote.stream import Stream
@@ -55,6 +56,7 @@ __all__ = [
     "size_of",
     "split_number",
     "unmarked",
+    "when_free",
     "write_whole",
 ]
 
@@ -447,6 +449,40 @@ def side_file(
     return first_found(path, side_at)
 
 
+#: How long to wait, in seconds, for a file that is open: Windows gives it no other name as long.
+_PAUSES = (0.0, 0.05, 0.2, 0.5, 1.0) if os.name == "nt" else ()
+
+
+def when_free(action: Callable[[], object]) -> None:
+    """Rename or replace a file, on Windows once nobody has it open.
+
+    Files that this process only keeps open are closed. Scanners for viruses and indexers look into
+    new files for a moment.
+
+    Raises
+    ------
+    PermissionError
+        It may not be done, or somebody keeps the file open.
+    """
+    for pause in _PAUSES:
+        try:
+            action()
+        except PermissionError:
+            close_all()
+            time.sleep(pause)
+        else:
+            return
+    try:
+        action()
+    except PermissionError as error:
+        if _PAUSES:
+            error.add_note(
+                "The file may be open in another program, or here: as a signal that was loaded "
+                "with mmap_mode, for example. Close it there, and repeat the call."
+            )
+        raise
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[str]:
     """Give a temporary name beside `path`; what was written there becomes `path` at the end.
@@ -468,14 +504,17 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
     folder, base = os.path.split(name)
     if folder and not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
-    temporary = os.path.join(folder, f".{base}.{secrets.token_hex(4)}.part")
+    # of a long name, only the beginning: there is room for no more than 255 bytes
+    temporary = os.path.join(folder, f".{base[:40]}.{secrets.token_hex(4)}.part")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         check()
-        os.replace(temporary, name)
-    except BaseException:
+        when_free(lambda: os.replace(temporary, name))
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename, error.filename2 = name, None  # too long a name, for example
         with suppress(OSError):
             os.unlink(temporary)
         raise

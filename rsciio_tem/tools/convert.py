@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from rsciio_tem import registry
+from rsciio_tem._hyperspy.signal_types import make_known
 from rsciio_tem.errors import warn
 from rsciio_tem.readers import load, module_for
 from rsciio_tem.storage.files import absolute, exists, recording_of
@@ -228,6 +229,7 @@ def _by_hyperspy(
     signal = _signal_of(source)
     frames = _with_sources(SignalFrames.of(signal, "hspy"), named, options)
     if not hasattr(source, "save"):
+        make_known()
         source = dict2signal(signal, lazy=frames.lazy)
     work = Work(f"{path}.partial", {"files": [os.path.basename(path)]}, resumable=False)
     obstacle = store_obstacle if path.lower().endswith(".zspy") else file_obstacle

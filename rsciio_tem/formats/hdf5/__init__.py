@@ -22,7 +22,7 @@ from rsciio_tem.formats.hdf5.rosettasciio import HandedOver
 from rsciio_tem.formats.hdf5.writer import file_writer, target
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.checks import chunk_tables
-from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
+from rsciio_tem.parsing.hdf5 import is_hdf5, kept_open, opened, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
 from rsciio_tem.parsing.hdf5_links import behind, children, member, refuse_pipes
 from rsciio_tem.parsing.hdf5_values import damaged_texts, has_attribute, part, value
@@ -79,6 +79,18 @@ def parse(
     if order not in (None, "C", "F"):
         raise ValueError(f"order={order!r} is neither 'C' nor 'F'")
     require_hdf5(path)
+    with kept_open(path):
+        return _described(path, names, sig_dims, sig_shape, sig_first, order)
+
+
+def _described(
+    path: str,
+    names: list[str],
+    sig_dims: int | None,
+    sig_shape: tuple[int, ...] | None,
+    sig_first: bool | None,
+    order: Literal["C", "F"] | None,
+) -> Recording:
     problems = Problems()
     if (at := damaged_texts(path)) >= 0:
         problems.warn(

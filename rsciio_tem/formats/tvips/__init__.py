@@ -28,6 +28,7 @@ from rsciio_tem.formats.tvips.header import (
     Placement,
     fields_of,
     frame_times,
+    frame_times_at,
     read_frame_headers,
     read_frame_headers_at,
     series_header,
@@ -107,6 +108,7 @@ def parse(
         return Times(
             len(table),
             partial(frame_times, table, before),
+            at=partial(frame_times_at, table, before),
             resolution_ns=2_000_000,
             remote=table.files[0].origin is not None,
             # a camera without a scan runs on its own clock
