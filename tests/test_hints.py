@@ -1427,6 +1427,7 @@ NOT_FOLLOWED = {
     "overwrite=True replaces it.": "tests/test_side_file.py passes it",
     "--serve writes no file; leave out --output": "leaves an option out",
     # other texts that name something
+    "would have to be mapped into memory": "tests/test_remote.py loads it without",
     "is no number; pass one that pixels can have": "tests/test_read.py passes one",
     "rsciio-tem could not register its readers": "is the name of the package",
     "ours: hs.load uses the reader listed": "explains a table",

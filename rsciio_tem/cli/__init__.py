@@ -52,6 +52,7 @@ from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.readers import detect, load
 from rsciio_tem.registry import formats, listed_by_us
 from rsciio_tem.scan.scan import Scan
+from rsciio_tem.storage.user_paths import named_by_user
 from rsciio_tem.tools import report
 from rsciio_tem.tools.recordings import is_searched
 from rsciio_tem.tools.report import problem_as_json
@@ -172,11 +173,12 @@ def info_command(
 
 def _info_of(path: str, pixels: bool, options: dict[str, Any]) -> tuple[dict[str, Any], Scan]:
     """Gather what there is to say of a recording."""
-    with collected() as warned:
-        recording, arranged = opened(path, options)
-    info = describe(path, recording, detect(path), arranged)
-    if pixels:
-        add_what_images_show(info, arranged)
+    with named_by_user(path, options, guarded=False) as (path, options):
+        with collected() as warned:
+            recording, arranged = opened(path, options)
+        info = describe(path, recording, detect(path), arranged)
+        if pixels:
+            add_what_images_show(info, arranged)
     for said_of, message in warned:
         text = message if said_of == recording.path else f"{said_of}: {message}"
         info["problems"].append(problem_as_json(Problem("warning", text)))

@@ -28,7 +28,11 @@ from rsciio_tem.parsing.hdf5_values import (
     value,
 )
 from rsciio_tem.storage import files
-from rsciio_tem.storage.backends import giving_way, opener, require_file
+from rsciio_tem.storage.backends import DataFile, giving_way, require_file
+from rsciio_tem.storage.remote import session as remote
+from rsciio_tem.storage.remote.address import is_address
+from rsciio_tem.storage.remote.stream import Stream
+from rsciio_tem.storage.remote.transport import HEAD
 
 __all__ = [
     "address",
@@ -77,7 +81,10 @@ def is_hdf5(path: str, head: bytes) -> bool:
         at *= 2
     if len(head) < 4096:
         return False
-    with open(path, "rb", opener=opener) as file:
+    if is_address(path):  # what came along when it was described: nobody waits for more
+        head = files.read_start(path, HEAD)
+        return any(head.startswith(SIGNATURE, 512 << i) for i in range(3, 8))
+    with files.open_binary(path) as file:
         while at <= 1 << 20:
             file.seek(at)
             signature = file.read(len(SIGNATURE))
@@ -97,14 +104,22 @@ def require_hdf5(path: str) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Any]:
-    """Open a file for looking around; whatever h5py finds wrong with it is a FormatError."""
+def opened(path: str, described: DataFile | None = None) -> Iterator[Any]:
+    """Open a file for looking around; whatever h5py finds wrong with it is a FormatError.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    described : DataFile, optional
+        Itself or a file beside it, if it was described before.
+    """
     kept: dict[str, Any] = _local.__dict__.setdefault("kept", {})
     if path in kept:
         with _damage_of(path):
             yield kept[path]
         return
-    with _opened(path) as file, _damage_of(path):
+    with remote.again(described), _opened(path) as file, _damage_of(path):
         yield file
 
 
@@ -126,6 +141,9 @@ def kept_open(path: str) -> Iterator[None]:
 def _opened(path: str) -> Any:
     import h5py
 
+    if is_address(path):
+        return _on_server(h5py, path)
+    remote.check_local(path)
     with contextlib.suppress(OSError):  # HDF5 says better what is wrong
         require_file(path, os.stat(path))
     try:
@@ -136,7 +154,7 @@ def _opened(path: str) -> Any:
         if "truncated file" in str(error):
             raise Truncated(
                 path,
-                f"is an HDF5 file that ends early, after {os.path.getsize(path)} bytes.",
+                f"is an HDF5 file that ends early, after {files.bytes_of(path)} bytes.",
                 "It was probably not copied, or not closed, completely.",
             ) from None
         raise FormatError(path, f"cannot be opened as HDF5: {error}.") from None
@@ -150,6 +168,18 @@ def _damage_of(path: str) -> Iterator[None]:
         raise
     except (*DAMAGE, IndexError, AttributeError) as error:
         raise FormatError(path, f"is a damaged HDF5 file: {error}.") from error
+
+
+def _on_server(h5py: Any, path: str) -> Any:
+    """Open a remote file; the library asks for its bytes piece by piece."""
+    file = DataFile.of(path)
+    assert file.origin is not None
+    try:
+        return h5py.File(Stream(file.path, file.size, file.origin), "r")
+    except FormatError:
+        raise
+    except DAMAGE as error:
+        raise FormatError(path, f"cannot be opened as HDF5: {error}.") from None
 
 
 def _open(h5py: Any, path: str) -> Any:

@@ -22,6 +22,7 @@ from rsciio_tem.parsing.hdf5 import address, is_hdf5, opened
 from rsciio_tem.parsing.hdf5_values import DAMAGE, filename_of, inside, is_hard, names_in
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import require_file
+from rsciio_tem.storage.remote.address import is_address
 
 __all__ = [
     "Walk",
@@ -67,7 +68,9 @@ def referred(path: str, name: str, plain: bool = False) -> str:
         It is not a regular file, or no HDF5; a plain one that is not near.
     """
     other = files.beside(path, name)
-    if not os.path.exists(other) and os.path.exists(name):
+    if is_address(path) and not is_address(other):
+        raise FormatError(path, f"refers to {name}, which is not beside it.")
+    if not is_address(path) and not files.exists(other) and files.exists(name):
         other = name  # the library looks there, too
     if plain and not _is_near(path, other):
         raise FormatError(
@@ -76,13 +79,18 @@ def referred(path: str, name: str, plain: bool = False) -> str:
             "Put that file into the folder of the recording, or a symbolic link to it.",
         )
     with contextlib.suppress(OSError):  # missing
-        require_file(other, os.stat(other))
+        if not is_address(other):
+            require_file(other, os.stat(other))
+        elif not files.exists(other):
+            return other
         if not plain and not is_hdf5(other, files.read_start(other, 4096)):
             raise FormatError(path, f"refers to {name}, which is not an HDF5 file.")
     return other
 
 
 def _is_near(path: str, other: str) -> bool:
+    if is_address(other):  # no other is opened
+        return True
     target = os.path.normcase(os.path.abspath(other))
     roots = [os.getcwd()]
     for place in files.places(path):
@@ -129,7 +137,7 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
             others |= require_links(node, link.path, depth + 1)
         elif isinstance(link, h5py.ExternalLink):
             other = referred(filename_of(node), link.filename)
-            if not os.path.exists(other):
+            if not files.exists(other):
                 return others
             with opened(other) as file:
                 others |= {other, *require_links(file, link.path, depth + 1)}
@@ -278,7 +286,7 @@ def require_sources(
         for number in range(_MOST_SOURCES) if "%b" in name + inner else (-1,):
             other = path if name == "." else referred(path, _numbered(name, number))
             source = _numbered(inner, number)
-            if not os.path.exists(other):
+            if not files.exists(other):
                 if number >= 0:
                     break  # numbered sources, as many as there are
                 raise FormatError(
@@ -416,7 +424,7 @@ def refuse_pipes(start: Any) -> None:
                     link = group.get(name, getlink=True)
                     if isinstance(link, h5py.ExternalLink):
                         other = files.beside(filename_of(start), link.filename)
-                        if os.path.exists(other):
+                        if not is_address(other) and files.exists(other):
                             require_file(other, os.stat(other))
                 else:
                     below = inside(group, name)

@@ -20,8 +20,8 @@ import numpy as np
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.parsing.text import legible
-from rsciio_tem.storage import backends
-from rsciio_tem.storage.files import read_start
+from rsciio_tem.storage.files import bytes_of, open_binary, read_start
+from rsciio_tem.storage.remote.address import is_address
 
 __all__ = [
     "DAMAGE",
@@ -243,6 +243,8 @@ def damaged_texts(path: str) -> int:
     text after the other. The library goes on for ever at one that takes no bytes. Looked at is the
     beginning of a file, where such heaps are, unless they were added later.
     """
+    if is_address(path):  # one of a server is read again for each call
+        return _damaged_heap.__wrapped__(path, bytes_of(path), 0)
     try:
         status = os.stat(path)
     except OSError:
@@ -292,8 +294,8 @@ def _has_its_texts(dataset: Any, kind: Any) -> bool:
     path = filename_of(dataset)
     count = math.prod(dataset.shape)
     try:
-        size = os.stat(path).st_size
-        with open(path, "rb", opener=backends.opener) as file:
+        size = bytes_of(path)
+        with open_binary(path) as file:
             file.seek(start)
             places = np.frombuffer(file.read(_PLACE.itemsize * count), _PLACE)
     except (OSError, ValueError):

@@ -53,6 +53,8 @@ class Times:
         Whether a program started each frame.
     scattered : bool
         Whether nearly each frame is a file of its own: then a header costs opening one.
+    remote : bool
+        Whether each header costs a request to a server.
     blanks : ndarray of bool, optional
         Which of the frames were never recorded, or are not part of the recording any more.
     at : callable, optional
@@ -66,6 +68,7 @@ class Times:
     external_trigger: bool | None = None
     software_trigger: bool = False
     scattered: bool = False
+    remote: bool = False
     blanks: npt.NDArray[np.bool_] | None = None
     at: Callable[[Ints], FrameTimes] | None = None
 

@@ -57,7 +57,7 @@ def master_of(path: str) -> str:
     def master_at(place: str) -> str:
         match = _DATA.fullmatch(place)
         master = f"{match[1]}_master{match[2]}" if match else ""
-        return master if os.path.isfile(master) else ""
+        return master if files.is_file(master) else ""
 
     return files.first_found(path, master_at)
 
@@ -93,11 +93,11 @@ def _part(file: Any, group: str, name: str, path: str, open_files: ExitStack | N
     if not isinstance(link, h5py.ExternalLink):
         return _described(dataset_of(file, inner), inner, path, inner)
     other = referred(path, link.filename)
-    if not os.path.isfile(other):
+    if not files.is_file(other):
         matches = map(MASTER.fullmatch, files.places(path))  # if all files got another name
         renamed = (f"{m[1]}_{name}{m[2]}" for m in matches if m)
-        other = next(filter(os.path.isfile, renamed), other)
-    if not os.path.exists(other):
+        other = next(filter(files.is_file, renamed), other)
+    if not files.exists(other):
         return Part(inner, other, link.path)
     if open_files is not None:
         open_files.enter_context(kept_open(other))

@@ -35,6 +35,7 @@ from rsciio_tem.parsing.hdf5_values import (
 )
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.files import plain_file
 
 #: Attribute of the group of a frame cache, and its value.
 VERSION_KEY, VERSION = "HEXRD_FRAMECACHE_VERSION", 1
@@ -217,7 +218,7 @@ def described_group(path: str, name: str, problems: Problems) -> Described:
     import h5py
 
     del problems  # nothing here is odd and still readable
-    described = DataFile.of(path)
+    described = DataFile.of(plain_file(path, "the reader of frame caches in HDF5"))
     with opened(path) as file:
         group = file[name]
         header = _header(group, path)

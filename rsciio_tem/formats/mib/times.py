@@ -135,6 +135,7 @@ def recording_times(header: Header, reader: MerlinTimes, hdr: dict[str, str] | N
         # of MQ1A, of the local time, of the headers of 2015
         resolution_ns=100 if header.utc else 2000 if "." in header.local_time[-7:-6] else 1_000_000,
         external_trigger=None if not start else "internal" not in str(start).lower(),
+        remote=any(file.origin is not None for file in reader.frames.files[:1]),
         scattered=4 * len(reader.frames.files) > len(reader.frames),
         software_trigger="soft" in str(start or "").lower(),
         at=reader.at,

@@ -52,6 +52,7 @@ class Images:
             at=partial(frame_times_at, self.stored, self.stamp_size, self.each),
             # within a buffer there is only one time
             resolution_ns=3600 * 10**9 if buffered else 1000 if version >= 5 else 10**6,
+            remote=self.stored.files[0].origin is not None,
             external_trigger=False if buffered else None,
         )
 
