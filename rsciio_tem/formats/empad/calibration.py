@@ -189,7 +189,9 @@ def _maps(source: Any, path: str) -> dict[str, npt.NDArray[Any]]:
     if not isinstance(source, (str, os.PathLike)):
         return {str(name): np.asarray(image) for name, image in dict(source).items()}
     if not os.path.isdir(source):
-        with np.load(files.existing(source), allow_pickle=False) as archive:
+        with np.load(
+            files.plain_file(files.existing(source), "NumPy"), allow_pickle=False
+        ) as archive:
             return {name: archive[name] for name in archive.files}
     arrays = {
         name: np.stack([_r32(source, f"{name}{half}", path) for half in "AB"]) for name in LINEAR

@@ -21,7 +21,7 @@ _NAME = re.compile(r"(.*_)(\d{3,})$", re.DOTALL)
 def header_of(path: str) -> np.void | None:
     """Return the series header that a file begins with, None if it begins with something else."""
     try:
-        return series_header(files.read_start(path, HEADER.itemsize), os.path.getsize(path))
+        return series_header(files.read_start(path, HEADER.itemsize), files.bytes_of(path))
     except (FormatError, OSError):
         return None
 
