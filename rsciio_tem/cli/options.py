@@ -132,7 +132,9 @@ _READER_OPTIONS = (
     click.option("--pixel-size", type=number, metavar="UM", help="Of the detector, in µm."),
     click.option("--beam-energy", type=number, metavar="KEV", help="Of the electrons."),
     click.option("--centre", type=pixel, metavar="X,Y", help="Pixel of the direct beam."),
-    click.option("--dtype", metavar="TYPE", help="Raw files: type of a stored pixel, such as >u2."),
+    click.option(
+        "--dtype", metavar="TYPE", help="Cast pixels; of raw files, the stored type: >u2."
+    ),
     click.option(
         "--sig-shape", type=sizes, metavar="Y,X", help="Raw files: rows and columns of a frame."
     ),

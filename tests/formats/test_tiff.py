@@ -20,6 +20,7 @@ from rsciio_tem.formats import tiff
 from rsciio_tem.formats.tiff import writer
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.writing import stream
+from rsciio_tem.writing.signal_frames import SignalFrames
 
 NAMES, UNITS = ("t", "z", "y", "x", "ky", "kx"), ("s", "nm", "nm", "nm", "1/nm", "1/nm")
 
@@ -176,6 +177,24 @@ def test_beyond_4_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"ends at 4 GiB.*leave out imagej=True"):
         rsciio_tem.convert(lazy, tmp_path / "b.tif", imagej=True)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("shape", [(130, 128, 512, 256), (3, 30_000, 30_000)])
+def test_layout_of_large_files(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """Nothing is written: offsets beyond 32 bits are the point."""
+    frames = SignalFrames.of(signal_of(da.zeros(shape, dtype="u2", chunks=(1, *shape[1:]))), "TIFF")
+    with pytest.warns(RecordingWarning, match="BigTIFF"):
+        target = tiff.target(frames, str(tmp_path / "a.tif"))
+    pixels = int(np.prod(shape)) * 2
+    assert pixels < target.nbytes < pixels + 300 * len(frames) + 3000
+    (tmp_path / "head").write_bytes(target.header)
+    pieces = list(target.layout.pieces())  # type: ignore[attr-defined]
+    assert sum(len(pages) for _, pages in pieces) == len(frames) - 1
+    if pieces:
+        place, pages = pieces[-1]
+        assert place + pages.nbytes == target.nbytes
+        assert pages["next"][-1] == 0
+        assert pages["entries"]["value"].max() == pixels - pixels // len(frames) + target.offset
 
 
 @pytest.mark.parametrize(

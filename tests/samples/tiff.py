@@ -36,7 +36,7 @@ SPECS = [
     *(tiff(f"plain, {name}", name, imagej=False) for name in ("i1", "u4", "i8", "f2", "f4", "f8")),
     tiff("BigTIFF", big=True, imagej=False),
     tiff("big-endian", order=">"),
-    tiff("headers among the images", scattered=True),
+    tiff("headers among the images", scattered=True, plain=False),
     tiff("deflated", scattered=True, deflate=True, plain=False),
     tiff("one image", shape=(12, 16)),
     tiff(TEN, shape=(10, 6, 4)),

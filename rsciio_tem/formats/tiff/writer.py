@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -119,20 +120,25 @@ class _Layout:
                 pool += b"\0" * (-(behind + len(pool)) % 8)
                 self.places[tag.number] = behind + len(pool)
                 pool += tag.value
+        self.tags, self.pool = tags, bytes(pool)
         self.data = -(-(behind + len(pool)) // 64) * 64  #: byte where the first image begins
         self.others = sorted(common, key=lambda tag: tag.number)
         self.stride = self._size(len(self.others))
         end = self.data + count * self.image
         self.headers = end + end % 2  #: byte where the headers of the other images begin
         self.nbytes = self.headers + (count - 1) * self.stride
+
+    @cached_property
+    def head(self) -> bytes:
+        """What precedes the first image."""
+        big, many = self.big, self.count > 1
         magic = b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) if big else b"II*\0\x08\0\0\0"
-        follower = np.array([self.headers if count > 1 else 0], self.offset_type).tobytes()
-        entries = self._entries(tags)
+        follower = np.array([self.headers if many else 0], self.offset_type).tobytes()
+        entries = self._entries(self.tags)
         entries["value"][entries["tag"] == 273] = self.data
-        counted = np.array([len(tags)], self.counter).tobytes()
-        self.head = (magic + counted + entries.tobytes() + follower + bytes(pool)).ljust(
-            self.data, b"\0"
-        )
+        counted = np.array([len(self.tags)], self.counter).tobytes()
+        content = magic + counted + entries.tobytes() + follower + self.pool
+        return content.ljust(self.data, b"\0")
 
     def _size(self, tags: int) -> int:
         return int(self.counter.itemsize + tags * self.entry.itemsize + self.offset_type.itemsize)
