@@ -1399,6 +1399,13 @@ NOT_FOLLOWED = {
     "say something of the recording, such as navigation_shape=(x, y)": "is an example",
     "overwrite=True replaces it.": "tests/test_side_file.py passes it",
     "--serve writes no file; leave out --output": "leaves an option out",
+    # of reference files
+    "rsciio-tem convert SOURCE TARGET.zarr": "the colours, casts and mosaics it is said of are "
+    "converted in tests/test_round_trip.py",
+    "rsciio-tem check says what is lost.": "is another command",
+    "unless it gets mask_and_scale=False; zarr_format=3": "a keyword of xarray; "
+    "tests/test_reference.py passes zarr_format=3",
+    "With flip_y=True they are upright": "tests/test_reference.py passes it",
     # other texts that name something
     "rsciio-tem could not register its readers": "is the name of the package",
     "ours: hs.load uses the reader listed": "explains a table",

@@ -96,21 +96,23 @@ def reference(
     Examples
     --------
     >>> path = rsciio_tem.reference("scan.raw", dtype="<u2", sig_shape=(256, 256))
-    >>> xarray.open_dataset(path, engine="kerchunk", chunks={})
+    >>> xarray.open_zarr("reference://", storage_options={"fo": path}, chunks={})["data"]
     """
     if zarr_format not in (None, 2, 3):
         raise ValueError(f"zarr_format={zarr_format!r} is neither 2 nor 3")
-    signal, ranges = _described(path, format, options)
+    signal, ranges, messages = _described(path, format, options)
     if _flip_y(signal) and "flip_y" not in options and ranges.pixels is not None:
-        as_stored, plain = _described(path, format, {**options, "flip_y": False})
+        as_stored, plain, others = _described(path, format, {**options, "flip_y": False})
         if plain.pixels is None:
+            signal, ranges, messages = as_stored, plain, others
             warn(
                 path,
                 "frames are stored with their bottom row first, and are left as they are stored: "
                 "other programs show them upside down. With flip_y=True they are upright, and only "
                 "programs with rsciio-tem beside them read them.",
             )
-            signal, ranges = as_stored, plain
+    for said_of, message in messages:
+        warn(said_of, message)
     out = os.path.abspath(usual_name(path) if target is None else target)
     for name in (*_ours(signal).get("files", ()), *(file.path for file in ranges.files)):
         if same_file(out, name):
@@ -131,19 +133,17 @@ def reference(
 
 def _described(
     path: str | os.PathLike[str], format: str, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], ByteRanges]:
-    """Load lazily, so that all is as in `load`, and say where the bytes are."""
+) -> tuple[dict[str, Any], ByteRanges, list[tuple[str, str]]]:
+    """Load lazily, so that all is as in `load`; say where the bytes are, and what is warned of."""
     with collected() as messages:
         signals = load(path, format, lazy=True, **options)
         source = lazy_source(signals[0]["data"])
         if source is None:
             refuse(os.fspath(path), "its frames are not ranges of bytes of a file")
         ranges = byte_ranges(source)
-    for said_of, message in messages:
-        warn(said_of, message)
-    if len(signals) > 1:
-        warn(path, f"holds {len(signals)} signals; the reference is to the first.")
-    return signals[0], ranges
+        if len(signals) > 1:
+            warn(path, f"holds {len(signals)} signals; the reference is to the first.")
+    return signals[0], ranges, messages
 
 
 def _ours(signal: Mapping[str, Any]) -> dict[str, Any]:
@@ -284,8 +284,7 @@ class _Store:
         codecs = [{"name": "bytes", **(endian if dtype.itemsize > 1 else {})}]
         for step in steps:
             rest = {key: value for key, value in step.items() if key != "id"}
-            own = str(step["id"]).startswith("rsciio_tem.")
-            prefix = "" if own else "numcodecs."
+            prefix = "" if str(step["id"]).startswith("rsciio_tem.") else "numcodecs."
             codecs.append({"name": f"{prefix}{step['id']}", "configuration": rest})
         if fill is None:
             fill = dtype.type(0)
