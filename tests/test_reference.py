@@ -408,4 +408,5 @@ def test_without_us(recording: Path, python: str, zarr_format: int) -> None:
     path = rsciio_tem.reference(recording, flip_y=False, **version_of, **options)
     assert read(path, "xarray").strip() in ("read", "no xarray")
     path = rsciio_tem.reference(recording, flip_y=True, **version_of, **options)
-    assert "rsciio_tem.frames" in read(path, "codec")
+    # by its name; or, where the package was removed and left its entry points, by that of a module
+    assert "rsciio_tem" in read(path, "codec")
