@@ -110,6 +110,14 @@ class Contestant:
         """Open without reading pixels."""
         raise Unsupported
 
+    def describe(self, file: DataFile) -> int:
+        """Describe what is in a file, without an array; return the number of frames."""
+        raise Unsupported
+
+    def guess(self, file: DataFile) -> Any:
+        """Open without reading pixels, and without being told the shape of the scan."""
+        raise Unsupported
+
     def shape(self, opened: Any) -> tuple[int, ...]:
         """Shape of what was opened."""
         return tuple(opened.shape)
@@ -243,6 +251,17 @@ class RsciioTem(DaskReader):
         opened = self.read(file, lazy=True)
         opened.file = file  # for `reduce`, which needs no dask
         return opened
+
+    def describe(self, file: DataFile) -> int:
+        name, options = self.reader(file)
+        shown = {"navigation_shape", "nav_shape", "corrections"}
+        own = {k: v for k, v in options.items() if k not in shown}
+        return int(self.root.open(str(file.path), name, **own).count)
+
+    def guess(self, file: DataFile) -> Any:
+        name, options = self.reader(file)
+        opened = self.module(name).file_reader(str(file.path), lazy=True, **options)
+        return opened[0]["data"]
 
     def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
         file = opened.file

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -30,6 +32,7 @@ def prepare(commit: str = COMMIT) -> None:
         ["git", "-C", str(root), "archive", commit, "rsciio_tem"], check=True, capture_output=True
     ).stdout
     folder = Path(tempfile.mkdtemp(prefix="earlier-build-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(folder, filter="data")
     package = (folder / "rsciio_tem").rename(folder / NAME)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -220,6 +221,18 @@ WORKS: dict[str, Work] = {
         "open",
         lambda case, turn: case.contestant.open(case.file),
         _check_shape,
+        turns=lambda repeats: 3 * repeats,
+    ),
+    "open-guess": Work(
+        "open, the scan shape not given",
+        lambda case, turn: case.contestant.guess(case.file),
+        lambda case, opened: opened.size == math.prod(case.file.shape),
+        turns=lambda repeats: 3 * repeats,
+    ),
+    "describe": Work(
+        "describe: `rsciio_tem.open`",
+        lambda case, turn: case.contestant.describe(case.file),
+        lambda case, count: count == case.file.frames,
         turns=lambda repeats: 3 * repeats,
     ),
     "open-1e3": Work(

@@ -46,6 +46,20 @@ def shoot(tab: Any, name: str, height: int) -> None:
     image.save(_FOLDER / name, optimize=True)
 
 
+def hold(tab: Any, name: str, value: int) -> None:
+    """Move a slider with the mouse until it shows a number, and keep the button pressed."""
+    slider = tab.locator(f"#{name}-slider")
+    box = slider.bounding_box()
+    low, high = (int(slider.get_attribute(end)) for end in ("min", "max"))
+    now, y = int(slider.input_value()), box["y"] + box["height"] / 2
+    x = box["x"] + 8 + (box["width"] - 16) * (now - low) / (high - low)
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    while int(slider.input_value()) != value:
+        x += 0.25 if int(slider.input_value()) < value else -0.25
+        tab.mouse.move(x, y)
+
+
 def main() -> None:
     """Take all pictures."""
     program = next(filter(None, map(shutil.which, _PROGRAMS)))
@@ -59,6 +73,9 @@ def main() -> None:
         tab.evaluate("data.path = data.name")
         tab.locator("#line").fill("53")
         shoot(tab, "inspector_wrong.png", 1250)
+        hold(tab, "line", 62)
+        shoot(tab, "inspector_dragging.png", 925)
+        tab.mouse.up()
         tab.locator("#line").fill("60")
         tab.locator("#scan-step").fill("2 nm")
         shoot(tab, "inspector_right.png", 1250)

@@ -89,6 +89,11 @@ def specifications() -> str:
     return table(("Format", "Specification", "Of", "Oracle"), *rows)
 
 
+def linked_specifications() -> str:
+    """List the specifications for a page of the documentation."""
+    return re.sub(r"\]\((\w+\.\w+)\)", r"](../specifications/\1)", specifications())
+
+
 def files_of(name: str) -> Iterator[Path]:
     """Give the specifications of a format, the one of its main file first."""
     files = [*(ROOT / "specifications").glob("*.ksy"), *(ROOT / "specifications").glob("*.md")]
@@ -132,7 +137,11 @@ def _order(kind: str) -> tuple[int, str]:
 
 #: Tables that lie in files, between two marks, and those that only the web site has.
 IN_FILES = {"README.md": readme, "specifications/README.md": specifications}
-ON_THE_WEB = {"formats/index": formats, "changes/README": changes}
+ON_THE_WEB = {
+    "formats/index": formats,
+    "changes/README": changes,
+    "specifications": linked_specifications,
+}
 
 MARK = "<!-- made by docs/tables.py -->"
 END = "<!-- end -->"
@@ -154,12 +163,31 @@ def main() -> None:
         (ROOT / name).write_text(updated(name), encoding="utf-8", newline="\n")
 
 
+def signatures(name: str) -> str:
+    """Describe the functions of a format, at the end of its page."""
+    module = REGISTRY["FORMATS"][name].module
+    written = "file_writer" in public(module)
+    functions = ["file_reader", *(["file_writer"] if written else [])]
+    calls = "\n".join(f".. autofunction:: rsciio_tem.{name}.{call}" for call in functions)
+    return f"\n\n## Signatures\n\n```{{eval-rst}}\n{calls}\n```\n"
+
+
+def public(module: str) -> list[str]:
+    """Return what a module of a format lists in ``__all__``."""
+    import importlib
+
+    return list(importlib.import_module(module).__all__)
+
+
 def _replaced(app: Sphinx, docname: str, source: list[str]) -> None:
     if docname in ON_THE_WEB:
         assert MARK in source[0], f"{docname} has no {MARK}"
         source[0] = source[0].replace(MARK, ON_THE_WEB[docname]())
         for file in (ROOT / "rsciio_tem" / "registry.py", *fragments()):
             app.env.note_dependency(str(file))
+    name = docname.removeprefix("formats/")
+    if docname != name and name in REGISTRY["FORMATS"]:
+        source[0] += signatures(name)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

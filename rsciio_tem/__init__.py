@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rsciio_tem.tools.annotate import annotate
     from rsciio_tem.tools.check import check
     from rsciio_tem.tools.convert import convert, export_dataset
+    from rsciio_tem.tools.follow import follow
     from rsciio_tem.tools.inspect import inspect
     from rsciio_tem.tools.open import open
     from rsciio_tem.tools.reduce import reduce
@@ -35,6 +36,7 @@ __all__ = [
     "convert",
     "detect",
     "export_dataset",
+    "follow",
     "formats",
     "from_array",
     "inspect",
@@ -56,6 +58,7 @@ _HOMES = {
     "convert": "tools.convert",
     "detect": "readers",
     "export_dataset": "tools.convert",
+    "follow": "tools.follow",
     "from_array": "reading.from_array",
     "inspect": "tools.inspect",
     "load": "readers",

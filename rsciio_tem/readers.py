@@ -5,18 +5,29 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from rsciio_tem import registry
 from rsciio_tem.errors import FormatError, NotThisFormat, OtherFormat, Unsupported
 from rsciio_tem.registry import Candidate
-from rsciio_tem.storage.files import existing, path_of, read_start, recording_of, unmarked
+from rsciio_tem.storage.files import (
+    existing,
+    path_of,
+    plain_file,
+    read_start,
+    recording_of,
+    unmarked,
+)
+from rsciio_tem.storage.user_paths import named_by_user
 
 __all__ = ["detect", "file_reader", "hand_over", "load", "module_for"]
 
 
-def detect(path: str | os.PathLike[str]) -> list[Candidate]:
+def detect(
+    path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+) -> list[Candidate]:
     """Say which formats a file may have.
 
     Parameters
@@ -24,6 +35,8 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
     path : str or path
         Its first 4 KiB and the names of the files beside it are examined; for a folder, the names
         of the files in it.
+    storage_options : dict, optional
+        For addresses, see ``docs/remote.md``.
 
     Returns
     -------
@@ -36,7 +49,11 @@ def detect(path: str | os.PathLike[str]) -> list[Candidate]:
     FormatError
         The file does not exist, or is a folder that is not a recording.
     """
-    name = recording_of(path)
+    with named_by_user(path, {"storage_options": storage_options}) as (named, _):
+        return _verdicts(recording_of(named))
+
+
+def _verdicts(name: str) -> list[Candidate]:
     if os.path.isdir(name) and (folder_formats := registry.candidates(name, b"")):
         return folder_formats
     return registry.candidates(existing(name), unmarked(read_start(name, 4096)))
@@ -118,7 +135,11 @@ def load(
     FormatError
         See the reader.
     """
-    path = recording_of(path)
+    with named_by_user(path, options) as (named, keywords):
+        return _loaded(recording_of(named), format, lazy, keywords)
+
+
+def _loaded(path: str, format: str, lazy: bool, options: dict[str, Any]) -> list[dict[str, Any]]:
     raw = options.get("dtype") is not None and options.get("sig_shape") is not None
     name, hints = chosen(path, format, raw=raw)
     if name.startswith("rsciio."):
@@ -206,6 +227,7 @@ def hand_over(
         What is raised if the reader fails.
     """
     theirs = f"RosettaSciIO's reader {reader.partition('.')[2]!r}"
+    plain_file(path, theirs)
     if what == "none of our formats":
         theirs += ", which is for its suffix,"
     try:

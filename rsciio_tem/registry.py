@@ -226,6 +226,26 @@ FORMATS: dict[str, Format] = {
             owned_by="rsciio.arina",
         ),
         Format(
+            "stempy",
+            "Counted electrons of stempy in HDF5, such as those of NCEM's 4D Camera",
+            ("h5",),
+            files=(
+                "counted electrons that stempy writes in HDF5 (4D Camera of NCEM and others), "
+                "versions 1 to 3, dense or as sparse arrays"
+            ),
+            owned_by="rsciio.arina",
+            writes=("h5",),
+        ),
+        Format(
+            "fourdcamera",
+            "Raw sectors of the 4D Camera of NCEM",
+            ("data",),
+            files=(
+                "raw files of the 4D Camera of NCEM `.data`: four modules put together, frames at "
+                "the positions in their headers, versions 3 to 5"
+            ),
+        ),
+        Format(
             "imagefiles",
             "Lists of images in YAML (hexrd): TIFF, and all that other readers know",
             ("yml", "yaml"),

@@ -56,6 +56,7 @@ TARGETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "raw_csr": ("a.toml", SPARSE, {"nav_shape": (7, 6)}),
     "npz": ("a.npz", SPARSE, {"output_yaml": True}),
     "fch5": ("a.fch5", SPARSE, {}),
+    "stempy": ("a.h5", {**SPARSE, "to": "stempy"}, {}),
     "yml": ("a.yml", {**SPARSE, "format": "framecache"}, {}),
     "blo": ("a.blo", {"intensity_scaling": "minmax"}, {}),
     "tvips": ("a_000.tvips", {"max_file_size": 9000}, {"max_file_size": 2000}),

@@ -77,7 +77,7 @@ def write(folder: Path, texts: dict[str, str]) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, with what the page adds to it."""
     folder = tmp_path_factory.mktemp("project")
-    ignored = shutil.ignore_patterns("__pycache__", "_build")
+    ignored = shutil.ignore_patterns("__pycache__", "_build", "_drawn")
     for name in ("rsciio_tem", "docs", "specifications", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for file in (*ROOT.glob("*.md"), ROOT / "LICENSE", *ROOT.glob("*.toml"), *ROOT.glob("*.py")):

@@ -263,6 +263,15 @@ def test_forked_child(file: DataFile, content: bytes) -> None:
     assert child.exitcode == 0
 
 
+def test_read_pieces_anywhere(file: DataFile, content: bytes) -> None:
+    out = np.zeros((3, 8), np.uint8)
+    offsets = [SIZE - 8, 0, 500]
+    backends.read_pieces_at(file, offsets, out)
+    assert [row.tobytes() for row in out] == [content[at : at + 8] for at in offsets]
+    read_pieces(file, SIZE, 0, out)  # behind the end: nothing changes
+    assert out[1].tobytes() == content[:8]
+
+
 def test_read_pieces(file: DataFile, content: bytes) -> None:
     out = np.full((5, 8), 9, np.uint8)
     read_pieces(file, SIZE - 3 * 1000 - 4, 1000, out)

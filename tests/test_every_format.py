@@ -502,7 +502,7 @@ def test_fill_value(ten: Sample, lazy: bool) -> None:
     np.testing.assert_array_equal(filled(fill_value=9), np.concatenate([frames, blank + 9]))
     with pytest.warns(RecordingWarning), pytest.raises(TypeError, match="fill_value=nan"):
         ten.read(**options, fill_value=float("nan"))
-    for value in (-1, 1.5, 1e9):
+    for value in (-1, 1.5, 1e10):
         with pytest.warns(RecordingWarning), pytest.raises(ValueError, match="fill_value="):
             ten.read(**options, fill_value=value)
     if ten.format == "raw":
@@ -679,6 +679,8 @@ def test_missing_file(first_sample: Sample, tmp_path: Path) -> None:
 
 def test_cut_anywhere(first_sample: Sample, tmp_path: Path) -> None:
     """A shortened file gives its whole frames, in full, or an error; never anything else."""
+    if first_sample.format == "fourdcamera":
+        pytest.skip("other modules have the rest of the frames: its own tests cut files")
     moved = first_sample.moved(tmp_path / "cut")
     assert moved.path is not None
     content = moved.path.read_bytes()
@@ -689,7 +691,16 @@ def test_cut_anywhere(first_sample: Sample, tmp_path: Path) -> None:
     for size in np.random.default_rng(3).integers(0, len(content), 20):
         moved.path.write_bytes(content[:size])
         with contextlib.ExitStack() as stack:
-            whole = ("npy", "hdf5", "dectris", "dm", "eigerstream", "raw_csr", "framecache")
+            whole = (
+                "npy",
+                "hdf5",
+                "dectris",
+                "dm",
+                "eigerstream",
+                "raw_csr",
+                "framecache",
+                "stempy",
+            )
             if size < least or first_sample.format in whole:
                 stack.enter_context(pytest.raises(FormatError, match=re.escape(str(moved.path))))
             data = None
@@ -1207,4 +1218,6 @@ def test_hyperspy_slices_without_loading(
     np.testing.assert_array_equal(one.data, first_sample.expected[2, 1])
     if first_sample.format == "framecache":
         nbytes = 3000  # three arrays with their headers
+    if first_sample.format == "stempy":
+        nbytes = 4096 + 3 * 16  # the heap with the list; references to it
     assert sum(bytes_read) <= (nbytes or one.data.nbytes)  # a compressed chunk is a frame

@@ -337,6 +337,26 @@ def test_blocks_of_files_may_be_kept(scan: tuple[Path, Array], backend: str) -> 
         np.testing.assert_array_equal(kept, frame[np.newaxis, :3])
 
 
+def test_masked_results_are_refused(scan: tuple[Path, Array]) -> None:
+    def bright(block: Array) -> Any:
+        return np.ma.masked_less(block.max(axis=(1, 2)).astype(np.int64), 1 << 40)
+
+    with pytest.raises(TypeError, match=r"'f' returned, with .* a part is masked"):
+        rsciio_tem.reduce(scan[0], (), functions={"f": bright})
+    whole = rsciio_tem.reduce(scan[0], (), functions={"f": lambda b: np.ma.array(b[:, 0, 0])})
+    np.testing.assert_array_equal(whole["f"], scan[1][..., 0, 0])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_end_of_a_loop_that_is_none(scan: tuple[Path, Array], threads: int) -> None:
+    def ends(block: Array) -> Any:
+        return next(iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration was raised") as caught:
+        rsciio_tem.reduce(scan[0], (), functions={"f": ends}, threads=threads)
+    assert "in the function 'f', with the frame" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize("backend", ["mmap", "buffered"])
 def test_blocks_are_read_only(scan: tuple[Path, Array], backend: str) -> None:
     def spoil(block: Array) -> Array:

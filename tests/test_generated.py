@@ -78,7 +78,7 @@ def test_tables_in_files() -> None:
 
 def test_tables_of_the_web_site() -> None:
     tables = loaded("docs/tables.py")
-    assert set(tables.ON_THE_WEB) == {"formats/index", "changes/README"}
+    assert set(tables.ON_THE_WEB) == {"formats/index", "changes/README", "specifications"}
     for name in tables.ON_THE_WEB:
         text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
         assert text.count(f"{tables.MARK}\n") == 1
@@ -89,6 +89,9 @@ def test_tables_of_the_web_site() -> None:
     for row in FORMATS.values():
         suffixes = ", ".join(f"`.{suffix}`" for suffix in row.suffixes)
         assert f"| [{row.name}]({row.name}.md) | {suffixes} | {row.files} |" in listed
+    linked = tables.linked_specifications()
+    for file in (ROOT / "specifications").glob("*.ksy"):
+        assert f"[{file.name}](../specifications/{file.name})" in linked
     changes = tables.changes()
     for fragment in (ROOT / "docs" / "changes").glob("*.*.md"):
         first = fragment.read_text(encoding="utf-8").partition("\n")[0]

@@ -30,6 +30,7 @@ from writers import (
     dm,
     eigerstream,
     empad,
+    fourdcamera,
     framecache,
     frms6,
     imagefiles,
@@ -37,6 +38,7 @@ from writers import (
     mib,
     mrc,
     seq,
+    stempy,
     tvips,
 )
 from writers import hdf5 as hdf5_writer
@@ -249,6 +251,13 @@ def _raw(name: str, **options: Any) -> Callable[[Path], tuple[Path, Options]]:
         return folder / name, dict(options)
 
     return make
+
+
+def _whole_frames(folder: Path, *, module: bool = False) -> Path:
+    """A file of whole frames of the 4D Camera, perhaps with a name like one of sectors."""
+    images = RNG.integers(0, 999, (6, 576, 576)).astype("u2")
+    path = fourdcamera.write_fourdcamera(folder, images, scan=(2, 3), version=3)
+    return path.rename(folder / "scan17_module0.data") if module else path
 
 
 def _hdf5(*arrays: tuple[str, Any], **options: Any) -> Callable[[Path], tuple[Path, Options]]:
@@ -682,6 +691,24 @@ CASES = [
             {"format": "hdf5"},
         ),
         ("format",),
+    ),
+    Case(
+        'Pass format="stempy". dataset= reads any one array in it.',
+        lambda folder: (
+            stempy.write_counts(folder / "a.h5", SCAN % 2),
+            {"format": "hdf5"},
+        ),
+        ("format",),
+    ),
+    Case(
+        "Pass version=3 if it holds whole frames.",
+        lambda folder: (_whole_frames(folder), {"format": "fourdcamera", "version": 5}),
+        ("version",),
+    ),
+    Case(
+        "Pass version=3 for whole frames, version=5 for sectors of 144 rows.",
+        lambda folder: (_whole_frames(folder, module=True), {"format": "fourdcamera"}),
+        ("version",),
     ),
     # HDF5, Zarr, archives
     Case("Pass order='F' if frames look transposed", _matlab, ("order", "order sig_first")),
@@ -1407,6 +1434,8 @@ NOT_FOLLOWED = {
     "tests/test_reference.py passes zarr_format=3",
     "With flip_y=True they are upright": "tests/test_reference.py passes it",
     # other texts that name something
+    "would have to be mapped into memory": "tests/test_remote.py loads it without",
+    "is no number; pass one that pixels can have": "tests/test_read.py passes one",
     "rsciio-tem could not register its readers": "is the name of the package",
     "ours: hs.load uses the reader listed": "explains a table",
     "--navigation-shape {columns + 1},{lines}": "of the demo, which tests/test_cli.py types",

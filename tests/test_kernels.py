@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from itertools import pairwise
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from rsciio_tem.errors import FormatError
 from rsciio_tem.kernels.codecs import pack_bitshuffle, unpack_bitshuffle, unpack_lz4, unshuffle
 from rsciio_tem.kernels.corrections import correct, patch
+from rsciio_tem.kernels.heaps import gather
 from rsciio_tem.kernels.sparse import (
     add_entries,
     add_entry_squares,
@@ -647,6 +649,80 @@ def test_find_blocks(data: Any, base: int) -> None:
     which = (base, frame, 6, first)
     find_blocks(raw, (nbytes, header), known, numbers, which, (height, width), places)
     np.testing.assert_array_equal(places, expected)
+
+
+# -- global heaps of HDF5 ------------------------------------------------------------------------
+
+
+def heap_of(objects: dict[int, bytes], spare: int = 0) -> bytes:
+    """Make a heap with objects of these numbers, in their order."""
+    body = b"".join(
+        struct.pack("<HHIQ", number, 1, 0, len(content)) + content + b"\xff" * (-len(content) % 8)
+        for number, content in objects.items()
+    )
+    body += struct.pack("<HHIQ", 0, 0, 0, spare + 16) + b"\xff" * spare if spare else b""
+    return b"GCOL\1\0\0\0" + struct.pack("<Q", 16 + len(body)) + body
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.integers(1, 65535), st.binary(max_size=20), min_size=1, max_size=5),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(0, 100),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_gather(heaps: list[dict[int, bytes]], base: int, random: Any) -> None:
+    """Lists of any length, in any order of their numbers, some of them cut short."""
+    raw, wanted = b"", []
+    for objects in heaps:
+        at = len(raw) + base
+        raw += heap_of(objects, random.choice((0, 8, 40)))
+        raw += b"\0" * random.choice((0, 24))  # between two heaps is something else
+        for number in random.sample(list(objects), random.randint(0, len(objects))):
+            content = objects[number][: random.randint(0, 20)]
+            wanted.append((at, number, content))
+    expected = b"".join(content for _, _, content in wanted)
+    sizes = np.array([len(content) for _, _, content in wanted], np.int64)
+    targets = np.cumsum(sizes) - sizes
+    columns = (np.array([row[i] for row in wanted], np.int64) for i in (0, 1))
+    out = np.empty(len(expected), np.uint8)
+    assert gather(np.frombuffer(raw, np.uint8), base, *columns, sizes, targets, out) == -1
+    assert out.tobytes() == expected
+
+
+def test_gather_from_damaged_heaps() -> None:
+    """What is not where it should be is named, and nothing outside of the bytes is touched."""
+    good = heap_of({1: b"one", 2: b"second", 7: b""}, 8)
+
+    def asked(raw: bytes, number: int = 2, nbytes: int = 6, at: int = 0, base: int = 0) -> int:
+        first, place = np.array([0, at]), np.array([1, number])
+        sizes, out = np.array([3, nbytes]), np.zeros(100, np.uint8)
+        return gather(
+            np.frombuffer(raw, np.uint8), base, first, place, sizes, np.array([0, 50]), out
+        )
+
+    assert asked(good) == -1
+    assert asked(good, nbytes=7) == 1  # longer than the object
+    assert asked(good, number=3) == 1  # there is none of this number
+    assert asked(good, number=0) == asked(good, number=1 << 16) == 1
+    assert asked(good, at=1) == asked(good, at=len(good)) == asked(good, at=-1) == 1
+    assert asked(good, base=8) == 0
+    for cut in range(len(good)):
+        assert asked(good[:cut]) == 0
+    for size in (0, 15, len(good) + 1, 1 << 62, (1 << 64) - 1):
+        assert asked(good[:8] + struct.pack("<Q", size) + good[16:]) == 0
+    for length in (100, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1):
+        assert asked(good[:24] + struct.pack("<Q", length) + good[32:]) == 0
+    assert asked(b"GCOL\2" + good[5:]) == 0
+    with pytest.raises(ValueError, match="contradict"):
+        gather(
+            np.zeros(9, np.uint8), 0, *[np.zeros(n, int) for n in (1, 1, 1, 2)], np.zeros(9, "u1")
+        )
+    with pytest.raises(ValueError, match="outside"):
+        asked(good, nbytes=51)
 
 
 def test_every_kernel_has_a_twin_here() -> None:

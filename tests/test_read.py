@@ -345,3 +345,16 @@ def test_scans_of_too_many_axes(tmp_path: Path, count: int) -> None:
     np.save(tmp_path / "a.npy", np.ones((1, 4, 5), "u1"))
     with pytest.raises(ValueError, match=f"navigation_shape has {count} sizes, more than 16"):
         rsciio_tem.load(tmp_path / "a.npy", navigation_shape=(1,) * count)
+
+
+def test_fill_value_as_text() -> None:
+    array = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
+    with pytest.raises(TypeError, match="fill_value=nan needs a floating dtype="):
+        rsciio_tem.from_array(array, fill_value="nan")
+    with pytest.raises(TypeError, match="fill_value='none' is no number"):
+        rsciio_tem.from_array(array, fill_value="none")
+    shape: dict[str, Any] = {"nav_shape": (2, 2), "missing": "fill", "dtype": "float32"}
+    with pytest.warns(RecordingWarning, match="1 of 4"):
+        (signal,) = rsciio_tem.from_array(array, fill_value="nan", **shape)
+    assert np.isnan(signal["data"][1, 1]).all()
+    assert not np.isnan(signal["data"][:, 0]).any()

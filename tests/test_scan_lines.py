@@ -15,7 +15,7 @@ from writers import mib
 from rsciio_tem.errors import FormatError, RecordingWarning
 from rsciio_tem.scan.decision import resolve_scan
 from rsciio_tem.scan.events import events_of
-from rsciio_tem.scan.hypotheses import Claims, best_fits
+from rsciio_tem.scan.hypotheses import Claims, _standing_out, best_fits
 from rsciio_tem.scan.scan import Scan, ScanHint, ScanRequest
 from rsciio_tem.scan.times import FrameTimes, Times
 
@@ -606,3 +606,22 @@ def test_confidence_of_a_clear_scan() -> None:
     assert fits[0].length == 30
     assert fits[0].score > 20
     assert all(fit.score < 0 for fit in fits[1:])
+
+
+@given(st.integers(0, 2**32), st.integers(1, 500), st.integers(2, 60), st.booleans())
+def test_lengths_that_stand_out(seed: int, count: int, line: int, lines: bool) -> None:
+    """The same ones as of sums over lines of every length."""
+    random = np.random.default_rng(seed)
+    values = np.clip(random.standard_t(3, size=count) * random.choice([0.3, 1, 2]), -4, 8)
+    values[::line] += 3 * random.random() * lines
+    values -= values.mean()
+    clear = []
+    for length in range(2, count // 2 + 1):
+        whole = values[: count // length * length].reshape(-1, length)
+        z = whole.sum(axis=0).max() / (np.sqrt(len(whole)) * max(1.0, float(np.std(values))))
+        if z > 4:
+            clear.append((length, float(z)))
+    expected = sorted(clear, key=lambda pair: (-pair[1], pair[0]))[:3]
+    result = _standing_out(values)
+    assert [length for length, _ in result] == [length for length, _ in expected]
+    np.testing.assert_allclose([z for _, z in result], [z for _, z in expected])

@@ -313,6 +313,7 @@ DAMAGED: dict[str, dict[str, str]] = {
     "'navigation_shapes' in \\[scan\\]": {"scan": "navigation_shapes = [16, 6]"},
     "an entry 'more'": {"more": ""},
     "with schema = 1": {"rsciio-tem": "schema = 2"},
+    "table \\[rsciio-tem\\] with schema = 1": {"rsciio-tem": "schema = true"},
     "is no text": {"rsciio-tem": "schema = 1\nnotes = 3"},
     "not a step such as": {"calibration": 'scan_step = "wide"'},
     "the unit is keV": {"calibration": "beam_energy = 200000"},

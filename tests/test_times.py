@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import SPECS, Spec
 from writers import mib
 
 import rsciio_tem
@@ -207,3 +208,19 @@ def test_sample_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     looked.clear()
     module.file_reader(path, lazy=True, navigation_shape=(128, 100))
     assert sum(looked) < 100
+
+
+STAMPED = [spec for spec in SPECS if spec.format in ("frms6", "mib", "seq", "ser", "tvips")]
+
+
+@pytest.mark.parametrize("spec", STAMPED, ids=str)
+def test_some_frames(spec: Spec, tmp_path: Path) -> None:
+    """Headers anywhere tell what all of them, read one after the other, do."""
+    times = spec.make(tmp_path, np.random.default_rng(0)).parse().times
+    if times is None:
+        return
+    every = times.read(0, times.count)
+    for index in (np.arange(times.count), np.arange(times.count)[::-3], np.array([0])):
+        some = times.read_at(index)
+        for name, column in vars(every).items():
+            np.testing.assert_array_equal(vars(some)[name], column[index] if len(column) else [])

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shlex
 import time
 from collections import Counter
 from importlib.util import find_spec
@@ -42,6 +42,7 @@ from rsciio_tem.cli.words import (
     escaping,
     evidence_in_words,
     product_in_words,
+    quoted,
     reporting,
     say_error,
     scan_in_words,
@@ -51,6 +52,7 @@ from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.readers import detect, load
 from rsciio_tem.registry import formats, listed_by_us
 from rsciio_tem.scan.scan import Scan
+from rsciio_tem.storage.user_paths import named_by_user
 from rsciio_tem.tools import report
 from rsciio_tem.tools.recordings import is_searched
 from rsciio_tem.tools.report import problem_as_json
@@ -171,11 +173,12 @@ def info_command(
 
 def _info_of(path: str, pixels: bool, options: dict[str, Any]) -> tuple[dict[str, Any], Scan]:
     """Gather what there is to say of a recording."""
-    with collected() as warned:
-        recording, arranged = opened(path, options)
-    info = describe(path, recording, detect(path), arranged)
-    if pixels:
-        add_what_images_show(info, arranged)
+    with named_by_user(path, options, guarded=False) as (path, options):
+        with collected() as warned:
+            recording, arranged = opened(path, options)
+        info = describe(path, recording, detect(path), arranged)
+        if pixels:
+            add_what_images_show(info, arranged)
     for said_of, message in warned:
         text = message if said_of == recording.path else f"{said_of}: {message}"
         info["problems"].append(problem_as_json(Problem("warning", text)))
@@ -494,15 +497,15 @@ def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
     click.echo("Neither file says how long a scan line is. Found from the times of the frames:")
     click.echo(click.style(f"  {scan_in_words(scan.shape)}", fg="green", bold=True))
     click.echo(f"  {evidence_in_words(scan.evidence, scan.shape)}\n")
+    text = json.dumps(path, ensure_ascii=False)  # Python reads it as well
     if find_spec("hyperspy"):
         import hyperspy.api as hs
 
-        hs.set_log_level("ERROR")
-        call = f'hs.load("{path}", lazy=True)'
+        call = f"hs.load({text}, lazy=True)"
         shown: Any = hs.load(path, lazy=True)
     else:
         click.echo("HyperSpy is not installed; loading without it:")
-        call = f'rsciio_tem.load("{path}", lazy=True)[0]["data"]'
+        call = f'rsciio_tem.load({text}, lazy=True)[0]["data"]'
         shown = load(path, lazy=True)[0]["data"]
     click.echo(click.style(f">>> {call}", fg="cyan"))
     click.echo(f"{shown!r}\n")
@@ -511,10 +514,10 @@ def demo_command(folder: str, size: tuple[int, ...], overwrite: bool) -> None:
     _, drawn = sheet_of(recording, arranged)
     drawing.save(drawn.figure, picture, text=drawn.text, overwrite=overwrite)
     click.echo(f"Preview, from one pass in {time.perf_counter() - began:.1f} s:\n  {picture}\n")
-    quoted = shlex.quote(path)
+    name = quoted(path)
     click.echo("Next:")
-    click.echo(f"  rsciio-tem info {quoted}")
+    click.echo(f"  rsciio-tem info {name}")
     columns, lines = arranged.scan.shape[::-1]
     wrong = f"--navigation-shape {columns + 1},{lines}"
-    click.echo(f"  rsciio-tem preview {quoted} {wrong} -o wrong_shape.png")
+    click.echo(f"  rsciio-tem preview {name} {wrong} -o wrong_shape.png")
     click.echo("  and the same with a recording of yours")

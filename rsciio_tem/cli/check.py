@@ -14,6 +14,7 @@ import click
 from rsciio_tem.cli.words import as_options, echo_json, product_in_words, say_error
 from rsciio_tem.errors import FormatError, Problem, collected
 from rsciio_tem.readers import chosen
+from rsciio_tem.storage.user_paths import named_by_user
 from rsciio_tem.tools.open import open
 from rsciio_tem.tools.recordings import Item, is_searched, pairs, recordings_below
 from rsciio_tem.tools.report import described, problem_as_json
@@ -62,6 +63,17 @@ def checked(
     with_scan: bool,
 ) -> dict[str, Any]:
     """Check one recording; what ``check --json`` prints of it, with its scan if that is asked."""
+    with named_by_user(item.path, format_options, guarded=False) as (path, keywords):
+        return _checked(item._replace(path=path), format, keywords, pixels, with_scan)
+
+
+def _checked(
+    item: Item,
+    format: str,
+    format_options: Mapping[str, Any],
+    pixels: bool,
+    with_scan: bool,
+) -> dict[str, Any]:
     from tqdm import tqdm
 
     from rsciio_tem.tools.check import check

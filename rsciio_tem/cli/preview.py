@@ -31,6 +31,7 @@ from rsciio_tem.registry import every_format
 from rsciio_tem.scan.content import content_lines
 from rsciio_tem.scan.scan import Scan
 from rsciio_tem.scan.words import plural
+from rsciio_tem.storage.user_paths import named_by_user
 from rsciio_tem.tools.recordings import Item, is_searched
 from rsciio_tem.tools.report import problem_as_json
 
@@ -61,6 +62,19 @@ def preview(
     overwrite: bool,
 ) -> None:
     """Draw a recording on one sheet, or the recordings in a folder on contact sheets."""
+    with named_by_user(path, options, guarded=False) as (named, keywords):
+        _drawn(named, outputs, keywords, light=light, as_json=as_json, overwrite=overwrite)
+
+
+def _drawn(
+    path: str,
+    outputs: Sequence[str],
+    options: dict[str, Any],
+    *,
+    light: bool,
+    as_json: bool,
+    overwrite: bool,
+) -> None:
     from rsciio_tem.tools import drawing
 
     # a folder may be written with a slash

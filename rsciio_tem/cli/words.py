@@ -9,9 +9,11 @@ import importlib
 import inspect
 import io
 import math
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import textwrap
 import traceback
@@ -53,13 +55,40 @@ def reporting(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+#: What stands for characters that a console has not: those of the code pages of Windows differ.
+_INSTEAD = {
+    **{"×": "x", "µ": "u", "μ": "u", "Å": "A", "°": " deg", "±": "+-", "²": "^2", "³": "^3"},
+    **{"→": "->", "–": "-", "—": "-", "−": "-", "…": "...", "≥": ">=", "≤": "<=", "≈": "~"},
+    **{"⁻¹": "^-1", "⁻": "^-", "¹": "1", "·": "*", "“": '"', "”": '"', "’": "'"},
+}
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace characters that a console cannot show; what has no substitute becomes an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    for part in (text[:2], text[:1]):
+        if (instead := _INSTEAD.get(part)) is not None:
+            return instead, error.start + len(part)
+    return text[0].encode("ascii", "backslashreplace").decode(), error.start + 1
+
+
+def quoted(text: str) -> str:
+    """Quote an argument of a command as the shell of this system wants it."""
+    if os.name == "nt":  # cmd and PowerShell
+        return subprocess.list2cmdline([text])
+    return shlex.quote(text)
+
+
 def escaping() -> None:
-    """Show what the console cannot, in names of files for example, as escapes."""
+    """Show what the console cannot, in names of files for example, by other characters."""
+    codecs.register_error("rsciio-tem", _replaced)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # an ASCII console is one that is not set up, for click as well
             ascii_only = codecs.lookup(stream.encoding).name == "ascii"
-            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
+            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="rsciio-tem")
 
 
 def echo_json(value: Any) -> None:
@@ -126,10 +155,10 @@ def as_options(text: str) -> str:
         if name not in _OPTIONS:
             if value in ("True", "False", "None"):
                 value = {"True": "true", "False": "false", "None": "null"}[value]
-            return f"-O {shlex.quote(f'{name}=[{value}]' if several else f'{name}={value}')}"
+            return f"-O {quoted(f'{name}=[{value}]' if several else f'{name}={value}')}"
         if value in ("True", "False"):
             return flag if value == "True" else f"--no-{flag[2:]}"
-        return f"{flag} {shlex.quote(value)}"
+        return f"{flag} {quoted(value)}"
 
     return _KEYWORD.sub(option, text)
 

@@ -67,7 +67,7 @@ def parse(
     -------
     Recording
     """
-    path = files.existing(filename)
+    path = files.plain_file(files.existing(filename), "what reads lists of images")
     problems = Problems()
     tree = _yaml(path)
     section = _section(tree, "image-files", path)

@@ -61,7 +61,7 @@ def parse(
     -------
     Recording
     """
-    side = files.existing(filename)
+    side = files.plain_file(files.existing(filename), "what reads lists of images")
     tree = yaml_tree(side)
     if not {"filename", "shape", "scalar"} <= set(tree):
         raise NotThisFormat(

@@ -85,8 +85,13 @@ class Mosaic(FramesBase):
 
     @property
     def blanks(self) -> npt.NDArray[np.bool_] | None:
-        """Which frames are blanks, None if none is."""
-        return self.parts[0].blanks
+        """Which frames are blanks in all parts, None if none is."""
+        blanks: npt.NDArray[np.bool_] | None = None
+        for part in self.parts:
+            if (mask := part.blanks) is None:
+                return None
+            blanks = mask if blanks is None else blanks & mask
+        return blanks
 
     def __len__(self) -> int:
         return len(self.parts[0])

@@ -50,6 +50,12 @@ class Span:
     count: int
 
 
+def _target(out: npt.NDArray[Any], span: Span, first: int, count: int) -> npt.NDArray[Any]:
+    """Return where some of the frames of a span go, in the order of the file."""
+    at = span.first + span.step * first
+    return out[at : at + count] if span.step > 0 else out[at - count + 1 : at + 1][::-1]
+
+
 def in_place(frames: Frames) -> AbstractContextManager[npt.NDArray[Any] | None]:
     """Give frames where their bytes are in memory, see `FrameTable.in_place`; None for others."""
     return frames.in_place() if type(frames) is FrameTable else nullcontext()
@@ -207,6 +213,14 @@ class FrameTable(OrderedFrames):
                 rows = target.reshape(span.count, -1).view(np.uint8)
                 if backends.read_rows(file, span.start, span.stride, rows):
                     continue
+            if file.origin is not None:
+                per_read = max(1, backends.REMOTE_BLOCK // max(1, nbytes))
+                for i in range(0, span.count, per_read):
+                    n = min(per_read, span.count - i)
+                    start = span.start + i * span.stride + skip
+                    raw = backends.read_spread(file, start, span.stride, n, nbytes)
+                    pixels.decode(raw, _target(out, span, i, n), region)
+                continue
             # Bytes between two wanted pieces are read along unless they are many.
             apart = span.stride - nbytes > 64 << 10
             per_read = 1 if apart else max(1, (backends.BLOCK - nbytes) // max(1, span.stride) + 1)
@@ -222,10 +236,7 @@ class FrameTable(OrderedFrames):
                     buffer=block,
                     strides=(span.stride, 1),
                 )
-                at = span.first + span.step * i
-                ahead = span.step > 0
-                target = out[at : at + n] if ahead else out[at - n + 1 : at + 1][::-1]
-                pixels.decode(raw, target, region)
+                pixels.decode(raw, _target(out, span, i, n), region)
 
     @contextmanager
     def in_place(self) -> Iterator[npt.NDArray[Any] | None]:

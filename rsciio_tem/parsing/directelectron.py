@@ -82,7 +82,7 @@ def _beside(path: str) -> Sides:
     texts: dict[str, str] = {}
     images: dict[str, list[tuple[str, str]]] = {"virtual": [], "external": []}
     for entry in sorted(files.listing(folder), key=files.natural_key):
-        name = os.path.join(folder, entry)
+        name = files.joined(folder, entry)
         if entry == base or not entry.startswith(match[1] + "_") or _MOVIE.fullmatch(entry):
             continue
         for kind in ("info.txt", "scan_coordinates.csv"):
@@ -303,7 +303,7 @@ def no_scan_file(path: str, info: Mapping[str, str]) -> FormatError:
     """Return the error for a scan of which nobody says where its frames belong."""
     stem = re.sub(r"_movie\.mrc$", "", path, flags=re.IGNORECASE)
     likely = f"{stem}_scan_coordinates.csv"
-    hint = f"Pass scan_file={likely!r}" if os.path.isfile(likely) else "Pass scan_file="
+    hint = f"Pass scan_file={likely!r}" if files.is_file(likely) else "Pass scan_file="
     return FormatError(
         path,
         f"is a scan of the type {info.get('Scan - Type')!r}, and where its frames belong is in a "

@@ -19,7 +19,7 @@ import numpy as np
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
 from rsciio_tem.parsing.text import legible
 from rsciio_tem.parsing.trees import value_at as group
-from rsciio_tem.storage.backends import opener
+from rsciio_tem.storage.files import bytes_of, open_binary
 
 __all__ = ["TagArray", "group", "is_dm", "plain_tags", "read_tags"]
 
@@ -108,7 +108,7 @@ def read_tags(
         Its structure is damaged.
     """
     try:
-        with open(path, "rb", buffering=1 << 16, opener=opener) as file:
+        with open_binary(path, 1 << 16) as file:
             return _Walk(file, path, rosettasciio, skip).root()
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error.strerror}.") from error
@@ -135,7 +135,7 @@ class _Walk:
     ) -> None:
         self.file, self.path = file, path
         self.rosettasciio, self.skipped = rosettasciio, frozenset(skipped)
-        self.size = os.fstat(file.fileno()).st_size
+        self.size = bytes_of(path)
         self.tags = 0
         self.order = ">"
         self.wide = False

@@ -9,20 +9,37 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
-from rsciio_tem.parsing.hdf5_values import DAMAGE, attributes, has_attribute, plain, value
+from rsciio_tem.parsing.hdf5_values import (
+    DAMAGE,
+    address,
+    attributes,
+    has_attribute,
+    inside,
+    is_hard,
+    names_in,
+    plain,
+    remembering,
+    value,
+)
 from rsciio_tem.storage import files
-from rsciio_tem.storage.backends import giving_way, opener, require_file
+from rsciio_tem.storage.backends import DataFile, giving_way, require_file
+from rsciio_tem.storage.remote import session as remote
+from rsciio_tem.storage.remote.address import is_address
+from rsciio_tem.storage.remote.stream import Stream
+from rsciio_tem.storage.remote.transport import HEAD
 
 __all__ = [
     "address",
     "groups_with",
     "is_converted",
     "is_hdf5",
+    "kept_open",
     "opened",
     "require_hdf5",
     "tree",
@@ -39,6 +56,10 @@ _MOST_GROUPS, _MOST_LINKS = 2000, 20_000
 _MOST_ENTRIES, _DEPTH, _SHORT, _MOST_BYTES = 3000, 16, 64, 64 << 20
 #: Bytes of one of its values.
 _LONGEST = 1 << 20
+
+
+#: Files that are kept open in a thread, see `kept_open`.
+_local = threading.local()
 
 
 def is_converted(head: bytes) -> bool:
@@ -60,7 +81,10 @@ def is_hdf5(path: str, head: bytes) -> bool:
         at *= 2
     if len(head) < 4096:
         return False
-    with open(path, "rb", opener=opener) as file:
+    if is_address(path):  # what came along when it was described: nobody waits for more
+        head = files.read_start(path, HEAD)
+        return any(head.startswith(SIGNATURE, 512 << i) for i in range(3, 8))
+    with files.open_binary(path) as file:
         while at <= 1 << 20:
             file.seek(at)
             signature = file.read(len(SIGNATURE))
@@ -80,31 +104,82 @@ def require_hdf5(path: str) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Any]:
-    """Open a file for looking around; whatever h5py finds wrong with it is a FormatError."""
+def opened(path: str, described: DataFile | None = None) -> Iterator[Any]:
+    """Open a file for looking around; whatever h5py finds wrong with it is a FormatError.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    described : DataFile, optional
+        Itself or a file beside it, if it was described before.
+    """
+    kept: dict[str, Any] = _local.__dict__.setdefault("kept", {})
+    if path in kept:
+        with _damage_of(path):
+            yield kept[path]
+        return
+    with remote.again(described), _opened(path) as file, _damage_of(path):
+        yield file
+
+
+@contextlib.contextmanager
+def kept_open(path: str) -> Iterator[None]:
+    """Keep a file open in this thread for `opened`, which takes a good part of a millisecond."""
+    kept: dict[str, Any] = _local.__dict__.setdefault("kept", {})
+    if path in kept:
+        yield
+        return
+    with _opened(path) as file, remembering():
+        kept[path] = file
+        try:
+            yield
+        finally:
+            del kept[path]
+
+
+def _opened(path: str) -> Any:
     import h5py
 
+    if is_address(path):
+        return _on_server(h5py, path)
+    remote.check_local(path)
     with contextlib.suppress(OSError):  # HDF5 says better what is wrong
         require_file(path, os.stat(path))
     try:
-        file = giving_way(lambda: _open(h5py, path))
+        return giving_way(lambda: _open(h5py, path))
     except DAMAGE as error:
         if not isinstance(error, OSError) or "signature not found" in str(error):
             raise NotThisFormat(path, "is not an HDF5 file.") from None
         if "truncated file" in str(error):
             raise Truncated(
                 path,
-                f"is an HDF5 file that ends early, after {os.path.getsize(path)} bytes.",
+                f"is an HDF5 file that ends early, after {files.bytes_of(path)} bytes.",
                 "It was probably not copied, or not closed, completely.",
             ) from None
         raise FormatError(path, f"cannot be opened as HDF5: {error}.") from None
-    with file:
-        try:
-            yield file
-        except FormatError:
-            raise
-        except (*DAMAGE, IndexError, AttributeError) as error:
-            raise FormatError(path, f"is a damaged HDF5 file: {error}.") from error
+
+
+@contextlib.contextmanager
+def _damage_of(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FormatError:
+        raise
+    except (*DAMAGE, IndexError, AttributeError) as error:
+        raise FormatError(path, f"is a damaged HDF5 file: {error}.") from error
+
+
+def _on_server(h5py: Any, path: str) -> Any:
+    """Open a remote file; the library asks for its bytes piece by piece."""
+    file = DataFile.of(path)
+    assert file.origin is not None
+    try:
+        return h5py.File(Stream(file.path, file.size, file.origin), "r")
+    except FormatError:
+        raise
+    except DAMAGE as error:
+        raise FormatError(path, f"cannot be opened as HDF5: {error}.") from None
 
 
 def _open(h5py: Any, path: str) -> Any:
@@ -141,14 +216,14 @@ def _tree(
     if depth >= _DEPTH:
         return entries
     above = above | {address(group)}
-    for name in group:
+    for name in names_in(group):
         if budget[0] <= 0:
             break
         budget[0] -= 1
         with contextlib.suppress(*DAMAGE):
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            if not is_hard(group, name):
                 continue
-            thing = group[name]
+            thing = inside(group, name)
             if thing.name in without or address(thing) in above:
                 continue
             if isinstance(thing, h5py.Group):
@@ -175,14 +250,6 @@ def _entry(dataset: Any, budget: list[int]) -> Any:
 # ---------------------------------------------------------------- walking
 
 
-def address(thing: Any) -> tuple[Any, ...]:
-    """Return what tells whether two groups or data sets are the same."""
-    import h5py
-
-    info = h5py.h5o.get_info(thing.id)
-    return info.fileno, info.addr
-
-
 def groups_with(start: Any, attribute: str) -> list[str]:
     """Return the groups that have an attribute; `start` alone if it has, none inside of others.
 
@@ -196,16 +263,16 @@ def groups_with(start: Any, attribute: str) -> list[str]:
     entered, waiting, count = {address(start)}, deque([start]), 0
     while waiting:
         group = waiting.popleft()
-        for name in group:
+        for name in names_in(group):
             count += 1
             if count > _MOST_LINKS or len(entered) >= _MOST_GROUPS:
                 return names
             try:
-                if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+                if not is_hard(group, name):
                     continue
-                if group.get(name, getclass=True) is not h5py.Group:
+                below = inside(group, name)
+                if not isinstance(below, h5py.Group):
                     continue
-                below = group[name]
                 at = address(below)
             except DAMAGE:
                 continue  # one that cannot be opened is no reason to give up

@@ -26,6 +26,7 @@ from rsciio_tem.parsing.hdf5_filters import Filter, plugins
 from rsciio_tem.parsing.hdf5_index import DataSet, userblock
 from rsciio_tem.parsing.hdf5_links import dataset_of, referred, require_sources
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.files import exists
 
 __all__ = ["Storage", "frames_of", "storage"]
 
@@ -367,7 +368,7 @@ def _external(ds: Any, path: str, nbytes: int) -> tuple[_Bytes, ...]:
     runs = []
     for name, start, size in ds.external:
         other = referred(path, os.fsdecode(name), plain=True)
-        if not os.path.exists(other):
+        if not exists(other):
             raise FormatError(
                 path,
                 f"the pixels of {ds.name} are in another file, {os.fsdecode(name)}, which is "

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError
+from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.parsing.hdf5 import opened
 from rsciio_tem.parsing.hdf5_filters import SHUFFLE, Filter, Ints, announced, plugins
 from rsciio_tem.storage import backends
@@ -189,7 +189,7 @@ def _read_index(dataset: DataSet) -> _Index:
         rows.extend(origin)
         rows.extend((mask, start, length))
 
-    with opened(dataset.path) as file:
+    with opened(dataset.path, dataset.file) as file:
         ds = file[dataset.name]
         if hasattr(ds.id, "chunk_iter"):
             ds.id.chunk_iter(note)
@@ -220,7 +220,14 @@ def library(dataset: DataSet) -> Iterator[Any]:
     """
     plugins()
     _check_unchanged(dataset)
-    with _library_lock, opened(dataset.path) as file:
+    if dataset.file.origin is not None and dataset.others:
+        raise Unsupported(
+            dataset.file.path,
+            f"{dataset.name} is put together from other files, which the HDF5 library opens on a "
+            "disk only.",
+            "Download them first.",
+        )
+    with _library_lock, opened(dataset.path, dataset.file) as file:
         yield file[dataset.name]
 
 

@@ -19,9 +19,10 @@ from typing import Any
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.parsing.hdf5 import address, is_hdf5, opened
-from rsciio_tem.parsing.hdf5_values import DAMAGE
+from rsciio_tem.parsing.hdf5_values import DAMAGE, filename_of, inside, is_hard, names_in
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import require_file
+from rsciio_tem.storage.remote.address import is_address
 
 __all__ = [
     "Walk",
@@ -67,7 +68,9 @@ def referred(path: str, name: str, plain: bool = False) -> str:
         It is not a regular file, or no HDF5; a plain one that is not near.
     """
     other = files.beside(path, name)
-    if not os.path.exists(other) and os.path.exists(name):
+    if is_address(path) and not is_address(other):
+        raise FormatError(path, f"refers to {name}, which is not beside it.")
+    if not is_address(path) and not files.exists(other) and files.exists(name):
         other = name  # the library looks there, too
     if plain and not _is_near(path, other):
         raise FormatError(
@@ -76,13 +79,18 @@ def referred(path: str, name: str, plain: bool = False) -> str:
             "Put that file into the folder of the recording, or a symbolic link to it.",
         )
     with contextlib.suppress(OSError):  # missing
-        require_file(other, os.stat(other))
+        if not is_address(other):
+            require_file(other, os.stat(other))
+        elif not files.exists(other):
+            return other
         if not plain and not is_hdf5(other, files.read_start(other, 4096)):
             raise FormatError(path, f"refers to {name}, which is not an HDF5 file.")
     return other
 
 
 def _is_near(path: str, other: str) -> bool:
+    if is_address(other):  # no other is opened
+        return True
     target = os.path.normcase(os.path.abspath(other))
     roots = [os.getcwd()]
     for place in files.places(path):
@@ -109,9 +117,18 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
 
     others: set[str] = set()
     if depth > _DEEPEST:
-        raise FormatError(start.file.filename, f"{path} leads through more than {_DEEPEST} links.")
-    node = start.file if path.startswith("/") else start
-    for name in path.strip("/").split("/"):
+        raise FormatError(filename_of(start), f"{path} leads through more than {_DEEPEST} links.")
+    node = start.file if path.startswith("/") and start.name != "/" else start
+    names = path.strip("/").split("/")
+    for i, name in enumerate(names, start=1):
+        if isinstance(node, h5py.Group) and is_hard(node, name):
+            if i == len(names):
+                return others
+            try:
+                node = inside(node, name)
+            except DAMAGE:
+                return others
+            continue
         try:
             link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
         except DAMAGE:
@@ -119,8 +136,8 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
         if isinstance(link, h5py.SoftLink):
             others |= require_links(node, link.path, depth + 1)
         elif isinstance(link, h5py.ExternalLink):
-            other = referred(node.file.filename, link.filename)
-            if not os.path.exists(other):
+            other = referred(filename_of(node), link.filename)
+            if not files.exists(other):
                 return others
             with opened(other) as file:
                 others |= {other, *require_links(file, link.path, depth + 1)}
@@ -138,8 +155,12 @@ def member(group: Any, path: str) -> Any:
     if not hasattr(group, "keys"):
         return None
     try:
-        require_links(group, path)
-        thing = group.get(path)
+        thing, names = group, path.strip("/").split("/") if path[:1] != "/" else []
+        while names and hasattr(thing, "keys") and is_hard(thing, names[0]):
+            thing = inside(thing, names.pop(0))
+        if names or thing is group:
+            require_links(group, path)
+            thing = group.get(path)
         if thing is not None:
             require_near(thing)
     except (FormatError, *DAMAGE):
@@ -152,7 +173,7 @@ def children(group: Any) -> Iterator[tuple[str, Any]]:
     if not hasattr(group, "keys"):
         return
     with contextlib.suppress(*DAMAGE):
-        for i, name in enumerate(group):
+        for i, name in enumerate(names_in(group)):
             if i >= _MOST_LINKS:
                 return
             if (thing := member(group, name)) is not None:
@@ -198,18 +219,20 @@ def require_near(thing: Any) -> None:
     if not isinstance(thing, h5py.Dataset):
         return
     layout = thing.id.get_create_plist()
+    if layout.get_layout() != h5py.h5d.VIRTUAL and not layout.get_external_count():
+        return
     if layout.get_layout() == h5py.h5d.VIRTUAL:
         count = layout.get_virtual_count()
         if count > _MOST_SOURCES:
             raise FormatError(
-                thing.file.filename, f"{thing.name} is put together from {count} parts."
+                filename_of(thing), f"{thing.name} is put together from {count} parts."
             )
         names = {layout.get_virtual_filename(i) for i in range(count)} - {"."}
     else:
         names = {os.fsdecode(layout.get_external(i)[0]) for i in range(layout.get_external_count())}
     plain = layout.get_layout() != h5py.h5d.VIRTUAL
     for name in names:
-        referred(thing.file.filename, name, plain)
+        referred(filename_of(thing), name, plain)
 
 
 # ---------------------------------------------------------------- virtual data sets
@@ -263,7 +286,7 @@ def require_sources(
         for number in range(_MOST_SOURCES) if "%b" in name + inner else (-1,):
             other = path if name == "." else referred(path, _numbered(name, number))
             source = _numbered(inner, number)
-            if not os.path.exists(other):
+            if not files.exists(other):
                 if number >= 0:
                     break  # numbered sources, as many as there are
                 raise FormatError(
@@ -289,7 +312,7 @@ def require_sources(
 
 def behind(file: Any, path: str, dataset: Any) -> set[str]:
     """Return all other files that a data set of an open file is read from."""
-    owner = os.fspath(dataset.file.filename)
+    owner = filename_of(dataset)
     others = require_links(file, path) | {owner} | require_sources(dataset, owner)
     for name, *_ in dataset.external or ():
         others.add(referred(owner, os.fsdecode(name), plain=True))
@@ -361,17 +384,18 @@ def walk(start: Any) -> Walk:
                 )
             continue
         path, group = direct.popleft()
-        for name in group:
+        for name in names_in(group):
             count += 1
             if count > _MOST_LINKS:
                 tour.complete = False
                 return tour
             below = f"{path}/{name}"
             try:
+                if is_hard(group, name):
+                    meet(below, inside(group, name))
+                    continue
                 link = group.get(name, getlink=True)
-                if isinstance(link, h5py.HardLink):
-                    meet(below, group[name])
-                elif isinstance(link, (h5py.SoftLink, h5py.ExternalLink)):
+                if isinstance(link, (h5py.SoftLink, h5py.ExternalLink)):
                     linked.append((below, group, name))
             except FormatError as error:
                 kind = error.problem.rstrip(".")
@@ -391,18 +415,19 @@ def refuse_pipes(start: Any) -> None:
     count, entered, waiting = 0, {address(start)}, deque([start])
     while waiting:
         group = waiting.popleft()
-        for name in group:
+        for name in names_in(group):
             count += 1
             if count > _MOST_GROUPS:
                 return
             try:
-                link = group.get(name, getlink=True)
-                if isinstance(link, h5py.ExternalLink):
-                    other = files.beside(start.file.filename, link.filename)
-                    if os.path.exists(other):
-                        require_file(other, os.stat(other))
-                elif isinstance(link, h5py.HardLink):
-                    below = group[name]
+                if not is_hard(group, name):
+                    link = group.get(name, getlink=True)
+                    if isinstance(link, h5py.ExternalLink):
+                        other = files.beside(filename_of(start), link.filename)
+                        if not is_address(other) and files.exists(other):
+                            require_file(other, os.stat(other))
+                else:
+                    below = inside(group, name)
                     if isinstance(below, h5py.Group) and (at := address(below)) not in entered:
                         entered.add(at)
                         waiting.append(below)

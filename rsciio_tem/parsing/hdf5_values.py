@@ -11,28 +11,42 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.parsing.text import legible
-from rsciio_tem.storage import backends
-from rsciio_tem.storage.files import read_start
+from rsciio_tem.storage.files import bytes_of, open_binary, read_start
+from rsciio_tem.storage.remote.address import is_address
 
 __all__ = [
     "DAMAGE",
+    "address",
     "attribute",
     "attributes",
     "damaged_texts",
+    "filename_of",
     "has_attribute",
+    "inside",
+    "is_hard",
+    "names_in",
     "numbers",
     "part",
     "plain",
+    "remembered",
+    "remembering",
     "text",
     "value",
 ]
+
+T = TypeVar("T")
+
+#: What `remembering` keeps, how much of it at most, and bytes of a value.
+_local, _REMEMBERED, _SMALL = threading.local(), 10_000, 4096
 
 #: What h5py raises when a file, or a part of it, is damaged or has a type that numpy lacks.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
@@ -48,6 +62,119 @@ _HEAP, _LOOKED_AT = b"GCOL\1\0\0\0", 256 << 10
 _PLACE = np.dtype([("nbytes", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 #: Characters of a text, values of an array that go into metadata.
 _LONGEST_TEXT, _LONGEST_ARRAY = 1 << 16, 4096
+
+
+# ---------------------------------------------------------------- objects
+#
+# What h5py does, without asking for each group and data set which file it is in, and how that was
+# opened.
+
+
+def filename_of(thing: Any) -> str:
+    """Return the path of the file that a group or data set is in."""
+    import h5py
+
+    return os.fsdecode(h5py.h5f.get_name(thing.id))
+
+
+@contextlib.contextmanager
+def remembering() -> Iterator[None]:
+    """Open, and read, everything once in this thread as long as a file stays open."""
+    if getattr(_local, "seen", None) is not None:
+        yield
+        return
+    _local.seen = {}
+    try:
+        yield
+    finally:
+        _local.seen = None
+
+
+def remembered(kind: str, thing: Any, name: Any, find: Callable[[], T]) -> T:
+    """Return what was found about an object before, in the block of `remembering`."""
+    seen = getattr(_local, "seen", None)
+    if seen is None:
+        return find()
+    key = kind, id(thing), name
+    if key in seen:
+        result: T = seen[key][1]
+        return result
+    result = find()
+    if len(seen) < _REMEMBERED:
+        seen[key] = thing, result  # what is kept cannot lend its id to another one
+    return result
+
+
+def address(thing: Any) -> tuple[Any, ...]:
+    """Return what tells whether two groups or data sets are the same."""
+    return remembered("address", thing, None, lambda: _address(thing))
+
+
+def _address(thing: Any) -> tuple[Any, ...]:
+    import h5py
+
+    info = h5py.h5o.get_info(thing.id)
+    return info.fileno, info.addr
+
+
+def _read_once(kind: str, thing: Any, most: int, read: Callable[[], T]) -> T:
+    """Return something small that was read of the same group or data set before."""
+    seen = getattr(_local, "seen", None)
+    if seen is None or most < _SMALL:
+        return read()
+    try:
+        key = kind, address(thing), None
+    except (*DAMAGE, AttributeError):
+        return read()
+    if key in seen:
+        result: T = seen[key][1]
+        return result
+    result = read()
+    if len(seen) < _REMEMBERED and (getattr(result, "nbytes", None) or _length(result)) < _SMALL:
+        seen[key] = None, result
+    return result
+
+
+def _length(content: Any) -> int:
+    return len(content) if hasattr(content, "__len__") else 8
+
+
+def names_in(group: Any) -> list[Any]:
+    """List the names in a group; those that are no text are bytes."""
+    return remembered("names", group, None, lambda: list(group))
+
+
+def is_hard(group: Any, name: str) -> bool:
+    """Whether a name in a group is that of something in the same file, not a link to elsewhere."""
+    return remembered("hard", group, name, lambda: _is_hard(group, name))
+
+
+def _is_hard(group: Any, name: str) -> bool:
+    import h5py
+
+    try:
+        return bool(group.id.links.get_info(_encoded(name)).type == h5py.h5l.TYPE_HARD)
+    except DAMAGE:
+        return False
+
+
+def inside(group: Any, name: str) -> Any:
+    """Open something that is in a group itself, as ``group[name]`` does."""
+    return remembered("inside", group, name, lambda: _inside(group, name))
+
+
+def _inside(group: Any, name: str) -> Any:
+    import h5py
+
+    thing = h5py.h5o.open(group.id, _encoded(name))
+    kind = h5py.h5i.get_type(thing)
+    if kind == h5py.h5i.GROUP:
+        return h5py.Group(thing)
+    return h5py.Dataset(thing, readonly=True) if kind == h5py.h5i.DATASET else group[name]
+
+
+def _encoded(name: str | bytes) -> bytes:
+    return name if isinstance(name, bytes) else name.encode()
 
 
 # ---------------------------------------------------------------- types
@@ -103,7 +230,7 @@ def _fits(thing: Any, kind: Any, count: int, most: int) -> bool:
         return False
     if not _has_variable_text(kind):
         return True
-    return count <= _TEXTS and damaged_texts(thing.file.filename) < 0
+    return count <= _TEXTS and damaged_texts(filename_of(thing)) < 0
 
 
 # ---------------------------------------------------------------- texts of any length
@@ -116,6 +243,8 @@ def damaged_texts(path: str) -> int:
     text after the other. The library goes on for ever at one that takes no bytes. Looked at is the
     beginning of a file, where such heaps are, unless they were added later.
     """
+    if is_address(path):  # one of a server is read again for each call
+        return _damaged_heap.__wrapped__(path, bytes_of(path), 0)
     try:
         status = os.stat(path)
     except OSError:
@@ -157,14 +286,16 @@ def _has_its_texts(dataset: Any, kind: Any) -> bool:
 
     variable = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
     start = dataset.id.get_offset() if variable else None
-    addresses, _ = dataset.file.id.get_create_plist().get_sizes()
-    if start is None or addresses != 8:  # stored in chunks, or in the description; very old
+    if start is None:  # stored in chunks, or in the description
         return True
-    path = dataset.file.filename
+    addresses, _ = h5py.h5i.get_file_id(dataset.id).get_create_plist().get_sizes()
+    if addresses != 8:  # very old
+        return True
+    path = filename_of(dataset)
     count = math.prod(dataset.shape)
     try:
-        size = os.stat(path).st_size
-        with open(path, "rb", opener=backends.opener) as file:
+        size = bytes_of(path)
+        with open_binary(path) as file:
             file.seek(start)
             places = np.frombuffer(file.read(_PLACE.itemsize * count), _PLACE)
     except (OSError, ValueError):
@@ -179,8 +310,10 @@ def _has_its_texts(dataset: Any, kind: Any) -> bool:
 
 def has_attribute(thing: Any, name: str) -> bool:
     """Whether a group or data set has an attribute, of any type."""
-    with contextlib.suppress(*DAMAGE):
-        return name in getattr(thing, "attrs", ())
+    import h5py
+
+    with contextlib.suppress(*DAMAGE, AttributeError):
+        return bool(h5py.h5a.exists(thing.id, name.encode()))
     return False
 
 
@@ -189,20 +322,25 @@ def attribute(thing: Any, name: str, default: Any = None) -> Any:
     import h5py
 
     try:
-        if not has_attribute(thing, name):
+        encoded = name.encode("utf-8", "surrogateescape")
+        if not h5py.h5a.exists(thing.id, encoded):
             return default
-        described = h5py.h5a.open(thing.id, name.encode("utf-8", "surrogateescape"))
+        described = h5py.h5a.open(thing.id, encoded)
         shape = described.shape
         count = 0 if shape is None else math.prod(shape)
         if not _fits(thing, described.get_type(), count, _ATTRIBUTE):
             return default
         return thing.attrs[name]
-    except DAMAGE:
+    except (*DAMAGE, AttributeError):  # nothing that has attributes
         return default
 
 
 def attributes(thing: Any) -> dict[str, Any]:
     """Return the attributes of a group or data set; those that cannot be read are left out."""
+    return dict(_read_once("attributes", thing, _SMALL, lambda: _attributes(thing)))
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     missing = object()
     with contextlib.suppress(*DAMAGE):
@@ -224,7 +362,8 @@ def value(dataset: Any, most: int = _DATA_SET) -> Any:
     None if it has no value, or more than `most` bytes of it, if it is of a type that is neither
     numbers nor text, or if it is put together from others.
     """
-    return part(dataset, (), most)
+    content = _read_once("value", dataset, most, lambda: part(dataset, (), most))
+    return content.copy() if isinstance(content, np.ndarray) else content
 
 
 def part(dataset: Any, key: Any, most: int = _DATA_SET) -> Any:

@@ -26,7 +26,8 @@ from rsciio_tem.recording.annotation import CALIBRATION, CORRECTIONS, SCAN, SUFF
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import Scan, ScanHint
-from rsciio_tem.storage.files import places
+from rsciio_tem.storage.files import bytes_of, exists, joined, places
+from rsciio_tem.storage.remote.address import is_address
 from rsciio_tem.storage.trees import toml_tree
 
 __all__ = [
@@ -80,7 +81,11 @@ def name_of_side_file(recording: Recording) -> str:
     """
     bases = dict.fromkeys((recording.files[0], recording.path))
     beside = [_with_suffix(place) for base in bases for place in places(base)]
-    return next(filter(os.path.lexists, beside), beside[0])
+    return next(filter(_is_there, beside), beside[0])
+
+
+def _is_there(path: str) -> bool:
+    return exists(path) if is_address(path) else os.path.lexists(path)
 
 
 def _with_suffix(path: str) -> str:
@@ -91,7 +96,7 @@ def identity(recording: Recording, side: str) -> dict[str, Any]:
     """Return what tells the recording that a side file lies beside from others."""
     path = side.removesuffix(SUFFIX)
     name = os.path.basename(path).encode("utf-8", "backslashreplace").decode()
-    size = {} if os.path.isdir(path) else {"size": os.path.getsize(path)}
+    size = {} if os.path.isdir(path) else {"size": bytes_of(path)}
     return {"name": name, **size, "frames": recording.count}
 
 
@@ -118,7 +123,7 @@ def annotated(recording: Recording) -> Recording:
     if recording.annotation is not None or not recording.files or not _looking.get():
         return recording
     side = name_of_side_file(recording)
-    if not os.path.lexists(side):
+    if not _is_there(side):
         return recording
     files = tuple(dict.fromkeys((*recording.files, side)))
     try:
@@ -141,7 +146,11 @@ def read_annotation(recording: Recording, side: str) -> Annotation:
     """Read a side file; a ValueError or FormatError says why it is not used."""
     tree = toml_tree(side)
     about = tree.get("rsciio-tem")
-    if not isinstance(about, dict) or about.get("schema") != SCHEMA:
+    if (
+        not isinstance(about, dict)
+        or isinstance(about.get("schema"), bool)  # which equals 1
+        or about.get("schema") != SCHEMA
+    ):
         raise ValueError(f"it has no table [rsciio-tem] with schema = {SCHEMA}")
     for table, entries in tree.items():
         if table not in _TABLES or not isinstance(entries, dict):
@@ -261,7 +270,7 @@ def _corrected(recording: Recording, values: Mapping[str, Any], folder: str) -> 
         # no other folder: who writes a side file decides what is read
         if not isinstance(name, str) or name in (".", "..") or {"/", "\\", "\0", ":"} & {*name}:
             raise ValueError(f"{what} is not the name of a file in the same folder")
-        paths[what] = os.path.join(folder, name)
+        paths[what] = joined(folder, name)
     shape, path = recording.frames.frame_shape, recording.path
     with unannotated(), collected():
         images = {w: as_frame(p, w, p) for w, p in paths.items() if w != "excluded_pixels"}

@@ -94,7 +94,7 @@ def arrange(
         nav_shape = (len(roi_index),)
     frames = frames[index]
     dtype = cast_to(frames.dtype, options.get("dtype")) or frames.dtype
-    fill = options.get("fill_value", recording.fill_value)
+    fill = _fill_value(recording, options)
     origin = Origin(recording, index, fill)
     source = LazyFrames(frames, nav_shape, dtype, recording.path, fill, origin)
     if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
@@ -200,9 +200,23 @@ def _corrections(
     ).checked(frames.frame_shape, path)
 
 
+def _fill_value(recording: Recording, options: Mapping[str, Any]) -> float:
+    """Return the value of blanks that is asked for; the text of a number counts as one."""
+    fill = options.get("fill_value", recording.fill_value)
+    if isinstance(fill, str):
+        try:
+            return float(fill)
+        except ValueError:
+            raise TypeError(
+                f"fill_value={fill!r} is no number; pass one that pixels can have, or "
+                'float("nan") with dtype="float32"'
+            ) from None
+    return fill  # type: ignore[no-any-return]
+
+
 def _fill(stored: np.dtype[Any], recording: Recording, options: Mapping[str, Any]) -> float:
     """Return the value that blanks get when frames are loaded; checks that it fits."""
-    fill: float = options.get("fill_value", recording.fill_value)
+    fill = _fill_value(recording, options)
     cast = cast_to(stored, options.get("dtype"))
     dtype = stored if cast is None else cast
     if fill != fill and dtype.kind not in "fc":

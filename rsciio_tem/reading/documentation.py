@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from rsciio_tem.storage.user_paths import named_by_user
 
 __all__ = ["COMMON", "documented"]
 
@@ -44,14 +47,23 @@ _LINE = re.compile(r"^( *)lazy, chunks, [^\n]*\n(?:\1 +[^\n]*\n)*", re.MULTILINE
 
 
 def documented(reader: _F) -> _F:
-    """Put the description of the common keywords in place of the line that names them.
+    """Make a function the reader of a format that users call.
+
+    Addresses are opened with ``storage_options``, and the description of the common keywords is put
+    in place of the line that names them.
 
     That line begins with ``lazy, chunks,`` and lists some or all of them; lines indented below it
     are replaced too.
     """
     text = reader.__doc__
+
+    @functools.wraps(reader)
+    def reading(filename: Any, *args: Any, **options: Any) -> Any:
+        with named_by_user(filename, options) as (path, keywords):
+            return reader(path, *args, **keywords)
+
     if text is None:  # python -OO
-        return reader
+        return reading  # type: ignore[return-value]
     line = _LINE.search(text)
     if line is None:
         raise ValueError(f"{reader.__module__}: no line 'lazy, chunks, ...' in the parameters")
@@ -61,5 +73,5 @@ def documented(reader: _F) -> _F:
         kind, meaning = COMMON[name]
         entries += [f"{name} : {kind}", *(f"    {part}" for part in meaning.split("\n"))]
     block = "".join(f"{indent}{entry}\n" for entry in entries)
-    reader.__doc__ = text[: line.start()] + block + text[line.end() :]
-    return reader
+    reading.__doc__ = text[: line.start()] + block + text[line.end() :]
+    return reading  # type: ignore[return-value]

@@ -77,6 +77,7 @@ class CommonOptions(TypedDict, total=False):
     repair: Repair
     allow_empty: bool
     io_backend: Any
+    storage_options: Mapping[str, Any] | None
     navigator: NavigatorKind
 
 

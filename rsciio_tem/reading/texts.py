@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,14 @@ def storable(value: Any) -> Any:
     HDF5 has no zero bytes in texts, UTF-8 no lone surrogates, which names of files that are not
     UTF-8 have. They become escapes, ``\udcff``.
     """
+    kind = type(value)
+    if kind is float or kind is bool or value is None:
+        return value
+    if kind is dict:
+        return _tree(value)
     if isinstance(value, str):
+        if kind is str and value.isascii() and "\0" not in value:
+            return value
         text = str(value).replace("\0", "\\0") if "\0" in value else str(value)
         return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
@@ -58,13 +66,20 @@ def storable_title(title: str) -> str:
 def _tree(tree: Mapping[Any, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in tree.items():
-        name, value = _name(storable(str(key))), storable(value)
+        key = str(key)
+        name = _usual_name(key) if len(key) <= _LONGEST_NAME else _name(storable(key))
+        value = storable(value)
         if isinstance(value, (dict, list, tuple, np.ndarray)):  # a path in the saved file
             name = name.replace("/", "-")
         while name in result:
             name += "_"
         result[name] = value
     return result
+
+
+@functools.lru_cache(maxsize=4096)
+def _usual_name(key: str) -> str:
+    return _name(storable(key))
 
 
 def _name(name: str) -> str:

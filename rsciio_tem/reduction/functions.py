@@ -102,7 +102,12 @@ class FunctionQuantity(Quantity):
             hint = ""
             if isinstance(error, ValueError) and "read-only" in str(error):
                 hint = "; blocks are read-only, copy what is to be changed"
-            error.add_note(f"rsciio_tem.reduce: in the function {self.name!r}, with {frames}{hint}")
+            note = f"rsciio_tem.reduce: in the function {self.name!r}, with {frames}{hint}"
+            if isinstance(error, StopIteration):  # which Python takes for the end of a loop
+                stopped = RuntimeError("StopIteration was raised, and no loop is there to be ended")
+                stopped.add_note(note)
+                raise stopped from error
+            error.add_note(note)
             raise
 
     def frames(self, at: int, count: int) -> str:
@@ -131,7 +136,13 @@ class PerFrameFunction(FunctionQuantity):
         assert self.function is not None
         frames = self.frames(at, len(block))
         try:
-            values = np.asarray(self.call(frames, self.function, block))
+            returned = self.call(frames, self.function, block)
+            if np.ma.is_masked(returned):
+                raise TypeError(
+                    f"the function {self.name!r} returned, with {frames}, an array of which a part "
+                    "is masked; return its values with filled(), or two functions"
+                )
+            values = np.asarray(returned)
         except ValueError as error:
             if "inhomogeneous" not in str(error) or hasattr(error, "__notes__"):
                 raise

@@ -34,6 +34,7 @@ from rsciio_tem.reduction.quantities import (
     accumulator,
 )
 from rsciio_tem.reduction.stored_order import StoredOrder, in_stored_order
+from rsciio_tem.storage.backends import REMOTE_BLOCK
 
 #: Those of them that have the shape of a frame.
 _PATTERNS = frozenset({"sum", "mean", "max", "variance"})
@@ -179,6 +180,8 @@ def frames_per_block(frames: Frames) -> int:
     if run * nbytes > _BLOCK_GATHERED:
         return max(1, _BLOCK_GATHERED // nbytes)
     block = _BLOCK if nbytes * run < _BLOCK // 4 else 2 * _BLOCK  # some at a time, if possible
+    if isinstance(frames, FrameTable) and any(f.origin is not None for f in frames.files[:1]):
+        block = REMOTE_BLOCK
     return max(1, block // (nbytes * run)) * run
 
 

@@ -18,7 +18,7 @@ from rsciio_tem.scan.mapping import map_frames, map_placement
 from rsciio_tem.scan.placement import Placement
 from rsciio_tem.scan.scan import RULES, Flyback, Missing, Scan, ScanHint, ScanRequest
 from rsciio_tem.scan.survey import survey
-from rsciio_tem.scan.times import Times
+from rsciio_tem.scan.times import FrameTimes, Ints, Times
 from rsciio_tem.scan.verdict import Verdict, verdict
 from rsciio_tem.scan.words import places, plural, size
 
@@ -494,12 +494,14 @@ def _as_expected(times: Times | None, request: ScanRequest, begin: int, end: int
     line = columns + request.line_skip
     if times is None or columns < 4 or n < 512 or (n - offset) // line < 8:
         return False
-    for at in np.unique(np.linspace(1, (n - offset) // line - 1, 8).astype(int)).tolist():
-        place = begin + offset + at * line
-        part = times.read(place - 2, place + 2)
-        if len(part) < 4 or (part.time_ns < 0).any():
-            return False
-        before, across, behind = np.diff(part.time_ns).tolist()
+    ends = np.unique(np.linspace(1, (n - offset) // line - 1, 8).astype(int)) * line
+    index = begin + offset + ends[:, np.newaxis] + np.arange(-2, 2)
+    if index.max() >= times.count:
+        return False
+    moments = times.read_at(index.reshape(-1)).time_ns.reshape(index.shape)
+    if (moments < 0).any():
+        return False
+    for before, across, behind in np.diff(moments, axis=1).tolist():
         usual = max(before, behind)
         if across - usual <= max(4 * abs(before - behind), 4 * times.resolution_ns, 0.002 * usual):
             return False
@@ -520,7 +522,10 @@ def decimated(times: Times | None, layers: int) -> Times | None:
             part.counter[::layers],
         )
 
-    return replace(times, count=times.count // layers, read=read)
+    def read_at(index: Ints, source: Times = times) -> FrameTimes:
+        return source.read_at(index * layers)
+
+    return replace(times, count=times.count // layers, read=read, at=read_at)
 
 
 def _list(hints: Sequence[ScanHint]) -> str:

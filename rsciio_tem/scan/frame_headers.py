@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,10 +23,13 @@ def integers(text: Bytes) -> Ints:
 
     Leading blanks count as zeros.
     """
-    digits = text.astype(np.int64) - ord("0")
-    digits[text == ord(" ")] = 0
-    bad = ((digits < 0) | (digits > 9)).any(axis=1)
-    value = digits @ (10 ** np.arange(text.shape[1] - 1, -1, -1, dtype=np.int64))
+    value, bad = np.zeros(len(text), np.int64), np.zeros(len(text), np.bool_)
+    for column in text.T:
+        digit = column - np.uint8(ord("0"))  # of anything else, more than 9
+        digit[column == ord(" ")] = 0
+        bad |= digit > 9
+        value *= 10
+        value += digit
     return np.where(bad | (text.shape[1] == 0), -1, value)
 
 
@@ -119,7 +125,7 @@ def read_headers(frames: FrameTable, first: int, last: int, before: int, size: i
         target = headers[span.first :: span.step][: span.count]
         begin, stride = span.start - before, span.stride
         end = begin + (span.count - 1) * stride + size
-        if 0 < stride <= 4 * size and end <= file.size:  # small frames: read through
+        if 0 < stride <= max(4 * size, 4096) and end <= file.size:  # small frames: read through
             step = max(1, backends.BLOCK // stride)
             for i in range(0, span.count, step):
                 n = min(step, span.count - i)
@@ -143,19 +149,26 @@ def read_headers_at(
     Parameters
     ----------
     frames : FrameTable
-        Frames in the order of the files, no index applied.
+        The frames; blanks have headers of zeros.
     index : ndarray of int64
         The wanted ones.
     before, size : int
         As in `read_headers`.
     """
+    if frames.order is not None:
+        stored = frames.order[index]
+        headers = np.zeros((len(index), size), np.uint8)
+        there = stored >= 0
+        in_files = replace(frames, order=None)
+        headers[there] = read_headers_at(in_files, stored[there], before, size)
+        return headers
     runs, ends = frames.runs, np.cumsum(frames.runs["count"], dtype=np.int64)
     run = np.searchsorted(ends, index, "right")
     local = index - (ends - runs["count"])[run]
     offsets = runs["start"][run] + runs["stride"][run] * local - before
     headers = np.zeros((len(index), size), np.uint8)
-    for i, (file, offset) in enumerate(
-        zip(runs["file"][run].tolist(), offsets.tolist(), strict=True)
-    ):
-        backends.read_pieces(frames.files[file], offset, 0, headers[i : i + 1])
+    files = runs["file"][run]
+    bounds = [0, *(np.flatnonzero(np.diff(files)) + 1).tolist(), len(index)]
+    for a, b in itertools.pairwise(bounds if len(index) else ()):
+        backends.read_pieces_at(frames.files[files[a]], offsets[a:b].tolist(), headers[a:b])
     return headers

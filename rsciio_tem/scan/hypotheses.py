@@ -17,11 +17,15 @@ import numpy as np
 from rsciio_tem.scan.events import Events, Floats
 from rsciio_tem.scan.path import OUTSTANDING, Gap, Path, cheapest_path, gap_at, step_cost
 from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.scan.times import Ints
 
 __all__ = ["Claims", "Fit", "best_fits", "flyback_columns"]
 
 #: Evidence of all line ends together counts no more than this: they share one clock.
 _MOST = 40.0
+
+#: Lines, and values at once, that are added up at some of their places only.
+_FEW_LINES, _AT_ONCE = 12, 1 << 18
 
 #: Nats for a header entry that says the line length: odds 55 to 1.
 _ENTRY = 4.0
@@ -215,16 +219,47 @@ def _folded(events: Events, slots: int) -> set[int]:
 
 
 def _standing_out(values: Floats) -> list[tuple[int, float]]:
-    count = len(values)
+    """Return up to three lengths with the largest sums over lines at one place, in deviations."""
+    count, scale = len(values), max(1.0, float(np.std(values)))
+    most = float(values.max(initial=0.0))
     clear: list[tuple[int, float]] = []
-    spread = max(float(np.std(values)), 1e-9)
-    for length in range(2, count // 2 + 1):
+    longest = count // 2
+    for lines in range(2, min(_FEW_LINES, longest) + 1):
+        lengths = np.arange(max(2, count // (lines + 1) + 1), count // lines + 1)
+        if not len(lengths):
+            continue
+        longest = int(lengths[0]) - 1
+        # a sum that stands out has a part that does
+        large = np.flatnonzero(values > 3.999 * scale / math.sqrt(lines))
+        if len(large) * lines > 2000 + count // 8:
+            longest = int(lengths[-1])
+            break
+        at_once = _AT_ONCE // max(1, len(large))
+        for first in range(0, len(lengths) if len(large) else 0, at_once):
+            part = lengths[first : first + at_once]
+            z = _sums_at(values, large, part, lines) / (math.sqrt(lines) * scale)
+            clear += [(int(part[i]), float(z[i])) for i in np.flatnonzero(z > 4)]
+    for length in range(2, longest + 1):
         lines = count // length
+        if most * math.sqrt(lines) <= 4 * scale:
+            break  # nor do lines that are longer, and fewer
         sums = values[: lines * length].reshape(lines, length).sum(axis=0)
-        z = float(sums.max()) / (math.sqrt(lines) * max(1.0, spread))
-        if z > 4:
-            clear.append((length, z))
-    return sorted(clear, key=lambda pair: -pair[1])[:3]
+        z_largest = float(sums.max()) / (math.sqrt(lines) * scale)
+        if z_largest > 4:
+            clear.append((length, z_largest))
+    return sorted(clear, key=lambda pair: (-pair[1], pair[0]))[:3]
+
+
+def _sums_at(values: Floats, places: Ints, lengths: Ints, lines: int) -> Floats:
+    """Return, for each length, the largest sum over so many lines at the columns of some places."""
+    length = lengths[:, np.newaxis]
+    column = places % length
+    sums = values[column]
+    for line in range(1, lines):
+        sums += values[column + line * length]
+    sums[places >= lines * length] = -np.inf  # behind the last whole line
+    result: Floats = sums.max(axis=1, initial=-np.inf)
+    return result
 
 
 def _tried(events: Events, lengths: dict[int, bool], claims: Claims, slots: int) -> list[Fit]:

@@ -24,6 +24,9 @@ __all__ = ["Survey", "survey"]
 #: Recordings of up to so many frames are read whole.
 _WHOLE = 4096
 
+#: The same of those on a server, and frames that are looked at first; more, if they show no lines.
+_WHOLE_REMOTE = 256
+
 #: Frames looked at first, and at most, of a longer recording to learn its lines.
 _SAMPLE, _SAMPLE_MAX = 2048, 1 << 14
 
@@ -89,7 +92,7 @@ def survey(
     if times is None:
         none = np.full(total if total <= _WHOLE else 2, -1, np.int64)
         return _without_headers(total, claims, rule, none)
-    if total <= _WHOLE:
+    if total <= (_WHOLE_REMOTE if times.remote else _WHOLE):
         events = events_of(times.read(first, last))
         return Survey(events, best_fits(events, claims, rule=rule), True, {})
     return _Long(times, first, total, claims, rule, brief).look(exhaustive)
@@ -121,7 +124,7 @@ class _Long:
         if self.rule == "auto" and not exhaustive and (quick := self._as_claimed()) is not None:
             return quick
         begin, size = 0, _SAMPLE
-        sample, fits = self._sample(begin, size)
+        sample, fits = self._first_sample(size)
         if not _clear(fits) and not self.brief and self._worth_more(sample):
             for start in (self.total // 2 - 350, self.total - 700):
                 part, seen = self._sample(start, 700)
@@ -199,6 +202,24 @@ class _Long:
         events = replace(events, frame=events.frame + begin)
         fits = best_fits(events, self.claims, rule=self.rule, whole=False, slots=self.total)
         return events, fits
+
+    def _first_sample(self, size: int) -> tuple[Events, list[Fit]]:
+        """Look at the first frames; on a server, at no more than show some lines."""
+        end = min(_WHOLE_REMOTE, size) if self.times.remote else size
+        heads = self.headers(0, end)
+        while True:
+            events = events_of(heads)
+            fits = best_fits(events, self.claims, rule=self.rule, whole=False, slots=self.total)
+            if end >= min(size, self.total) or (_clear(fits) and fits[0].lines > 4):
+                return events, fits
+            more = self.headers(end, 2 * end)
+            heads = FrameTimes(
+                *(
+                    np.concatenate([getattr(part, name) for part in (heads, more)])
+                    for name in ("time_ns", "exposure_ns", "sequence", "counter")
+                )
+            )
+            end *= 2
 
     def _worth_more(self, sample: Events) -> bool:
         """Whether lines may be longer than the sample, or begin behind it."""

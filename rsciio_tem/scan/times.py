@@ -53,8 +53,13 @@ class Times:
         Whether a program started each frame.
     scattered : bool
         Whether nearly each frame is a file of its own: then a header costs opening one.
+    remote : bool
+        Whether each header costs a request to a server.
     blanks : ndarray of bool, optional
         Which of the frames were never recorded, or are not part of the recording any more.
+    at : callable, optional
+        ``at(index)`` returns the `FrameTimes` of some frames, at once where that is faster than to
+        read them one after the other.
     """
 
     count: int
@@ -63,4 +68,13 @@ class Times:
     external_trigger: bool | None = None
     software_trigger: bool = False
     scattered: bool = False
+    remote: bool = False
     blanks: npt.NDArray[np.bool_] | None = None
+    at: Callable[[Ints], FrameTimes] | None = None
+
+    def read_at(self, index: Ints) -> FrameTimes:
+        """Read the times of some frames."""
+        if self.at is not None:
+            return self.at(index)
+        parts = [vars(self.read(i, i + 1)).values() for i in index.tolist()]
+        return FrameTimes(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -6,6 +6,7 @@ that a file which changed in between is an error and never a mixture. One that w
 while it was described may go on growing until `settle`, as long as its bytes at both ends of what
 was described stay the same. Handles are opened on first use, cached per process as far as its limit
 of open files allows, and closed in the order of their last use; nothing that is pickled holds one.
+A file with an `Origin` is on a server: its path is an address, and its bytes are fetched.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import FormatError, Truncated
+from rsciio_tem.errors import FormatError, Truncated, Unsupported
 from rsciio_tem.storage import pages
+from rsciio_tem.storage.remote import session as remote
+from rsciio_tem.storage.remote.address import is_address
+from rsciio_tem.storage.remote.transport import Remote
 
 __all__ = [
     "BLOCK",
+    "REMOTE_BLOCK",
     "Backend",
     "DataFile",
     "backend_name",
@@ -47,7 +52,9 @@ __all__ = [
     "opener",
     "read",
     "read_pieces",
+    "read_pieces_at",
     "read_rows",
+    "read_spread",
     "require_file",
     "settle",
 ]
@@ -60,6 +67,10 @@ Backend = Literal["auto", "mmap", "buffered", "direct"]
 #: Bytes fetched and decoded at a time: small enough to stay in a core's cache, large enough that
 #: the system call does not matter.
 BLOCK = 2 << 20
+
+
+#: The same for files on servers, where a request takes long; it is fetched in several pieces.
+REMOTE_BLOCK = 16 << 20
 
 
 #: Handles that are kept open at most; files that are left for others where fewer may be open.
@@ -97,18 +108,23 @@ class DataFile(NamedTuple):
     path: str
     size: int
     mtime_ns: int
+    origin: remote.Origin | None = None
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> DataFile:
         """Describe the file at `path`."""
         file = cls.listed(path)
-        if abs(time.time() - file.mtime_ns / 1e9) < _FRESH:
+        if file.origin is None and abs(time.time() - file.mtime_ns / 1e9) < _FRESH:
             _marks.put(file)
         return file
 
     @classmethod
     def listed(cls, path: str | os.PathLike[str]) -> DataFile:
         """Describe one of many files, which is not looked into: it must not grow afterwards."""
+        if is_address(name := os.fspath(path)):
+            session = remote.current()
+            return cls(name, session.described(name).size, 0, session.origin(name))
+        remote.check_local(path)
         try:
             status = os.stat(path)
         except OSError as error:
@@ -150,6 +166,7 @@ def open_file(path: str | os.PathLike[str], flags: int = 0) -> int:
     """
     for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"):  # the last one: no waiting for pipes
         flags |= getattr(os, name, 0)
+    remote.check_local(path)
     fd = giving_way(lambda: os.open(path, os.O_RDONLY | flags))
     try:
         require_file(path, os.fstat(fd))
@@ -191,6 +208,10 @@ def backend_name(value: Any) -> Backend:
 
 def check_unchanged(file: DataFile) -> None:
     """Raise a FormatError if a file is no longer the one that was described."""
+    if file.origin is not None:
+        origin = file.origin
+        Remote(file.path, origin.options, origin.secrets).check(file.size, origin.identity)
+        return
     try:
         status = os.stat(file.path)
     except OSError as error:
@@ -464,6 +485,10 @@ def read(
         raise Truncated(
             file.path, f"ends at byte {file.size}, data up to byte {offset + nbytes} are needed."
         )
+    if file.origin is not None:
+        buffer = _scratch(nbytes, slot) if into is None else into
+        _fetch(file, [(offset, buffer.data)])
+        return buffer
     if into is not None and (backend == "mmap" or backend == "direct"):
         into[...] = read(file, offset, nbytes, backend)
         return into
@@ -483,6 +508,34 @@ def read(
     return buffer
 
 
+def _fetch(file: DataFile, parts: list[tuple[int, memoryview]]) -> None:
+    """Fill buffers with bytes of a remote file; what is small is kept while it is described."""
+    assert file.origin is not None
+    session = remote.current()
+    small = all(len(target) <= remote.BLOCK for _, target in parts)
+    if small and session.knows(file.path, file.size, file.origin):
+        session.fill(file.path, parts)
+    else:
+        remote.fetch(file.path, file.size, file.origin, parts)
+
+
+def read_spread(
+    file: DataFile, start: int, stride: int, count: int, nbytes: int
+) -> npt.NDArray[np.uint8]:
+    """Return rows of `nbytes` bytes from ``start + i * stride`` of a remote file.
+
+    They are valid until this thread reads again. What lies between them is fetched if it is little.
+
+    Raises
+    ------
+    Truncated
+        The file ends before.
+    """
+    rows = _scratch(count * nbytes).reshape(count, nbytes)
+    read_rows(file, start, stride, rows)
+    return rows
+
+
 def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8]) -> bool:
     """Fill row i of `out` with the bytes at ``start + i * stride``, straight from the file.
 
@@ -494,11 +547,14 @@ def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8
     Truncated
         The file ends before.
     """
-    if not hasattr(os, "preadv"):
+    if file.origin is None and not hasattr(os, "preadv"):
         return False
     count, nbytes = out.shape
     if start < 0 or start + (count - 1) * stride + nbytes > file.size:
         raise Truncated(file.path, f"ends at byte {file.size}, before its last frame.")
+    if file.origin is not None:
+        _fetch(file, [(start + i * stride, row.data) for i, row in enumerate(out)])
+        return True
     handle, gap = _handle(file), stride - nbytes
     if gap > _FAR:
         for i, row in enumerate(out):
@@ -533,7 +589,7 @@ def in_place(
     Truncated
         The file ends before.
     """
-    if backend not in ("auto", "mmap"):
+    if backend not in ("auto", "mmap") or file.origin is not None:
         yield None
         return
     if offset < 0 or offset + nbytes > file.size:
@@ -564,15 +620,27 @@ def in_place(
 
 def mapping(file: DataFile) -> npt.NDArray[np.uint8]:
     """Return the mapping of a whole file that this process keeps, read-only."""
+    _require_disk(file)
     return _handle(file).mapped()
 
 
 def map_file(file: DataFile, mode: str = "r") -> npt.NDArray[np.uint8]:
     """Map a whole file as bytes; mode "r" read-only, "c" copy-on-write."""
+    _require_disk(file)
     _handle(file)  # checks that the file is still the one that was described
     name: Literal["c", "r"] = "c" if mode == "c" else "r"
     mapped: npt.NDArray[np.uint8] = giving_way(lambda: np.memmap(file.path, np.uint8, name))
     return mapped[: file.size]
+
+
+def _require_disk(file: DataFile) -> None:
+    if file.origin is not None:
+        raise Unsupported(
+            file.path,
+            "is on a server, and would have to be mapped into memory, as mmap_mode, "
+            'io_backend="mmap" and arrays in Fortran order are.',
+            "Leave out mmap_mode and io_backend; download what is in Fortran order.",
+        )
 
 
 def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8]) -> None:
@@ -580,9 +648,26 @@ def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uin
 
     Rows that lie beyond the end of the file stay as they are.
     """
-    handle = _handle(file)
-    for i, row in enumerate(out):
-        offset = start + i * stride
-        if offset >= file.size:
+    read_pieces_at(file, [start + i * stride for i in range(len(out))], out)
+
+
+def read_pieces_at(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8]) -> None:
+    """Fill row i of `out` with the bytes at ``offsets[i]``, as `read_pieces` does."""
+    if file.origin is not None:
+        parts = [
+            (offset, memoryview(row)[: file.size - offset])
+            for offset, row in zip(offsets, out, strict=True)
+            if 0 <= offset < file.size
+        ]
+        _fetch(file, parts)
+        return
+    handle, nbytes = _handle(file), out.shape[1]
+    if hasattr(os, "pread") and len(offsets) > 1 and max(offsets) + nbytes <= file.size:
+        fd, pread = handle.fd, os.pread  # hardly more than the calls of the system: there are many
+        pieces = b"".join([pread(fd, nbytes, offset) for offset in offsets])
+        if len(pieces) == out.size:
+            out[...] = np.frombuffer(pieces, np.uint8).reshape(out.shape)
             return
-        handle.read_into(offset, row.data)
+    for offset, row in zip(offsets, out, strict=True):
+        if offset < file.size:
+            handle.read_into(offset, row.data)

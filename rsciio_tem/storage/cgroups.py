@@ -10,8 +10,10 @@ hierarchy per subject, version 2 one for all; both may be in use at the same tim
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -58,6 +60,16 @@ def memory(root: str = "/") -> list[int]:
 
 def processors(root: str = "/") -> list[int]:
     """Return the number of processors whose time each limited group may use, rounded up."""
+    # looked up for each file that is opened, which takes longer than to describe a small one
+    return list(_processors_at(int(time.monotonic()))) if root == "/" else _processors(root)
+
+
+@functools.lru_cache(maxsize=1)
+def _processors_at(second: int) -> list[int]:
+    return _processors("/")
+
+
+def _processors(root: str) -> list[int]:
     counts = []
     for version, folder in _groups("cpu", root):
         names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rsciio_tem.errors import FormatError, shortened
-from rsciio_tem.storage.files import decoded, read_start
+from rsciio_tem.storage.files import bytes_of, decoded, read_start
 
 __all__ = [
     "DEEPEST",
@@ -42,7 +42,7 @@ def side_content(path: str | os.PathLike[str], most: int = SIDE_FILE_LIMIT) -> b
         It has more than `most` bytes, or cannot be read.
     """
     with contextlib.suppress(OSError):  # said better when it is read
-        if (size := os.path.getsize(path)) <= most:
+        if (size := bytes_of(path)) <= most:
             return read_start(path, size)
     content = read_start(path, most + 1)
     if len(content) > most:

@@ -27,7 +27,7 @@ from rsciio_tem.reading.annotated import (
 )
 from rsciio_tem.recording.annotation import CALIBRATION, CORRECTIONS, SCAN, Annotation
 from rsciio_tem.recording.recording import Recording
-from rsciio_tem.storage.files import recording_of, replacing, same_file
+from rsciio_tem.storage.files import plain_file, recording_of, replacing, same_file
 from rsciio_tem.tools.open import open as open_recording
 
 __all__ = ["annotate", "annotation_as_toml", "write_annotation"]
@@ -82,7 +82,7 @@ def annotate(
     OSError
         The folder cannot be written to.
     """
-    path = recording_of(path)
+    path = plain_file(recording_of(path), "rsciio_tem.annotate, which writes beside them,")
     raw = values.get("dtype") is not None and values.get("sig_shape") is not None
     name = chosen(path, format, raw=raw)[0]
     module = own_module(path, name)

@@ -11,13 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rsciio_tem.errors import FormatError, Problem, collected
-from rsciio_tem.storage.files import size_of
+from rsciio_tem.storage.files import plain_file, size_of
 from rsciio_tem.storage.machine import Progress, Threads
+from rsciio_tem.storage.user_paths import named_by_user
 from rsciio_tem.tools.check import check
 from rsciio_tem.tools.compare import compare
 from rsciio_tem.tools.convert import HYPERSPY, convert, suffix_of, writer_keywords
@@ -111,6 +112,18 @@ def convert_checked(
     FormatError
         As for `rsciio_tem.convert`; with ``how.strict`` also if the check gives a warning.
     """
+    with named_by_user(source, how.options, guarded=False) as (named, options):
+        return _converted(named, target, replace(how, options=options), progress, tell, begin)
+
+
+def _converted(
+    source: str,
+    target: str,
+    how: Conversion,
+    progress: Progress,
+    tell: Callable[[Problem], object] | None,
+    begin: Callable[[Mapping[str, Any]], object] | None,
+) -> dict[str, Any]:
     began = time.perf_counter()
     row: dict[str, Any] = {"path": source, "target": target}
     with collected() as warned:
@@ -327,7 +340,7 @@ def _tasks(
     items: dict[str, Item] = {}
     bases = []
     for source in sources:
-        path = os.path.abspath(source)
+        path = os.path.abspath(plain_file(source, "converting many recordings"))
         if not os.path.lexists(path):
             raise FormatError(source, "does not exist.")
         if os.path.realpath(path) == os.path.realpath(into):

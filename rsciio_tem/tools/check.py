@@ -30,7 +30,9 @@ from rsciio_tem.parsing.checks import Ints, counted, number_ranges
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes, Times
 from rsciio_tem.storage import machine
-from rsciio_tem.storage.files import recording_of
+from rsciio_tem.storage.files import bytes_of, recording_of
+from rsciio_tem.storage.remote.address import is_address
+from rsciio_tem.storage.user_paths import named_by_user
 
 __all__ = ["check"]
 
@@ -87,11 +89,23 @@ def check(
         ``docs/checking.md`` says how much each format can reveal. The content of a file never
         raises an exception.
     """
+    if isinstance(source, Recording):
+        return _problems(source, format, pixels, progress, format_options)
+    with named_by_user(source, format_options) as (named, keywords):
+        return _problems(recording_of(named), format, pixels, progress, keywords)
+
+
+def _problems(
+    source: str | Recording,
+    format: str,
+    pixels: bool,
+    progress: Callable[[int], object] | None,
+    format_options: dict[str, Any],
+) -> list[Problem]:
     from rsciio_tem.readers import own_module
     from rsciio_tem.tools import open as open_module
 
     problems: list[Problem] = []
-    source = source if isinstance(source, Recording) else recording_of(source)
     sizes = {} if isinstance(source, Recording) else _sizes([source])
     with collected() as warned:
         try:
@@ -163,9 +177,9 @@ def _sizes(paths: Iterable[str]) -> dict[str, int]:
     """Return the sizes that files have now."""
     sizes = {}
     for path in paths:
-        with suppress(OSError):
-            if os.path.isfile(path):
-                sizes[path] = os.path.getsize(path)
+        with suppress(OSError, FormatError):
+            if is_address(path) or os.path.isfile(path):
+                sizes[path] = bytes_of(path)
     return sizes
 
 
@@ -222,7 +236,7 @@ def _holes(recording: Recording) -> Iterator[Problem]:
 
 def _unwritten(path: str) -> Iterator[tuple[int, int]]:
     """Give begin and end of the holes in a file, where the system tells them."""
-    if not hasattr(os, "SEEK_HOLE"):
+    if not hasattr(os, "SEEK_HOLE") or is_address(path):
         return
     with open(path, "rb", buffering=0) as file:
         size, at = os.fstat(file.fileno()).st_size, 0

@@ -15,9 +15,14 @@ from types import ModuleType
 from typing import Any
 
 from rsciio_tem import registry
+from rsciio_tem._hyperspy.signal_types import make_known
 from rsciio_tem.errors import warn
 from rsciio_tem.readers import load, module_for
+from rsciio_tem.storage.files import absolute, exists, recording_of
 from rsciio_tem.storage.machine import Progress
+from rsciio_tem.storage.remote import session as remote
+from rsciio_tem.storage.remote.address import is_address
+from rsciio_tem.storage.user_paths import named_by_user
 from rsciio_tem.writing.checksums import checksums as checksums_of
 from rsciio_tem.writing.identity import files_of, identified, state
 from rsciio_tem.writing.obstacles import check_free, file_obstacle, store_obstacle
@@ -90,7 +95,40 @@ def convert(
     OSError
         There is not enough disk space, or the folder cannot be written to.
     """
-    path = os.path.abspath(target)
+    path = _on_disk(target)
+    if isinstance(source, (str, os.PathLike)):
+        with named_by_user(source, options, guarded=False) as (named, keywords):
+            return _converted(
+                *(recording_of(named), path, format, to, overwrite, progress, resume, verify),
+                *(checksums, keywords),
+            )
+    return _converted(
+        source, path, format, to, overwrite, progress, resume, verify, checksums, options
+    )
+
+
+def _on_disk(target: str | os.PathLike[str]) -> str:
+    """Return the whole path of a target; a ValueError says that it is on a server."""
+    if is_address(os.fspath(target)):
+        raise ValueError(
+            f"{remote.shown(os.fspath(target))!r} is on a server; files are written to disks only. "
+            "Write it there, and copy it"
+        )
+    return os.path.abspath(target)
+
+
+def _converted(
+    source: Any,
+    path: str,
+    format: str,
+    to: str,
+    overwrite: bool,
+    progress: Progress,
+    resume: bool,
+    verify: bool,
+    checksums: bool | Mapping[str, str],
+    options: dict[str, Any],
+) -> str:
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
     format, to = _formats(suffix, format, to, options)
     if suffix in HYPERSPY and to in ("auto", suffix):
@@ -121,11 +159,11 @@ def convert(
         signal = _signal_of(source)
     frames = SignalFrames.of(signal, module.__name__.rpartition(".")[2])
     if isinstance(source, (str, os.PathLike)):
-        read = {os.path.abspath(name) for name in (*frames.sources, source)}
+        read = {absolute(name) for name in (*frames.sources, source)}
         # what cannot be told from others is written from the beginning, as signals are
         with contextlib.suppress(TypeError):
             identity = {
-                "source": [state(name) for name in sorted(read) if os.path.exists(name)],
+                "source": [state(name) for name in sorted(read) if exists(name)],
                 "options": identified({**options, "checksums": bool(checksums)}),
                 "format": module.__name__,
                 "writer": identified(writer_options),
@@ -191,6 +229,7 @@ def _by_hyperspy(
     signal = _signal_of(source)
     frames = _with_sources(SignalFrames.of(signal, "hspy"), named, options)
     if not hasattr(source, "save"):
+        make_known()
         source = dict2signal(signal, lazy=frames.lazy)
     work = Work(f"{path}.partial", {"files": [os.path.basename(path)]}, resumable=False)
     obstacle = store_obstacle if path.lower().endswith(".zspy") else file_obstacle
@@ -234,7 +273,7 @@ def _first_of(
         ours = signal["original_metadata"].setdefault("rsciio_tem", {})
         if not isinstance(checksums, Mapping):
             checksums = checksums_of(ours.get("files") or [os.fspath(source)])
-        folder = os.path.dirname(os.path.abspath(source))
+        folder = os.path.dirname(absolute(source))
         ours["sha256"] = {_relative(name, folder): value for name, value in checksums.items()}
     return signal
 
@@ -255,6 +294,8 @@ def _signal_of(source: Any) -> dict[str, Any]:
 
 
 def _relative(path: str, folder: str) -> str:
+    if is_address(path):
+        return path.removeprefix(f"{folder}/")
     try:
         return os.path.relpath(path, folder).replace(os.sep, "/")
     except ValueError:  # on another drive of Windows
@@ -265,7 +306,7 @@ def _with_sources(frames: SignalFrames, source: Any, *options: Mapping[str, Any]
     """Add what the caller named to the files that are read, and are not to be replaced."""
     named: list[Any] = [source] if isinstance(source, (str, os.PathLike)) else []
     named += files_of(options)
-    return replace(frames, sources=frames.sources | {os.path.abspath(name) for name in named})
+    return replace(frames, sources=frames.sources | {absolute(name) for name in named})
 
 
 def writers() -> dict[str, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from rsciio_tem.reading.arrange import Arranged, arrange
 from rsciio_tem.reading.options import ReadOptions, pixel_type
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage.files import recording_of
+from rsciio_tem.storage.user_paths import named_by_user
 
 __all__ = ["Meaningless", "arranged", "open"]
 
@@ -28,14 +29,18 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
     path, format
         As in `load`.
     **own
-        The format's own keywords.
+        The format's own keywords, and ``storage_options`` for addresses.
 
     Returns
     -------
     Recording
         A description to inspect: files, frames, scan candidates, problems, metadata.
     """
-    path = recording_of(path)
+    with named_by_user(path, format_options) as (named, keywords):
+        return _opened(recording_of(named), format, keywords)
+
+
+def _opened(path: str, format: str, format_options: dict[str, Any]) -> Recording:
     name, hints = chosen(path, format)
     module = own_module(path, name)
     keywords = list(inspect.signature(module.parse).parameters)[1:]
@@ -77,7 +82,11 @@ def arranged(
     path: str | os.PathLike[str], format: str, options: Mapping[str, Any]
 ) -> tuple[Recording, Arranged]:
     """Describe a recording, and arrange its frames, as `load` with these keywords does."""
-    left, path = dict(options), recording_of(path)
+    with named_by_user(path, options) as (named, left):
+        return _arranged(recording_of(named), format, left)
+
+
+def _arranged(path: str, format: str, left: dict[str, Any]) -> tuple[Recording, Arranged]:
     raw = left.get("dtype") is not None and left.get("sig_shape") is not None
     name, hints = chosen(path, format, raw=raw)
     module = own_module(path, name)

@@ -20,6 +20,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.reduction.functions import UserFunctions
 from rsciio_tem.reduction.result import Reduced
 from rsciio_tem.reduction.single_pass import What, one_pass
+from rsciio_tem.storage.files import absolute
 
 __all__ = ["reduce"]
 
@@ -87,7 +88,7 @@ def reduce(
     from rsciio_tem.storage.machine import progress_bar
 
     if client is not None and isinstance(source, (str, os.PathLike)):
-        source = os.path.abspath(source)  # workers may be in another folder
+        source = absolute(source)  # workers may be in another folder
     if isinstance(client, str):  # the address of a scheduler
         from distributed import Client
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from rsciio_tem.errors import FormatError
-from rsciio_tem.storage.files import replacing
+from rsciio_tem.storage.files import open_binary, replacing
 from rsciio_tem.writing.identity import state
 
 __all__ = ["add_to_list", "check_list", "checksums"]
@@ -35,7 +35,7 @@ def checksums(
     for path in _files(paths):
         before = state(path)
         digest = hashlib.sha256()
-        with open(path, "rb") as file:
+        with open_binary(path) as file:
             while piece := file.read(_PIECE):
                 digest.update(piece)
                 if progress is not None:

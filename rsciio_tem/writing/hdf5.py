@@ -27,7 +27,7 @@ from rsciio_tem.writing.kept import VERSION, kept_of
 from rsciio_tem.writing.signal_frames import SignalFrames
 from rsciio_tem.writing.target import FlatFile, Payloads, Target
 
-__all__ = ["Compression", "Hdf5", "Layout"]
+__all__ = ["Compression", "Hdf5", "Layout", "write_kept"]
 
 Layout = Literal["emd", "hexrd"]
 
@@ -349,13 +349,7 @@ class Hdf5(Target):
         if four:
             self._calibration(root, axes)
         group = root.create_group("rsciio_tem")  # without a type, so that EMD readers pass it by
-        kept = kept_of(self.frames, self.path)
-        for name, entry in kept.entries.items():
-            group.create_dataset(name, data=_json(entry))
-        for name, values in kept.arrays.items():
-            group.create_dataset(
-                name, data=values, chunks=True, compression="gzip", shuffle=True, track_times=False
-            )
+        write_kept(group, self.frames, self.path)
         return data
 
     def _calibration(self, root: Any, axes: tuple[Mapping[str, Any], ...]) -> None:
@@ -391,6 +385,17 @@ class Hdf5(Target):
     def _identity(self) -> str:
         """Describe the data, for an identifier that is the same each time."""
         return f"{self.shape}{self.dtype.str}{sorted(self.frames.sources)}"
+
+
+def write_kept(group: Any, frames: SignalFrames, path: str) -> None:
+    """Keep in a group what belongs to the frames beside their pixels."""
+    kept = kept_of(frames, path)
+    for name, entry in kept.entries.items():
+        group.create_dataset(name, data=_json(entry))
+    for name, values in kept.arrays.items():
+        group.create_dataset(
+            name, data=values, chunks=True, compression="gzip", shuffle=True, track_times=False
+        )
 
 
 def _json(value: Any) -> bytes:

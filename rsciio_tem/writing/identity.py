@@ -13,11 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from rsciio_tem.storage.files import bytes_of
+from rsciio_tem.storage.remote import session as remote
+from rsciio_tem.storage.remote.address import is_address
+
 __all__ = ["files_of", "identified", "state"]
 
 
 def state(path: str) -> list[Any]:
     """Return sizes and times of a file, or of all files in a folder, as JSON."""
+    if is_address(path):
+        origin = remote.current().origin(path)
+        return [path, bytes_of(path), origin.identity]
     status = os.stat(path)
     if not os.path.isdir(path):
         return [path, status.st_size, status.st_mtime_ns]
@@ -41,6 +48,8 @@ def files_of(values: Iterable[Any]) -> Iterator[str]:
             with contextlib.suppress(ValueError):  # no name of a file, as it has a zero byte
                 # a folder in the working directory may be called "content", as an option is
                 path = os.fsdecode(value)
+                if is_address(path):
+                    continue
                 folder = not isinstance(value, str) or path != os.path.basename(path) or "." in path
                 if os.path.isfile(path) or (folder and os.path.isdir(path)):
                     yield path

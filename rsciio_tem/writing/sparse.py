@@ -31,7 +31,7 @@ from rsciio_tem.writing.obstacles import check_text
 from rsciio_tem.writing.signal_frames import SignalFrames, toml_axes
 from rsciio_tem.writing.target import Payloads, Target
 
-__all__ = ["Compression", "Fch5", "Npz", "RawCsr", "angles", "metadata"]
+__all__ = ["Compression", "Fch5", "Npz", "RawCsr", "SparseTarget", "angles", "metadata"]
 
 Compression = Literal["deflate", "stored"]
 
@@ -40,7 +40,7 @@ Compression = Literal["deflate", "stored"]
 _DENSE = 0.1
 
 
-class _Sparse(Target):
+class SparseTarget(Target):
     """What the kinds have in common.
 
     Parameters
@@ -74,9 +74,11 @@ class _Sparse(Target):
         return np.asarray(frames > self.threshold)
 
     def expected(self, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return frames without what is not stored."""
         return np.where(self._kept(frames), frames, frames.dtype.type(0))
 
     def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> bytes:
+        """Return the entries of a block of frames."""
         flat = frames.reshape(len(frames), -1)
         kept = self._kept(flat)
         counts = np.count_nonzero(kept, axis=1).astype("<i8")
@@ -139,7 +141,7 @@ class _Sparse(Target):
         """Give places and values of each frame as they are in the files."""
 
 
-class RawCsr(_Sparse):
+class RawCsr(SparseTarget):
     """The TOML file of LiberTEM's ``raw_csr``, and its three binary files."""
 
     def __init__(self, path: str, frames: SignalFrames, threshold: float | None) -> None:
@@ -253,7 +255,7 @@ def metadata(
     return entries
 
 
-class _Cache(_Sparse):
+class _Cache(SparseTarget):
     """What the kinds of frame caches have in common."""
 
     def __init__(

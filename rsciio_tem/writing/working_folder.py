@@ -18,10 +18,12 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from rsciio_tem.errors import FormatError
+from rsciio_tem.storage.files import when_free
 from rsciio_tem.writing.target import ENTRY, Block, Payloads
 
 __all__ = ["Naming", "Work", "give_name", "sync", "unfinished"]
@@ -318,7 +320,7 @@ class Work:
         with open(self.path(self.HEADER), "wb") as file:
             file.write(content)
             _force(file)
-        os.replace(self.path(self.HEADER), self.path(name))
+        when_free(lambda: os.replace(self.path(self.HEADER), self.path(name)))
 
     def _own_header(self) -> dict[str, Any]:
         return {"version": _VERSION, **self.identity}
@@ -458,7 +460,8 @@ class Work:
                 os.makedirs(self.path(self.REPLACED), exist_ok=True)
                 for name in (*reversed(waiting), *reversed(naming.gone)):
                     if os.path.lexists(self.final(name)):
-                        os.rename(self.final(name), os.path.join(self.path(self.REPLACED), name))
+                        away = os.path.join(self.path(self.REPLACED), name)
+                        when_free(partial(os.rename, self.final(name), away))
             for name in waiting:
                 give_name(self.path(name), self.final(name))
         except BaseException:
@@ -471,7 +474,7 @@ class Work:
         """Take the names from the new files, and give them back to the earlier ones."""
         for name in reversed(naming.new):
             if not os.path.lexists(self.path(name)) and _mark(self.final(name)) == naming.new[name]:
-                os.rename(self.final(name), self.path(name))
+                when_free(partial(os.rename, self.final(name), self.path(name)))
         replaced = self.path(self.REPLACED)
         for name in dict.fromkeys((*naming.old, *naming.new)):
             aside, final = os.path.join(replaced, name), self.final(name)
@@ -483,7 +486,7 @@ class Work:
                     f"was to be replaced, but meanwhile another {final} has appeared.",
                     "Move one of them away.",
                 )
-            os.rename(aside, final)
+            when_free(partial(os.rename, aside, final))
         with contextlib.suppress(OSError):
             os.rmdir(replaced)
 
@@ -508,7 +511,7 @@ def unfinished(path: str) -> bool:
 
 def give_name(source: str, final: str) -> None:
     """Give a file or folder its name."""
-    os.replace(source, final)
+    when_free(lambda: os.replace(source, final))
 
 
 def _mark(path: str) -> Any:

@@ -34,7 +34,7 @@ _GROWTH = 256 << 20
 _EAGER, _BLANK = 64 << 20, 2 << 20
 
 #: Formats of which a small file may hold any number of pixels.
-_SPARSE = ("zarr", "hdf5", "dectris", "framecache", "raw_csr", "eigerstream")
+_SPARSE = ("zarr", "hdf5", "dectris", "framecache", "raw_csr", "eigerstream", "stempy")
 
 _WHAT = ["sum", "navigator", "com", "max", "variance", "mean"]
 

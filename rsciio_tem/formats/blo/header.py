@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Literal
 
@@ -93,7 +92,7 @@ def read_header(
                 "Blockfile has unrecognized header signature "
                 f"{int(header['MAGIC'])}; it is read like one of 258."
             )
-    begin, size = int(header["Data_offset_1"]), os.path.getsize(path)
+    begin, size = int(header["Data_offset_1"]), files.bytes_of(path)
     if not HEADER.itemsize <= begin <= int(header["Data_offset_2"]) or header["DP_SZ"] == 0:
         raise FormatError(
             path,

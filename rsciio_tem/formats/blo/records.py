@@ -23,7 +23,7 @@ from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
 
 #: Frames up to which every record is checked; of longer recordings, so many of them.
-READ_ALL_BELOW, SAMPLED_RECORDS = 4096, 256
+READ_ALL_BELOW, SAMPLED_RECORDS = 1024, 500
 
 
 def _ids(

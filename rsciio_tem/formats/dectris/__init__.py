@@ -11,6 +11,7 @@ the frames. ``<base>.h5``, written by the program that scans, knows the scan.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Any, Literal, Unpack
 
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from rsciio_tem.formats.dectris.links import MASTER, linked_parts, master_of, se
 from rsciio_tem.formats.dectris.metadata import metadata_of, number
 from rsciio_tem.formats.dectris.scan import scan_file, scan_hints, scan_image, shape_of
 from rsciio_tem.parsing.checks import chunk_tables
-from rsciio_tem.parsing.hdf5 import is_converted, is_hdf5, opened, require_hdf5, tree
+from rsciio_tem.parsing.hdf5 import is_converted, is_hdf5, kept_open, opened, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_links import member
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import ReadOptions
@@ -62,8 +63,10 @@ def parse(
     require_hdf5(path)
     path = master_of(path) or path
     problems = Problems()
-    with opened(path) as file:
-        parts = linked_parts(file, path)
+    with ExitStack() as open_files:
+        open_files.enter_context(kept_open(path))
+        file = open_files.enter_context(opened(path))
+        parts = linked_parts(file, path, open_files)
         frames = series(parts, path, problems)
         detector, master = tree(member(file, DETECTOR)), tree(file)
         corrections = corrections_of(file, frames.frame_shape, flatfield, detector, path, problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.parsing.hdf5 import opened
+from rsciio_tem.parsing.hdf5 import kept_open, opened
 from rsciio_tem.parsing.hdf5_frames import frames_of
 from rsciio_tem.parsing.hdf5_links import dataset_of, dectris_links, member, referred
 from rsciio_tem.parsing.hdf5_values import attributes
@@ -22,6 +23,8 @@ from rsciio_tem.storage import files
 MASTER = re.compile(r"(.*)_master(\.\w+)", re.IGNORECASE)
 #: Numbers of frames in a series, for each that is stored, at most.
 _SPARSEST = 100
+#: Data files that stay open while a recording is described, at most.
+_KEPT_OPEN = 32
 _DATA = re.compile(r"(.*)_data_\d{6}(\.\w+)", re.IGNORECASE)
 
 
@@ -54,13 +57,16 @@ def master_of(path: str) -> str:
     def master_at(place: str) -> str:
         match = _DATA.fullmatch(place)
         master = f"{match[1]}_master{match[2]}" if match else ""
-        return master if os.path.isfile(master) else ""
+        return master if files.is_file(master) else ""
 
     return files.first_found(path, master_at)
 
 
-def linked_parts(file: Any, path: str) -> list[Part]:
-    """Return the data sets of an open master, all with frames of the same shape."""
+def linked_parts(file: Any, path: str, open_files: ExitStack) -> list[Part]:
+    """Return the data sets of an open master, all with frames of the same shape.
+
+    Some of the data files stay open for a while.
+    """
     group, names = dectris_links(file)
     if not names:
         raise NotThisFormat(
@@ -69,14 +75,17 @@ def linked_parts(file: Any, path: str) -> list[Part]:
             "data_000001, … to frames.",
             'Open the file that ends with _master.h5, or pass format="hdf5".',
         )
-    parts = [_part(file, group, name, path) for name in names]
+    parts = [
+        _part(file, group, name, path, open_files if i < _KEPT_OPEN else None)
+        for i, name in enumerate(names)
+    ]
     shapes = {part.shape[1:] for part in parts if part.shape}
     if len(shapes) > 1:
         raise FormatError(path, f"its data files hold frames of different shapes {shapes}.")
     return parts
 
 
-def _part(file: Any, group: str, name: str, path: str) -> Part:
+def _part(file: Any, group: str, name: str, path: str, open_files: ExitStack | None) -> Part:
     """Find out where the frames of a link are, and which of the series they are."""
     import h5py
 
@@ -84,12 +93,14 @@ def _part(file: Any, group: str, name: str, path: str) -> Part:
     if not isinstance(link, h5py.ExternalLink):
         return _described(dataset_of(file, inner), inner, path, inner)
     other = referred(path, link.filename)
-    if not os.path.isfile(other):
+    if not files.is_file(other):
         matches = map(MASTER.fullmatch, files.places(path))  # if all files got another name
         renamed = (f"{m[1]}_{name}{m[2]}" for m in matches if m)
-        other = next(filter(os.path.isfile, renamed), other)
-    if not os.path.exists(other):
+        other = next(filter(files.is_file, renamed), other)
+    if not files.exists(other):
         return Part(inner, other, link.path)
+    if open_files is not None:
+        open_files.enter_context(kept_open(other))
     with opened(other) as data:
         if link.path not in data:
             raise FormatError(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ from rsciio_tem.parsing.hdf5_links import member, walk
 from rsciio_tem.parsing.hdf5_values import attributes
 from rsciio_tem.recording.recording import StoredImage
 from rsciio_tem.scan.scan import ScanHint
-from rsciio_tem.storage.files import first_found
+from rsciio_tem.storage.files import first_found, is_file
 
 
 def scan_file(master: str) -> tuple[str, dict[str, Any]]:
@@ -28,7 +27,7 @@ def scan_file(master: str) -> tuple[str, dict[str, Any]]:
     def named(place: str) -> str:
         match = MASTER.fullmatch(place)
         path = f"{match[1]}{match[2]}" if match else ""
-        return path if os.path.isfile(path) else ""
+        return path if is_file(path) else ""
 
     path = first_found(master, named)
     if not path:

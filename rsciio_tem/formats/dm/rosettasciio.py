@@ -12,6 +12,7 @@ from rsciio_tem.errors import Unsupported
 from rsciio_tem.formats.dm.image import COLOURS, Image
 from rsciio_tem.parsing.dm_tags import TagArray
 from rsciio_tem.reading.texts import storable, storable_title
+from rsciio_tem.storage.files import plain_file
 
 
 def reader() -> Any:
@@ -93,7 +94,7 @@ def read_spectrum(
     changes = [lambda s: s.squeeze()]
     if described.to_spectrum:
         changes.insert(0, lambda s: s.to_signal1D(optimize=optimize))
-    with open(image.path, "rb") as file:
+    with open(plain_file(image.path, "RosettaSciIO"), "rb") as file:
         described.file = file
         data = described.get_data(lazy and image.type_code not in COLOURS)
     signal = {

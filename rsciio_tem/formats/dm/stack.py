@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import math
 import os
@@ -17,6 +18,7 @@ from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.remote.address import is_address
 
 FileName = str | os.PathLike[str]
 
@@ -39,7 +41,7 @@ def members_of(
 
 
 def _beside(name: str, further: str | Sequence[FileName] | None) -> list[str]:
-    if further is None and not os.path.exists(name) and glob.has_magic(name):
+    if further is None and glob.has_magic(name) and not files.exists(name):
         return _matching(name)
     if further is not None and not isinstance(further, str):
         return [files.existing(member) for member in further] or [files.existing(name)]
@@ -48,8 +50,13 @@ def _beside(name: str, further: str | Sequence[FileName] | None) -> list[str]:
         return [name]
     if further == "numbered":
         return [member.path for member in files.numbered_set(name)]
+    if is_address(name):
+        folder = os.path.dirname(name)
+        if names := fnmatch.filter(files.listing(folder), further):
+            return [files.joined(folder, one) for one in sorted(names, key=files.natural_key)]
+        raise FormatError(name, f"has no file beside it that the pattern {further!r} matches.")
     folders = [glob.escape(os.path.dirname(place)) for place in files.places(name)]
-    return _matching(*(os.path.join(folder, further) for folder in folders))
+    return _matching(*(files.joined(folder, further) for folder in folders))
 
 
 def _matching(pattern: str, *elsewhere: str) -> list[str]:

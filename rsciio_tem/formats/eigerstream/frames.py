@@ -175,7 +175,7 @@ class Stream:
     def __call__(self, numbers: list[int]) -> Iterator[npt.NDArray[Any]]:
         """Decode the frames of these numbers one by one."""
         backends.read(self.file, 0, 1, "auto")  # checks that it is still the file described
-        with opened(self.file.path) as file:
+        with opened(self.file.path, self.file) as file:
             for number in numbers:
                 group = f"data/{self.names[number]}"
                 if self.threshold == "man_diff":

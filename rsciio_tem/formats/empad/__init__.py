@@ -56,7 +56,7 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
         return None
     if not path.lower().endswith(".raw"):
         return None
-    size = os.path.getsize(path)
+    size = files.bytes_of(path)
     if size % FRAME_G1 == 0 and re.search(r"(scan_x\d+_y\d+|series_x\d+)", os.path.basename(path)):
         return 0.9, "is named and sized like an EMPAD recording", {}
     if (xml := xml_of(path)) is not None:

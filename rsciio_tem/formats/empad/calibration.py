@@ -189,7 +189,9 @@ def _maps(source: Any, path: str) -> dict[str, npt.NDArray[Any]]:
     if not isinstance(source, (str, os.PathLike)):
         return {str(name): np.asarray(image) for name, image in dict(source).items()}
     if not os.path.isdir(source):
-        with np.load(files.existing(source), allow_pickle=False) as archive:
+        with np.load(
+            files.plain_file(files.existing(source), "NumPy"), allow_pickle=False
+        ) as archive:
             return {name: archive[name] for name in archive.files}
     arrays = {
         name: np.stack([_r32(source, f"{name}{half}", path) for half in "AB"]) for name in LINEAR
@@ -203,7 +205,7 @@ def _maps(source: Any, path: str) -> dict[str, npt.NDArray[Any]]:
 def _r32(folder: Any, name: str, path: str, optional: bool = False) -> Any:
     """Read one 128 x 128 map of 32-bit floats."""
     for candidate in (f"{name}.r32", f"{name}_prelim.r32"):
-        source = os.path.join(os.fspath(folder), candidate)
+        source = files.joined(os.fspath(folder), candidate)
         if os.path.isfile(source):
             if os.path.getsize(source) != FRAME_G2:
                 raise FormatError(source, f"is not a map of 128 x 128 floats ({FRAME_G2} bytes).")

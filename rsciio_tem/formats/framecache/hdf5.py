@@ -24,9 +24,18 @@ from rsciio_tem.formats.framecache.header import (
 from rsciio_tem.frames.sparse import SparseFrames, Triplets
 from rsciio_tem.parsing.hdf5 import groups_with, opened
 from rsciio_tem.parsing.hdf5_links import member, require_sources
-from rsciio_tem.parsing.hdf5_values import DAMAGE, attribute, has_attribute, text, value
+from rsciio_tem.parsing.hdf5_values import (
+    DAMAGE,
+    attribute,
+    has_attribute,
+    inside,
+    is_hard,
+    text,
+    value,
+)
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.files import plain_file
 
 #: Attribute of the group of a frame cache, and its value.
 VERSION_KEY, VERSION = "HEXRD_FRAMECACHE_VERSION", 1
@@ -164,9 +173,9 @@ def _metadata(group: Any, budget: list[int], depth: int = 0) -> dict[str, Any]:
         if budget[0] < 0 or depth > 16:
             break
         try:
-            if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+            if not is_hard(group, name):
                 continue
-            thing = group[name]
+            thing = inside(group, name)
         except DAMAGE:
             continue
         if isinstance(thing, h5py.Group):
@@ -209,7 +218,7 @@ def described_group(path: str, name: str, problems: Problems) -> Described:
     import h5py
 
     del problems  # nothing here is odd and still readable
-    described = DataFile.of(path)
+    described = DataFile.of(plain_file(path, "the reader of frame caches in HDF5"))
     with opened(path) as file:
         group = file[name]
         header = _header(group, path)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from functools import partial
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -22,22 +20,19 @@ from rsciio_tem.formats.hdf5.rosettasciio import HandedOver
 from rsciio_tem.formats.hdf5.writer import file_writer, target
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.parsing.checks import chunk_tables
-from rsciio_tem.parsing.hdf5 import is_hdf5, opened, require_hdf5, tree
+from rsciio_tem.parsing.hdf5 import is_hdf5, kept_open, opened, require_hdf5, tree
 from rsciio_tem.parsing.hdf5_frames import frames_of
-from rsciio_tem.parsing.hdf5_links import behind, children, member, refuse_pipes
-from rsciio_tem.parsing.hdf5_values import damaged_texts, has_attribute, part, value
+from rsciio_tem.parsing.hdf5_kept import kept_in
+from rsciio_tem.parsing.hdf5_links import behind, refuse_pipes
+from rsciio_tem.parsing.hdf5_values import damaged_texts, has_attribute
 from rsciio_tem.parsing.kept import Kept, axes_of, restored
 from rsciio_tem.parsing.metadata import general
-from rsciio_tem.parsing.trees import json_value
 from rsciio_tem.reading.documentation import documented
 from rsciio_tem.reading.options import CommonOptions
 from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage import files
-
-#: Bytes of an array beside the pixels at most: times of 2^28 frames.
-_MOST_KEPT = 1 << 31
 
 #: Scan positions at most whose order is exchanged.
 _MOST_REORDERED = 1 << 28
@@ -79,6 +74,18 @@ def parse(
     if order not in (None, "C", "F"):
         raise ValueError(f"order={order!r} is neither 'C' nor 'F'")
     require_hdf5(path)
+    with kept_open(path):
+        return _described(path, names, sig_dims, sig_shape, sig_first, order)
+
+
+def _described(
+    path: str,
+    names: list[str],
+    sig_dims: int | None,
+    sig_shape: tuple[int, ...] | None,
+    sig_first: bool | None,
+    order: Literal["C", "F"] | None,
+) -> Recording:
     problems = Problems()
     if (at := damaged_texts(path)) >= 0:
         problems.warn(
@@ -185,37 +192,7 @@ def _beside(dataset: str) -> str:
 def _kept_by_convert(file: Any, dataset: str, path: str) -> Kept:
     """Return what ``convert`` keeps beside a data set: metadata and axes of its source, times."""
     group = _beside(dataset)
-    kept = member(file, group)
-    if not hasattr(kept, "keys") or dataset.startswith(f"{group}/"):
-        return Kept()
-    entries: dict[str, Any] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, thing in _members(kept):
-        shape = getattr(thing, "shape", None)
-        if shape == () and "/" not in name:
-            content = value(thing)
-            if (entry := json_value(content if isinstance(content, bytes) else b"")) is not None:
-                entries[name] = entry
-        elif shape and thing.dtype.kind in "biufc":
-            shapes[name] = tuple(shape)
-    return Kept(entries, shapes, partial(_read_kept, path, group))
-
-
-def _members(group: Any) -> Iterator[tuple[str, Any]]:
-    """Give the data sets of a group, and of the groups in it."""
-    for name, thing in children(group):
-        if hasattr(thing, "keys"):
-            yield from ((f"{name}/{below}", dataset) for below, dataset in children(thing))
-        else:
-            yield name, thing
-
-
-def _read_kept(path: str, group: str, name: str, key: Any) -> Any:
-    with opened(path) as file:
-        values = part(member(file, f"{group}/{name}"), () if key is ... else key, _MOST_KEPT)
-    if values is None:
-        raise FormatError(path, f"{group}/{name} is damaged.")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+    return Kept() if dataset.startswith(f"{group}/") else kept_in(file, group, path)
 
 
 def _sig_dims(

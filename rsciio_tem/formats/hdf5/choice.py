@@ -174,6 +174,13 @@ def _point_to_format(file: Any, path: str) -> None:
             'Pass format="framecache". dataset= reads any one array in it.',
             "framecache",
         )
+    if member(file, "electron_events/frames") is not None:
+        raise OtherFormat(
+            path,
+            "holds counted electrons of stempy, as lists of pixels.",
+            'Pass format="stempy". dataset= reads any one array in it.',
+            "stempy",
+        )
     if text(attribute(file, "version")).startswith("CHESS_EIGER_STREAM"):
         raise OtherFormat(
             path,

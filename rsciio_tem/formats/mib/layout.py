@@ -75,7 +75,7 @@ def describe_file(
     depth: int | None = None,
 ) -> Layout:
     """Work out the layout of a file; parameters as in `describe`."""
-    with open(file.path, "rb") as stream:
+    with files.open_binary(file) as stream:
 
         def peek(offset: int, size: int) -> bytes:
             stream.seek(offset)

@@ -32,7 +32,7 @@ def _chain(file: DataFile, layout: Layout) -> _Chain:
     digits = files.split_number(os.path.basename(stem))[1]
     for n in range(len(digits)):  # digits may belong to the stem: scan5.mib, scan51.mib, …
         base = stem[: len(stem) - n]
-        if n == 0 or os.path.isfile(base + suffix):
+        if n == 0 or files.is_file(base + suffix):
             chain = _Chain(file, layout, os.path.basename(base))
             if len(chain) > 1 and files.same_file(chain.members[0].path, base + suffix):
                 return chain

@@ -12,7 +12,13 @@ from rsciio_tem.errors import Problems
 from rsciio_tem.formats.mib.header import COUNTER, EXPOSURE, LOCAL_TIME, Header
 from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.parsing.text import value_of
-from rsciio_tem.scan.frame_headers import decimals, integers, moments, read_headers
+from rsciio_tem.scan.frame_headers import (
+    decimals,
+    integers,
+    moments,
+    read_headers,
+    read_headers_at,
+)
 from rsciio_tem.scan.times import FrameTimes, Times
 
 #: Headers decoded at a time.
@@ -37,6 +43,10 @@ class MerlinTimes:
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return FrameTimes(*(np.concatenate(column) for column in columns))
 
+    def at(self, index: npt.NDArray[np.int64]) -> FrameTimes:
+        """Read the times of some stored frames."""
+        return frame_times(read_headers_at(self.frames, index, self.size, self.size))
+
 
 def frame_times(text: npt.NDArray[np.uint8]) -> FrameTimes:
     """Decode the numbers that change from frame to frame, for many headers at once.
@@ -53,6 +63,9 @@ def frame_times(text: npt.NDArray[np.uint8]) -> FrameTimes:
     n = len(text)
     result = FrameTimes(*(np.full(n, -1, np.int64) for _ in range(4)))
     commas = text == ord(",")
+    if n and (commas == commas[0]).all():
+        _decode_alike(text, slice(None), np.flatnonzero(commas[0]), result)
+        return result
     remaining = np.arange(n)
     # Headers of one recording differ in their digits, hardly ever in where the commas are: all
     # headers laid out like the first remaining one are decoded together.
@@ -68,7 +81,7 @@ def frame_times(text: npt.NDArray[np.uint8]) -> FrameTimes:
 
 def _decode_alike(
     text: npt.NDArray[np.uint8],
-    rows: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64] | slice,
     commas: npt.NDArray[np.int64],
     result: FrameTimes,
 ) -> None:
@@ -122,8 +135,10 @@ def recording_times(header: Header, reader: MerlinTimes, hdr: dict[str, str] | N
         # of MQ1A, of the local time, of the headers of 2015
         resolution_ns=100 if header.utc else 2000 if "." in header.local_time[-7:-6] else 1_000_000,
         external_trigger=None if not start else "internal" not in str(start).lower(),
+        remote=any(file.origin is not None for file in reader.frames.files[:1]),
         scattered=4 * len(reader.frames.files) > len(reader.frames),
         software_trigger="soft" in str(start or "").lower(),
+        at=reader.at,
     )
 
 

@@ -71,7 +71,7 @@ def _unpacked(
     end = HEADER.itemsize
     file: IO[bytes]
     try:
-        with opener(path, "rb") as file:
+        with files.open_binary(path) as packed, opener(packed, "rb") as file:
             content += file.read(end)
             header, order = read_header(path, bytes(content), endianness, Problems())
             pixels = pixels_of(path, header, order)

@@ -29,7 +29,7 @@ def beside(path: str, metadata_file: str | os.PathLike[str] | None) -> Sides:
 def tell_unread(path: str, problems: Problems) -> None:
     """Say that there is a description whose name is not that of a movie's."""
     likely = re.sub(r"_movie\.mrc$", "_info.txt", path, flags=re.IGNORECASE)
-    if likely != path and os.path.isfile(likely):
+    if likely != path and files.is_file(likely):
         message = f"{os.path.basename(likely)} beside it is not read."
         problems.append(Problem("info", message, f"Pass metadata_file={likely!r}."))
 

@@ -141,7 +141,7 @@ def _by_nion_swift(path: str, stored: Stored, ndim: int) -> tuple[nion.Propertie
         inside = stored.key == "data"
         return nion.properties(text_member(path, "metadata.json"), ndim) if inside else None, path
     beside = os.path.splitext(path)[0] + ".json"
-    if not os.path.isfile(beside) or os.path.getsize(beside) > _LONGEST_JSON:
+    if not files.is_file(beside) or files.bytes_of(beside) > _LONGEST_JSON:
         return None, path
     described = nion.properties(files.read_start(beside, _LONGEST_JSON), ndim)
     return described, beside if described else path

@@ -28,7 +28,7 @@ from rsciio_tem.errors import (
 )
 from rsciio_tem.formats.npy.header import LARGEST_HEADER, Header, parse_header
 from rsciio_tem.parsing.zip_archives import is_frame_cache
-from rsciio_tem.storage import backends, inflate, machine
+from rsciio_tem.storage import backends, files, inflate, machine
 from rsciio_tem.storage.backends import DataFile
 
 #: Bytes of a description at most.
@@ -83,7 +83,7 @@ class Stored(NamedTuple):
 def members(path: str) -> dict[str, zipfile.ZipInfo]:
     """List the arrays of an archive."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(files.openable(path)) as archive:
             return {i.filename[:-4]: i for i in archive.infolist() if i.filename.endswith(".npy")}
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise NotThisFormat(path, f"is not a readable .npz: {error}.") from error
@@ -181,9 +181,14 @@ def text_member(path: str, name: str) -> bytes:
 
 
 @contextmanager
-def _opened(path: str, name: str) -> Iterator[IO[bytes]]:
+def _opened(source: str | DataFile, name: str) -> Iterator[IO[bytes]]:
     """Decompress a member as it is read; what it announces is never trusted."""
-    with _errors_of(path, name), zipfile.ZipFile(path) as archive, archive.open(name) as member:
+    path = source if isinstance(source, str) else source.path
+    with (
+        _errors_of(path, name),
+        zipfile.ZipFile(files.openable(source)) as archive,
+        archive.open(name) as member,
+    ):
         yield member
 
 
@@ -222,7 +227,7 @@ def load_member(file: DataFile, name: str, header: Header) -> Any:
 
 def _inflated_by_pieces(file: DataFile, name: str, header: Header) -> npt.NDArray[np.uint8]:
     content, done = np.empty(header.nbytes, np.uint8), 0
-    with _opened(file.path, name) as member:
+    with _opened(file, name) as member:
         member.read(header.offset)
         while done < len(content) and (block := member.read(min(_PIECE, len(content) - done))):
             content[done : done + len(block)] = np.frombuffer(block, np.uint8)
@@ -236,7 +241,7 @@ def _inflated_at_once(
     file: DataFile, name: str, header: Header, free: int | None
 ) -> npt.NDArray[np.uint8] | None:
     """Inflate a member in one go, which is faster; None where that is not possible."""
-    with _errors_of(file.path, name), zipfile.ZipFile(file.path) as archive:
+    with _errors_of(file.path, name), zipfile.ZipFile(files.openable(file)) as archive:
         info = archive.getinfo(name)
     packed, size = info.compress_size, header.offset + header.nbytes
     if (
@@ -353,7 +358,7 @@ class Inflated:
             return max(behind, key=lambda stream: stream.at)
         while len(self.streams) >= _STREAMS:
             self._close(max(self.streams, key=lambda stream: stream.at))
-        archive = zipfile.ZipFile(self.file.path)
+        archive = zipfile.ZipFile(files.openable(self.file))
         try:
             self.streams.append(_Stream(archive, archive.open(self.name)))
         except BaseException:

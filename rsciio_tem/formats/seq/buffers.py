@@ -15,7 +15,12 @@ from rsciio_tem.errors import FormatError, Problems
 from rsciio_tem.formats.seq.camera import Camera
 from rsciio_tem.formats.seq.halves import Halves
 from rsciio_tem.formats.seq.metadata_file import COUNTER_KIND, MetadataFile, open_metadata
-from rsciio_tem.formats.seq.sequence import Sequence, frame_times, read_sequence
+from rsciio_tem.formats.seq.sequence import (
+    Sequence,
+    frame_times,
+    frame_times_at,
+    read_sequence,
+)
 from rsciio_tem.formats.seq.sides import Sides, beside, first_of
 from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.protocol import Frames
@@ -44,8 +49,10 @@ class Images:
         return Times(
             len(self.frames),
             partial(frame_times, self.stored, self.stamp_size, self.each),
+            at=partial(frame_times_at, self.stored, self.stamp_size, self.each),
             # within a buffer there is only one time
             resolution_ns=3600 * 10**9 if buffered else 1000 if version >= 5 else 10**6,
+            remote=self.stored.files[0].origin is not None,
             external_trigger=False if buffered else None,
         )
 

@@ -11,6 +11,7 @@ from rsciio_tem.formats.seq.metadata_file import open_metadata
 from rsciio_tem.formats.seq.sequence import read_sequence
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.times import FrameTimes
+from rsciio_tem.storage import files
 
 
 def _against_metadata(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]:
@@ -21,7 +22,7 @@ def _against_metadata(recording: Recording, seen: FrameTimes | None) -> Iterator
             continue
         name, sequence_path = os.path.basename(path), path[: -len(".metadata")]
         metadata = open_metadata(path, Problems())
-        if metadata is None or not os.path.isfile(sequence_path):
+        if metadata is None or not files.is_file(sequence_path):
             continue
         listed = int(metadata.header["unit_count"])
         stored = read_sequence(sequence_path, False, Problems()).count

@@ -6,13 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated, Unsupported
 from rsciio_tem.formats.seq.header import HEADER, MAGIC, MAX_SIDE, OLD_STAMP, STAMP
 from rsciio_tem.formats.seq.pixels import pixels_of
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.table import RUN, FrameTable, runs_of
-from rsciio_tem.scan.frame_headers import read_headers
+from rsciio_tem.scan.frame_headers import read_headers, read_headers_at
 from rsciio_tem.scan.times import FrameTimes, Ints
 from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
@@ -198,10 +199,24 @@ def frame_times(
     raw = np.zeros((b - a, STAMP.itemsize), np.uint8)
     if stamp_size:
         raw[:, :stamp_size] = read_headers(images, a, b, -images.pixels.nbytes, stamp_size)
+    time = np.repeat(_time_of(raw), each)[first - a * each :][: max(0, last - first)]
+    return FrameTimes(time, np.full(len(time), -1, np.int64))
+
+
+def frame_times_at(
+    images: FrameTable, stamp_size: int, each: int, index: npt.NDArray[np.int64]
+) -> FrameTimes:
+    """Read the times of frames anywhere."""
+    raw = np.zeros((len(index), STAMP.itemsize), np.uint8)
+    if stamp_size:
+        behind = -images.pixels.nbytes
+        raw[:, :stamp_size] = read_headers_at(images, index // each, behind, stamp_size)
+    return FrameTimes(_time_of(raw), np.full(len(index), -1, np.int64))
+
+
+def _time_of(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     stamps = raw.view(STAMP)[:, 0]
     seconds = stamps["seconds"].astype(np.int64)
     time = (seconds * 1000 + stamps["milliseconds"]) * 1_000_000
     time += stamps["microseconds"].astype(np.int64) * 1000
-    time = np.where(seconds > 0, time, -1)
-    time = np.repeat(time, each)[first - a * each :][: max(0, last - first)]
-    return FrameTimes(time, np.full(len(time), -1, np.int64))
+    return np.where(seconds > 0, time, -1)

@@ -100,8 +100,12 @@ def _recording(
 ) -> Recording:
     """Describe the elements of one kind."""
     file, header, *_ = series
-    all_tags = group.spread(elements.tag_offsets(series, group))
-    tags = elements.read_records(file, all_tags[: elements.READ_ALL_BELOW], header.tag)
+    offsets = elements.tag_offsets(series, group)
+    all_tags = group.spread(offsets)
+    if group.tags is not None and np.array_equal(offsets, series.tags):
+        tags = group.tags[: min(group.length, elements.READ_ALL_BELOW)]
+    else:
+        tags = elements.read_records(file, all_tags[: elements.READ_ALL_BELOW], header.tag)
     records = [group.spread(group.heads) if len(group.heads) > 1 else group.heads]
     if len(tags) and group.length <= elements.READ_ALL_BELOW:
         records.append(tags)

@@ -8,6 +8,7 @@ import logging
 import mmap
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rsciio_tem.errors import FormatError, Problems
@@ -15,6 +16,7 @@ from rsciio_tem.parsing.text import legible, to_number
 from rsciio_tem.parsing.trees import xml_content
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import opener
+from rsciio_tem.storage.remote.address import is_address
 
 _logger = logging.getLogger(__name__)
 
@@ -83,8 +85,8 @@ def _description_at(path: str) -> str | None:
         return None
     pattern = re.compile(re.escape(match[1]) + r"\.[eE][mM][iI]")
     name = next(filter(pattern.fullmatch, files.listing(folder)), None)
-    emi = None if name is None else os.path.join(folder, name)
-    return emi if emi is not None and os.path.isfile(emi) else None
+    emi = None if name is None else files.joined(folder, name)
+    return emi if emi is not None and files.is_file(emi) else None
 
 
 def series_of(emi: str) -> list[str]:
@@ -105,7 +107,7 @@ def _series_at(emi: str) -> list[str]:
     stem = os.path.splitext(base)[0]
     pattern = re.compile(re.escape(stem) + r"_(\d+)\.[sS][eE][rR]")
     numbered = [(int(m[1]), m[0]) for m in map(pattern.fullmatch, files.listing(folder)) if m]
-    return [os.path.join(folder, name) for _, name in sorted(numbered)]
+    return [files.joined(folder, name) for _, name in sorted(numbered)]
 
 
 # ---------------------------------------------------------------- what it says
@@ -115,13 +117,10 @@ def _objects(path: str, problems: Problems) -> list[dict[str, Any]]:
     """Return the blocks ``<ObjectInfo>…</ObjectInfo>`` of a description, in their order."""
     first, last = b"<ObjectInfo>", b"</ObjectInfo>"
     objects: list[dict[str, Any]] = []
-    if not os.path.getsize(path):
+    if not files.bytes_of(path):
         problems.warn(f"{os.path.basename(path)} is empty.")
         return objects
-    with (
-        open(path, "rb", opener=opener) as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-    ):
+    with _content(path) as content:
         at = content.find(first)
         while at >= 0 and len(objects) < _MAX_OBJECTS:
             stop = content.find(last, at)
@@ -136,6 +135,19 @@ def _objects(path: str, problems: Problems) -> list[dict[str, Any]]:
                 problems.warn(f"{os.path.basename(path)} {error.problem}")
             at = content.find(first, stop)
     return objects
+
+
+@contextlib.contextmanager
+def _content(path: str) -> Iterator[mmap.mmap | bytes]:
+    """Give the bytes of a description: mapped, where it is on a disk."""
+    if is_address(path):
+        yield files.read_start(path, files.bytes_of(path))
+        return
+    with (
+        open(path, "rb", opener=opener) as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        yield content
 
 
 def _object(text: bytes, path: str) -> dict[str, Any]:

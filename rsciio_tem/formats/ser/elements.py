@@ -110,6 +110,7 @@ class Elements(NamedTuple):
     heads: npt.NDArray[np.void]  # of all, or of the first one
     pixels: Pixels
     alone: bool  # the series has no other kind
+    tags: npt.NDArray[np.void] | None = None  # of all, where they were read with the headers
 
     @property
     def positions(self) -> Ints:
@@ -139,7 +140,7 @@ def kinds_of(series: Series, problems: Problems) -> list[Elements]:
         raise Truncated(
             file.path, f"ends at byte {file.size}, before the first of its elements does."
         )
-    heads = _heads(series, numbers)
+    heads, tags = _heads(series, numbers)
     kinds, firsts, which = np.unique(heads[header.decisive], return_index=True, return_inverse=True)
     if len(kinds) > _MAX_KINDS:
         raise FormatError(
@@ -159,11 +160,13 @@ def kinds_of(series: Series, problems: Problems) -> list[Elements]:
         stored = _inside(file, offsets[members], size + pixels.nbytes)
         groups.append(Elements(members, offsets[members], stored, heads[alike], pixels, False))
     _check_stored(series, groups, problems)
-    return groups if len(groups) > 1 else [groups[0]._replace(alone=True)]
+    return groups if len(groups) > 1 else [groups[0]._replace(alone=True, tags=tags)]
 
 
-def _heads(series: Series, numbers: Ints) -> npt.NDArray[np.void]:
-    """Read the headers of elements.
+def _heads(
+    series: Series, numbers: Ints
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void] | None]:
+    """Read the headers of elements; and the tags, where each lies just before the next header.
 
     Those of a large series that lie evenly are only sampled: if they are of one kind, the header of
     the first one is returned.
@@ -173,8 +176,18 @@ def _heads(series: Series, numbers: Ints) -> npt.NDArray[np.void]:
         some = numbers[sampled(len(numbers), SAMPLED_HEADERS)]
         heads = read_records(file, offsets[some], header.element)
         if (heads[header.decisive] == heads[header.decisive][0]).all():
-            return heads[:1]
-    return read_records(file, offsets[numbers], header.element)
+            return heads[:1], None
+    starts, tags = offsets[numbers], series.tags
+    size = header.tag.itemsize
+    near = len(tags) == len(numbers) > 1 and (tags[:-1] + size == starts[1:]).all()
+    if near and tags.min() >= HEADER.itemsize:
+        pair = np.dtype([("tag", header.tag), ("element", header.element)])
+        pairs = read_records(file, starts[1:] - size, pair)
+        first = read_records(file, starts[:1], header.element)
+        last = read_records(file, tags[-1:], header.tag)
+        heads = np.concatenate([first, pairs["element"]])
+        return heads, np.concatenate([pairs["tag"], last])
+    return read_records(file, starts, header.element), None
 
 
 def _check_stored(series: Series, groups: list[Elements], problems: Problems) -> None:

@@ -28,6 +28,7 @@ from rsciio_tem.formats.tvips.header import (
     Placement,
     fields_of,
     frame_times,
+    frame_times_at,
     read_frame_headers,
     read_frame_headers_at,
     series_header,
@@ -58,7 +59,7 @@ __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise a recording by its series header, a later file of a series by its first one."""
     named = path.lower().endswith(".tvips")
-    header = series_header(head, os.path.getsize(path))
+    header = series_header(head, files.bytes_of(path))
     if header is not None:
         marked = any(word in bytes(header["dummy"]) for word in (b"TVIPS", b"HYPERSPY"))
         if marked or named:
@@ -107,7 +108,9 @@ def parse(
         return Times(
             len(table),
             partial(frame_times, table, before),
+            at=partial(frame_times_at, table, before),
             resolution_ns=2_000_000,
+            remote=table.files[0].origin is not None,
             # a camera without a scan runs on its own clock
             external_trigger=None if scanning else False,
         )

@@ -21,7 +21,7 @@ _NAME = re.compile(r"(.*_)(\d{3,})$", re.DOTALL)
 def header_of(path: str) -> np.void | None:
     """Return the series header that a file begins with, None if it begins with something else."""
     try:
-        return series_header(files.read_start(path, HEADER.itemsize), os.path.getsize(path))
+        return series_header(files.read_start(path, HEADER.itemsize), files.bytes_of(path))
     except (FormatError, OSError):
         return None
 
@@ -32,7 +32,7 @@ def member_of(path: str) -> tuple[str, int] | None:
     match = _NAME.fullmatch(os.path.basename(stem))
     if match is None:
         return None
-    return os.path.join(os.path.dirname(path), match[1]), int(match[2])
+    return files.joined(os.path.dirname(path), match[1]), int(match[2])
 
 
 def numbered(path: str) -> dict[int, DataFile]:

@@ -156,10 +156,20 @@ def milliseconds(headers: npt.NDArray[np.void]) -> Ints:
 def frame_times(frames: FrameTable, before: int, first: int, last: int) -> FrameTimes:
     """Read the times of frames; a blank has none."""
     headers = _decoded(read_headers(frames, first, last, before, FRAME_V1.itemsize))
+    return _times_in(headers, first == 0)
+
+
+def frame_times_at(frames: FrameTable, before: int, index: Ints) -> FrameTimes:
+    """Read the times of some frames."""
+    headers = _decoded(read_headers_at(frames, index, before, FRAME_V1.itemsize))
+    return _times_in(headers, index[:2].tolist() == [0, 1])
+
+
+def _times_in(headers: npt.NDArray[np.void], from_first: bool) -> FrameTimes:
     moments = milliseconds(headers)
     nothing = np.full(len(headers), -1, np.int64)
     stamped = moments > 0
-    if first == 0 and len(moments) > 1 and moments[0] == 0:
+    if from_first and len(moments) > 1 and moments[0] == 0:
         stamped[0] = 0 < moments[1] < _YEAR  # a clock that starts with the recording
     # counters of the camera start over, so they number nothing
     return FrameTimes(np.where(stamped, moments * 1_000_000, -1), nothing, nothing, nothing)

@@ -24,7 +24,7 @@ from rsciio_tem.scan.frame_headers import sampled
 from rsciio_tem.scan.mapping import frames_at_positions
 
 #: Frames up to which every header is read; beyond, a regular scan is checked at so many of them.
-READ_ALL_BELOW, SAMPLED_HEADERS = 4096, 512
+READ_ALL_BELOW, SAMPLED_HEADERS = 1024, 512
 
 
 @dataclass(frozen=True)
