@@ -1433,6 +1433,7 @@ NOT_FOLLOWED = {
     "unless it gets mask_and_scale=False; zarr_format=3": "a keyword of xarray; "
     "tests/test_reference.py passes zarr_format=3",
     "With flip_y=True they are upright": "tests/test_reference.py passes it",
+    "is written to a disk, and target= ": "tests/test_reference.py passes it",
     # other texts that name something
     "would have to be mapped into memory": "tests/test_remote.py loads it without",
     "is no number; pass one that pixels can have": "tests/test_read.py passes one",

@@ -305,6 +305,26 @@ def test_command(recording: Path) -> None:
     assert "upside" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["scan.npy", "scan.h5"])
+def test_recordings_on_servers(tmp_path: Path, name: str) -> None:
+    """Other programs fetch the ranges from where the recording is."""
+    memory, local = fsspec.filesystem("memory"), tmp_path / name
+    if name == "scan.npy":
+        np.save(local, FRAMES)
+    else:
+        with h5py.File(local, "w") as file:
+            file.create_dataset("data", data=FRAMES, chunks=(1, 64, 256), compression="gzip")
+    memory.pipe_file(f"/reference/a b/{name}", local.read_bytes())
+    address = f"memory://reference/a b/{name}"
+    with pytest.raises(ValueError, match="target="):
+        rsciio_tem.reference(address)
+    path = rsciio_tem.reference(address, tmp_path / "a.json", nav_shape=(3, 4))
+    assert json.loads(Path(path).read_text())["templates"] == {"folder": "memory://reference/a b"}
+    store = opened(path)
+    assert store.attrs["source"] == name
+    np.testing.assert_array_equal(store["data"][...], FRAMES.reshape(3, 4, 64, 256))
+
+
 # ---------------------------------------------------------------- the codec
 
 

@@ -19,6 +19,8 @@ from rsciio_tem.readers import load
 from rsciio_tem.reading.lazy import lazy_source
 from rsciio_tem.recording.json_arrays import packed
 from rsciio_tem.storage.files import replacing, same_file
+from rsciio_tem.storage.remote.address import folder_of, is_address
+from rsciio_tem.storage.remote.session import shown
 from rsciio_tem.tools.byte_ranges import ByteRanges, byte_ranges, refuse
 
 __all__ = ["ARRAY", "SUFFIX", "reference", "usual_name"]
@@ -100,31 +102,37 @@ def reference(
     """
     if zarr_format not in (None, 2, 3):
         raise ValueError(f"zarr_format={zarr_format!r} is neither 2 nor 3")
+    out = os.fspath(usual_name(path) if target is None else target)
+    if is_address(out):
+        raise ValueError(
+            f"{shown(out)!r} is on a server; the reference file is written to a disk, and target= "
+            "names it"
+        )
+    out = os.path.abspath(out)
     signal, ranges, messages = _described(path, format, options)
     if _flip_y(signal) and "flip_y" not in options and ranges.pixels is not None:
         as_stored, plain, others = _described(path, format, {**options, "flip_y": False})
         if plain.pixels is None:
             signal, ranges, messages = as_stored, plain, others
             warn(
-                path,
+                _path(signal),
                 "frames are stored with their bottom row first, and are left as they are stored: "
                 "other programs show them upside down. With flip_y=True they are upright, and only "
                 "programs with rsciio-tem beside them read them.",
             )
     for said_of, message in messages:
         warn(said_of, message)
-    out = os.path.abspath(usual_name(path) if target is None else target)
     for name in (*_ours(signal).get("files", ()), *(file.path for file in ranges.files)):
         if same_file(out, name):
             raise FormatError(out, "is a file of the recording, which is never replaced.")
     version = zarr_format or (3 if ranges.has_blanks else 2)
     if version == 2 and ranges.has_blanks:
         warn(
-            path,
+            _path(signal),
             f"some positions have no frame. xarray takes every pixel of {ranges.fill} for missing "
             "unless it gets mask_and_scale=False; zarr_format=3 has no such trap.",
         )
-    content = _content(path, signal, ranges, version)
+    content = _content(signal, ranges, version)
     text = json.dumps(content, separators=(",", ":"))
     with replacing(out, overwrite=overwrite) as temporary, open(temporary, "w") as file:
         file.write(text)
@@ -139,16 +147,23 @@ def _described(
         signals = load(path, format, lazy=True, **options)
         source = lazy_source(signals[0]["data"])
         if source is None:
-            refuse(os.fspath(path), "its frames are not ranges of bytes of a file")
+            refuse(shown(os.fspath(path)), "its frames are not ranges of bytes of a file")
         ranges = byte_ranges(source)
         if len(signals) > 1:
-            warn(path, f"holds {len(signals)} signals; the reference is to the first.")
+            warn(_path(signals[0]), f"holds {len(signals)} signals; the reference is to the first.")
     return signals[0], ranges, messages
 
 
 def _ours(signal: Mapping[str, Any]) -> dict[str, Any]:
     ours: dict[str, Any] = signal["original_metadata"]["rsciio_tem"]
     return ours
+
+
+def _path(signal: Mapping[str, Any]) -> str:
+    """Return the path of the recording; nothing secret is in it."""
+    source = lazy_source(signal["data"])
+    assert source is not None
+    return source.path
 
 
 def _flip_y(signal: Mapping[str, Any]) -> bool | None:
@@ -169,9 +184,7 @@ def _rows(signal: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- the store
 
 
-def _content(
-    path: str | os.PathLike[str], signal: Mapping[str, Any], ranges: ByteRanges, version: int
-) -> dict[str, Any]:
+def _content(signal: Mapping[str, Any], ranges: ByteRanges, version: int) -> dict[str, Any]:
     """Return what is written."""
     axes, ours = signal["axes"], _ours(signal)
     names = _unique([str(axis["name"] or f"axis_{i}") for i, axis in enumerate(axes)])
@@ -183,7 +196,7 @@ def _content(
     codec = _codec(ranges)
     attributes = {
         "title": str(signal["metadata"].get("General", {}).get("title", "")),
-        "source": os.path.basename(os.path.normpath(path)),
+        "source": os.path.basename(os.path.normpath(_path(signal))),
         "rsciio_tem": {
             "version": __version__,
             "format": ours["format"],
@@ -345,6 +358,11 @@ def _numcodecs(filters: Sequence[Filter]) -> list[dict[str, Any]] | None:
 
 def _places(paths: Sequence[str]) -> tuple[str, list[str]]:
     """Return the folder that all files are in, as a URL, and their paths in it."""
+    if any(map(is_address, paths)):
+        folder = folder_of(paths[0])
+        while not all(path.startswith(f"{folder}/") for path in paths):
+            folder = folder_of(folder)
+        return folder, [path[len(folder) + 1 :] for path in paths]
     absolute = [os.path.abspath(path) for path in paths]
     folder = os.path.dirname(absolute[0])
     if len(absolute) > 1:
