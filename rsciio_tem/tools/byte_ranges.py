@@ -124,7 +124,7 @@ def refuse(path: str, why: str) -> NoReturn:
     raise Unsupported(
         path,
         f"cannot be described to other programs by reference: {why}.",
-        "Write a copy for them: rsciio-tem convert SOURCE TARGET.zarr",
+        "Write a copy for them with rsciio-tem convert.",
     )
 
 
