@@ -43,6 +43,14 @@ def test_entry_points() -> None:
     ((name, module),) = groups["hyperspy.extensions"].items()
     assert name == module
     assert importlib.import_module(module)
+    pytest.importorskip("numcodecs")
+    ((name, place),) = groups["numcodecs.codecs"].items()
+    module, _, attribute = place.partition(":")
+    assert getattr(importlib.import_module(module), attribute).codec_id == name
+    ((again, place),) = groups["zarr.codecs"].items()
+    assert again == name
+    codec = importlib.import_module(place.partition(":")[0])
+    assert name == codec.NAME
 
 
 def test_the_package_is_built_without_what_it_needs() -> None:

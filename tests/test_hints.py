@@ -1468,6 +1468,13 @@ NOT_FOLLOWED = {
     "say something of the recording, such as navigation_shape=(x, y)": "is an example",
     "overwrite=True replaces it.": "tests/test_side_file.py passes it",
     "--serve writes no file; leave out --output": "leaves an option out",
+    # of reference files
+    "Write a copy for them with rsciio-tem convert.": "is another command",
+    "rsciio-tem check says what is lost.": "is another command",
+    "unless it gets mask_and_scale=False; zarr_format=3": "a keyword of xarray; "
+    "tests/test_reference.py passes zarr_format=3",
+    "With flip_y=True they are upright": "tests/test_reference.py passes it",
+    "is written to a disk, and target= ": "tests/test_reference.py passes it",
     # other texts that name something
     "would have to be mapped into memory": "tests/test_remote.py loads it without",
     "is no number; pass one that pixels can have": "tests/test_read.py passes one",
