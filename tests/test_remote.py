@@ -525,6 +525,10 @@ def test_options_are_not_in_messages(web: Callable[..., WebServer]) -> None:
         ("https://host/a.mib?x=1#2", "https://host/a.mib", Secrets("", "x=1")),
         ("sftp://me:p%40w@host/a.mib", "sftp://host/a.mib", Secrets("me:p%40w")),
         ("abfs://box@account.dfs/a.mib", "abfs://box@account.dfs/a.mib", Secrets()),
+        ("https://me:p@pw@host/a.mib", "https://host/a.mib", Secrets("me:p@pw")),
+        ("https://me:pw#?@host/a.mib", "https://host/a.mib", Secrets("me:pw#?")),
+        ("s3://bucket/a@b/c.mib", "s3://bucket/a@b/c.mib", Secrets()),
+        ("https://host", "https://host", Secrets()),
         ("simplecache::https://me:pw@h/a", "simplecache::https://h/a", Secrets("me:pw")),
         ("memory://a.mib", "memory://a.mib", Secrets()),
         ("memory:/a.mib", "memory:/a.mib", Secrets()),
@@ -534,9 +538,34 @@ def test_addresses(address: str, shown: str, secrets: Secrets) -> None:
     assert is_address(address)
     assert cleaned(address) == (shown, secrets)
     assert is_address(folder_of(shown))
-    if "#" not in address:
+    if "#2" not in address:
         assert secrets.put_into(shown) == address
     assert "pw" not in repr(secrets)
+
+
+def test_a_server_alone_admits_no_other() -> None:
+    """What a file at ``https://host`` names is looked for on that server only."""
+    one = session.Session()
+    one.named("https://host?id=3")
+    assert one.admits("https://host/data_000001.h5")
+    assert not one.admits("https://other/data_000001.h5")
+
+
+def test_credentials_in_front_of_a_bucket() -> None:
+    with pytest.raises(FormatError, match="credentials in front of the bucket") as caught:
+        rsciio_tem.load("s3://AKIA:hun/ter2@bucket/a.mib")
+    assert caught.value.path == "s3://bucket/a.mib"
+    assert "ter2" not in str(caught.value)
+    assert cleaned("s3://arn:aws:s3:us-west-2:1:accesspoint/a/b@c")[1] == Secrets()
+
+
+def test_passwords_alone_are_not_shown() -> None:
+    from rsciio_tem.storage.remote.errors import said_of
+
+    secrets = Secrets("me:hun%40ter2", "signature=x")
+    for text in ("hun%40ter2 is wrong", "hun@ter2 is wrong", "https://me:p@hun%40ter2@host/a?b"):
+        said = str(said_of("sftp://host/a", RuntimeError(text), secrets.texts()))
+        assert "ter2" not in said
 
 
 @pytest.mark.parametrize("path", ["a.mib", "/a/b.mib", "C:/a.mib", "C:\\a.mib", "a:b", "x/s3://b"])
@@ -673,6 +702,15 @@ def test_links(in_memory: Sample, tmp_path: Path) -> None:
             "what is secret: aws_secret_access_key",
         ),
         ('url = "https://me:pw@host/a"', "a user with a password"),
+        ('url = "memory://a"\n[[storage_options.x]]\nsecret = "x"', "what is secret: secret"),
+        ('url = "https://a/b"\n[storage_options.headers]\nX-Api-Key = "x"', "secret: X-Api-Key"),
+        ('url = "https://a/b"\n[storage_options.headers]\nCookie = "x"', "secret: Cookie"),
+        ('url = "simplecache::file:///etc/passwd"', "leads to a file of this machine"),
+        ('url = "filecache::local:///etc/passwd"', "leads to a file of this machine"),
+        ('url = "dask://a"\n[storage_options]\nclient = "tcp://h:1"', "an address with dask://"),
+        ('url = "dir://a"\n[storage_options]\npath = "/etc"', "an address with dir://"),
+        ('url = "zip://a"\n[storage_options]\nfo = "/a.zip"', "an address with zip://"),
+        ('url = "filecache::memory://a"', "an address with filecache::memory://"),
     ],
 )
 def test_links_that_are_wrong(tmp_path: Path, text: str, said: str) -> None:
@@ -680,6 +718,19 @@ def test_links_that_are_wrong(tmp_path: Path, text: str, said: str) -> None:
     link.write_text(text)
     with pytest.raises(FormatError, match=said):
         rsciio_tem.load(link)
+
+
+def test_links_write_nowhere(in_memory: Sample, tmp_path: Path) -> None:
+    """The cache of fsspec writes a file of any name to any folder, if options say so."""
+    link, victim = tmp_path / "scan.rsciio-tem-link.toml", tmp_path / "victim"
+    victim.mkdir()
+    url = f'url = "simplecache::{in_memory.path}"\n'
+    link.write_text(f'{url}[storage_options]\ncache_storage = "{victim.as_posix()}"\n')
+    with pytest.raises(FormatError, match="has options for the cache"):
+        rsciio_tem.load(link)
+    assert not any(victim.iterdir())
+    link.write_text(url + "[storage_options.memory]\nskip_instance_cache = true\n")
+    assert rsciio_tem.open(link).count == rsciio_tem.open(in_memory.path).count
 
 
 def test_command_line(in_memory: Sample, tmp_path: Path) -> None:

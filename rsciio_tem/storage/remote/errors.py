@@ -8,7 +8,7 @@ from typing import Any
 from rsciio_tem.errors import FormatError, shortened
 from rsciio_tem.storage.remote.address import protocol_of, without_secrets
 
-__all__ = ["HalfAnswer", "Refused", "is_passing", "missing_package", "said_of"]
+__all__ = ["SERVERS", "HalfAnswer", "Refused", "is_passing", "missing_package", "said_of"]
 
 #: What makes the file systems of fsspec, and what of it has to be installed.
 _PACKAGES = {
@@ -21,6 +21,8 @@ _PACKAGES = {
     "hf": "huggingface_hub",
     "webdav": "webdav4",
 }
+#: Protocols of servers, which only send files.
+SERVERS = frozenset((*_PACKAGES, "memory", "ftp"))
 #: Answers of servers that say "later".
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 

@@ -89,7 +89,7 @@ def filesystem(address: str, options: Mapping[str, Any], secrets: Secrets) -> An
     except FormatError:
         raise
     except Exception as error:  # whatever a library says about options
-        raise said_of(address, error, texts_in(options)) from None
+        raise said_of(address, error, [*texts_in(options), *secrets.texts()]) from None
     with _lock:
         return _filesystems.setdefault(key, made)
 
@@ -212,7 +212,7 @@ class Remote:
         except FormatError:
             raise
         except Exception as error:
-            texts = [*texts_in(self.options), *(text for text in self.secrets if text)]
+            texts = [*texts_in(self.options), *self.secrets.texts()]
             raise said_of(self.address, error, texts) from None
 
     def check(self, size: int, identity: str) -> None:
