@@ -236,6 +236,57 @@ def test_files_beside(
         np.testing.assert_array_equal(signal["data"], local.expected)
 
 
+@pytest.mark.parametrize("listing", [True, False])
+@pytest.mark.parametrize("name", ["my scan", "scan#1", "my%20scan"])
+def test_names_as_browsers_write_them(
+    web: Callable[..., WebServer], tmp_path: Path, listing: bool, name: str
+) -> None:
+    """The side file is found with the name that the address has, and with that of the list."""
+    from urllib.parse import quote
+
+    path = write_scan(tmp_path / "s", 2, 4, name)
+    server = web(path.parent, listing=listing)
+    written = quote(name)
+    recording = rsciio_tem.open(f"{server.url}/{written}.mib")
+    assert recording.files == tuple(f"{server.url}/{written}{end}" for end in (".mib", ".hdr"))
+
+
+def test_pages_that_list_no_files(web: Callable[..., WebServer], tmp_path: Path) -> None:
+    """A page with other links does not hide the side files."""
+    path = write_scan(tmp_path / "s", 2, 4)
+    server = web(path.parent)
+    server.page = b'<a href="about.html">About</a> <a href="/login">Log in</a>'
+    files = rsciio_tem.open(f"{server.url}/scan.mib").files
+    assert [os.path.basename(name) for name in files] == ["scan.mib", "scan.hdr"]
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_side_files_that_a_server_cannot_tell(
+    web: Callable[..., WebServer], scan: Path, status: int
+) -> None:
+    """Without its header, a recording would quietly be another one."""
+    server = web(listing=False)
+    server.broken = (".hdr", status)
+    with pytest.raises(FormatError, match=f"answers with the status {status}") as caught:
+        rsciio_tem.open(f"{server.url}/scan.mib")
+    assert caught.value.path.endswith(".hdr")
+    server.broken = (".hdr", 403)  # as S3 says of what is not there
+    assert len(rsciio_tem.open(f"{server.url}/scan.mib").files) == 1
+
+
+def test_small_files_of_no_told_size(web: Callable[..., WebServer], tmp_path: Path) -> None:
+    """Pages that programs make come without their size."""
+    np.save(tmp_path / "a.npy", values := np.arange(5 * 6 * 7, dtype="u2").reshape(5, 6, 7))
+    server = web(tmp_path, ranges=False, listing=False)
+    server.chunked = True
+    np.testing.assert_array_equal(rsciio_tem.load(f"{server.url}/a.npy")[0]["data"], values)
+    (signal,) = rsciio_tem.load(f"{server.url}/a.npy", lazy=True)
+    np.testing.assert_array_equal(signal["data"][2:].compute(), values[2:])
+    np.save(tmp_path / "b.npy", np.zeros((9, 256, 256), "u2"))
+    with pytest.raises(FormatError, match="sends whole files only"):
+        rsciio_tem.load(f"{server.url}/b.npy")
+
+
 def test_half_answers(web: Callable[..., WebServer], scan: Path) -> None:
     """One is asked for again; what never becomes whole is an error."""
     server = web()

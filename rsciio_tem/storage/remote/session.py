@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from typing import Any
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage.remote import transport
 from rsciio_tem.storage.remote.address import Secrets, cleaned, folder_of, is_address
+from rsciio_tem.storage.remote.errors import Unanswered
 from rsciio_tem.storage.remote.transport import PIECE, Answer, Remote
 
 __all__ = [
@@ -184,7 +185,13 @@ class Session:
                 self._blocks[address, begin // BLOCK] = content[begin : begin + BLOCK]
 
     def exists(self, address: str) -> bool:
-        """Whether there is a file; the list of its folder tells, or else the server."""
+        """Whether there is a file; the list of its folder tells, or else the server.
+
+        Raises
+        ------
+        Unanswered
+            The server does not say: what belongs to a recording is not left out because of that.
+        """
         address = address.replace("\\", "/")
         if not self.admits(address):
             return False
@@ -197,6 +204,8 @@ class Session:
             if address not in self._answers:
                 try:
                     self.described(address)
+                except Unanswered:
+                    raise
                 except FormatError:
                     self._answers[address] = None
             return self._answers[address] is not None
@@ -210,7 +219,8 @@ class Session:
             if folder not in self._lists:
                 inside = f"{folder}/ " if folder != "memory:" else "memory:// "
                 remote = Remote(inside, self.options, self.secrets_of(inside))
-                self._lists[folder] = remote.names()
+                answered = [a for a in self._answers if self._answers[a] and folder_of(a) == folder]
+                self._lists[folder] = _as_asked(remote.names(), map(_name, answered))
             return self._lists[folder]
 
     def knows(self, address: str, size: int, origin: Origin) -> bool:
@@ -267,6 +277,22 @@ def _server(address: str) -> str:
 
 def _name(address: str) -> str:
     return address.rpartition("/")[2]
+
+
+def _as_asked(
+    names: dict[str, Answer | None] | None, answered: Iterable[str]
+) -> dict[str, Answer | None] | None:
+    """Return a list of names as these are written in addresses; None if it is not one of files.
+
+    Web servers give pages of other kinds, too: they do not name the files that are there.
+    """
+    lacking = [name for name in answered if names and name not in names]
+    if names is None or not lacking:
+        return names
+    from urllib.parse import quote
+
+    written = {quote(name): answer for name, answer in names.items()}
+    return written if all(name in written for name in lacking) else None
 
 
 _current: ContextVar[Session | None] = ContextVar("remote", default=None)

@@ -296,7 +296,16 @@ class Remote:
                     )
                 size, skip = int(match[3]), 0
             else:
-                size, skip = self._whole(sent.get("Content-Length")), start
+                content = b""
+                if (told := sent.get("Content-Length")) is None:  # it may be small all the same
+                    content = await _beginning(answer, _SMALL + 1)
+                    told = str(len(content))
+                size, skip = self._whole(told), start
+                if content or not size:
+                    part = content[start : start + length]
+                    if target is not None:
+                        target[: len(part)] = part
+                    return Answer(size, identity, part if target is None else b"")
             expected = min(length, size - start)
             buffer = memoryview(bytearray(skip + expected)) if skip or target is None else target
             done = await _poured(answer, buffer[: skip + expected])
@@ -308,9 +317,9 @@ class Remote:
             target[:expected] = buffer[skip:]
         return Answer(size, identity)
 
-    def _whole(self, size: str | None) -> int:
+    def _whole(self, size: str) -> int:
         """Return the size of a file that a server sends whole, though it was asked for a part."""
-        if size is None or int(size) > _SMALL:
+        if int(size) > _SMALL:
             raise FormatError(
                 self.address,
                 "cannot be read in parts: the server sends whole files only (it has no range "
@@ -412,6 +421,12 @@ async def _poured(answer: Any, buffer: memoryview) -> int:
         buffer[done : done + len(chunk)] = chunk
         done += len(chunk)
     return done
+
+
+async def _beginning(answer: Any, most: int) -> bytes:
+    """Return what a server sends that does not tell how much, up to so many bytes."""
+    content = bytearray(most)
+    return bytes(content[: await _poured(answer, memoryview(content))])
 
 
 def _poured_at_once(content: bytes, target: memoryview) -> None:
