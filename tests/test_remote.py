@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -677,6 +678,52 @@ def test_remote_files_lead_to_no_file_of_this_machine(tmp_path: Path, memory: An
             rsciio_tem.load("memory://outer.h5", dataset="data")
 
 
+@pytest.mark.parametrize("name", ["/{0}/x.h5", "{0}/x.h5", "//{0}/share/x.h5"])
+def test_remote_files_look_for_nothing_on_this_machine(
+    tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Not even whether it is there: Windows logs in where a name leads to another machine."""
+    import h5py
+
+    with h5py.File(tmp_path / "outer.h5", "w") as file:
+        file["data"] = h5py.ExternalLink(name.format(tmp_path.name), "data")
+    memory.pipe_file("/day/outer.h5", (tmp_path / "outer.h5").read_bytes())
+    csr = "\n".join(f'{kind}_file = "{name}"' for kind in ("indptr", "indices", "data"))
+    csr += "".join(f'\n{kind}_dtype = "<i4"' for kind in ("indptr", "indices", "data"))
+    head = '[params]\nfiletype = "raw_csr"\nnav_shape = [2, 2]\nsig_shape = [4, 4]'
+    text = f"{head}\n[raw_csr]\n{csr}"
+    memory.pipe_file("/day/a.toml", text.format(tmp_path.name).encode())
+    asked_for: list[str] = []
+
+    def noted(real: Callable[..., Any], path: Any, *args: Any, **how: Any) -> Any:
+        asked_for.append(str(path))
+        return real(path, *args, **how)
+
+    for function in ("stat", "lstat"):
+        monkeypatch.setattr(os, function, functools.partial(noted, getattr(os, function)))
+    for recording in ("outer.h5", "a.toml"):
+        with pytest.raises(FormatError):
+            rsciio_tem.load(f"memory://day/{recording}")
+    assert not [path for path in asked_for if tmp_path.name in path]
+
+
+@pytest.mark.parametrize("link", ["%2e%2e/x.h5", "a/%2E./%2e./x.h5", "..%2fx.h5", "l.h5?admin=1"])
+def test_escapes_lead_to_no_other_folder(
+    web: Callable[..., WebServer], tmp_path: Path, link: str
+) -> None:
+    import h5py
+
+    (tmp_path / "day").mkdir()
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"] = np.ones((3, 4, 5), "u2")
+    with h5py.File(tmp_path / "day" / "l.h5", "w") as file:
+        file["data"] = h5py.ExternalLink(link, "data")
+    server = web(tmp_path)
+    with pytest.raises(FormatError):
+        rsciio_tem.load(f"{server.url}/day/l.h5")
+    assert {path for _, path, _ in server.requests} <= {"/day/l.h5", "/day/"}
+
+
 def test_files_lead_to_no_server(tmp_path: Path, memory: Any) -> None:
     import h5py
 
@@ -822,6 +869,14 @@ def test_files_that_a_user_passes(in_memory: Sample, tmp_path: Path, memory: Any
     ]
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_side_files_of_a_disk_with_a_dark_frame_from_a_server(scan: Path, memory: Any) -> None:
+    np.save(buffer := memory.open("/dark.npy", "wb"), np.zeros((256, 256), "u2"))
+    buffer.close()
+    for path in (scan, str(scan)):
+        (signal,) = rsciio_tem.load(path, lazy=True, dark="memory://dark.npy")
+        assert "hdr_file" in signal["original_metadata"]
 
 
 def test_side_files_of_ours(in_memory: Sample, memory: Any) -> None:

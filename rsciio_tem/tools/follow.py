@@ -173,7 +173,9 @@ def follow(
     path, format
         As in `load`. The file need not be there yet. A format whose header tells how many frames
         there are, and which is an error as long as they are not, comes as a whole. Of a file on a
-        server, another of its name goes unnoticed if it has as many frames of the same kind.
+        server, another of its name goes unnoticed if it has as many frames of the same kind. Of
+        formats that put frames together from parts in several files (4D Camera), frames come when
+        their first part is there; what is missing of them is filled, and does not come later.
     what, masks
         As in `reduce`: what is computed of the new frames as they come, see
         `Following.results`.

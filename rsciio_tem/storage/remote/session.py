@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage.remote import transport
-from rsciio_tem.storage.remote.address import Secrets, cleaned, folder_of, is_address
+from rsciio_tem.storage.remote.address import Secrets, cleaned, folder_of, is_address, protocol_of
 from rsciio_tem.storage.remote.errors import Unanswered
 from rsciio_tem.storage.remote.transport import PIECE, Answer, Remote
 
@@ -128,14 +129,23 @@ class Session:
         self._lock = outer._lock
 
     def admits(self, address: str) -> bool:
-        """Whether the user named an address, or something beside or above it."""
-        return any(f"{address}/".startswith(f"{folder}/") for folder in self._folders) and (
-            ".." not in address.split("/")
-        )
+        """Whether the user named an address, or something beside or below it."""
+        if not any(f"{address}/".startswith(f"{folder}/") for folder in self._folders):
+            return False
+        path = address
+        if protocol_of(address) in ("http", "https"):
+            if "?" in address or "#" in address:  # of the addresses that users pass, it is cut off
+                return False
+            path = unquote(address)
+        return ".." not in path.replace("\\", "/").split("/")
+
+    def hides(self, path: str) -> bool:
+        """Whether nobody may look for a path of this machine: only a remote file can name it."""
+        return self.guarded and bool(self._folders) and os.path.abspath(path) not in self._paths
 
     def check_local(self, path: str) -> None:
         """Raise if what a remote file says leads to a file of this machine."""
-        if self.guarded and self._folders and os.path.abspath(path) not in self._paths:
+        if self.hides(path):
             raise FormatError(
                 path,
                 "is named by a remote file, and would be read from this machine.",
@@ -289,8 +299,6 @@ def _as_asked(
     lacking = [name for name in answered if names and name not in names]
     if names is None or not lacking:
         return names
-    from urllib.parse import quote
-
     written = {quote(name): answer for name, answer in names.items()}
     return written if all(name in written for name in lacking) else None
 
@@ -314,6 +322,14 @@ def shown(path: str) -> str:
     return cleaned(path)[0] if is_address(path) else path
 
 
+def _flat(names: Sequence[Any]) -> Iterator[Any]:
+    for name in names:
+        if isinstance(name, (list, tuple)):
+            yield from _flat(name)
+        else:
+            yield name
+
+
 @contextmanager
 def asked(
     named: Sequence[Any], options: Mapping[str, Any] | None, *, guarded: bool = True
@@ -323,17 +339,21 @@ def asked(
     Parameters
     ----------
     named : sequence
-        Paths and addresses, and whatever else a call was given.
+        The path or address of the recording, or several, and whatever else a call was given.
     options : dict, optional
         ``storage_options``.
     guarded : bool
-        Whether files of this machine are refused that are not among them.
+        Whether files of this machine are refused that are not among them, where the recording has
+        an address.
     """
     if options is not None and not isinstance(options, Mapping):
         raise TypeError(
             f"storage_options must be a dict such as {{'anon': True}}, not {type(options).__name__}"
         )
-    session, outer = Session(options, guarded), _current.get()
+    outer = _current.get()
+    # a recording on a disk has its side files there, wherever its dark frame comes from
+    remotely = any(isinstance(name, str) and is_address(name) for name in _flat(named[:1]))
+    session = Session(options, guarded and (remotely or (outer is not None and outer.guarded)))
     if outer is not None:
         session.within(outer)
     token = _current.set(session)
