@@ -297,10 +297,10 @@ class Remote:
                 size, skip = int(match[3]), 0
             else:
                 content = b""
-                if (told := sent.get("Content-Length")) is None:  # it may be small all the same
+                if (stated := sent.get("Content-Length")) is None:  # it may be small all the same
                     content = await _beginning(answer, _SMALL + 1)
-                    told = str(len(content))
-                size, skip = self._whole(told), start
+                    stated = str(len(content))
+                size, skip = self._whole(stated), start
                 if content or not size:
                     part = content[start : start + length]
                     if target is not None:
