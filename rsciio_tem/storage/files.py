@@ -112,12 +112,18 @@ def recording_of(value: Any) -> str:
 
 def is_file(path: str) -> bool:
     """Whether a path leads to a file."""
-    return remote.current().exists(path) if is_address(path) else os.path.isfile(path)
+    session = remote.current()
+    if is_address(path):
+        return session.exists(path)
+    return not session.hides(path) and os.path.isfile(path)
 
 
 def exists(path: str) -> bool:
     """Whether a path leads to anything."""
-    return remote.current().exists(path) if is_address(path) else os.path.exists(path)
+    session = remote.current()
+    if is_address(path):
+        return session.exists(path)
+    return not session.hides(path) and os.path.exists(path)
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
@@ -201,6 +207,7 @@ def existing(path: str | os.PathLike[str]) -> str:
     name = path_of(path)
     if is_address(name):
         return _existing_on_server(name)
+    remote.check_local(name)
     if os.path.isfile(name):
         return name
     if os.path.isdir(name):
