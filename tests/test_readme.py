@@ -219,9 +219,17 @@ def test_install_commands_use_what_exists() -> None:
     for page in PAGES:
         for names in re.findall(r"pip install [^\n]*\.\[([\w,]+)\]", TEXT[page]):
             assert set(names.split(",")) <= set(extras), page
+        # it is not on PyPI
+        assert not re.search(r"pip install \S*rsciio-tem", TEXT[page]), page
     assert PROJECT["project"]["scripts"] == {"rsciio-tem": "rsciio_tem.cli:main"}
     licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert " ".join(licence.split()).startswith("GNU GENERAL PUBLIC LICENSE Version 3, 29 June")
+
+
+def test_gallery_has_every_format() -> None:
+    """The build of the web site needs a recording of each."""
+    text = (DOCS / "previews.py").read_text(encoding="utf-8")
+    assert [name for name in FORMATS if f'"{name}"' not in text] == []
 
 
 def test_readme_lists_the_formats() -> None:
