@@ -67,7 +67,7 @@ def recordings(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     made["npy"] = (npy, {})
     for name, suffix in {
         **{"tvips": "tvips", "blo": "blo", "mrc": "mrc", "hdf5": "h5", "raw": "raw"},
-        **{"framecache": "npz", "raw_csr": "toml", "stempy": "h5"},
+        **{"framecache": "npz", "raw_csr": "toml", "stempy": "h5", "tiff": "tif"},
     }.items():
         target = folder / name / f"grains.{suffix}"
         target.parent.mkdir()

@@ -34,7 +34,11 @@ from rsciio_tem.registry import FORMATS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    # the web site that was built has copies
+    *(page for page in sorted(DOCS.rglob("*.md")) if DOCS / "_build" not in page.parents),
+]
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
