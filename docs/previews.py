@@ -45,6 +45,7 @@ def recordings(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         dm,
         eigerstream,
         empad,
+        fourdcamera,
         frms6,
         imagefiles,
         k2is,
@@ -66,7 +67,7 @@ def recordings(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     made["npy"] = (npy, {})
     for name, suffix in {
         **{"tvips": "tvips", "blo": "blo", "mrc": "mrc", "hdf5": "h5", "raw": "raw"},
-        **{"framecache": "npz", "raw_csr": "toml"},
+        **{"framecache": "npz", "raw_csr": "toml", "stempy": "h5", "tiff": "tif"},
     }.items():
         target = folder / name / f"grains.{suffix}"
         target.parent.mkdir()
@@ -75,7 +76,8 @@ def recordings(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     known = {"navigation_shape": SCAN[::-1]}
     reciprocal = [(0.0, 5e7, 0)] * len(stack)  # 1/m, as patterns have
     places = [ser.place(size) for size in reversed(SCAN)]
-    own = {name: folder / name for name in ("dectris", "frms6", "k2is", "empad", "imagefiles")}
+    folders = ("dectris", "frms6", "k2is", "empad", "imagefiles", "fourdcamera")
+    own = {name: folder / name for name in folders}
     for place in own.values():
         place.mkdir()
     made["ser"] = (
@@ -91,6 +93,11 @@ def recordings(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     made["frms6"] = (frms6.write_recording(own["frms6"], scan), {})
     made["dectris"] = (dectris.write_dectris(own["dectris"], stack, 240, scan=SCAN), {})
     made["k2is"] = (k2is.write_k2is(own["k2is"], _large(stack[::40])), {})
+    part = scan[::2, ::2]
+    large = part.reshape(-1, *part.shape[2:]).repeat(4, axis=1).repeat(4, axis=2)
+    large = np.pad(large, ((0, 0), (32, 32), (32, 32)))  # to the size of the camera
+    camera = fourdcamera.write_fourdcamera(own["fourdcamera"], large, scan=part.shape[:2])
+    made["fourdcamera"] = (camera, {})
     made["eigerstream"] = (eigerstream.write_stream(folder / "stream.h5", stack), known)
     imagefiles.write_series(own["imagefiles"], line, "grains_{:02d}.tif")
     made["imagefiles"] = (

@@ -228,6 +228,32 @@ def test_hyperspy_s_formats(recording: Path, suffix: str) -> None:
     assert {p.suffix for p in recording.parent.iterdir()} <= {".mib", ".hdr", f".{suffix}"}
 
 
+@pytest.mark.parametrize("suffix", ["hspy", "zspy"])
+def test_hyperspy_s_formats_without_their_packages(
+    recording: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals = pytest.importorskip("hyperspy.api").signals
+
+    def save(*args: Any, **options: Any) -> None:
+        raise ModuleNotFoundError("No module named 'numcodecs'", name="numcodecs")
+
+    monkeypatch.setattr(signals.BaseSignal, "save", save)
+    before = sorted(recording.parent.iterdir())
+    with pytest.raises(ValueError, match=rf'numcodecs.*pip install "rosettasciio\[{suffix}\]"'):
+        rsciio_tem.convert(recording, recording.with_name(f"a.{suffix}"))
+    assert sorted(recording.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+def test_hyperspy_s_bar_is_for_terminals(
+    recording: Path, progress: bool | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hyperspy")
+    signal = rsciio_tem.load(recording, lazy=True)[0]
+    rsciio_tem.convert(signal, recording.with_name("a.hspy"), progress=progress)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_libertem_s_call(recording: Path) -> None:
     target = recording.with_name("a.npy")
     rsciio_tem.export_dataset(recording, path=target)

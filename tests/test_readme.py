@@ -34,7 +34,11 @@ from rsciio_tem.registry import FORMATS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    # the web site that was built has copies
+    *(page for page in sorted(DOCS.rglob("*.md")) if DOCS / "_build" not in page.parents),
+]
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -219,9 +223,17 @@ def test_install_commands_use_what_exists() -> None:
     for page in PAGES:
         for names in re.findall(r"pip install [^\n]*\.\[([\w,]+)\]", TEXT[page]):
             assert set(names.split(",")) <= set(extras), page
+        # it is not on PyPI
+        assert not re.search(r"pip install \S*rsciio-tem", TEXT[page]), page
     assert PROJECT["project"]["scripts"] == {"rsciio-tem": "rsciio_tem.cli:main"}
     licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert " ".join(licence.split()).startswith("GNU GENERAL PUBLIC LICENSE Version 3, 29 June")
+
+
+def test_gallery_has_every_format() -> None:
+    """The build of the web site needs a recording of each."""
+    text = (DOCS / "previews.py").read_text(encoding="utf-8")
+    assert [name for name in FORMATS if f'"{name}"' not in text] == []
 
 
 def test_readme_lists_the_formats() -> None:

@@ -260,6 +260,15 @@ def test_the_number_of_threads_changes_no_bit(dtype: str, monkeypatch: pytest.Mo
             np.testing.assert_array_equal(other[name], array)
 
 
+@pytest.mark.parametrize("detector", [Annulus(5, 3), Disk(2, (40, 40)), Disk(0)])
+def test_detectors_without_a_pixel(detector: Annulus) -> None:
+    """Their image would be black, which looks like a result."""
+    data = np.ones((4, 9, 13), "u2")
+    for masks in (detector, [detector], {"dark field": detector}):
+        with pytest.raises(ValueError, match=r"covers no pixel of frames of the shape \(9, 13\)"):
+            rsciio_tem.reduce(rsciio_tem.from_array(data), masks=masks)
+
+
 def test_detectors() -> None:
     disk = Disk(3)((9, 13))
     assert disk.shape == (9, 13)

@@ -79,7 +79,7 @@ def main(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @reporting
 def formats_command(as_json: bool) -> None:
-    """List the formats, and whether hs.load opens them with our reader."""
+    """List the formats, and which of them hs.load opens."""
     rows: list[dict[str, Any]] = [
         {
             "format": row.name,
@@ -274,7 +274,7 @@ def preview_command(
     preview(path, outputs, options, light=light, as_json=as_json, overwrite=overwrite)
 
 
-@main.command("annotate", short_help="Write down what no file says of a recording.")
+@main.command("annotate", short_help="Write down what no file says about a recording.")
 @click.argument("path")
 @annotation_options
 @click.option("--snake/--no-snake", default=None, help="Whether every second line runs back.")
@@ -301,7 +301,7 @@ def annotate_command(
     annotate(path, {**options, "snake": snake}, remove, notes, overwrite)
 
 
-@main.command("inspect", short_help="Make a page on which a person sees the shape of a scan.")
+@main.command("inspect", short_help="Make a page to see and try the shape of a scan.")
 @click.argument("path")
 @click.option(
     "-o", "--output", metavar="FILE.html", help="By default NAME_inspect.html in this folder."

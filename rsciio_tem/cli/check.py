@@ -232,7 +232,7 @@ def print_differences(differences: Sequence[Problem], parts: Sequence[str]) -> N
         ours = [one for one in differences if one.about == part]
         notes = [one.message.removeprefix(f"{part} differ in ") for one in ours]
         if all(one.severity == "info" for one in ours):
-            more = f" ({' '.join(notes)})" * bool(notes)
+            more = f" ({' '.join(notes).removesuffix('.')})" * bool(notes)
             click.echo(f"{part}: {click.style('the same', fg='green')}{more}")
             continue
         for one in ours:

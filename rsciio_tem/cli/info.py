@@ -343,7 +343,8 @@ def print_info(info: Mapping[str, Any], scan: Scan, whole_path: bool = False) ->
             bare[axis["navigate"]].append(str(axis["name"]))
         else:
             zero = f", zero at {-axis['offset'] / axis['scale']:.6g}" if axis["offset"] else ""
-            axes.append(f"{axis['name']}: {axis['scale']:.6g} {axis['units']} / px{zero}")
+            units = axis["units"] or "(no unit)"
+            axes.append(f"{axis['name']}: {axis['scale']:.6g} {units} / px{zero}")
     for navigate, option in ((True, "--scan-step"), (False, "--detector-step")):
         if bare[navigate] and bare[navigate] != ["frame"]:
             axes.append(f"{', '.join(bare[navigate])}: not calibrated ({option})")

@@ -212,7 +212,9 @@ def opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, Arranged]:
     try:
         return arranged(path, name, set_options)
     except Meaningless as error:
-        flags = ", ".join("--" + n.replace("_", "-") for n in error.names)
+        flags = ", ".join(
+            "--" + n.replace("_", "-") if n in _READER_NAMES else f"-O {n}" for n in error.names
+        )
         raise click.UsageError(
             f"{flags}: has no meaning for files of the format {error.format}"
         ) from error

@@ -144,7 +144,10 @@ def annotated(recording: Recording) -> Recording:
 
 def read_annotation(recording: Recording, side: str) -> Annotation:
     """Read a side file; a ValueError or FormatError says why it is not used."""
-    tree = toml_tree(side)
+    try:
+        tree = toml_tree(side)
+    except FormatError as error:
+        raise ValueError(f"it {error.problem}") from error
     about = tree.get("rsciio-tem")
     if (
         not isinstance(about, dict)
@@ -215,7 +218,7 @@ def _arranged(
         if not fits:
             asked = " x ".join(map(str, request.shape[::-1]))
             raise ValueError(f"a scan of {asked} (x, y) does not fit {recording.count} frames")
-        reason = f"{name} says so"
+        reason = f"{name} says"
         scan = replace(scan, evidence=ScanHint("annotation", request.shape, 1.0, reason))
     return scan, tuple(messages)
 

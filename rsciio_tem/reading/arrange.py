@@ -127,7 +127,7 @@ def _scan_of(recording: Recording, asked: Mapping[str, Any]) -> Scan:
         recording = replace(recording, hints=with_content(recording, first, last))
     scan = recording.scan(request)
     if shape is not None and "navigation_shape" not in asked and note is not None:
-        reason = f"{os.path.basename(note.path)} says so"
+        reason = f"{os.path.basename(note.path)} says"
         scan = replace(scan, evidence=replace(scan.evidence, rule="annotation", reason=reason))
     return scan
 

@@ -64,6 +64,9 @@ def mask_stack(masks: Any, frame_shape: tuple[int, ...]) -> npt.NDArray[Any]:
     if callable(masks):
         masks = [masks]
     if not isinstance(masks, np.ndarray):
+        for mask in masks:
+            if isinstance(mask, Annulus) and not mask(frame_shape).any():
+                raise ValueError(f"{mask} covers no pixel of frames of the shape {frame_shape}")
         masks = [np.asarray(m(frame_shape) if callable(m) else m) for m in masks]
         shapes = {m.shape for m in masks}
         if shapes - {frame_shape}:

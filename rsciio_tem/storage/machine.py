@@ -47,12 +47,17 @@ def progress_bar(total: int, progress: Progress, title: str) -> Any:
 
     if callable(progress):
         return _Called(progress)
+    return tqdm(total=total, unit="frame", desc=title, disable=not is_shown(progress))
+
+
+def is_shown(progress: bool | None) -> bool:
+    """Whether somebody looks at a progress bar, and wants it."""
     shown = progress is not False and (sys.stderr.isatty() or "ipykernel" in sys.modules)
     if shown and progress is None and "hyperspy" in sys.modules:
         from hyperspy.api import preferences
 
         shown = bool(preferences.General.show_progressbar)
-    return tqdm(total=total, unit="frame", desc=title, disable=not shown)
+    return shown
 
 
 class Threads(ThreadPoolExecutor):

@@ -19,7 +19,7 @@ from rsciio_tem._hyperspy.signal_types import make_known
 from rsciio_tem.errors import warn
 from rsciio_tem.readers import load, module_for
 from rsciio_tem.storage.files import absolute, exists, recording_of
-from rsciio_tem.storage.machine import Progress
+from rsciio_tem.storage.machine import Progress, is_shown
 from rsciio_tem.storage.remote import session as remote
 from rsciio_tem.storage.remote.address import is_address
 from rsciio_tem.storage.user_paths import named_by_user
@@ -239,8 +239,16 @@ def _by_hyperspy(
         check_free([path], overwrite, obstacle)
         work.open(lambda folder: None)
         try:
-            shown = {} if progress is None else {"show_progressbar": progress is True}
-            source.save(work.path(os.path.basename(path)), overwrite=True, **shown)
+            shown = not callable(progress) and is_shown(progress)
+            target = work.path(os.path.basename(path))
+            try:
+                source.save(target, overwrite=True, show_progressbar=shown)
+            except ImportError as missing:
+                kind = os.path.splitext(path)[1][1:].lower()
+                raise ValueError(
+                    f"{os.path.basename(path)!r}: HyperSpy writes this format with the package "
+                    f'{missing.name}, which is not installed: pip install "rosettasciio[{kind}]"'
+                ) from missing
             sync(work.path(os.path.basename(path)))
             check_free([path], overwrite, obstacle)
             work.give_names(verified=False)

@@ -506,7 +506,7 @@ def test_real_arina(realdata: Path, opened: str) -> None:
 
 def test_real_arina_without_its_data(realdata: Path, tmp_path: Path) -> None:
     folder = realdata / "hdf5/arina_headers_only"
-    with pytest.raises(Truncated, match=r"none of its 1 data files.*MEA_ptycho_15_data_000001"):
+    with pytest.raises(Truncated, match=r"its data file is not there: .*MEA_ptycho_15_data_000001"):
         rsciio_tem.load(folder / "MEA_ptycho_15_master.h5")
     for name in ("MEA_ptycho_15.h5", "MEA_ptycho_15_master.h5"):
         shutil.copyfile(folder / name, tmp_path / name)

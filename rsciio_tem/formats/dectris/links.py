@@ -131,8 +131,11 @@ def series(parts: list[Part], path: str, problems: Problems) -> Frames:
     if lost and not stored:
         raise Truncated(
             path,
-            f"none of its {len(parts)} data files is there, the first would be {parts[0].file}.",
-            "Put them beside it.",
+            f"its data file is not there: {parts[0].file}."
+            if len(parts) == 1
+            else f"none of its {len(parts)} data files is there, the first would be "
+            f"{parts[0].file}.",
+            "Copy what was recorded with it into the same folder.",
         )
     if not stored:
         raise Truncated(path, "its data files hold no frames.")
