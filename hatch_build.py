@@ -23,4 +23,7 @@ class EntryPoints(MetadataHookInterface):
             "hyperspy.extensions": {"rsciio_tem._hyperspy": "rsciio_tem._hyperspy"},
             # One entry per format, so that programs can list the readers without importing us.
             "rosettasciio.plugins": {row.name: row.module for row in registry["FORMATS"].values()},
+            # How zarr 2 and zarr 3 find what decodes the frames of reference files.
+            "numcodecs.codecs": {"rsciio_tem.frames": "rsciio_tem.tools.frames_codec:FramesCodec"},
+            "zarr.codecs": {"rsciio_tem.frames": "rsciio_tem.tools.zarr_codec:FramesCodec"},
         }

@@ -37,7 +37,7 @@ def table(*rows: Iterable[str]) -> str:
 def opened_by(row: Any) -> str:
     """Say how the files of a format are opened: by ``hs.load``, if it can find the reader."""
     contested = {*REGISTRY["SHARED"], *REGISTRY["CONTESTED"]}
-    if row.folder:
+    if row.folder or not row.suffixes:  # which are RosettaSciIO's
         return "`rsciio_tem.load`"
     if row.takeover:
         return "yes, instead of RosettaSciIO's reader"
@@ -61,7 +61,11 @@ def readme() -> str:
 def formats() -> str:
     """List the pages of the formats, and add them to the contents."""
     rows = [
-        (f"[{row.name}]({row.name}.md)", ", ".join(f"`.{s}`" for s in row.suffixes), row.files)
+        (
+            f"[{row.name}]({row.name}.md)",
+            ", ".join(f"`.{s}`" for s in row.suffixes) or "–",
+            row.files,
+        )
         for row in FORMATS
     ]
     listed = table(("Format", "Suffixes", "Files"), *rows, ("[arrays](arrays.md)", "", ARRAYS))

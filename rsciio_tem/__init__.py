@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rsciio_tem.tools.inspect import inspect
     from rsciio_tem.tools.open import open
     from rsciio_tem.tools.reduce import reduce
+    from rsciio_tem.tools.reference import reference
 
 __all__ = [
     "Annulus",
@@ -42,6 +43,7 @@ __all__ = [
     "load",
     "open",
     "reduce",
+    "reference",
     "register",
     "unregister",
 ]
@@ -62,6 +64,7 @@ _HOMES = {
     "load": "readers",
     "open": "tools.open",
     "reduce": "tools.reduce",
+    "reference": "tools.reference",
     "register": "_hyperspy.registration",
     "unregister": "_hyperspy.registration",
 }

@@ -286,6 +286,16 @@ FORMATS: dict[str, Format] = {
             folder=True,
         ),
         Format(
+            "tiff",
+            "TIFF stacks that convert wrote: hyperstacks of ImageJ, plain and BigTIFF",
+            (),
+            files=(
+                "TIFF stacks that `convert` wrote, and other grey ones on demand; all others go to "
+                "RosettaSciIO"
+            ),
+            writes=("tif", "tiff"),
+        ),
+        Format(
             "raw",
             "Raw binary frames, described by keywords or a side file",
             ("raw", "bin"),

@@ -61,6 +61,7 @@ TARGETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "blo": ("a.blo", {"intensity_scaling": "minmax"}, {}),
     "tvips": ("a_000.tvips", {"max_file_size": 9000}, {"max_file_size": 2000}),
     "mrc": ("a.mrc", {}, {}),
+    "tif": ("a.tif", {}, {}),
     "hspy": ("a.hspy", {"verify": False}, {}),
     "zspy": ("a.zspy", {"verify": False}, {}),
 }

@@ -10,7 +10,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 
 class WebServer:
@@ -34,6 +34,12 @@ class WebServer:
         self.statuses: list[int] = []
         #: Part of the bytes that the next answers hold.
         self.halves: list[float] = []
+        #: Page of the folder, instead of one that lists its files.
+        self.page = b""
+        #: End of names, and the status that is answered for these.
+        self.broken: tuple[str, int] = ("", 0)
+        #: Whether whole files are sent without their size.
+        self.chunked = False
         self.password = ""
         self.silent_s = 0.0
         server = self
@@ -82,12 +88,21 @@ class WebServer:
             return
         if not name and self.listing:
             names = sorted(path.name for path in self.folder.iterdir())
-            page = "".join(f'<a href="{n.replace(" ", "%20")}">{n}</a>\n' for n in names)
-            self._send(handler, 200, {"Content-Type": "text/html"}, page.encode())
+            page = "".join(f'<a href="{quote(n)}">{n}</a>\n' for n in names)
+            self._send(handler, 200, {"Content-Type": "text/html"}, self.page or page.encode())
+            return
+        if self.broken[1] and name.endswith(self.broken[0]):
+            self._send(handler, self.broken[1], {}, b"")
             return
         path = self.folder / name
         if not name or not path.is_file():
             self._send(handler, 404, {}, b"")
+            return
+        if self.chunked and body:
+            content = path.read_bytes()
+            content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+            how = {"Transfer-Encoding": "chunked", "Content-Length": ""}
+            self._send(handler, 200, how, content)
             return
         size, mtime = path.stat().st_size, path.stat().st_mtime_ns
         headers = {"ETag": f'"{mtime:x}-{size:x}"'}
@@ -118,7 +133,7 @@ class WebServer:
         handler.send_response(status)
         if isinstance(content, bytes):
             headers = {"Content-Length": str(len(content)), **headers}
-        for key, value in headers.items():
+        for key, value in ((k, v) for k, v in headers.items() if v):
             handler.send_header(key, value)
         handler.end_headers()
         try:

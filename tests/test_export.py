@@ -350,9 +350,30 @@ def test_what_other_programs_cannot_read(
     assert not list(square.parent.glob("a*"))
 
 
+@pytest.mark.parametrize("place", [(0, 0), (2, 3), (5, 6)])
+@pytest.mark.parametrize("suffix", ["npy", "tif", "mrc", "tvips", "h5"])
+def test_casts_that_overflow_name_the_first_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[int, int], suffix: str
+) -> None:
+    monkeypatch.setattr(stream, "BLOCK", 4 * FRAMES[0, 0].nbytes)
+    data = FRAMES.astype("u4")
+    np.save(tmp_path / "a.npy", data)
+    target = tmp_path / f"b.{suffix}"
+    quiet_convert(tmp_path / "a.npy", target, dtype="uint16", verify=True)
+    path = tmp_path / ("b_000.tvips" if suffix == "tvips" else target)
+    np.testing.assert_array_equal(rsciio_tem.load(path)[0]["data"].reshape(FRAMES.shape), FRAMES)
+    data[place][3, 4] = data[5, 6, 0, 0] = 65536
+    np.save(tmp_path / "a.npy", data)
+    number = 7 * place[0] + place[1]
+    where = rf"65536 do not fit into uint16; .* is number {number}, at \({place[1]}, {place[0]}\)"
+    with pytest.raises(FormatError, match=where):
+        quiet_convert(tmp_path / "a.npy", tmp_path / f"c.{suffix}", dtype="uint16")
+    assert not list(tmp_path.glob("c*")) or list(tmp_path.glob("c*.partial"))
+
+
 @pytest.mark.filterwarnings("ignore:blockfiles hold whole numbers", "ignore:.*is stored as")
 def test_values_that_do_not_fit(square: Path) -> None:
-    with pytest.raises(FormatError, match="do not fit into uint8"):
+    with pytest.raises(FormatError, match=r"into uint8; .* number 0, at \(0, 0\) of the scan"):
         rsciio_tem.convert(signal_of(FRAMES[..., :16]), square.with_name("a.blo"), dtype="uint8")
     with pytest.warns(RecordingWarning, match="16-bit blockfiles cannot be read"):
         rsciio_tem.convert(

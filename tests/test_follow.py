@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,6 +192,79 @@ def test_a_format_that_comes_as_a_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(completed.load(), FRAMES)
 
 
+def test_what_failed_comes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network drive that hangs for a moment: no frame is left out of the results."""
+    from rsciio_tem.tools import follow
+
+    path, whole = tmp_path / "scan.raw", FRAMES.tobytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    what = ["navigator", "sum", "variance", "max"]
+    following = rsciio_tem.follow(path, what=what, dtype="<u2", sig_shape=(32, 256))
+    one_pass = follow.one_pass
+
+    def broken(*args: object, **keywords: object) -> None:
+        raise OSError("the network drive is away")
+
+    for size in (len(whole) // 2, len(whole)):
+        path.write_bytes(whole[:size])
+        monkeypatch.setattr(follow, "one_pass", broken)
+        count = following.count
+        with pytest.raises(OSError, match="is away"):
+            following.new()
+        assert following.count == count
+        assert not count or following.results["navigator"].shape == (count,)
+        monkeypatch.setattr(follow, "one_pass", one_pass)
+        completed = following.new()
+        assert completed is not None
+        assert (completed.first, len(completed)) == (count, 15)
+    results = following.results
+    np.testing.assert_array_equal(results["navigator"], FRAMES.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(results["sum"], FRAMES.sum(axis=0))
+    np.testing.assert_array_equal(results["max"], FRAMES.max(axis=0))
+    np.testing.assert_allclose(results["variance"], FRAMES.var(axis=0, dtype=float), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"what": "brightness"}, "what=.'brightness'. is none of navigator, sum"),
+        ({"interval": -1}, "interval=-1 is no number of seconds"),
+        ({"patience": float("nan")}, "patience=nan is no number of seconds"),
+    ],
+)
+def test_wrong_arguments_at_once(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        rsciio_tem.follow("scan.mib", **options)
+
+
+def test_another_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scan.raw").write_bytes(FRAMES.tobytes())
+    monkeypatch.chdir(tmp_path)
+    following = rsciio_tem.follow("scan.raw", dtype="<u2", sig_shape=(32, 256))
+    monkeypatch.chdir(tmp_path.parent)
+    assert len(following.new() or ()) == 30
+
+
+def test_on_a_server() -> None:
+    """What the address holds is not shown."""
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    whole = FRAMES.tobytes()
+    options = {"dtype": "<u2", "sig_shape": (32, 256)}
+    following = rsciio_tem.follow("memory://follow/scan.raw", what="navigator", **options)
+    for frames in (10, 30):
+        memory.pipe_file("/follow/scan.raw", whole[: len(whole) * frames // 30])
+        assert following.new() is not None
+        assert following.new() is None
+        assert following.count == frames
+    np.testing.assert_array_equal(following.results["navigator"], FRAMES.sum(axis=(1, 2)))
+    memory.pipe_file("/follow/scan.raw", whole[: len(whole) // 2])
+    with pytest.raises(FormatError, match="another recording than before"):
+        following.new()
+    storage = {"storage_options": {"secret": "hunter2"}}
+    following = rsciio_tem.follow("https://me:hunter2@host/scan.mib?hunter2", **storage)
+    assert repr(following) == "<Following of https://host/scan.mib: 0 frames>"
+
+
 def test_sums_that_have_no_room(tmp_path: Path) -> None:
     path = tmp_path / "scan.raw"
     big = np.full((1, 4, 4), 2**63, np.uint64)
@@ -200,5 +274,8 @@ def test_sums_that_have_no_room(tmp_path: Path) -> None:
     following.new()
     with path.open("ab") as file:
         file.write(big.tobytes())
-    with pytest.raises(OverflowError, match="64 bits"):
-        following.new()
+    for _ in range(2):
+        with pytest.raises(OverflowError, match="64 bits"):
+            following.new()
+    assert following.count == 1
+    np.testing.assert_array_equal(following.results["sum"], big[0])

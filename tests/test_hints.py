@@ -1237,6 +1237,48 @@ def test_pixels_that_blockfiles_do_not_hold(tmp_path: Path) -> None:
 
 
 @followed(
+    "{listed}: pass dtype='",
+    "pass dtype='{narrower}'",
+    "or leave out imagej=True for a plain stack",
+    "pass bin=, inav= or isig= to make it smaller",
+    "such as isig='{columns}",
+    "pass inav= or isig= for a part of it",
+)
+@pytest.mark.filterwarnings("ignore::rsciio_tem.errors.RecordingWarning")
+def test_limits_of_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = npy(SCAN.astype("u4"))(tmp_path)
+    for name, more in (("a.mrc", {}), ("a.tif", {"imagej": True})):
+        said = message(rsciio_tem.convert, path, tmp_path / name, **more)
+        rsciio_tem.convert(path, tmp_path / name, **more, **passed(said, "dtype", {}))
+    path, _ = npy(SCAN.astype("i4"))(tmp_path)
+    said = message(rsciio_tem.convert, path, tmp_path / "a.tvips")
+    rsciio_tem.convert(path, tmp_path / "a.tvips", **passed(said, "dtype", {}))
+    said = message(rsciio_tem.convert, path, tmp_path / "b.tif", imagej=True)
+    assert "leave out imagej=True" in said
+    rsciio_tem.convert(path, tmp_path / "b.tif")
+    path, _ = npy(SCAN % 200)(tmp_path)
+    said = message(rsciio_tem.convert, path, tmp_path / "a.blo")
+    rsciio_tem.convert(path, tmp_path / "a.blo", **passed(said, "isig", {}))
+    np.testing.assert_array_equal(load(tmp_path / "a.blo")[0]["data"], SCAN[..., 4:20] % 200)
+    command = ["convert", str(path), str(tmp_path / "b.blo"), "--quiet"]
+    result = CliRunner().invoke(cli.main, command)
+    (typed,) = re.findall(r"--isig (\S+)", result.output)
+    result = CliRunner().invoke(cli.main, [*command, "--isig", typed])
+    assert result.exit_code in (0, 1), result.output
+    path, _ = npy(np.zeros((1, 70_000, 2, 2), "u1"))(tmp_path)
+    said = message(rsciio_tem.convert, path, tmp_path / "c.blo")
+    given = {"inav": ":60000", "isig": ":"}
+    rsciio_tem.convert(path, tmp_path / "c.blo", **passed(said, "inav", given))
+    path, _ = npy(SCAN)(tmp_path)
+    monkeypatch.setattr("rsciio_tem.formats.tiff.writer.CLASSIC", 7000)
+    said = message(rsciio_tem.convert, path, tmp_path / "c.tif", imagej=True)
+    given = {"bin": 4, "inav": ":1", "isig": ":8"}
+    for choice in given:
+        how = {**passed(said, choice, given), **({"dtype": "uint16"} if choice == "bin" else {})}
+        rsciio_tem.convert(path, tmp_path / "c.tif", imagej=True, overwrite=True, **how)
+
+
+@followed(
     "output_yaml=True: the YAML file",
     "omega belongs to layout='hexrd'",
     "verify=True is for the formats that rsciio-tem itself writes",
@@ -1426,16 +1468,23 @@ NOT_FOLLOWED = {
     "say something of the recording, such as navigation_shape=(x, y)": "is an example",
     "overwrite=True replaces it.": "tests/test_side_file.py passes it",
     "--serve writes no file; leave out --output": "leaves an option out",
+    # of reference files
+    "Write a copy for them with rsciio-tem convert.": "is another command",
+    "rsciio-tem check says what is lost.": "is another command",
+    "unless it gets mask_and_scale=False; zarr_format=3": "a keyword of xarray; "
+    "tests/test_reference.py passes zarr_format=3",
+    "With flip_y=True they are upright": "tests/test_reference.py passes it",
+    "is written to a disk, and target= ": "tests/test_reference.py passes it",
     # other texts that name something
     "would have to be mapped into memory": "tests/test_remote.py loads it without",
     "is no number; pass one that pixels can have": "tests/test_read.py passes one",
     "rsciio-tem could not register its readers": "is the name of the package",
     "ours: hs.load uses the reader listed": "explains a table",
     "--navigation-shape {columns + 1},{lines}": "of the demo, which tests/test_cli.py types",
-    'hs.load("{path}", lazy=True)': "of the demo, which has just called it",
-    'rsciio_tem.load("{path}", lazy=True)': "of the demo, which has just called it",
-    "  rsciio-tem info {quoted}": "of the demo, which tests/test_cli.py types",
-    "  rsciio-tem preview {quoted}": "of the demo, which tests/test_cli.py types",
+    "hs.load({text}, lazy=True)": "of the demo, which has just called it",
+    "rsciio_tem.load({text}, lazy=True)": "of the demo, which has just called it",
+    "  rsciio-tem info {name}": "of the demo, which tests/test_cli.py types",
+    "  rsciio-tem preview {name}": "of the demo, which tests/test_cli.py types",
     "--size: a scan has two sizes": "repeats the option that was typed",
     "-O {": "writes options in place of keywords",
     "(--scan content): {hint.reason}": "is drawn on a picture",

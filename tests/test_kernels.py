@@ -1045,6 +1045,17 @@ def test_frame_sums(drawn: Any) -> None:
         assert out.tolist() == slow_sums(block)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_frame_sums_that_are_infinite(dtype: str, value: float) -> None:
+    """One infinite pixel anywhere makes the sum infinite; infinite times zero is not zero."""
+    block = np.ones((3, 5000), dtype)
+    block[0, 7], block[1, -1] = value, value
+    out = np.full(3, np.nan)
+    frame_sums(block, out)
+    np.testing.assert_array_equal(out, [value, value, 5000])
+
+
 @settings(max_examples=40, deadline=None)
 @given(BLOCKS)
 def test_add_frames(drawn: Any) -> None:

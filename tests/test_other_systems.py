@@ -182,3 +182,37 @@ def test_long_names(recording: Path, length: int, monkeypatch: pytest.MonkeyPatc
         assert result.exit_code == 2
         assert f"{name}.rsciio-tem.toml: File name too long" in result.output.replace("\n", "")
     assert not [entry for entry in os.listdir(folder) if entry.endswith((".part", ".partial"))]
+
+
+# ---------------------------------------------------------------- addresses
+
+
+def test_addresses_have_slashes_on_every_system(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`os.path.join` would put the backslash of Windows into them."""
+    fsspec = pytest.importorskip("fsspec")
+    times, exposures = mib_writer.scan_times((3, 4), jitter_ns=0)
+    mib_writer.write_mib(
+        recording, FRAMES, 12, times_ns=times, exposures_ns=exposures, hdr={"frames": 12}
+    )
+    memory = fsspec.filesystem("memory")
+    for path in (recording, recording.with_suffix(".hdr")):
+        memory.pipe_file(f"/windows/{path.name}", path.read_bytes())
+    join = os.path.join
+
+    def joined_as_there(folder: Any, *names: Any) -> Any:
+        return (
+            join(folder, *names).replace("/", "\\")
+            if "://" in str(folder)
+            else join(folder, *names)
+        )
+
+    monkeypatch.setattr(os.path, "join", joined_as_there)
+    try:
+        described = rsciio_tem.open("memory://windows/scan.mib")
+        assert described.files == ("memory://windows/scan.mib", "memory://windows/scan.hdr")
+        signal = rsciio_tem.load("memory://windows/scan.mib")[0]
+        np.testing.assert_array_equal(signal["data"].reshape(FRAMES.shape), FRAMES[:, ::-1])
+    finally:
+        memory.rm("/windows", recursive=True)

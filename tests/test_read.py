@@ -177,6 +177,17 @@ def test_cast(source: str, target: str, data: Any) -> None:
             lazy[:]
 
 
+@pytest.mark.parametrize(
+    ("values", "target"),
+    [([70000], "f2"), ([-70000], "f2"), ([1e300 + 1j], "c8"), ([1e300], "c8"), ([1e300j], "c8")],
+)
+def test_nothing_becomes_infinite(values: list[Any], target: str) -> None:
+    array = np.array([[*values, 1]])
+    with pytest.raises(FormatError, match="do not fit into"):
+        lazy_frames(array, 1, target)[:]
+    np.testing.assert_array_equal(lazy_frames(array[:, 1:], 1, target)[:], array[:, 1:])
+
+
 @pytest.mark.parametrize("value", [1e300, -1e300])
 def test_cast_of_large_floats(value: float) -> None:
     array = np.array([[value, np.nan, np.inf]])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -234,6 +235,57 @@ def test_files_beside(
         address = f"{server.url}/{os.path.basename(first)}"
         (signal,) = rsciio_tem.load(address, **local.options)
         np.testing.assert_array_equal(signal["data"], local.expected)
+
+
+@pytest.mark.parametrize("listing", [True, False])
+@pytest.mark.parametrize("name", ["my scan", "scan#1", "my%20scan"])
+def test_names_as_browsers_write_them(
+    web: Callable[..., WebServer], tmp_path: Path, listing: bool, name: str
+) -> None:
+    """The side file is found with the name that the address has, and with that of the list."""
+    from urllib.parse import quote
+
+    path = write_scan(tmp_path / "s", 2, 4, name)
+    server = web(path.parent, listing=listing)
+    written = quote(name)
+    recording = rsciio_tem.open(f"{server.url}/{written}.mib")
+    assert recording.files == tuple(f"{server.url}/{written}{end}" for end in (".mib", ".hdr"))
+
+
+def test_pages_that_list_no_files(web: Callable[..., WebServer], tmp_path: Path) -> None:
+    """A page with other links does not hide the side files."""
+    path = write_scan(tmp_path / "s", 2, 4)
+    server = web(path.parent)
+    server.page = b'<a href="about.html">About</a> <a href="/login">Log in</a>'
+    files = rsciio_tem.open(f"{server.url}/scan.mib").files
+    assert [os.path.basename(name) for name in files] == ["scan.mib", "scan.hdr"]
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_side_files_that_a_server_cannot_tell(
+    web: Callable[..., WebServer], scan: Path, status: int
+) -> None:
+    """Without its header, a recording would quietly be another one."""
+    server = web(listing=False)
+    server.broken = (".hdr", status)
+    with pytest.raises(FormatError, match=f"answers with the status {status}") as caught:
+        rsciio_tem.open(f"{server.url}/scan.mib")
+    assert caught.value.path.endswith(".hdr")
+    server.broken = (".hdr", 403)  # as S3 says of what is not there
+    assert len(rsciio_tem.open(f"{server.url}/scan.mib").files) == 1
+
+
+def test_small_files_of_no_told_size(web: Callable[..., WebServer], tmp_path: Path) -> None:
+    """Pages that programs make come without their size."""
+    np.save(tmp_path / "a.npy", values := np.arange(5 * 6 * 7, dtype="u2").reshape(5, 6, 7))
+    server = web(tmp_path, ranges=False, listing=False)
+    server.chunked = True
+    np.testing.assert_array_equal(rsciio_tem.load(f"{server.url}/a.npy")[0]["data"], values)
+    (signal,) = rsciio_tem.load(f"{server.url}/a.npy", lazy=True)
+    np.testing.assert_array_equal(signal["data"][2:].compute(), values[2:])
+    np.save(tmp_path / "b.npy", np.zeros((9, 256, 256), "u2"))
+    with pytest.raises(FormatError, match="sends whole files only"):
+        rsciio_tem.load(f"{server.url}/b.npy")
 
 
 def test_half_answers(web: Callable[..., WebServer], scan: Path) -> None:
@@ -525,6 +577,10 @@ def test_options_are_not_in_messages(web: Callable[..., WebServer]) -> None:
         ("https://host/a.mib?x=1#2", "https://host/a.mib", Secrets("", "x=1")),
         ("sftp://me:p%40w@host/a.mib", "sftp://host/a.mib", Secrets("me:p%40w")),
         ("abfs://box@account.dfs/a.mib", "abfs://box@account.dfs/a.mib", Secrets()),
+        ("https://me:p@pw@host/a.mib", "https://host/a.mib", Secrets("me:p@pw")),
+        ("https://me:pw#?@host/a.mib", "https://host/a.mib", Secrets("me:pw#?")),
+        ("s3://bucket/a@b/c.mib", "s3://bucket/a@b/c.mib", Secrets()),
+        ("https://host", "https://host", Secrets()),
         ("simplecache::https://me:pw@h/a", "simplecache::https://h/a", Secrets("me:pw")),
         ("memory://a.mib", "memory://a.mib", Secrets()),
         ("memory:/a.mib", "memory:/a.mib", Secrets()),
@@ -534,9 +590,34 @@ def test_addresses(address: str, shown: str, secrets: Secrets) -> None:
     assert is_address(address)
     assert cleaned(address) == (shown, secrets)
     assert is_address(folder_of(shown))
-    if "#" not in address:
+    if "#2" not in address:
         assert secrets.put_into(shown) == address
     assert "pw" not in repr(secrets)
+
+
+def test_a_server_alone_admits_no_other() -> None:
+    """What a file at ``https://host`` names is looked for on that server only."""
+    one = session.Session()
+    one.named("https://host?id=3")
+    assert one.admits("https://host/data_000001.h5")
+    assert not one.admits("https://other/data_000001.h5")
+
+
+def test_credentials_in_front_of_a_bucket() -> None:
+    with pytest.raises(FormatError, match="credentials in front of the bucket") as caught:
+        rsciio_tem.load("s3://AKIA:hun/ter2@bucket/a.mib")
+    assert caught.value.path == "s3://bucket/a.mib"
+    assert "ter2" not in str(caught.value)
+    assert cleaned("s3://arn:aws:s3:us-west-2:1:accesspoint/a/b@c")[1] == Secrets()
+
+
+def test_passwords_alone_are_not_shown() -> None:
+    from rsciio_tem.storage.remote.errors import said_of
+
+    secrets = Secrets("me:hun%40ter2", "signature=x")
+    for text in ("hun%40ter2 is wrong", "hun@ter2 is wrong", "https://me:p@hun%40ter2@host/a?b"):
+        said = str(said_of("sftp://host/a", RuntimeError(text), secrets.texts()))
+        assert "ter2" not in said
 
 
 @pytest.mark.parametrize("path", ["a.mib", "/a/b.mib", "C:/a.mib", "C:\\a.mib", "a:b", "x/s3://b"])
@@ -595,6 +676,52 @@ def test_remote_files_lead_to_no_file_of_this_machine(tmp_path: Path, memory: An
         memory.pipe_file("/outer.h5", (tmp_path / "outer.h5").read_bytes())
         with pytest.raises(FormatError):
             rsciio_tem.load("memory://outer.h5", dataset="data")
+
+
+@pytest.mark.parametrize("name", ["/{0}/x.h5", "{0}/x.h5", "//{0}/share/x.h5"])
+def test_remote_files_look_for_nothing_on_this_machine(
+    tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Not even whether it is there: Windows logs in where a name leads to another machine."""
+    import h5py
+
+    with h5py.File(tmp_path / "outer.h5", "w") as file:
+        file["data"] = h5py.ExternalLink(name.format(tmp_path.name), "data")
+    memory.pipe_file("/day/outer.h5", (tmp_path / "outer.h5").read_bytes())
+    csr = "\n".join(f'{kind}_file = "{name}"' for kind in ("indptr", "indices", "data"))
+    csr += "".join(f'\n{kind}_dtype = "<i4"' for kind in ("indptr", "indices", "data"))
+    head = '[params]\nfiletype = "raw_csr"\nnav_shape = [2, 2]\nsig_shape = [4, 4]'
+    text = f"{head}\n[raw_csr]\n{csr}"
+    memory.pipe_file("/day/a.toml", text.format(tmp_path.name).encode())
+    asked_for: list[str] = []
+
+    def noted(real: Callable[..., Any], path: Any, *args: Any, **how: Any) -> Any:
+        asked_for.append(str(path))
+        return real(path, *args, **how)
+
+    for function in ("stat", "lstat"):
+        monkeypatch.setattr(os, function, functools.partial(noted, getattr(os, function)))
+    for recording in ("outer.h5", "a.toml"):
+        with pytest.raises(FormatError):
+            rsciio_tem.load(f"memory://day/{recording}")
+    assert not [path for path in asked_for if tmp_path.name in path]
+
+
+@pytest.mark.parametrize("link", ["%2e%2e/x.h5", "a/%2E./%2e./x.h5", "..%2fx.h5", "l.h5?admin=1"])
+def test_escapes_lead_to_no_other_folder(
+    web: Callable[..., WebServer], tmp_path: Path, link: str
+) -> None:
+    import h5py
+
+    (tmp_path / "day").mkdir()
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"] = np.ones((3, 4, 5), "u2")
+    with h5py.File(tmp_path / "day" / "l.h5", "w") as file:
+        file["data"] = h5py.ExternalLink(link, "data")
+    server = web(tmp_path)
+    with pytest.raises(FormatError):
+        rsciio_tem.load(f"{server.url}/day/l.h5")
+    assert {path for _, path, _ in server.requests} <= {"/day/l.h5", "/day/"}
 
 
 def test_files_lead_to_no_server(tmp_path: Path, memory: Any) -> None:
@@ -673,6 +800,15 @@ def test_links(in_memory: Sample, tmp_path: Path) -> None:
             "what is secret: aws_secret_access_key",
         ),
         ('url = "https://me:pw@host/a"', "a user with a password"),
+        ('url = "memory://a"\n[[storage_options.x]]\nsecret = "x"', "what is secret: secret"),
+        ('url = "https://a/b"\n[storage_options.headers]\nX-Api-Key = "x"', "secret: X-Api-Key"),
+        ('url = "https://a/b"\n[storage_options.headers]\nCookie = "x"', "secret: Cookie"),
+        ('url = "simplecache::file:///etc/passwd"', "leads to a file of this machine"),
+        ('url = "filecache::local:///etc/passwd"', "leads to a file of this machine"),
+        ('url = "dask://a"\n[storage_options]\nclient = "tcp://h:1"', "an address with dask://"),
+        ('url = "dir://a"\n[storage_options]\npath = "/etc"', "an address with dir://"),
+        ('url = "zip://a"\n[storage_options]\nfo = "/a.zip"', "an address with zip://"),
+        ('url = "filecache::memory://a"', "an address with filecache::memory://"),
     ],
 )
 def test_links_that_are_wrong(tmp_path: Path, text: str, said: str) -> None:
@@ -680,6 +816,19 @@ def test_links_that_are_wrong(tmp_path: Path, text: str, said: str) -> None:
     link.write_text(text)
     with pytest.raises(FormatError, match=said):
         rsciio_tem.load(link)
+
+
+def test_links_write_nowhere(in_memory: Sample, tmp_path: Path) -> None:
+    """The cache of fsspec writes a file of any name to any folder, if options say so."""
+    link, victim = tmp_path / "scan.rsciio-tem-link.toml", tmp_path / "victim"
+    victim.mkdir()
+    url = f'url = "simplecache::{in_memory.path}"\n'
+    link.write_text(f'{url}[storage_options]\ncache_storage = "{victim.as_posix()}"\n')
+    with pytest.raises(FormatError, match="has options for the cache"):
+        rsciio_tem.load(link)
+    assert not any(victim.iterdir())
+    link.write_text(url + "[storage_options.memory]\nskip_instance_cache = true\n")
+    assert rsciio_tem.open(link).count == rsciio_tem.open(in_memory.path).count
 
 
 def test_command_line(in_memory: Sample, tmp_path: Path) -> None:
@@ -720,6 +869,14 @@ def test_files_that_a_user_passes(in_memory: Sample, tmp_path: Path, memory: Any
     ]
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_side_files_of_a_disk_with_a_dark_frame_from_a_server(scan: Path, memory: Any) -> None:
+    np.save(buffer := memory.open("/dark.npy", "wb"), np.zeros((256, 256), "u2"))
+    buffer.close()
+    for path in (scan, str(scan)):
+        (signal,) = rsciio_tem.load(path, lazy=True, dark="memory://dark.npy")
+        assert "hdr_file" in signal["original_metadata"]
 
 
 def test_side_files_of_ours(in_memory: Sample, memory: Any) -> None:

@@ -399,6 +399,36 @@ def convert_command(
         raise click.exceptions.Exit(status)
 
 
+@main.command("reference", short_help="Let other programs read a recording where it is.")
+@click.argument("path")
+@click.option(
+    "-o", "--output", metavar="FILE.json", help="By default NAME.zarr.json beside the recording."
+)
+@click.option(
+    "--zarr-format",
+    type=click.Choice(["2", "3"]),
+    help="Version of Zarr; by default 2, or 3 if frames are missing.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
+@reader_options
+@reporting
+def reference_command(
+    path: str,
+    output: str | None,
+    zarr_format: str | None,
+    overwrite: bool,
+    options: dict[str, Any],
+) -> None:
+    """Write a small file through which Zarr and xarray read PATH where it is.
+
+    No pixel is copied, and rsciio-tem need not be installed there.
+    """
+    from rsciio_tem.cli.reference import reference
+
+    version = None if zarr_format is None else int(zarr_format)
+    reference(path, output, options, zarr_format=version, overwrite=overwrite)
+
+
 @main.command("compare", short_help="Say in what two recordings differ.")
 @click.argument("first")
 @click.argument("second")

@@ -117,10 +117,12 @@ _READER_OPTIONS = (
     click.option(
         "--line-skip", type=int, metavar="N", help="Frames to leave out after each scan line."
     ),
+    click.option("--inav", metavar="A:B,C:D", help="Part of the scan: from and to along x, y."),
     click.option("--flip-y/--no-flip-y", default=None, help="Turn frames upside down, or do not."),
     click.option("--flip-x", is_flag=True, default=None, help="Exchange left and right."),
     click.option("--transpose", is_flag=True, default=None, help="Exchange rows and columns."),
     click.option("--rot90", type=int, metavar="N", help="Turn frames N times by 90 degrees."),
+    click.option("--isig", metavar="A:B,C:D", help="Part of each frame: from and to along x, y."),
     click.option("--bin", "bin", type=sizes, metavar="X,Y", help="Add up so many pixels."),
     click.option("--scan-step", metavar="STEP", help="Such as 0.5 or 0.5,0.6nm; nm by default."),
     click.option(
@@ -130,7 +132,9 @@ _READER_OPTIONS = (
     click.option("--pixel-size", type=number, metavar="UM", help="Of the detector, in µm."),
     click.option("--beam-energy", type=number, metavar="KEV", help="Of the electrons."),
     click.option("--centre", type=pixel, metavar="X,Y", help="Pixel of the direct beam."),
-    click.option("--dtype", metavar="TYPE", help="Raw files: type of a stored pixel, such as >u2."),
+    click.option(
+        "--dtype", metavar="TYPE", help="Cast pixels; of raw files, the stored type: >u2."
+    ),
     click.option(
         "--sig-shape", type=sizes, metavar="Y,X", help="Raw files: rows and columns of a frame."
     ),
@@ -160,7 +164,8 @@ report_option = click.option(
 
 _READER_NAMES = (
     *("format_name", "navigation_shape", "nav_shape", "scan", "first_frame", "last_frame"),
-    *("sync_offset", "flyback", "line_skip", "flip_y", "flip_x", "transpose", "rot90", "bin"),
+    *("sync_offset", "flyback", "line_skip", "inav"),
+    *("flip_y", "flip_x", "transpose", "rot90", "isig", "bin"),
     *("scan_step", "detector_step", "camera_length", "pixel_size", "beam_energy", "centre"),
     *("dtype", "sig_shape", "offset", "frame_header", "frame_footer"),
 )

@@ -117,6 +117,7 @@ _OPTIONS = frozenset(
     (
         *("format", "navigation_shape", "nav_shape", "scan", "first_frame", "last_frame"),
         *("sync_offset", "flyback", "line_skip", "flip_y", "flip_x", "transpose", "rot90", "bin"),
+        *("inav", "isig"),
         *("scan_step", "detector_step", "camera_length", "pixel_size", "beam_energy", "centre"),
         *("dtype", "sig_shape", "offset", "frame_header", "frame_footer"),
         *("to", "overwrite", "resume", "verify"),

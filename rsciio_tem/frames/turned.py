@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frames that are turned, mirrored or binned while they are loaded."""
+"""Frames that are turned, mirrored, cropped or binned while they are loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rsciio_tem.frames.pixels import Region, full_region
 from rsciio_tem.frames.protocol import ChunkHint, FrameIndex, ReadAs
 from rsciio_tem.frames.wrapped import Wrapped
 
-__all__ = ["Binned", "Turn", "Turned"]
+__all__ = ["Binned", "Cropped", "Turn", "Turned"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,47 @@ class Turned(Wrapped):
         images = np.empty((len(out), *(s.stop - s.start for s in region)), out.dtype)
         self.frames.load(images, region)
         out[...] = self.turn.apply(images)
+
+
+@dataclass(frozen=True, eq=False)
+class Cropped(Wrapped):
+    """Frames of which only a region is loaded.
+
+    Parameters
+    ----------
+    part : Region
+        Of each frame.
+    """
+
+    part: Region
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of the region."""
+        return tuple(one.stop - one.start for one in self.part)
+
+    @property
+    def lost_value(self) -> int | None:
+        """A value that no pixel has, for marking what is lost within frames, if there is one."""
+        return self.frames.lost_value
+
+    @property
+    def chunk_hint(self) -> ChunkHint | None:
+        """Which pixels are best read together."""
+        hint = self.frames.chunk_hint
+        if hint is None:
+            return None
+        sig = (min(n, k) for n, k in zip(hint.sig, self.frame_shape, strict=True))
+        return replace(hint, sig=tuple(sig))
+
+    def load(self, out: npt.NDArray[Any], region: Region | None = None) -> None:
+        """Fill ``out[i]`` with frame i, or with the given region of it."""
+        region = region or full_region(self.frame_shape)
+        source = tuple(
+            slice(part.start + inner.start, part.start + inner.stop)
+            for part, inner in zip(self.part, region, strict=True)
+        )
+        self.frames.load(out, source)
 
 
 @dataclass(frozen=True, eq=False)

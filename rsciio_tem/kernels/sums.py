@@ -83,9 +83,10 @@ def _frame_sums(block, pixels, out):
     # in pieces, so that rounding errors do not grow with the size of a frame
     for f in range(len(block)):
         out[f] = 0
+        zero = out[f]  # of the type of the sums
         for first in range(0, pixels, 2048):
             piece = block[f, first : min(first + 2048, pixels)]
-            total = out[f] * 0
+            total = zero
             for i in range(len(piece)):
                 total += piece[i]
             out[f] += total

@@ -82,7 +82,7 @@ def _beside(path: str) -> Sides:
     texts: dict[str, str] = {}
     images: dict[str, list[tuple[str, str]]] = {"virtual": [], "external": []}
     for entry in sorted(files.listing(folder), key=files.natural_key):
-        name = os.path.join(folder, entry)
+        name = files.joined(folder, entry)
         if entry == base or not entry.startswith(match[1] + "_") or _MOVIE.fullmatch(entry):
             continue
         for kind in ("info.txt", "scan_coordinates.csv"):

@@ -96,6 +96,11 @@ class _Page:
     start: int  # -1 if the pixels have to be decoded
     reduced: bool
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
 
 class _File:
     """An open file that remembers which bytes were asked for."""
@@ -122,7 +127,7 @@ def _pread(fd: int, offset: int, nbytes: int) -> bytes:
     return os.read(fd, nbytes)
 
 
-def describe(file: DataFile, like: Layout | None = None) -> Layout:
+def describe(file: DataFile, like: Layout | None = None, *, stacked: str = "") -> Layout:
     """Describe a TIFF file.
 
     Parameters
@@ -131,6 +136,10 @@ def describe(file: DataFile, like: Layout | None = None) -> Layout:
         The file.
     like : Layout, optional
         Of another file, which this one is compared with first.
+    stacked : str, optional
+        A text in the description of the first image that says that all images follow it without
+        gaps; then of the headers of the others, which may be many, only the second and the last
+        are read, to see whether it is true.
 
     Raises
     ------
@@ -154,12 +163,12 @@ def describe(file: DataFile, like: Layout | None = None) -> Layout:
             and all(_pread(fd, at, len(content)) == content for at, content in like.evidence)
         ):
             return like
-        return _described(_File(file.path, file.size, fd))
+        return _described(_File(file.path, file.size, fd), stacked)
     finally:
         os.close(fd)
 
 
-def _described(file: _File) -> Layout:
+def _described(file: _File, stacked: str) -> Layout:
     head = file.read(0, min(8, file.size))
     if head[:4] not in MAGICS or len(head) < 8:
         raise NotThisFormat(file.path, f"is not a TIFF file: it begins with {head!r}.")
@@ -174,17 +183,33 @@ def _described(file: _File) -> Layout:
         if at in seen:
             raise FormatError(file.path, f"has TIFF headers that go round in a circle at {at}.")
         seen.add(at)
+        here = at
         tags, at = _directory(file, at, order, big, first=not pages)
         if not pages:
             description = tags.pop(DESCRIPTION, "")
         pages.append(_page(file, tags, order))
+        if len(pages) == 2 and stacked and stacked in description:
+            count = _count_of(description, pages[0], file.size)
+            if count > 2 and _follow(file, pages, here, at, count, order, big):
+                return replace(_layout(file, pages[:1], description), **_repeated(pages[0], count))
     if not pages:
         raise Truncated(file.path, "is a TIFF file without images.")
+    layout = _layout(file, pages, description)
+    # an ImageJ stack beyond 4 GiB has a header for the first image only
+    if len(layout.starts) == 1 and description.startswith("ImageJ="):
+        first = pages[layout.pages[0]]
+        if count := _count_of(description, first, file.size):
+            return replace(layout, **_repeated(first, count))
+    return layout
+
+
+def _layout(file: _File, pages: list[_Page], description: str) -> Layout:
+    """Describe the images of the shape and type of the first one."""
     full = [i for i, page in enumerate(pages) if not page.reduced] or [0]
     main = pages[full[0]]
     same = [i for i in full if (pages[i].shape, pages[i].dtype) == (main.shape, main.dtype)]
     starts = [pages[i].start for i in same]
-    layout = Layout(
+    return Layout(
         size=file.size,
         evidence=tuple(file.read_so_far),
         shape=main.shape,
@@ -194,19 +219,43 @@ def _described(file: _File) -> Layout:
         others=len(full) - len(same),
         description=description,
     )
-    return _of_imagej(layout)
 
 
-def _of_imagej(layout: Layout) -> Layout:
-    """Count the images of an ImageJ stack beyond 4 GiB, which has a header for the first only."""
-    match = re.search(r"^images=(\d{1,12})", layout.description, re.MULTILINE)
-    if not (layout.description.startswith("ImageJ=") and match and len(layout.starts) == 1):
-        return layout
-    nbytes = math.prod(layout.shape) * layout.dtype.itemsize
-    count = int(match[1])
-    if count > 1 and layout.starts[0] + count * nbytes <= layout.size:
-        return replace(layout, pages=(0,) * count, stride=nbytes)
-    return layout
+def _repeated(first: _Page, count: int) -> dict[str, Any]:
+    """Return what a layout has of images that follow the first one without gaps."""
+    return {"pages": (0,) * count, "stride": first.nbytes}
+
+
+def _follow(
+    file: _File, pages: list[_Page], second: int, third: int, count: int, order: str, big: bool
+) -> bool:
+    """Whether so many images, and their headers, lie as the first two of them and the last do."""
+    first, step = pages[0], pages[0].nbytes
+    if (pages[1].start, pages[1].shape, pages[1].dtype) != (
+        first.start + step,
+        first.shape,
+        first.dtype,
+    ):
+        return False
+    if min(second, third) < first.start + count * step:
+        return False  # there are headers among the images
+    try:
+        tags, end = _directory(file, second + (count - 2) * (third - second), order, big, False)
+        last = _page(file, tags, order)
+    except FormatError:
+        return False
+    return not end and last.start == first.start + (count - 1) * step
+
+
+def _count_of(description: str, first: _Page, size: int) -> int:
+    """Return how many images follow each other, as a description says; 0 if it does not."""
+    if description.startswith("ImageJ="):
+        match = re.search(r"^images=(\d{1,12})", description, re.MULTILINE)
+    else:
+        match = re.search(r'"images": (\d{1,12})', description)
+    count = int(match[1]) if match else 0
+    fits = first.start >= 0 and first.start + count * first.nbytes <= size
+    return count if count > 1 and fits else 0
 
 
 def _directory(

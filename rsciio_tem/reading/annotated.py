@@ -26,7 +26,7 @@ from rsciio_tem.recording.annotation import CALIBRATION, CORRECTIONS, SCAN, SUFF
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import Scan, ScanHint
-from rsciio_tem.storage.files import bytes_of, exists, places
+from rsciio_tem.storage.files import bytes_of, exists, joined, places
 from rsciio_tem.storage.remote.address import is_address
 from rsciio_tem.storage.trees import toml_tree
 
@@ -270,7 +270,7 @@ def _corrected(recording: Recording, values: Mapping[str, Any], folder: str) -> 
         # no other folder: who writes a side file decides what is read
         if not isinstance(name, str) or name in (".", "..") or {"/", "\\", "\0", ":"} & {*name}:
             raise ValueError(f"{what} is not the name of a file in the same folder")
-        paths[what] = os.path.join(folder, name)
+        paths[what] = joined(folder, name)
     shape, path = recording.frames.frame_shape, recording.path
     with unannotated(), collected():
         images = {w: as_frame(p, w, p) for w, p in paths.items() if w != "excluded_pixels"}

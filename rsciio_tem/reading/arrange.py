@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported
 from rsciio_tem.frames.corrections import Corrected, Corrections
+from rsciio_tem.frames.pixels import full_region
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.frames.turned import Binned, Turn, Turned
+from rsciio_tem.frames.turned import Binned, Cropped, Turn, Turned
 from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.lazy import LazyFrames, Origin, cast_to
-from rsciio_tem.reading.options import check_options, scan_request, sizes, whole
+from rsciio_tem.reading.options import check_options, scan_request, sizes, spans, whole
 from rsciio_tem.reading.references import as_frame, as_mask
 from rsciio_tem.recording.annotation import SCAN
 from rsciio_tem.recording.recording import Recording
@@ -40,6 +41,9 @@ class Arranged:
     turn: Turn = field(default_factory=Turn)
     binned: tuple[int, int] = (1, 1)
     roi_index: npt.NDArray[np.int64] | None = None
+    isig: tuple[slice, ...] = ()  #: the part of turned frames, before binning; () for all
+    inav: tuple[slice, ...] = ()  #: the part of the scan that `scan` is; () for all
+    scanned: tuple[int, ...] = ()  #: shape of all of it
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,9 +82,7 @@ def arrange(
         if "corrections" in note.values and "corrections" not in asked:
             options["corrections"] = note.values["corrections"]
     frames, flip_y = _configured(recording, options)
-    turn, binned = _turn(options, frames, recording.path)
-    if turn:
-        frames = Turned(frames, turn)
+    frames, turn, isig, binned = _part(frames, options, recording.path)
     if binned != (1, 1):
         frames = Binned(frames, binned)
     blank = _fill(frames.dtype, recording, options)
@@ -88,6 +90,12 @@ def arrange(
         # a value that marks what is lost within frames until they are cast
         blank = blank if frames.lost_value is None else frames.lost_value
     frames = frames.read_as(backend=backend_name(options.get("io_backend", "auto")), fill=blank)
+    scanned = scan.shape
+    inav: tuple[slice, ...] = ()
+    if options.get("inav") is not None:
+        if options.get("roi") is not None:
+            raise TypeError("pass either inav or roi")
+        scan, inav = _cropped(scan, options["inav"])
     index, nav_shape, roi_index = scan.index, scan.shape, None
     if options.get("roi") is not None:
         index, roi_index = _selected(scan, options["roi"], recording.path)
@@ -99,7 +107,7 @@ def arrange(
     source = LazyFrames(frames, nav_shape, dtype, recording.path, fill, origin)
     if source.shape[: len(nav_shape)] != nav_shape or math.prod(nav_shape) != len(frames):
         raise AssertionError(f"scan shape {nav_shape} for {len(frames)} frames")
-    return Arranged(source, scan, flip_y, turn, binned, roi_index, options)
+    return Arranged(source, scan, flip_y, turn, binned, roi_index, isig, inav, scanned, options)
 
 
 def _scan_of(recording: Recording, asked: Mapping[str, Any]) -> Scan:
@@ -146,6 +154,44 @@ def _configured(recording: Recording, options: Mapping[str, Any]) -> tuple[Frame
     return frames, flip_y
 
 
+def _cropped(scan: Scan, inav: Any) -> tuple[Scan, tuple[slice, ...]]:
+    """Return a part of a scan, and which one; () if it is all of it."""
+    part = spans("inav", inav, scan.shape)
+    if part == full_region(scan.shape):
+        return scan, ()
+    shape = tuple(one.stop - one.start for one in part)
+    positions = np.arange(math.prod(scan.shape)).reshape(scan.shape)[part].reshape(-1)
+    if not isinstance(scan.index, slice):
+        return replace(scan, shape=shape, index=scan.index[positions]), part
+    index: slice | npt.NDArray[np.int64] = scan.index.start + positions
+    if positions[-1] - positions[0] + 1 == len(positions):
+        begin = scan.index.start + int(positions[0])
+        index = slice(begin, begin + len(positions))
+    return replace(scan, shape=shape, index=index), part
+
+
+def _part(
+    frames: Frames, options: Mapping[str, Any], path: str
+) -> tuple[Frames, Turn, tuple[slice, ...], tuple[int, int]]:
+    """Turn and crop frames; also return how, and the rows and columns of a bin."""
+    turn, binned = _turn(options, frames, path)
+    if turn:
+        frames = Turned(frames, turn)
+    isig: tuple[slice, ...] = ()
+    if options.get("isig") is not None:
+        isig = spans("isig", options["isig"], frames.frame_shape)
+        if isig == full_region(frames.frame_shape):
+            isig = ()
+        else:
+            frames = Cropped(frames, isig)
+    shape = frames.frame_shape
+    if binned != (1, 1) and any(k > n for k, n in zip(binned, shape, strict=True)):
+        raise ValueError(
+            f"bin={options['bin']!r} is larger than a frame of {shape} (rows, columns)"
+        )
+    return frames, turn, isig, binned
+
+
 def _turn(options: Mapping[str, Any], frames: Frames, path: str) -> tuple[Turn, tuple[int, int]]:
     """Return how frames are turned, and the rows and columns of a bin."""
     turn = Turn()
@@ -165,11 +211,6 @@ def _turn(options: Mapping[str, Any], frames: Frames, path: str) -> tuple[Turn, 
             path,
             "has no frames of two axes and plain numbers.",
             "Leave out flip_x, transpose, rot90 and bin.",
-        )
-    shape = turn.shape(frames.frame_shape)
-    if binned != (1, 1) and any(k > n for k, n in zip(binned, shape, strict=True)):
-        raise ValueError(
-            f"bin={options['bin']!r} is larger than a frame of {shape} (rows, columns)"
         )
     return turn, binned
 

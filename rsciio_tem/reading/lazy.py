@@ -47,10 +47,12 @@ def cast_values(values: npt.NDArray[Any], target: np.dtype[Any], path: str) -> n
                     f"pixel values from {least} to {most} do not fit into {target}.",
                     "Pass a wider dtype.",
                 )
-        elif target.kind == "f" and values.dtype.kind == "f":
-            finite = np.isfinite(values)
-            if (np.abs(values[finite]) > np.finfo(target).max).any():
-                raise FormatError(path, f"pixel values do not fit into {target}.", "Use float64.")
+        elif target.kind in "fc":
+            parts = (values.real, values.imag) if values.dtype.kind == "c" else (values,)
+            most = float(np.finfo(target).max)
+            if any((np.abs(part[np.isfinite(part)]) > most).any() for part in parts):
+                wide = "float64" if target.kind == "f" else "complex128"
+                raise FormatError(path, f"pixel values do not fit into {target}.", f"Use {wide}.")
     return values.astype(target)
 
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
@@ -21,6 +23,7 @@ __all__ = [
     "checked_navigator",
     "pixel_type",
     "sizes",
+    "spans",
     "whole",
 ]
 
@@ -59,6 +62,8 @@ class CommonOptions(TypedDict, total=False):
     winding_scan_axis: Literal["x", "y", 0, 1] | None
     hysteresis: int
     roi: Any
+    inav: slice | tuple[slice, ...] | str | None
+    isig: slice | tuple[slice, ...] | str | None
     flip_y: bool | None
     flip_x: bool
     transpose: bool
@@ -107,6 +112,7 @@ _FOREIGN = {
     "acceleration_voltage": "beam_energy (in keV)",
     "file_format": "format",
     "binning": "bin",
+    "crop": "isig (of frames) or inav (of the scan)",
     "backend": "io_backend",
     "roi_mask": "roi",
     "incomplete": "missing",
@@ -141,6 +147,66 @@ def sizes(name: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{name} is whole numbers such as (48, 40), not {value!r}")
     return (whole(name, value),)
+
+
+_SPAN = re.compile(r"\s*([+-]?\d+)?\s*:\s*([+-]?\d+)?\s*")
+
+
+def spans(name: str, value: Any, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the part of axes that a keyword was given, in the order of HyperSpy.
+
+    Parameters
+    ----------
+    name : str
+        Of the keyword.
+    value : slice, tuple of slice, or str
+        The fastest axis first; axes that are not named stay whole. A text has colons:
+        ``"16:240, :100"``.
+    shape : tuple of int
+        Sizes of the axes, the fastest last.
+
+    Returns
+    -------
+    tuple of slice
+        A start and a stop for each axis, the fastest last.
+    """
+    if isinstance(value, str):
+        matches = [_SPAN.fullmatch(part) for part in value.split(",")]
+        if not all(matches):
+            raise ValueError(
+                f"{name}={value!r} is not from:to for each axis, such as '16:240,:100'"
+            )
+        asked = [
+            slice(*(None if bound is None else int(bound) for bound in match.groups()))
+            for match in matches
+            if match is not None
+        ]
+    else:
+        asked = [*value] if isinstance(value, (tuple, list)) else [value]
+    if len(asked) > len(shape):
+        raise ValueError(f"{name}={value!r} is for {len(asked)} axes; there are {len(shape)}")
+    result = [slice(0, size) for size in shape]
+    for i, part in enumerate(asked):
+        if not isinstance(part, slice) or part.step not in (None, 1):
+            raise TypeError(
+                f"{name}={value!r} is not a slice without a step for each axis, such as "
+                "slice(16, 240), or as a text '16:240'"
+            )
+        for bound in (part.start, part.stop):
+            try:
+                operator.index(0 if bound is None else bound)
+            except TypeError:
+                raise TypeError(
+                    f"{name} counts pixels or positions in whole numbers, not {bound!r}"
+                ) from None
+        axis = len(shape) - 1 - i
+        start, stop, _ = part.indices(shape[axis])
+        if start >= stop:
+            raise ValueError(
+                f"{name}={value!r} leaves nothing of the {shape[axis]} along axis {i} (x is 0)"
+            )
+        result[axis] = slice(start, stop)
+    return tuple(result)
 
 
 def pixel_type(value: Any) -> np.dtype[Any]:

@@ -23,7 +23,7 @@ from rsciio_tem.frames.corrections import Corrected
 from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import tiles
 from rsciio_tem.frames.table import FrameTable
-from rsciio_tem.frames.turned import Binned, Turned
+from rsciio_tem.frames.turned import Binned, Cropped, Turned
 from rsciio_tem.reading import lazy_graphs, navigator
 from rsciio_tem.reading.annotated import annotated
 from rsciio_tem.reading.arrange import Arranged, arrange
@@ -288,7 +288,7 @@ def _keep_images(
     be missing at the end. All others are kept in ``metadata._HyperSpy.navigators``, unless they fit
     the recording only as it was scanned.
     """
-    shape, counts = arranged.source.nav_shape, arranged.scan.counts or {}
+    shape, counts = arranged.scanned, arranged.scan.counts or {}
     shifted = any(counts.get(n) for n in ("first", "skipped_start", "inserted_start"))
     whole = not shifted and arranged.roi_index is None
     for image in recording.images:
@@ -301,7 +301,7 @@ def _keep_images(
             continue
         axes = signal["axes"][: len(shape)] if as_scanned else []
         entry = {
-            "data": values[: shape[0]] if as_scanned else values,
+            "data": values[: shape[0]][arranged.inav] if as_scanned else values,
             "axes": [{**axis, "navigate": False} for axis in axes]
             or [axis.to_dict(i, n, False) for i, (axis, n) in enumerate(_image_axes(values.shape))],
             "metadata": {
@@ -342,6 +342,7 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
     flat = arranged.roi_index is not None
     angles = _angles(recording, arranged)
     n_nav = len(source.nav_shape)
+    starts = [part.start for part in arranged.inav] or [0] * n_nav
     nav = [Axis()] * n_nav
     stack = scan.evidence.rule == "stack"
     if not flat:
@@ -358,9 +359,10 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
         if n_nav == 1 and stacked and recording.stack_axis is not None:
             counts, axis = scan.counts or {}, recording.stack_axis
             first = counts["first"] + counts["skipped_start"] - counts["inserted_start"]
-            nav[0] = axis.cut(first, source.nav_shape[0])
+            nav[0] = axis.cut(first, arranged.scanned[0])
     if angles is not None and n_nav == 1:
         nav[0], warning = axis_of(angles)
+        starts = [0]  # these are the angles of what is returned
         if warning and not flat:
             warn(recording.path, warning)
     sig = list(recording.signal_axes)
@@ -373,14 +375,22 @@ def axes_of(recording: Recording, arranged: Arranged) -> list[dict[str, Any]]:
     signal_type = str(recording.metadata.get("Signal", {}).get("signal_type", ""))
     nav, sig = named(nav, sig, signal_type)
     nav, sig = calibrated(nav, sig, arranged.options, stack or flat)
+    if arranged.isig:
+        sig = [
+            axis.cut(part.start, part.stop - part.start)
+            for axis, part in zip(sig, arranged.isig, strict=True)
+        ]
     if arranged.binned != (1, 1):
         sig = [
             axis.binned(k, n)
             for axis, k, n in zip(sig, arranged.binned, source.frames.frame_shape, strict=True)
         ]
+    starts += [0] * len(sig)
     return [
-        axis.cut(0, size).to_dict(i, size, i < n_nav)
-        for i, (axis, size) in enumerate(zip([*nav, *sig], source.shape, strict=True))
+        axis.cut(start, size).to_dict(i, size, i < n_nav)
+        for i, (axis, start, size) in enumerate(
+            zip([*nav, *sig], starts, source.shape, strict=True)
+        )
     ]
 
 
@@ -392,7 +402,9 @@ def _mirrored(sig: list[Axis], recording: Recording, arranged: Arranged) -> list
         turn.rows != (flipped and not turn.exchanged),
         turn.columns != (flipped and turn.exchanged),
     )
-    shape = (frames.frames if isinstance(frames, Binned) else frames).frame_shape
+    while isinstance(frames, (Binned, Cropped)):
+        frames = frames.frames
+    shape = frames.frame_shape
     return [
         axis.mirrored(size) if mirror else axis
         for axis, size, mirror in zip(sig, shape, reverse, strict=True)
@@ -419,6 +431,10 @@ def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
         # rows and columns were exchanged first, then each was reversed
         turned = {"exchanged": turn.exchanged, "rows": turn.rows, "columns": turn.columns}
         result["orientation"] = {**result.get("orientation", {}), "turned": turned}
+    if arranged.isig:
+        result["isig"] = [[part.start, part.stop] for part in arranged.isig[::-1]]
+    if arranged.inav:
+        result["inav"] = [[part.start, part.stop] for part in arranged.inav[::-1]]
     if arranged.binned != (1, 1):
         result["binned"] = list(arranged.binned)
     if roi_index is not None:
@@ -427,7 +443,7 @@ def _provenance(recording: Recording, arranged: Arranged) -> dict[str, Any]:
         result["side_file"] = recording.annotation.describe()
     if (mask := arranged.missing_mask) is not None:
         result["missing_mask"] = mask
-    while isinstance(frames, (Turned, Binned)):
+    while isinstance(frames, (Turned, Cropped, Binned)):
         frames = frames.frames
     if isinstance(frames, Corrected):
         applied = frames.corrections

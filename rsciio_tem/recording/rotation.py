@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problem
 from rsciio_tem.recording.axis import Axis
-from rsciio_tem.storage.files import bytes_of, existing, read_start
+from rsciio_tem.storage.files import bytes_of, existing, joined, read_start
 from rsciio_tem.storage.npy_header import LONGEST, npy_header
 
 __all__ = [
@@ -113,7 +113,7 @@ def side_metadata(
             continue
         if isinstance(value, str) and (match := _TRIGGER.fullmatch(value)):
             name = match[1].strip("\"'")
-            places = [os.path.join(folder, os.path.expanduser(name)) for folder in folders]
+            places = [joined(folder, os.path.expanduser(name)) for folder in folders]
             used.append(next(filter(os.path.isfile, places), places[0]))
             meta[key] = load_npy(used[-1])
             continue

@@ -40,6 +40,7 @@ __all__ = [
     "in_folder",
     "is_file",
     "is_folder",
+    "joined",
     "listing",
     "natural_key",
     "numbered_set",
@@ -111,17 +112,30 @@ def recording_of(value: Any) -> str:
 
 def is_file(path: str) -> bool:
     """Whether a path leads to a file."""
-    return remote.current().exists(path) if is_address(path) else os.path.isfile(path)
+    session = remote.current()
+    if is_address(path):
+        return session.exists(path)
+    return not session.hides(path) and os.path.isfile(path)
 
 
 def exists(path: str) -> bool:
     """Whether a path leads to anything."""
-    return remote.current().exists(path) if is_address(path) else os.path.exists(path)
+    session = remote.current()
+    if is_address(path):
+        return session.exists(path)
+    return not session.hides(path) and os.path.exists(path)
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
     """Whether a path leads to a folder of this machine; those of servers are not opened."""
     return os.path.isdir(path)
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the path of something in a folder; addresses have slashes on every system."""
+    if is_address(folder):
+        return f"{folder}{'' if folder.endswith('/') else '/'}{name}"
+    return os.path.join(folder, name)
 
 
 def bytes_of(path: str | os.PathLike[str]) -> int:
@@ -193,6 +207,7 @@ def existing(path: str | os.PathLike[str]) -> str:
     name = path_of(path)
     if is_address(name):
         return _existing_on_server(name)
+    remote.check_local(name)
     if os.path.isfile(name):
         return name
     if os.path.isdir(name):
@@ -299,8 +314,8 @@ def first_found(path: str | os.PathLike[str], look: Callable[[str], T]) -> T:
 
 def beside(path: str | os.PathLike[str], name: str) -> str:
     """Return the path of a file that `path` names; where it is missing, where it should be."""
-    joined = [os.path.join(os.path.dirname(place), name) for place in places(path)]
-    return next(filter(exists, joined), joined[0])
+    paths = [joined(os.path.dirname(place), name) for place in places(path)]
+    return next(filter(exists, paths), paths[0])
 
 
 def listing(folder: str) -> list[str]:
@@ -381,7 +396,7 @@ def _numbered(name: str, prefix: str) -> list[DataFile]:
             members.append((int(match[1]) if match[1] else -1, entry))
     members.sort()
     if is_address(name):
-        return _on_server(name, prefix, [os.path.join(folder, entry) for _, entry in members])
+        return _on_server(name, prefix, [joined(folder, entry) for _, entry in members])
     if not any(os.path.normcase(entry) == os.path.normcase(base) for _, entry in members):
         return [DataFile.of(name)]  # a disk that ignores case in a system that does not
     beginning = os.path.join(folder, "")
@@ -400,7 +415,7 @@ def _on_server(name: str, prefix: str, members: list[str]) -> list[DataFile]:
         number = int(digits or 0) + 1
         while len(members) < _MOST_ASKED:
             following = f"{prefix}{number:0{len(digits)}d}{suffix}"
-            following = os.path.join(os.path.dirname(name), following)
+            following = joined(os.path.dirname(name), following)
             if not exists(following):
                 break
             members.append(following)
@@ -411,11 +426,11 @@ def _on_server(name: str, prefix: str, members: list[str]) -> list[DataFile]:
 def in_folder(folder: str, name: str) -> str | None:
     """Find a file in a folder: of this name, else of one that differs in its case only."""
     if is_address(folder) and remote.current().names(folder) is None:
-        asked_for = os.path.join(folder, name)
+        asked_for = joined(folder, name)
         return asked_for if exists(asked_for) else None
     entries = listing(folder)
     alike = [name] if name in entries else [e for e in entries if e.lower() == name.lower()]
-    path = os.path.join(folder, alike[0] if alike else "")
+    path = joined(folder, alike[0] if alike else "")
     return path if alike and is_file(path) else None
 
 

@@ -17,13 +17,14 @@ from typing import Any
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage.files import LINK
 from rsciio_tem.storage.remote import session as remote
-from rsciio_tem.storage.remote.address import cleaned, is_address
+from rsciio_tem.storage.remote.address import cleaned, is_address, protocol_of
+from rsciio_tem.storage.remote.errors import SERVERS
 from rsciio_tem.storage.trees import toml_tree
 
 __all__ = ["named_by_user", "read_link"]
 
 #: Names of options that hold credentials.
-_SECRET = re.compile(r"pass|secret|token|credential|^key$|_key$|connection_string|auth", re.I)
+_SECRET = re.compile(r"pass|secret|token|credential|key$|connection_string|auth|cookie", re.I)
 
 
 @contextmanager
@@ -63,7 +64,8 @@ def read_link(path: str) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     FormatError
-        It names no address, or holds what is secret.
+        It names no address of a server, or holds what is secret. Other file systems of fsspec open
+        files of this machine, write to it, or connect to programs that run what they are sent.
     """
     tree = toml_tree(path)
     address, options = tree.pop("url", None), tree.pop("storage_options", {})
@@ -73,8 +75,22 @@ def read_link(path: str) -> tuple[str, dict[str, Any]]:
         raise FormatError(
             path, f"has unknown entries: {', '.join(tree) or 'storage_options is no table'}."
         )
-    if not is_address(cleaned(address)[0]):
+    protocol = protocol_of(address)
+    if protocol in ("file", "local"):
         raise FormatError(path, "leads to a file of this machine, not to a server.")
+    chain = address[: address.rfind("::") + 2] if "::" in address.partition("://")[0] else ""
+    if protocol not in SERVERS or chain.lower() not in ("", "simplecache::"):
+        raise FormatError(
+            path,
+            f"has an address with {chain}{protocol}://, which links may not have.",
+            "Pass the address itself.",
+        )
+    if chain and options.keys() - {protocol}:
+        raise FormatError(
+            path,
+            "has options for the cache, which would be written to where they say.",
+            f"Put those of the server into [storage_options.{protocol}].",
+        )
     names = [name for name in _names(options) if _SECRET.search(name)]
     if names or cleaned(address)[1].user:
         raise FormatError(
@@ -86,8 +102,7 @@ def read_link(path: str) -> tuple[str, dict[str, Any]]:
     return address, options
 
 
-def _names(options: dict[str, Any]) -> list[str]:
-    inner = [
-        name for value in options.values() if isinstance(value, dict) for name in _names(value)
-    ]
-    return [*map(str, options), *inner]
+def _names(options: Any) -> list[str]:
+    if isinstance(options, dict):
+        return [*map(str, options), *_names(list(options.values()))]
+    return [name for value in options for name in _names(value)] if type(options) is list else []

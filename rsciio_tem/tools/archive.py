@@ -201,7 +201,7 @@ def _checked(source: str, target: str, how: Conversion) -> tuple[dict[str, Any],
     ]
     problems += [Problem("warning", message) for message in dict.fromkeys(said[:asked])]
     beyond = (arrangement.scan.counts or {}).get("ignored_end", 0)
-    cut = {"last_frame", "roi"} & {
+    cut = {"last_frame", "roi", "inav"} & {
         name for name, value in reader_options.items() if value is not None
     }
     if beyond and not cut and not any(p.message in said[:asked] for p in problems):

@@ -93,7 +93,7 @@ def compare(
             _differ("pixels", f"the number of signals: {len(ours)} and {len(theirs)}.")
         )
     for one, other in zip(ours, theirs, strict=False):
-        if "pixels" in parts and not options.keys() & {"last_frame", "roi"}:
+        if "pixels" in parts and not options.keys() & {"last_frame", "roi", "inav"}:
             differences += _beyond(one)
         if "pixels" in parts:
             differences += _pixels(one, other, progress)

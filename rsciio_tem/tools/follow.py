@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ import numpy.typing as npt
 from rsciio_tem.errors import FormatError
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.reduction.single_pass import What, one_pass
+from rsciio_tem.storage.files import absolute
+from rsciio_tem.storage.remote.address import is_address
+from rsciio_tem.storage.remote.session import shown
 from rsciio_tem.tools.open import open as describe
 
 __all__ = ["Completed", "Following", "follow"]
@@ -52,7 +55,7 @@ class Completed:
         return pixels
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Following:
     """A recording that grows; iterate over it, or ask for `new` frames.
 
@@ -81,8 +84,13 @@ class Following:
     _kind: tuple[Any, ...] = ()
     _sums: _Sums = field(default_factory=lambda: _Sums())
 
+    def __repr__(self) -> str:  # the address and its options may hold what is secret
+        return f"<Following of {shown(self.path)}: {self.count} frames>"
+
     def new(self) -> Completed | None:
         """Return the frames that were completed since the last time, None if there are none.
+
+        If anything goes wrong, the same frames come the next time.
 
         Raises
         ------
@@ -94,20 +102,19 @@ class Following:
         kind = (_identity(self.path), tuple(frames.frame_shape), frames.dtype)
         if self._kind and (kind != self._kind or len(frames) < self.count):
             raise FormatError(
-                self.path,
+                shown(self.path),
                 f"is another recording than before: {_in_words(len(frames), kind)}, where there "
                 f"were {_in_words(self.count, self._kind)}.",
                 "Follow it anew.",
             )
         if len(frames) == self.count:
             return None
-        first, self.count, self._kind = self.count, len(frames), kind
-        completed = Completed(first, frames[first:])
+        completed = Completed(self.count, frames[self.count :])
+        sums = self._sums
         if self.what or self.masks is not None:
-            self._sums.add(
-                len(completed),
-                one_pass(completed.frames, what=self._quantities, masks=self.masks),
-            )
+            results = one_pass(completed.frames, what=self._quantities, masks=self.masks)
+            sums = sums.with_more(len(completed), results)
+        self.count, self._kind, self._sums = len(frames), kind, sums
         return completed
 
     def __iter__(self) -> Iterator[Completed]:
@@ -165,7 +172,10 @@ def follow(
     ----------
     path, format
         As in `load`. The file need not be there yet. A format whose header tells how many frames
-        there are, and which is an error as long as they are not, comes as a whole.
+        there are, and which is an error as long as they are not, comes as a whole. Of a file on a
+        server, another of its name goes unnoticed if it has as many frames of the same kind. Of
+        formats that put frames together from parts in several files (4D Camera), frames come when
+        their first part is there; what is missing of them is filled, and does not come later.
     what, masks
         As in `reduce`: what is computed of the new frames as they come, see
         `Following.results`.
@@ -197,7 +207,12 @@ def follow(
     if format == "auto" and {"dtype", "sig_shape"} <= options.keys():
         format = "raw"  # as in `load`
     kinds = cast("tuple[What, ...]", (what,) if isinstance(what, str) else tuple(what))
-    return Following(os.fspath(path), format, options, kinds, masks, interval, patience)
+    if unknown := [kind for kind in kinds if kind not in get_args(What)]:
+        raise ValueError(f"what={unknown} is none of {', '.join(get_args(What))}")
+    for name, seconds in (("interval", interval), ("patience", patience)):
+        if seconds is not None and not seconds >= 0:  # NaN as well
+            raise ValueError(f"{name}={seconds!r} is no number of seconds from 0 on")
+    return Following(absolute(path), format, options, kinds, masks, interval, patience)
 
 
 class _Sums:
@@ -208,33 +223,33 @@ class _Sums:
         self.images: dict[str, npt.NDArray[Any]] = {}
         self.lists: dict[str, list[npt.NDArray[Any]]] = {}
 
-    def add(self, count: int, results: dict[str, npt.NDArray[Any]]) -> None:
-        """Add the results of further frames."""
-        before = {name: self.images.get(name) for name in ("sum", "variance", "max")}
+    def with_more(self, count: int, results: dict[str, npt.NDArray[Any]]) -> _Sums:
+        """Return these and the results of further frames; these stay as they are."""
+        both = _Sums()
+        both.frames = self.frames + count
+        both.lists = {name: list(parts) for name, parts in self.lists.items()}
         for name, values in results.items():
+            former = self.images.get(name)
             if name in ("navigator", "com", "masks"):
-                self.lists.setdefault(name, []).append(values)
+                both.lists.setdefault(name, []).append(values)
+            elif former is None:
+                both.images[name] = values
             elif name == "max":
-                former = before["max"]
-                self.images[name] = values if former is None else np.maximum(former, values)
+                both.images[name] = np.maximum(former, values)
             elif name == "sum":
-                former = before["sum"]
-                self.images[name] = values if former is None else _added(former, values)
+                both.images[name] = _added(former, values)
             elif name == "variance":
-                self.images[name] = self._spread(count, values, results["sum"], before)
-        self.frames += count
+                both.images[name] = self._spread(count, values, results["sum"])
+        return both
 
     def _spread(
         self,
         count: int,
         variance: npt.NDArray[Any],
         total: npt.NDArray[Any],
-        before: dict[str, npt.NDArray[Any] | None],
     ) -> npt.NDArray[Any]:
         """Join variances: that of all is theirs on average, and that of their means."""
-        former, sums = before["variance"], before["sum"]
-        if former is None or sums is None:
-            return variance
+        former, sums = self.images["variance"], self.images["sum"]
         both = self.frames + count
         difference = total / count - sums / self.frames
         return np.asarray(
@@ -265,6 +280,8 @@ def _added(sums: npt.NDArray[Any], more: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _identity(path: str) -> tuple[int, int]:
     """Return what a file keeps while it grows, and another one of its name has not."""
+    if is_address(path):
+        return 0, 0  # servers do not tell
     status = os.stat(path)
     return status.st_dev, status.st_ino
 

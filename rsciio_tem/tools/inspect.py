@@ -174,6 +174,7 @@ def inspect(
     path = plain_file(recording_of(path), "rsciio_tem.inspect")
     if output is not None and not overwrite and os.path.lexists(output):
         raise FileExistsError(17, "exists already, and is not overwritten", os.fspath(output))
+    options.pop("inav", None)  # the page is about all of the scan
     others = {n: v for n, v in options.items() if n not in _ARRANGING}
     arranging = {n: v for n, v in options.items() if n in _ARRANGING}
     with unannotated(), collected():  # nothing is read yet

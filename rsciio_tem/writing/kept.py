@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.frames.corrections import Corrected, Corrections
-from rsciio_tem.frames.turned import Binned, Turn, Turned
+from rsciio_tem.frames.turned import Binned, Cropped, Turn, Turned
 from rsciio_tem.reading.lazy import LazyFrames, Origin, lazy_source
 from rsciio_tem.recording.json_arrays import packed
 from rsciio_tem.scan.times import Times
@@ -154,7 +154,9 @@ def _left_to_correct(source: LazyFrames) -> Corrections | None:
     if stored is None:
         return None
     turn, binned = Turn(), False
-    while isinstance(frames, (Binned, Turned)):
+    part: tuple[slice, ...] = ()
+    while isinstance(frames, (Binned, Cropped, Turned)):
+        part = frames.part if isinstance(frames, Cropped) else part
         turn = frames.turn if isinstance(frames, Turned) else turn
         binned = binned or isinstance(frames, Binned)
         frames = frames.frames
@@ -168,7 +170,7 @@ def _left_to_correct(source: LazyFrames) -> Corrections | None:
         if image is not None and getattr(applied, name) is None:
             array = np.asarray(image)
             if array.size == np.prod(frames.frame_shape):  # sig_shape= may have changed it
-                images[name] = turn.apply(array.reshape(frames.frame_shape))
+                images[name] = turn.apply(array.reshape(frames.frame_shape))[part]
     if images and binned:
         warn(recording.path, "the corrections that come with it are not kept with binned frames.")
         return None

@@ -15,14 +15,14 @@ import os
 import re
 import unicodedata
 import zoneinfo
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import warn
+from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.reading.lazy import lazy_source
 
 __all__ = [
@@ -31,6 +31,9 @@ __all__ = [
     "boxes",
     "converted",
     "even_axes",
+    "fitted",
+    "nearest",
+    "remedy_for",
     "start_ns",
     "toml_axes",
 ]
@@ -69,6 +72,30 @@ def even_axes(
             axis = {**rest, "scale": 1.0, "offset": 0.0, "units": ""}
         result.append(axis)
     return tuple(result)
+
+
+#: Kinds of types that have room for the values of another kind, the best first.
+_ROOM = {"b": "ui", "u": "uif", "i": "iuf", "f": "f", "c": "c"}
+
+
+def nearest(dtype: np.dtype[Any], types: Sequence[str]) -> str:
+    """Return the type, of those that a format holds, that may hold the values of another one.
+
+    That is the largest of the same kind, or else of the next; "" if there is none.
+    """
+    for kind in _ROOM.get(dtype.kind, ""):
+        sizes = {np.dtype(name).itemsize: name for name in types if np.dtype(name).kind == kind}
+        if sizes:
+            return sizes[max(sizes)]
+    return ""
+
+
+def remedy_for(frames: SignalFrames, types: Sequence[str]) -> str:
+    """Say what to do with pixels of a type that is none of those that a format holds."""
+    listed = f"only {', '.join(types)}"
+    if name := nearest(frames.dtype, types):
+        return f"{listed}: pass dtype='{name}', or change the type of the signal"
+    return f"{listed}; change the type of the signal"
 
 
 #: Sizes of units in metres and seconds.
@@ -261,7 +288,8 @@ class SignalFrames:
             frames = source.frames[first:last]  # without a detour through dask
             out = np.empty((last - first, *self.frame_shape), frames.dtype)
             frames.load(out)
-            return source.cast(out, frames)
+            fit = lambda a, b: source.cast(out[a:b], frames[a:b])  # noqa: E731
+            return fitted(fit, first, last - first, self.nav_shape)
         parts = []
         for key in boxes(first, last, self.nav_shape):
             part = self.data[key]
@@ -287,6 +315,36 @@ class SignalFrames:
         except (TypeError, ValueError):
             return default
         return value if math.isfinite(value) else default
+
+
+def fitted(
+    fit: Callable[[int, int], npt.NDArray[Any]], first: int, count: int, nav_shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Make other values of the frames of a block; an error names the first frame that it is about.
+
+    Parameters
+    ----------
+    fit : callable
+        Gets a range of the frames of the block.
+    first, count : int
+        Number of the first frame of the block, and how many it has.
+    nav_shape : tuple of int
+        Scan shape.
+    """
+    try:
+        return fit(0, count)
+    except FormatError as error:
+        for i in range(count):
+            try:
+                fit(i, i + 1)
+            except FormatError as one:
+                place = [int(k) for k in np.unravel_index(first + i, nav_shape or (1,))[::-1]]
+                where = f"at ({', '.join(map(str, place))}) of the scan"
+                which = f"the first such frame is number {first + i}"
+                which += f", {where}" * (len(nav_shape) > 1)
+                problem = f"{one.problem.rstrip('.')}; {which}."
+                raise FormatError(one.path, problem, one.hint) from error
+        raise
 
 
 def _scheduler() -> str | None:

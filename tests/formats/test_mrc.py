@@ -1326,7 +1326,7 @@ def test_written_units(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["f8", "u4", "i8", "?", "c16"])
 def test_types_that_are_not_written(tmp_path: Path, dtype: str) -> None:
-    with pytest.raises(ValueError, match=r"hold no \w+ pixels; change the type"):
+    with pytest.raises(ValueError, match=r"hold no \w+ pixels, .*change the type"):
         mrc.file_writer(tmp_path / "a.mrc", signal_of(np.zeros((2, 3, 4), dtype)))
     assert not list(tmp_path.iterdir())
 

@@ -552,6 +552,18 @@ def test_hs_load(tmp_path: Path) -> None:
         assert signal.axes_manager[0].scale == 2.0
 
 
+@pytest.mark.skipif(not ZARR_3, reason="version 2 has no names of dimensions")
+def test_dimensions_have_the_names_of_axes(tmp_path: Path) -> None:
+    signal = rsciio_tem.from_array(ARRAY)[0]
+    for axis, name in zip(signal["axes"], ("y", "x", "ky", "ky"), strict=True):
+        axis["name"] = name
+    rsciio_tem.convert(signal, tmp_path / "scan.zarr", zarr_format=3)
+    opened = zarr.open(tmp_path / "scan.zarr", mode="r")
+    # a name stands for one dimension only
+    assert opened.metadata.dimension_names == ("y", "x", None, None)
+    assert [axis["name"] for axis in load(tmp_path / "scan.zarr")["axes"]] == ["y", "x", "ky", "ky"]
+
+
 @pytest.mark.parametrize(
     "version",
     [

@@ -27,7 +27,14 @@ from rsciio_tem.formats.blo.header import (
 )
 from rsciio_tem.storage import machine
 from rsciio_tem.storage.files import write_whole
-from rsciio_tem.writing.signal_frames import SignalFrames, axes_of, converted, even_axes, start_ns
+from rsciio_tem.writing.signal_frames import (
+    SignalFrames,
+    axes_of,
+    converted,
+    even_axes,
+    fitted,
+    start_ns,
+)
 from rsciio_tem.writing.stream import blocks, write_signal
 from rsciio_tem.writing.target import FlatFile, Payloads
 
@@ -179,7 +186,10 @@ def _header_record(
     step = steps.nav[0] if steps.nav else 1.0
     sy, sx = (step, steps.nav[1]) if len(shape) == 2 else (step, step)
     if max(nx, ny, *frames.frame_shape) > 0xFFFF:
-        raise ValueError(f"a scan of {shape} with frames of {frames.frame_shape} is too large")
+        raise ValueError(
+            f"a scan of {shape} with frames of {frames.frame_shape} is too large: blockfiles hold "
+            "up to 65535 along each axis; pass inav= or isig= for a part of it"
+        )
     header["NX"], header["NY"], header["SX"], header["SY"] = nx, ny, sx, sy
     header["DP_SZ"] = frames.frame_shape[0]
     density = 100 / steps.sig[1] if steps.sig[1] > 0 else 0.0
@@ -259,6 +269,8 @@ class _Blockfile(FlatFile):
         Turns the values of patterns into those stored.
     image : int or None
         Byte at which an image of the scan begins that is to be made of the patterns.
+    nav_shape : tuple of int
+        Scan shape.
     """
 
     def __init__(
@@ -269,14 +281,17 @@ class _Blockfile(FlatFile):
         count: int,
         fit: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
         image: int | None,
+        nav_shape: tuple[int, ...],
     ) -> None:
         super().__init__(name, header, stored, count)
-        self.fit, self.image = fit, image
+        self.fit, self.image, self.nav_shape = fit, image, nav_shape
 
     def records(self, first: int, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
         records = np.empty(len(frames), self.stored)
         records["mark"], records["id"] = MARK, first + np.arange(len(frames))
-        records["pixels"] = self.fit(frames)
+        records["pixels"] = fitted(
+            lambda a, b: self.fit(frames[a:b]), first, len(frames), self.nav_shape
+        )
         return records
 
     def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> bytes | None:
@@ -320,9 +335,17 @@ def _target(
     if endianness not in ("<", ">"):
         raise ValueError(f"endianness={endianness!r} is neither '<' nor '>'")
     if len(frames.nav_shape) > 2:
-        raise ValueError(f"blockfiles hold up to two scan axes, not {len(frames.nav_shape)}")
+        raise ValueError(
+            f"blockfiles hold up to two scan axes, not {len(frames.nav_shape)}; .h5 and .zarr "
+            "files hold them all"
+        )
     if frames.frame_shape[0] != frames.frame_shape[1]:
-        raise ValueError(f"blockfiles hold square patterns, not {frames.frame_shape}")
+        edge = min(frames.frame_shape)
+        rows, columns = ((n - edge) // 2 for n in frames.frame_shape)
+        raise ValueError(
+            f"blockfiles hold square patterns, not {frames.frame_shape}: pass a square part of "
+            f"them, such as isig='{columns}:{columns + edge},{rows}:{rows + edge}' (before binning)"
+        )
     image = _scan_image(navigator, frames)
     stored = _stored_type(frames, intensity_scaling, dtype, path)
     limits = _limits(frames, intensity_scaling, stored)
@@ -345,6 +368,7 @@ def _target(
         if limits is None
         else partial(_scaled, limits=limits, dtype=stored),
         start_image if image is None else None,
+        frames.nav_shape,
     )
 
 

@@ -53,10 +53,10 @@ def _beside(name: str, further: str | Sequence[FileName] | None) -> list[str]:
     if is_address(name):
         folder = os.path.dirname(name)
         if names := fnmatch.filter(files.listing(folder), further):
-            return [os.path.join(folder, one) for one in sorted(names, key=files.natural_key)]
+            return [files.joined(folder, one) for one in sorted(names, key=files.natural_key)]
         raise FormatError(name, f"has no file beside it that the pattern {further!r} matches.")
     folders = [glob.escape(os.path.dirname(place)) for place in files.places(name)]
-    return _matching(*(os.path.join(folder, further) for folder in folders))
+    return _matching(*(files.joined(folder, further) for folder in folders))
 
 
 def _matching(pattern: str, *elsewhere: str) -> list[str]:

@@ -205,7 +205,7 @@ def _maps(source: Any, path: str) -> dict[str, npt.NDArray[Any]]:
 def _r32(folder: Any, name: str, path: str, optional: bool = False) -> Any:
     """Read one 128 x 128 map of 32-bit floats."""
     for candidate in (f"{name}.r32", f"{name}_prelim.r32"):
-        source = os.path.join(os.fspath(folder), candidate)
+        source = files.joined(os.fspath(folder), candidate)
         if os.path.isfile(source):
             if os.path.getsize(source) != FRAME_G2:
                 raise FormatError(source, f"is not a map of 128 x 128 floats ({FRAME_G2} bytes).")

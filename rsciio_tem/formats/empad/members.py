@@ -44,7 +44,7 @@ def _xml_at(raw: str) -> str | None:
     # the whole name, whatever folder is before it
     named = re.compile(rf"""["'>/\\]\s*{re.escape(escape(base))}\s*["'<]""", re.IGNORECASE)
     entries = [entry for entry in files.listing(folder)[:5000] if entry.lower().endswith(".xml")]
-    for xml in [os.path.join(folder, entry) for entry in entries[:200]]:
+    for xml in [files.joined(folder, entry) for entry in entries[:200]]:
         if files.is_file(xml):
             content = files.read_start(xml, 1 << 14)
             if named.search(files.decoded(content, "latin-1")) or named.search(

@@ -89,7 +89,7 @@ def _others(path: str) -> list[tuple[str, int]]:
         other = _SCAN.search(name)
         alike = other is not None and other[1] == scan[1] if scan else match[1] == this[1]
         if alike:
-            members.append((os.path.join(folder, name), int(match[2])))
+            members.append((files.joined(folder, name), int(match[2])))
     return members
 
 

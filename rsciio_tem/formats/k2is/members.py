@@ -43,7 +43,7 @@ def _sectors_named(path: str, prefix: str) -> dict[int, str]:
     folder = os.path.dirname(path)
     pattern = re.compile(re.escape(prefix) + r"([1-8])\.bin", re.IGNORECASE)
     return {
-        int(match[1]): os.path.join(folder, entry)
+        int(match[1]): files.joined(folder, entry)
         for entry in files.listing(folder)
         if (match := pattern.fullmatch(entry))
         and os.path.normcase(entry).startswith(os.path.normcase(prefix))

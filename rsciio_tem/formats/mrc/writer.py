@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import warn
 from rsciio_tem.formats.mrc.header import HEADER
-from rsciio_tem.writing.signal_frames import SignalFrames, converted, even_axes
+from rsciio_tem.writing.signal_frames import SignalFrames, converted, even_axes, remedy_for
 from rsciio_tem.writing.stream import write_signal
 from rsciio_tem.writing.target import FlatFile, Payloads
 
@@ -121,11 +121,13 @@ class _Stack(FlatFile):
 def target(frames: SignalFrames, path: str) -> FlatFile:
     """Return what `rsciio_tem.convert` streams frames into."""
     if len(frames.nav_shape) > 2:
-        raise ValueError(f"MRC files hold up to two scan axes, not {len(frames.nav_shape)}")
+        raise ValueError(
+            f"MRC files hold up to two scan axes, not {len(frames.nav_shape)}; .h5 and .zarr files "
+            "hold them all"
+        )
     if frames.dtype.name not in _STORED:
         raise ValueError(
-            f"MRC files hold no {frames.dtype} pixels; change the type of the signal to one of "
-            f"{', '.join(_STORED)}"
+            f"MRC files hold no {frames.dtype} pixels, {remedy_for(frames, [*_STORED])}"
         )
     kind, mode = _STORED[frames.dtype.name]
     stored = np.dtype((np.dtype(kind).newbyteorder("<"), frames.frame_shape))

@@ -131,7 +131,7 @@ def _halves_at(path: str, required: bool, problems: Problems) -> Halves | None:
         problems.warn(
             f"{entry} is taken as the other half, though its time is {distance:g} s apart.",
         )
-    other = os.path.join(os.path.dirname(path), entry)
+    other = files.joined(os.path.dirname(path), entry)
     top, bottom = (path, other) if half == "top" else (other, path)
     return Halves(top, bottom, base)
 

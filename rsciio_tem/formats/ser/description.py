@@ -85,7 +85,7 @@ def _description_at(path: str) -> str | None:
         return None
     pattern = re.compile(re.escape(match[1]) + r"\.[eE][mM][iI]")
     name = next(filter(pattern.fullmatch, files.listing(folder)), None)
-    emi = None if name is None else os.path.join(folder, name)
+    emi = None if name is None else files.joined(folder, name)
     return emi if emi is not None and files.is_file(emi) else None
 
 
@@ -107,7 +107,7 @@ def _series_at(emi: str) -> list[str]:
     stem = os.path.splitext(base)[0]
     pattern = re.compile(re.escape(stem) + r"_(\d+)\.[sS][eE][rR]")
     numbered = [(int(m[1]), m[0]) for m in map(pattern.fullmatch, files.listing(folder)) if m]
-    return [os.path.join(folder, name) for _, name in sorted(numbered)]
+    return [files.joined(folder, name) for _, name in sorted(numbered)]
 
 
 # ---------------------------------------------------------------- what it says

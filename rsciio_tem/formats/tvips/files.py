@@ -32,7 +32,7 @@ def member_of(path: str) -> tuple[str, int] | None:
     match = _NAME.fullmatch(os.path.basename(stem))
     if match is None:
         return None
-    return os.path.join(os.path.dirname(path), match[1]), int(match[2])
+    return files.joined(os.path.dirname(path), match[1]), int(match[2])
 
 
 def numbered(path: str) -> dict[int, DataFile]:

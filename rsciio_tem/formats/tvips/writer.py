@@ -16,7 +16,13 @@ from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.formats.tvips.files import series
 from rsciio_tem.formats.tvips.header import FRAME, FRAME_V1, HEADER, LARGEST_SIDE, Ints
 from rsciio_tem.storage.files import listing
-from rsciio_tem.writing.signal_frames import SignalFrames, converted, even_axes, start_ns
+from rsciio_tem.writing.signal_frames import (
+    SignalFrames,
+    converted,
+    even_axes,
+    remedy_for,
+    start_ns,
+)
 from rsciio_tem.writing.stream import write_signal
 from rsciio_tem.writing.target import FlatFile, Target
 
@@ -236,9 +242,10 @@ def target(
         raise ValueError(f"mode={mode!r} is neither 1 (images) nor 2 (diffraction)")
     dtype = np.dtype("u1") if frames.dtype == bool else frames.dtype
     if dtype.kind != "u":
-        raise ValueError(
-            f"TVIPS files hold unsigned whole numbers, not {dtype}; change the type of the signal"
-        )
+        remedy = "change the type of the signal"
+        if dtype.kind == "i":
+            remedy = remedy_for(frames, ("uint8", "uint16", "uint32"))
+        raise ValueError(f"TVIPS files hold unsigned whole numbers, not {dtype}; {remedy}")
     if max(frames.frame_shape) >= LARGEST_SIDE:
         raise ValueError(f"frames of {frames.frame_shape} pixels are too large for this format")
     extra = int(frame_header_extra_bytes)

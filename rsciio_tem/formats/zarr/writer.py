@@ -67,7 +67,12 @@ class _Array(Target):
         else:
             codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
             array = zarr.create_array(
-                path, compressors=codec, shards=self.shards, zarr_format=3, **shape
+                path,
+                compressors=codec,
+                shards=self.shards,
+                zarr_format=3,
+                dimension_names=_dimension_names(self.frames),
+                **shape,
             )
         kept = kept_of(self.frames, self.path)
         array.attrs.update({**kept.entries, COMPLETE: True})
@@ -111,6 +116,12 @@ class _Array(Target):
         covered = boxes(first, first + count, self.nav_shape)
         frames = np.concatenate([array[box].reshape(-1, *self.shape[-2:]) for box in covered])
         return frames.astype(frames.dtype.newbyteorder("="), copy=False)
+
+
+def _dimension_names(frames: SignalFrames) -> list[str | None]:
+    """Return the names of the axes, by which xarray and viewers tell them apart."""
+    names = [str(axis.get("name") or "") for axis in (*frames.nav_axes, *frames.sig_axes)]
+    return [name if name and names.count(name) == 1 else None for name in names]
 
 
 def _writable(path: str) -> Any:

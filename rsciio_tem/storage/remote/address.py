@@ -23,9 +23,11 @@ _ADDRESS = re.compile(
 )
 _PARTS = re.compile(
     r"(?P<chain>(?:[a-z][a-z0-9+.-]+::)*)(?P<protocol>[a-z][a-z0-9+.-]+):(?://)?"
-    r"(?:(?P<user>[^/@]*)@)?(?P<rest>.*)",
+    r"(?:(?P<user>[^/]*)@)?(?P<rest>.*)",  # a password may have an @, too
     re.IGNORECASE | re.DOTALL,
 )
+#: Credentials in front of a bucket, as Hadoop takes them; they may have slashes.
+_KEYS = re.compile(r"(?!arn:)[^/@:]+:[^@]+@(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 #: Protocols with a query that belongs to the request, not to the name.
 _WEB = ("http", "https")
 #: Protocols in which what stands before an @ is no user.
@@ -40,6 +42,14 @@ class Secrets(NamedTuple):
 
     def __repr__(self) -> str:
         return "Secrets(...)" if self.user or self.query else "Secrets()"
+
+    def texts(self) -> list[str]:
+        """List what may not be in a message: the parts, and the password alone."""
+        from urllib.parse import unquote
+
+        password = self.user.partition(":")[2]
+        texts = (self.user, password, unquote(password), self.query)
+        return sorted({text for text in texts if text}, key=len, reverse=True)
 
     def put_into(self, address: str) -> str:
         """Return the address that is requested."""
@@ -61,8 +71,10 @@ def protocol_of(address: str) -> str:
 
 
 def folder_of(address: str) -> str:
-    """Return the address of the folder that a file is in."""
-    return address.replace("\\", "/").rpartition("/")[0]
+    """Return the address of the folder that a file is in; of a server alone, itself."""
+    folder = address.replace("\\", "/").rpartition("/")[0]
+    alone = folder.endswith(":/") and protocol_of(address) != "memory"
+    return address if alone else folder
 
 
 def cleaned(address: str) -> tuple[str, Secrets]:
@@ -71,7 +83,7 @@ def cleaned(address: str) -> tuple[str, Secrets]:
     Raises
     ------
     FormatError
-        It is one of a file inside another file.
+        It is one of a file inside another file, or holds credentials that nobody looks for there.
     """
     match = _PARTS.match(address)
     assert match is not None
@@ -87,21 +99,28 @@ def cleaned(address: str) -> tuple[str, Secrets]:
 
         named = f"{match['user']}@{rest}" if match["user"] is not None else rest
         return (url2pathname(named) if protocol == "file" else named), Secrets()
+    slashes = address[match.end("protocol") :]
+    slashes = "://" if slashes.startswith("://") else ":"
+    behind = address[match.end("protocol") :].lstrip(":/")
+    if protocol in ("s3", "s3a") and (keys := _KEYS.fullmatch(behind)):
+        raise FormatError(
+            f"{match['chain']}{protocol}{slashes}{keys['rest']}",
+            "was passed with credentials in front of the bucket, where S3 has none.",
+            "Pass storage_options={'key': …, 'secret': …}.",
+        )
     user = match["user"] or ""
     if match["user"] is not None and protocol in _NO_USER:
         rest, user = f"{user}@{rest}", ""
     query = ""
     if protocol in _WEB:
         rest, _, query = rest.partition("#")[0].partition("?")
-    slashes = address[match.end("protocol") :]
-    slashes = "://" if slashes.startswith("://") else ":"
     return f"{match['chain']}{protocol}{slashes}{rest}", Secrets(user, query)
 
 
 def without_secrets(text: str) -> str:
     """Return a text with the addresses in it as they are shown."""
     return re.sub(
-        r"([a-z][a-z0-9+.-]+://)(?:[^\s/@'\"]*@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?",
+        r"([a-z][a-z0-9+.-]+://)(?:[^\s/'\"]*@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?",
         r"\1\2",
         text,
         flags=re.IGNORECASE,

@@ -8,7 +8,15 @@ from typing import Any
 from rsciio_tem.errors import FormatError, shortened
 from rsciio_tem.storage.remote.address import protocol_of, without_secrets
 
-__all__ = ["HalfAnswer", "Refused", "is_passing", "missing_package", "said_of"]
+__all__ = [
+    "SERVERS",
+    "HalfAnswer",
+    "Refused",
+    "Unanswered",
+    "is_passing",
+    "missing_package",
+    "said_of",
+]
 
 #: What makes the file systems of fsspec, and what of it has to be installed.
 _PACKAGES = {
@@ -21,8 +29,14 @@ _PACKAGES = {
     "hf": "huggingface_hub",
     "webdav": "webdav4",
 }
+#: Protocols of servers, which only send files.
+SERVERS = frozenset((*_PACKAGES, "memory", "ftp"))
 #: Answers of servers that say "later".
 _LATER = (408, 425, 429, 500, 502, 503, 504)
+
+
+class Unanswered(FormatError):
+    """A server said nothing of a file, not even that there is none."""
 
 
 class HalfAnswer(Exception):
@@ -110,13 +124,14 @@ def said_of(address: str, error: BaseException, secrets: Any = ()) -> FormatErro
             "for them.",
         )
     if isinstance(error, HalfAnswer):
-        return FormatError(
+        return Unanswered(
             address,
             f"could not be read: {error}, again and again.",
             "Try again later; if it stays so, the file on the server is damaged.",
         )
     if isinstance(error, Refused):
-        return FormatError(
+        kind = Unanswered if error.status in _LATER or error.status >= 500 else FormatError
+        return kind(
             address, f"could not be read: the server answers with the status {error.status}."
         )
     names = {kind.__name__ for kind in type(error).__mro__}
@@ -127,16 +142,16 @@ def said_of(address: str, error: BaseException, secrets: Any = ()) -> FormatErro
             "Pass storage_options, anon=True in it for public data.",
         )
     if isinstance(error, TimeoutError) or any("Timeout" in name for name in names):
-        return FormatError(
+        return Unanswered(
             address, "could not be read: the server did not answer in time.", "Try again later."
         )
     if isinstance(error, ConnectionError) or any("Connect" in name for name in names):
-        return FormatError(
+        return Unanswered(
             address,
             "could not be read: there is no connection to the server.",
             "Are the name of the server and its port right, and is there a network?",
         )
-    return FormatError(
+    return Unanswered(
         address, f"could not be read: {type(error).__name__}: {_quoted(error, secrets)}."
     )
 

@@ -13,15 +13,17 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.storage.remote import transport
-from rsciio_tem.storage.remote.address import Secrets, cleaned, folder_of, is_address
+from rsciio_tem.storage.remote.address import Secrets, cleaned, folder_of, is_address, protocol_of
+from rsciio_tem.storage.remote.errors import Unanswered
 from rsciio_tem.storage.remote.transport import PIECE, Answer, Remote
 
 __all__ = [
@@ -127,14 +129,23 @@ class Session:
         self._lock = outer._lock
 
     def admits(self, address: str) -> bool:
-        """Whether the user named an address, or something beside or above it."""
-        return any(f"{address}/".startswith(f"{folder}/") for folder in self._folders) and (
-            ".." not in address.split("/")
-        )
+        """Whether the user named an address, or something beside or below it."""
+        if not any(f"{address}/".startswith(f"{folder}/") for folder in self._folders):
+            return False
+        path = address
+        if protocol_of(address) in ("http", "https"):
+            if "?" in address or "#" in address:  # of the addresses that users pass, it is cut off
+                return False
+            path = unquote(address)
+        return ".." not in path.replace("\\", "/").split("/")
+
+    def hides(self, path: str) -> bool:
+        """Whether nobody may look for a path of this machine: only a remote file can name it."""
+        return self.guarded and bool(self._folders) and os.path.abspath(path) not in self._paths
 
     def check_local(self, path: str) -> None:
         """Raise if what a remote file says leads to a file of this machine."""
-        if self.guarded and self._folders and os.path.abspath(path) not in self._paths:
+        if self.hides(path):
             raise FormatError(
                 path,
                 "is named by a remote file, and would be read from this machine.",
@@ -184,7 +195,13 @@ class Session:
                 self._blocks[address, begin // BLOCK] = content[begin : begin + BLOCK]
 
     def exists(self, address: str) -> bool:
-        """Whether there is a file; the list of its folder tells, or else the server."""
+        """Whether there is a file; the list of its folder tells, or else the server.
+
+        Raises
+        ------
+        Unanswered
+            The server does not say: what belongs to a recording is not left out because of that.
+        """
         address = address.replace("\\", "/")
         if not self.admits(address):
             return False
@@ -197,6 +214,8 @@ class Session:
             if address not in self._answers:
                 try:
                     self.described(address)
+                except Unanswered:
+                    raise
                 except FormatError:
                     self._answers[address] = None
             return self._answers[address] is not None
@@ -210,7 +229,8 @@ class Session:
             if folder not in self._lists:
                 inside = f"{folder}/ " if folder != "memory:" else "memory:// "
                 remote = Remote(inside, self.options, self.secrets_of(inside))
-                self._lists[folder] = remote.names()
+                answered = [a for a in self._answers if self._answers[a] and folder_of(a) == folder]
+                self._lists[folder] = _as_asked(remote.names(), map(_name, answered))
             return self._lists[folder]
 
     def knows(self, address: str, size: int, origin: Origin) -> bool:
@@ -269,6 +289,20 @@ def _name(address: str) -> str:
     return address.rpartition("/")[2]
 
 
+def _as_asked(
+    names: dict[str, Answer | None] | None, answered: Iterable[str]
+) -> dict[str, Answer | None] | None:
+    """Return a list of names as these are written in addresses; None if it is not one of files.
+
+    Web servers give pages of other kinds, too: they do not name the files that are there.
+    """
+    lacking = [name for name in answered if names and name not in names]
+    if names is None or not lacking:
+        return names
+    written = {quote(name): answer for name, answer in names.items()}
+    return written if all(name in written for name in lacking) else None
+
+
 _current: ContextVar[Session | None] = ContextVar("remote", default=None)
 
 
@@ -288,6 +322,14 @@ def shown(path: str) -> str:
     return cleaned(path)[0] if is_address(path) else path
 
 
+def _flat(names: Sequence[Any]) -> Iterator[Any]:
+    for name in names:
+        if isinstance(name, (list, tuple)):
+            yield from _flat(name)
+        else:
+            yield name
+
+
 @contextmanager
 def asked(
     named: Sequence[Any], options: Mapping[str, Any] | None, *, guarded: bool = True
@@ -297,17 +339,21 @@ def asked(
     Parameters
     ----------
     named : sequence
-        Paths and addresses, and whatever else a call was given.
+        The path or address of the recording, or several, and whatever else a call was given.
     options : dict, optional
         ``storage_options``.
     guarded : bool
-        Whether files of this machine are refused that are not among them.
+        Whether files of this machine are refused that are not among them, where the recording has
+        an address.
     """
     if options is not None and not isinstance(options, Mapping):
         raise TypeError(
             f"storage_options must be a dict such as {{'anon': True}}, not {type(options).__name__}"
         )
-    session, outer = Session(options, guarded), _current.get()
+    outer = _current.get()
+    # a recording on a disk has its side files there, wherever its dark frame comes from
+    remotely = any(isinstance(name, str) and is_address(name) for name in _flat(named[:1]))
+    session = Session(options, guarded and (remotely or (outer is not None and outer.guarded)))
     if outer is not None:
         session.within(outer)
     token = _current.set(session)

@@ -89,7 +89,7 @@ def filesystem(address: str, options: Mapping[str, Any], secrets: Secrets) -> An
     except FormatError:
         raise
     except Exception as error:  # whatever a library says about options
-        raise said_of(address, error, texts_in(options)) from None
+        raise said_of(address, error, [*texts_in(options), *secrets.texts()]) from None
     with _lock:
         return _filesystems.setdefault(key, made)
 
@@ -212,7 +212,7 @@ class Remote:
         except FormatError:
             raise
         except Exception as error:
-            texts = [*texts_in(self.options), *(text for text in self.secrets if text)]
+            texts = [*texts_in(self.options), *self.secrets.texts()]
             raise said_of(self.address, error, texts) from None
 
     def check(self, size: int, identity: str) -> None:
@@ -296,7 +296,16 @@ class Remote:
                     )
                 size, skip = int(match[3]), 0
             else:
-                size, skip = self._whole(sent.get("Content-Length")), start
+                content = b""
+                if (stated := sent.get("Content-Length")) is None:  # it may be small all the same
+                    content = await _beginning(answer, _SMALL + 1)
+                    stated = str(len(content))
+                size, skip = self._whole(stated), start
+                if content or not size:
+                    part = content[start : start + length]
+                    if target is not None:
+                        target[: len(part)] = part
+                    return Answer(size, identity, part if target is None else b"")
             expected = min(length, size - start)
             buffer = memoryview(bytearray(skip + expected)) if skip or target is None else target
             done = await _poured(answer, buffer[: skip + expected])
@@ -308,9 +317,9 @@ class Remote:
             target[:expected] = buffer[skip:]
         return Answer(size, identity)
 
-    def _whole(self, size: str | None) -> int:
+    def _whole(self, size: str) -> int:
         """Return the size of a file that a server sends whole, though it was asked for a part."""
-        if size is None or int(size) > _SMALL:
+        if int(size) > _SMALL:
             raise FormatError(
                 self.address,
                 "cannot be read in parts: the server sends whole files only (it has no range "
@@ -412,6 +421,12 @@ async def _poured(answer: Any, buffer: memoryview) -> int:
         buffer[done : done + len(chunk)] = chunk
         done += len(chunk)
     return done
+
+
+async def _beginning(answer: Any, most: int) -> bytes:
+    """Return what a server sends that does not tell how much, up to so many bytes."""
+    content = bytearray(most)
+    return bytes(content[: await _poured(answer, memoryview(content))])
 
 
 def _poured_at_once(content: bytes, target: memoryview) -> None:
