@@ -10,6 +10,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rsciio_tem import cli
 from rsciio_tem.cli.options import opened
 from rsciio_tem.cli.preview import sheet_of as measured_and_drawn
 from rsciio_tem.errors import FormatError
+from rsciio_tem.recording.axis import Axis
 from rsciio_tem.tools import contact_sheet, demo, drawing
 from rsciio_tem.tools.direct_beam import detectors, find_disk
 from rsciio_tem.tools.drawing import Curve, Picture
@@ -252,6 +254,34 @@ def test_large_numbers(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", data)
     sheet = sheet_of(tmp_path / "a.npy")
     assert "Sum of all pixels 1.55 × 10²², per frame 7.748 × 10²⁰; largest" in " ".join(sheet.text)
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-310, 1.7e308, -1.7e308])
+@pytest.mark.parametrize("shape", [(5, 6, 8, 8), (30, 8, 8), (30, 64)])
+def test_numbers_at_the_ends_of_the_range(
+    tmp_path: Path, value: float, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.full(shape, value))
+    pixels_of(sheet_of(path))
+
+
+@pytest.mark.parametrize("unit", ["a\nb", "\ud800", "\0", "$x$", "\\frac"])
+@pytest.mark.parametrize("sig", [1, 2])
+def test_any_unit(tmp_path: Path, unit: str, sig: int) -> None:
+    """Units and names of axes come from files."""
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones((7, 16, 16) if sig == 2 else (7, 16)))
+    recording, arranged = opened(str(path), {"sig_shape": (16,) * sig, "nav_shape": (7,)})
+    axes = (Axis(f"k{unit}", unit, 2.0),) * sig
+    odd = replace(recording, signal_axes=axes, scan_axes=(Axis(f"z{unit}", unit, 2.0),))
+    sheet = measured_and_drawn(odd, arranged, quiet=True)[1]
+    drawing.save(sheet.figure, tmp_path / "a.svg", text=sheet.text)
+    written = "".join(ET.parse(tmp_path / "a.svg").getroot().itertext())
+    shown = unit.strip()
+    for character in ("\n", "\0", "\ud800"):
+        shown = shown.replace(character, "□")
+    assert shown in written
 
 
 def test_no_number_at_all(tmp_path: Path) -> None:
@@ -589,6 +619,22 @@ def test_does_not_overwrite(folder: Path, here: Path) -> None:
     run("preview", folder / "grains.mib", "-o", "a.png", "--overwrite")
     assert (here / "a.png").read_bytes().startswith(b"\x89PNG")
     assert os.listdir(here) == ["a.png"]  # no temporary file is left
+
+
+def test_a_name_given_twice(folder: Path, here: Path) -> None:
+    run("preview", folder, "-o", "a.png", "-o", "./a.png")
+    assert [path.name for path in here.glob("*.png")] == ["a.png"]
+
+
+def test_folder_that_is_not_there(
+    folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sys.modules["rsciio_tem.cli.preview"], "sheet_of", None
+    )  # nothing is read before
+    assert (
+        "there is no folder no/such" in run("preview", folder, "-o", "no/such/a.png", code=2).output
+    )
 
 
 def test_kinds_of_files(folder: Path, here: Path) -> None:

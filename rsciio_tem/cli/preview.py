@@ -50,6 +50,11 @@ def must_be_new(path: str, overwrite: bool) -> None:
     """Refuse a name that a file has, before anything is read."""
     if os.path.lexists(path) and not overwrite:
         raise FormatError(path, "exists already.", "Pass --overwrite to replace it.")
+    folder = os.path.dirname(path)
+    if folder and not os.path.isdir(folder):
+        raise FormatError(
+            path, f"cannot be written: there is no folder {folder}.", "Make it first."
+        )
 
 
 def preview(
@@ -79,7 +84,8 @@ def _drawn(
 
     # a folder may be written with a slash
     name = os.path.splitext(os.path.basename(os.path.abspath(path)))[0]
-    outputs = list(outputs or (f"{name}_preview.png",))
+    outputs = outputs or (f"{name}_preview.png",)
+    outputs = list({os.path.abspath(output): output for output in outputs}.values())
     for output in outputs:
         drawing.check_name(output)
     if is_searched(path):

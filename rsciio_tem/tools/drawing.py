@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,7 @@ __all__ = [
     "draw_colour_bar",
     "draw_curve",
     "draw_picture",
+    "drawable",
     "save",
     "styled",
 ]
@@ -55,6 +57,9 @@ _SCALE = 1.5
 
 #: Texts are measured so much larger than they are drawn.
 _FINE = 8
+
+#: Numbers that pictures have at most.
+_LARGEST = 1e280
 
 #: Width by height of pictures; beyond, they would be lines.
 _NARROWEST, _WIDEST = 1 / 10, 16
@@ -150,7 +155,7 @@ class Canvas:
         self.figure.text(
             x / self.width,
             1 - (y + 0.95 * size) / self.height,
-            text,
+            drawable(text),
             fontsize=size * 72 / _DPI,
             color=colour,
             ha=align,
@@ -169,30 +174,40 @@ class Canvas:
         )
 
 
+@lru_cache(maxsize=1)
+def _glyphs() -> frozenset[int]:
+    """Return the characters that the font has."""
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def drawable(text: str) -> str:
+    """Replace what the font has no glyph for, and what breaks lines or files."""
+    glyphs = _glyphs()
+    return "".join(c if ord(c) in glyphs and c.isprintable() else "□" for c in text)
+
+
 class Typewriter:
     """Knows how wide texts are."""
 
     def __init__(self) -> None:
         from matplotlib.backends.backend_agg import RendererAgg
-        from matplotlib.font_manager import FontProperties, findfont, get_font
+        from matplotlib.font_manager import FontProperties
 
         self.renderer = RendererAgg(8, 8, _DPI * _FINE)
         self.properties = FontProperties
-        self.glyphs = frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
-
-    def drawable(self, text: str) -> str:
-        """Replace what the font has no glyph for, and what breaks lines or files."""
-        return "".join(c if ord(c) in self.glyphs and c.isprintable() else "□" for c in text)
 
     def width(self, text: str, size: float) -> float:
         """Return the width of a text in units of the layout."""
         font = self.properties(family="DejaVu Sans", size=size * 72 / _DPI)
-        return float(self.renderer.get_text_width_height_descent(text, font, False)[0]) / _FINE
+        extent = self.renderer.get_text_width_height_descent(drawable(text), font, False)
+        return float(extent[0]) / _FINE
 
     def wrapped(self, text: str, size: float, width: float) -> list[str]:
         """Break text into lines that fit; a word that is too long is broken as well."""
         lines = [""]
-        for word in self.drawable(text).split(" "):
+        for word in drawable(text).split(" "):
             longer = f"{lines[-1]} {word}" if lines[-1] else word
             if self.width(longer, size) <= width:
                 lines[-1] = longer
@@ -209,7 +224,7 @@ class Typewriter:
 
     def shortened(self, text: str, size: float, width: float) -> str:
         """Leave out the middle of a text that is too long: names differ at their ends."""
-        text = self.drawable(text)
+        text = drawable(text)
         if self.width(text, size) <= width:
             return text
         for kept in range(len(text) - 1, 1, -1):
@@ -340,9 +355,13 @@ class Curve:
 
 
 def _limits(values: npt.NDArray[np.float64], log: bool) -> tuple[float, float]:
-    """Choose black and white by percentiles: neither hot pixels nor a dark frame decide."""
+    """Choose black and white by percentiles: neither hot pixels nor a dark frame decide.
+
+    Numbers so small or large that Matplotlib cannot compute with them are black or white.
+    """
     if not values.size:
         return 1.0, 10.0
+    values = np.clip(values, 1 / _LARGEST if log else -_LARGEST, _LARGEST)
     low, high = (float(v) for v in np.percentile(values, (1, 99.95) if log else (0.2, 99.8)))
     if log:
         low = max(low, high / 1e6)
@@ -370,7 +389,7 @@ def draw_picture(axes: Axes, shown: Picture, theme: Theme, size: tuple[float, fl
     with_ground = colours.with_extremes(bad=ground)
     norm = (LogNorm if shown.log else Normalize)(low, high, clip=True)
     image = axes.imshow(
-        np.ma.masked_array(values, ~drawable),
+        np.ma.masked_array(np.clip(values, low, high), ~drawable),
         cmap=with_ground,
         norm=norm,
         aspect="auto",
@@ -417,7 +436,8 @@ def draw_bar(axes: Axes, shown: Picture, size: float = 13) -> str | None:
     if bar.pixels * per_pixel < 2 or height < 2 * room:
         return None
     writer = Typewriter()
-    text_width = writer.width(bar.text, size)
+    text = drawable(bar.text)
+    text_width = writer.width(text, size)
     box_width = max(text_width, bar.pixels * per_pixel) + 12
     if box_width + inset > width:
         return None
@@ -447,13 +467,13 @@ def draw_bar(axes: Axes, shown: Picture, size: float = 13) -> str | None:
     axes.text(
         middle,
         bottom - (thick + 9) * pixel_high,
-        bar.text,
+        text,
         color="white",
         fontsize=size * 72 / _DPI,
         ha="center",
         va="baseline",
     )
-    return bar.text
+    return text
 
 
 def draw_colour_bar(canvas: Canvas, image: Any, box: tuple[float, float, float, float]) -> None:
@@ -489,7 +509,7 @@ def draw_curve(axes: Axes, shown: Curve, theme: Theme, colour: str, *, small: bo
         spine.set(edgecolor=theme.frame, linewidth=0.8)
     size = (11 if small else 13) * 72 / _DPI
     axes.tick_params(labelsize=size, colors=theme.dim, length=3, width=0.8)
-    axes.set_xlabel(label, fontsize=size, color=theme.dim)
+    axes.set_xlabel(drawable(label), fontsize=size, color=theme.dim)
     if shown.log:
         values[~(values > 0)] = np.nan
     finite = values[np.isfinite(values)]

@@ -306,8 +306,6 @@ def test_bytes_lost_in_the_middle(tmp_path: Path) -> None:
 
 def test_large_file_that_is_not_regular(tmp_path: Path) -> None:
     count = 5000  # more than are looked at one by one
-    ids = np.arange(count)
-    ids[[4000, 4100]] = ids[[4100, 4000]]
     regular = write_blo(tmp_path / "a.blo", patterns((50, 100), "u2", 2))
     assert blo.parse(regular).frames.order is None
     ids = np.roll(np.arange(count), 1)
@@ -316,6 +314,23 @@ def test_large_file_that_is_not_regular(tmp_path: Path) -> None:
     assert frames.order is not None
     assert frames.order[:3].tolist() == [1, 2, 3]
     assert int(frames.order[-1]) == 0
+
+
+@pytest.mark.parametrize("kind", ["swapped", "repeated", "one twice, the next but three lost"])
+def test_every_number_of_a_usual_scan_is_read(tmp_path: Path, kind: str) -> None:
+    """What is wrong in the middle and right again behind it is not between two samples."""
+    ids = list(range(64 * 64))
+    if kind == "swapped":
+        ids[2050], ids[2053] = ids[2053], ids[2050]
+    elif kind == "repeated":
+        ids[2050] = ids[2049]
+    else:
+        ids = sorted([*(i for i in ids if i != 2047), 2044])
+    path = write_blo(tmp_path / "a.blo", patterns((64, 64), "u2", 2), ids=ids)
+    data = np.array(numbers(quietly(path, fill_value=5000))).reshape(-1)
+    assert data.tolist() == [ids.index(i) if i in ids else 5000 for i in range(64 * 64)]
+    with pytest.warns(RecordingWarning, match="numbers in the 4096 records"):
+        load(path, lazy=True)
 
 
 # ---------------------------------------------------------------- metadata and navigator

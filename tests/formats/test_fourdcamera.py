@@ -188,8 +188,40 @@ def test_an_interrupted_recording(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.reshape(data.shape), data)
 
 
-def test_the_check_reads_every_header(tmp_path: Path) -> None:
-    """Opening looks at some of them, if these say that frames follow each other."""
+def test_every_header_of_a_small_recording_is_read(tmp_path: Path) -> None:
+    """A frame is lost soon behind one that was recorded twice: all is right again behind it."""
+    frames = np.arange(80, dtype="u2")[:, np.newaxis, np.newaxis] + np.ones((1, 576, 576), "u2")
+    path = write_fourdcamera(tmp_path, frames, scan=(8, 10))
+    spoiled = 0
+    for one in tmp_path.glob("*.data"):
+        content = bytearray(one.read_bytes())
+        for i in range(len(content) // RECORD):
+            x, y = struct.unpack_from("<HH", content, i * RECORD + 12)
+            if (y, x) == (4, 2):
+                struct.pack_into("<HH", content, i * RECORD + 12, 1, 4)
+                spoiled += 1
+        one.write_bytes(content)
+    assert spoiled == 4
+    with pytest.warns(RecordingWarning, match="1 frame of 80 was never stored|have 1 already"):
+        (signal,) = rsciio_tem.load(path, lazy=True)
+    assert signal["data"][..., 0, 0].compute().reshape(-1)[41:44].tolist() == [42, 0, 44]
+
+
+def test_a_scan_that_no_memory_could_hold(tmp_path: Path) -> None:
+    path = write_fourdcamera(tmp_path, np.zeros((2, 576, 576), "u2"), scan=(1, 2))
+    for one in tmp_path.glob("*.data"):
+        content = bytearray(one.read_bytes())
+        for i in range(len(content) // RECORD):
+            struct.pack_into("<HH", content, i * RECORD + 8, 65535, 65535)
+        one.write_bytes(content)
+    with pytest.raises(FormatError, match="8 headers for a scan of 65535 x 65535 positions"):
+        fourdcamera.parse(path)
+
+
+def test_the_check_reads_every_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening looks at some of many, if these say that frames follow each other."""
+    monkeypatch.setattr("rsciio_tem.formats.fourdcamera.members._READ_ALL_BELOW", 50)
+    monkeypatch.setattr("rsciio_tem.formats.fourdcamera.members._SAMPLED", 32)
     count = 80
     zeros = np.zeros((1, 576, 576), "u2").repeat(count, 0)
     path = write_fourdcamera(tmp_path, zeros, scan=(8, 10))
@@ -209,6 +241,8 @@ def test_the_check_reads_every_header(tmp_path: Path) -> None:
 def test_a_regular_recording_opens_without_reading_all_headers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rsciio_tem.formats.fourdcamera.members._READ_ALL_BELOW", 50)
+    monkeypatch.setattr("rsciio_tem.formats.fourdcamera.members._SAMPLED", 32)
     zeros = np.zeros((1, 576, 576), "u2").repeat(80, 0)
     path = write_fourdcamera(tmp_path, zeros, scan=(8, 10))
     asked: list[int] = []

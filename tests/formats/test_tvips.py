@@ -312,6 +312,16 @@ def test_missing_positions_are_blank(tmp_path: Path) -> None:
     assert signal["original_metadata"]["tvips_scan"]["blank"] == 3
 
 
+def test_frame_lost_soon_behind_one_recorded_twice(tmp_path: Path) -> None:
+    """Camera and scan were not in step: all is right again behind the frame that was lost."""
+    every = raster(64, 64)
+    scan = sorted([*(p for p in every if p != (32, 1)), (31, 62)])
+    path = write_tvips(tmp_path / "s_000.tvips", stack(len(scan), (2, 2)), scan=scan)
+    with pytest.warns(RecordingWarning, match=r"1 of 4096 scan positions|1 frames were recorded"):
+        flat = np.array(numbers(load(path, fill_value=9999))).reshape(-1)
+    assert flat.tolist() == [scan.index(p) if p in scan else 9999 for p in every]
+
+
 @pytest.mark.parametrize("missing", ["auto", "crop", "fill", "raise"])
 def test_interrupted_scan(tmp_path: Path, missing: str) -> None:
     path = scan_file(tmp_path, raster(4, 5)[:17])

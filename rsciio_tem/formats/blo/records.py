@@ -22,8 +22,11 @@ from rsciio_tem.scan.times import FrameTimes
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
 
-#: Frames up to which every record is checked; of longer recordings, so many of them.
-READ_ALL_BELOW, SAMPLED_RECORDS = 1024, 500
+#: Frames up to which every record is checked: on a disk, and on a server, where each is a request.
+READ_ALL_BELOW, READ_ALL_BELOW_REMOTE = 4096, 1024
+
+#: Records of longer recordings that are looked at first.
+SAMPLED_RECORDS = 500
 
 
 def _ids(
@@ -40,6 +43,12 @@ def _ids(
     return marked, records["id"].astype(np.int64)
 
 
+def _all_below(frames: FrameTable) -> int:
+    """Return the number of frames up to which every record is checked."""
+    on_server = frames.files[0].origin is not None
+    return READ_ALL_BELOW_REMOTE if on_server else READ_ALL_BELOW
+
+
 def in_scan_order(
     frames: FrameTable, positions: int, endianness: Endianness, path: str, problems: Problems
 ) -> FrameTable:
@@ -49,7 +58,7 @@ def in_scan_order(
     """
     count = len(frames)
     index = None
-    if count > READ_ALL_BELOW:
+    if count > _all_below(frames):
         index = sampled(count, SAMPLED_RECORDS)
     marked, ids = _ids(frames, endianness, index)
     expected = np.arange(count) if index is None else index
@@ -145,7 +154,7 @@ def _every_record(recording: Recording, seen: FrameTimes | None) -> Iterator[Pro
     del seen
     frames = recording.frames
     assert isinstance(frames, FrameTable)
-    if frames.stored_count <= READ_ALL_BELOW or frames.order is not None:
+    if frames.stored_count <= _all_below(frames) or frames.order is not None:
         return
     _, endianness, _ = read_header(recording.path, "<", Problems())
     marked, ids = np.zeros(len(frames), bool), np.full(len(frames), -1, np.int64)

@@ -46,6 +46,9 @@ __all__ = ["CHECKS", "file_reader", "parse", "sniff"]
 
 Version = Literal[3, 4, 5]
 
+#: Positions that a scan has at most, beside 64 for each header.
+_MOST_BLANKS = 1 << 24
+
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise two headers, as far apart as a sector, or a frame, is long."""
@@ -102,6 +105,13 @@ def _described(path: str, version: Version | None, exhaustive: bool) -> Recordin
     members = members_of(path, version, problems)
     first = members[0].first
     scan = int(first["height"]), int(first["width"])
+    records = sum(member.count for member in members)
+    if scan[0] * scan[1] > _MOST_BLANKS + 64 * records:
+        raise FormatError(
+            path,
+            f"has {counted(records, 'header')} for a scan of {scan[1]} x {scan[0]} positions.",
+            "It is damaged, or is no recording of the 4D Camera.",
+        )
     tables, positions = _joined(members, version, exhaustive, path, problems)
     order, layers = _order_of(positions, scan[0] * scan[1], problems)
     line = (scan[0] * scan[1],) if max(scan) > 1 else ()  # unless there are several

@@ -43,6 +43,5 @@ def read_headers(file: DataFile, version: int, numbers: npt.NDArray[np.int64]) -
     size = record_bytes(version)
     headers = np.empty(len(numbers), HEADER)
     raw = headers.view(np.uint8).reshape(-1, HEADER.itemsize)
-    for row, number in zip(raw, numbers.tolist(), strict=True):
-        backends.read(file, number * size, HEADER.itemsize, "auto", row)
+    backends.read_pieces_at(file, (numbers * size).tolist(), raw)
     return headers

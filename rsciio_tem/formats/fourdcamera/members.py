@@ -22,8 +22,8 @@ from rsciio_tem.formats.fourdcamera.header import (
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile
 
-#: Headers of a file that are looked at if its frames follow each other.
-_SAMPLED = 32
+#: Frames of a file up to which every header is read; beyond, so many if frames follow each other.
+_READ_ALL_BELOW, _SAMPLED = 4096, 512
 
 _MODULE = re.compile(r"(.*)module(\d{1,3})(.*)\.data", re.IGNORECASE | re.DOTALL)
 _SCAN = re.compile(r"scan0*(\d+)", re.IGNORECASE)
@@ -47,7 +47,7 @@ class Member:
         each other, the others are not read.
         """
         every = np.arange(self.count)
-        if not exhaustive:
+        if not exhaustive and self.count > _READ_ALL_BELOW:
             places = np.unique(np.linspace(0, self.count - 1, _SAMPLED).astype(np.int64))
             some = read_headers(self.file, version, places)
             numbers, positions = _numbers_and_positions(some, self.first)

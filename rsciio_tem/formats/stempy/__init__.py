@@ -127,7 +127,7 @@ def _version(stored: Any, path: str) -> int:
     """Return the version of the layout."""
     values = np.asarray(stored).reshape(-1)
     if len(values) != 1 or values.dtype.kind not in "iu":
-        raise FormatError(path, f"has the version {stored!r}, which is not a whole number.")
+        raise FormatError(path, f"has the version {values.tolist()}, which is not a whole number.")
     if not 1 <= values[0] <= 3:
         raise Unsupported(path, f"has version {values[0]} of stempy's layout; 1 to 3 are known.")
     return int(values[0])

@@ -23,8 +23,11 @@ from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.scan.frame_headers import sampled
 from rsciio_tem.scan.mapping import frames_at_positions
 
-#: Frames up to which every header is read; beyond, a regular scan is checked at so many of them.
-READ_ALL_BELOW, SAMPLED_HEADERS = 1024, 512
+#: Frames up to which every header is read: on a disk, and on a server, where each is a request.
+READ_ALL_BELOW, READ_ALL_BELOW_REMOTE = 4096, 1024
+
+#: Headers at the beginning of longer recordings that are read, and where the rest is checked.
+READ_FIRST, SAMPLED_HEADERS = 1024, 512
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _regular(frames: FrameTable, before: int) -> Arrangement | None:
     does not take longer for longer recordings.
     """
     count = len(frames)
-    valid, y, x = _coordinates(read_frame_headers(frames, before, 0, min(count, READ_ALL_BELOW)))
+    valid, y, x = _coordinates(read_frame_headers(frames, before, 0, min(count, READ_FIRST)))
     if not valid.any():
         return None
     lead = int(np.argmax(valid))
@@ -208,7 +211,7 @@ def _regular(frames: FrameTable, before: int) -> Arrangement | None:
         (lines, width),
         slice(start, end),
         f"scan coordinates in the frame headers, frames {start} to {end - 1} "
-        f"(checked at {len(np.union1d(np.arange(READ_ALL_BELOW), places))} of {count} frames)",
+        f"(checked at {len(np.union1d(np.arange(READ_FIRST), places))} of {count} frames)",
         {
             "counter": "scan coordinates",
             "first_frame": start,
@@ -225,7 +228,8 @@ def by_scan(frames: FrameTable, before: int, keep: Literal["first", "last"]) -> 
     if before < SCAN_END:
         return None
     count = len(frames)
-    if count > READ_ALL_BELOW:
+    on_server = frames.files[0].origin is not None
+    if count > (READ_ALL_BELOW_REMOTE if on_server else READ_ALL_BELOW):
         if (regular := _regular(frames, before)) is not None:
             return regular
         some = sampled(count, SAMPLED_HEADERS)
