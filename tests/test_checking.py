@@ -80,6 +80,7 @@ _TOLD = {
     "frms6: scan shape given": "no recorded file confirms this order",
     "seq: padding cut off": "1 of 12 frames have no time",
     "seq: every slot": "4 of 16 frames have no time|hold nothing but zeros",
+    "stempy: version 2": "no frame for 1 position",
     "ser: interrupted map, filled": "only 2 of 3 lines are complete",
 }
 

@@ -347,7 +347,7 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
     assert "is not in a known format" in error("info", tmp_path / "text.xyz")
     (tmp_path / "text.tif").write_text("no image")
     assert "RosettaSciIO's reader 'tiff'" in error("info", tmp_path / "text.tif")
-    assert "there is no such folder" in error(
+    assert "there is no folder" in error(
         "preview", folder / "grains.mib", "-o", tmp_path / "no" / "a.png"
     )
 

@@ -107,7 +107,7 @@ WITHOUT_PIXELS = {
     "2x16_quad.hdr": "no .mib file lies beside it. Expected 2x16_quad.mib",
     "01_Si110_5images.emi": "there is no 01_Si110_5images_1.ser",
     "test_00.h5": "holds no frames. Open test_00_master.h5",
-    "MEA_ptycho_15_master.h5": "Put them beside it",
+    "MEA_ptycho_15_master.h5": "Copy what was recorded with it",
 }
 
 

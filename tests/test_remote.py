@@ -31,6 +31,7 @@ from rsciio_tem.storage.remote.address import Secrets, cleaned, folder_of, is_ad
 _DISK_ONLY = {
     "imagefiles": "reads lists of images opens files on a disk only",
     "rawimage": "reads lists of images opens files on a disk only",
+    "tiff": "the reader of TIFF stacks opens files on a disk only",
     "zarr": "is a folder on a server",
     "framecache: fch5": "frame caches in HDF5 opens files on a disk only",
     "npy: Fortran order": "would have to be mapped into memory",

@@ -50,6 +50,10 @@ def must_be_new(path: str, overwrite: bool) -> None:
     """Refuse a name that a file has, before anything is read."""
     if os.path.lexists(path) and not overwrite:
         raise FormatError(path, "exists already.", "Pass --overwrite to replace it.")
+
+
+def _must_have_folder(path: str) -> None:
+    """Refuse a name in a folder that is not there, before anything is read."""
     folder = os.path.dirname(path)
     if folder and not os.path.isdir(folder):
         raise FormatError(
@@ -88,6 +92,7 @@ def _drawn(
     outputs = list({os.path.abspath(output): output for output in outputs}.values())
     for output in outputs:
         drawing.check_name(output)
+        _must_have_folder(output)
     if is_searched(path):
         _contact_sheets(path, outputs, options, light=light, as_json=as_json, overwrite=overwrite)
         return

@@ -47,7 +47,7 @@ def parse(filename: str | os.PathLike[str]) -> Recording:
     -------
     Recording
     """
-    path = files.existing(filename)
+    path = files.plain_file(files.existing(filename), "the reader of TIFF stacks")
     file = DataFile.of(path)
     layout = describe(file, stacked=MARK)
     problems = Problems()
