@@ -70,6 +70,7 @@ def uploaded(sample: Sample, memory: Any, folder: str = "recordings/of today") -
 # -- all formats ---------------------------------------------------------------------------------
 
 
+@pytest.mark.per_kind
 def test_equal_to_a_disk(sample: Sample, memory: Any) -> None:
     """Eagerly and lazily; what needs a disk says so."""
     if sample.path is None:
