@@ -26,6 +26,7 @@ from rsciio_tem.frames.pixels import Region, full_region
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, in_place
 from rsciio_tem.reading.lazy import LazyFrames
+from rsciio_tem.reading.lazy_joins import JOINS
 from rsciio_tem.reduction.plan import frames_per_block
 from rsciio_tem.reduction.quantities import Masks, Navigator, Sum
 from rsciio_tem.reduction.regions import weighted_region
@@ -35,16 +36,7 @@ from rsciio_tem.reduction.stored_order import in_stored_order
 __all__ = ["ChunkSource", "LazyChunk", "in_memory"]
 
 #: Reductions, and what joins the results of pieces.
-_JOINS: dict[Any, np.ufunc] = {
-    np.sum: np.add,
-    np.nansum: np.add,
-    np.prod: np.multiply,
-    np.nanprod: np.multiply,
-    np.max: np.maximum,
-    np.min: np.minimum,
-    np.any: np.logical_or,
-    np.all: np.logical_and,
-}
+_JOINS: dict[Any, np.ufunc] = {**JOINS, np.nansum: np.add, np.nanprod: np.multiply}
 
 #: Where lines of a scan are reduced one by one, they have at least so many bytes.
 _LEAST = 1 << 20

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["joined", "joining"]
+__all__ = ["JOINS", "joined", "joining"]
 
 #: Reductions of arrays, and what joins two of them.
-_JOINS: dict[Any, np.ufunc] = {
+JOINS: dict[Any, np.ufunc] = {
     np.sum: np.add,
     np.prod: np.multiply,
     np.max: np.maximum,
@@ -118,7 +118,7 @@ def _joined_means(function: functools.partial[Any], pairs: Any) -> Any:
 
 def _total(parts: list[Any], reduce: Any, options: dict[str, Any]) -> npt.NDArray[Any]:
     """Join arrays of one shape."""
-    join = _JOINS[reduce]
+    join = JOINS[reduce]
     one: npt.NDArray[Any] = np.zeros((1,), parts[0].dtype)
     dtype = np.asarray(reduce(one, **options)).dtype
     if all(not any(part.strides) for part in parts):  # the same number everywhere
@@ -164,7 +164,7 @@ def _reduction(function: Any) -> Any:
     if not isinstance(function, functools.partial) or function.args:
         return None
     reduce: Any = _SAME.get(_name(function), function.func)
-    return functools.partial(reduce, **function.keywords) if reduce in _JOINS else None
+    return functools.partial(reduce, **function.keywords) if reduce in JOINS else None
 
 
 def _name(function: Any) -> str:
