@@ -24,7 +24,7 @@ from rsciio_tem.frames.protocol import Frames, Order, OrderedFrames, ReadAs, run
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 
-__all__ = ["RUN", "FrameTable", "Span", "in_place", "runs_of"]
+__all__ = ["RUN", "FrameTable", "Span", "Walk", "runs_of"]
 
 #: Frames at evenly spaced places of one file. File header, frame header, frame footer and gaps are
 #: nothing but `start` and `stride`.
@@ -56,9 +56,64 @@ def _target(out: npt.NDArray[Any], span: Span, first: int, count: int) -> npt.ND
     return out[at : at + count] if span.step > 0 else out[at - count + 1 : at + 1][::-1]
 
 
-def in_place(frames: Frames) -> AbstractContextManager[npt.NDArray[Any] | None]:
-    """Give frames where their bytes are in memory, see `FrameTable.in_place`; None for others."""
-    return frames.in_place() if type(frames) is FrameTable else nullcontext()
+@dataclass
+class Walk:
+    """Goes through frames block after block, each valid until the next one.
+
+    A block is where the system keeps the bytes of the file, if it can be; others are loaded into
+    one buffer, which stays in the processor's caches.
+
+    Parameters
+    ----------
+    frames : Frames
+        The frames.
+    step : int
+        Frames of a block.
+    region : Region, optional
+        Part of each frame.
+    pages : bool
+        Whether a block may be pages of a file, which can become shorter after the block was read.
+    native : bool
+        Whether blocks must have the byte order of the frames: pages have that of the file.
+    """
+
+    frames: Frames
+    step: int
+    region: Region | None = None
+    pages: bool = True
+    native: bool = False
+    buffer: npt.NDArray[Any] | None = field(default=None, init=False)
+
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield the number of the first frame of each block, and the block.
+
+        Its shape is (frames, pixels of a frame).
+        """
+        frames, step = self.frames, self.step
+        for first in range(0, len(frames), step):
+            part = frames[first : first + step]
+            with self._pages(part) as block:
+                yield first, self._loaded(part) if block is None else block
+
+    def _pages(self, part: Frames) -> AbstractContextManager[npt.NDArray[Any] | None]:
+        if not self.pages or self.region is not None or type(part) is not FrameTable:
+            return nullcontext()
+        if self.native and not part.pixels.stored.isnative:
+            return nullcontext()
+        return part.in_place()
+
+    def _loaded(self, part: Frames) -> npt.NDArray[Any]:
+        if self.buffer is None:
+            region = self.region or full_region(part.frame_shape)
+            shape = (s.stop - s.start for s in region)
+            self.buffer = np.empty((len(part), *shape), part.dtype)
+        block = self.buffer[: len(part)]
+        part.load(block, self.region)
+        return block.reshape(len(block), -1)
+
+    def forget(self) -> None:
+        """Leave the last block to whoever keeps it: the next one goes to another place."""
+        self.buffer = None
 
 
 def runs_of(rows: Sequence[tuple[int, int, int, int]]) -> npt.NDArray[np.void]:
