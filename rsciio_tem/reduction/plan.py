@@ -381,7 +381,5 @@ def _cropped(
     first = int(used[0]) * size // 64 * 64 // size if len(used) else 0
     last = int(used[-1]) + 1 if len(used) else 1
     last = min(math.prod(frames.frame_shape), -(-last * size // 64) * 64 // size)
-    runs = frames.runs.copy()
-    runs["start"] += first * size
-    cropped = replace(frames, runs=runs, pixels=replace(pixels, shape=(last - first,)))
+    cropped = frames.part(first * size, replace(pixels, shape=(last - first,)))
     return cropped, {name: w[:, first:last] for name, w in weights.items()}

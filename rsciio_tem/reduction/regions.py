@@ -46,10 +46,8 @@ def weighted_region(
         rows, weights = slice(height - rows.stop, height - rows.start), weights[::-1]
     weights = np.ascontiguousarray(weights, np.float64)
     table = fold.frames
-    runs = table.runs.copy()
-    runs["start"] += rows.start * width * table.dtype.itemsize
     pixels = replace(table.pixels, shape=((rows.stop - rows.start) * width,))
-    strips = replace(table, runs=runs, pixels=pixels)
+    strips = table.part(rows.start * width * table.dtype.itemsize, pixels)
     sums = np.empty(len(strips))
     for first, block in Walk(strips, frames_per_block(strips)):
         # kernels do not know half precision
