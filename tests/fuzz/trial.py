@@ -328,7 +328,6 @@ def prepare() -> None:
 def run(case: Case, folder: Path, seed: str) -> str | Fault:
     """Try a case; return how it went, or the fault."""
     rng = random.Random(f"{seed} is read")
-    error: BaseException
     with written(case, folder) as path:
         _forget_memory()
         before = _memory()
@@ -338,12 +337,14 @@ def run(case: Case, folder: Path, seed: str) -> str | Fault:
             signal.setitimer(signal.ITIMER_REAL, 0)
         except FormatError as refused:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            outcome, error = "refused", refused
-            text = str(refused)
+            outcome, text = "refused", str(refused)
             if str(folder) not in text and not refused.path.startswith("/dev/"):  # a link's end
-                return _fault("an error that names no file", error)
+                return _fault("an error that names no file", refused)
             if len(text) > 3000:
-                return _fault("an error of thousands of characters", error)
+                return _fault("an error of thousands of characters", refused)
+            if refused.__cause__ is not None and _in_upstream(refused.__cause__):
+                refused.__cause__ = refused.__traceback__ = refused.__context__ = None
+                _handed_on()
         except MemoryError as refused:
             signal.setitimer(signal.ITIMER_REAL, 0)
             if not _raised_by_us(refused):
