@@ -9,7 +9,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-python3 -m venv venv
+"${PYTHON:-python3}" -m venv venv  # Python 3.12 or later
 venv/bin/pip install --quiet "fsspec==2026.9.0" "pandas==3.1.1" "zarr==3.4.2" "kerchunk==0.2.10" \
     "fastparquet==2026.9.0" "pyarrow==26.0.1" aiohttp
 cat > look.py <<'PY'

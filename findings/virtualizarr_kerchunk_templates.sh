@@ -9,7 +9,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-python3 -m venv venv
+"${PYTHON:-python3}" -m venv venv  # Python 3.12 or later
 venv/bin/pip install --quiet "virtualizarr==2.8.0" "fsspec==2026.9.0" "zarr==3.4.2" "xarray==2026.9.0" aiohttp ujson
 cat > look.py <<'PY'
 import json
