@@ -91,7 +91,8 @@ def _info(process: psutil.Process) -> Any:
         return None
 
 
-def _own_peak() -> float:
+def own_peak() -> float:
+    """Return the largest size that this process has had so far, in megabytes."""
     status = Path("/proc/self/status")
     if status.exists():
         # not ru_maxrss: on Linux that begins with the peak of the process that started this one
@@ -114,7 +115,7 @@ def _child(contestant: str, name: str, path: str, rows: str, columns: str, resul
     try:
         opened = runner.open(DataFile(name, Path(path), (int(rows), int(columns))))
         total = np.asarray(runner.sum_scan(opened))
-        peak = _own_peak()
+        peak = own_peak()
         np.save(result, total)
     finally:
         runner.close()
