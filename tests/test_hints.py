@@ -1476,6 +1476,7 @@ NOT_FOLLOWED = {
     "Let the name of the target end with .parq, or write": "tests/test_reference.py does so",
     "With flip_y=True they are upright": "tests/test_reference.py passes it",
     "is written to a disk, and target= ": "tests/test_reference.py passes it",
+    "rsciio_tem.from_array(...) takes arrays": "tests/test_wrong_kinds.py reduces arrays",
     # of headers that are looked at with the pixels
     "to put all records where their numbers say": "tests/formats/test_blo.py passes both",
     "to put all frames where their headers say": "test_tvips.py and test_fourdcamera.py pass it",
