@@ -130,7 +130,8 @@ def _info(process: psutil.Process) -> Any:
         return None
 
 
-def _own_peak() -> float:
+def own_peak() -> float:
+    """Return the largest size that this process has had so far, in megabytes."""
     status = Path("/proc/self/status")
     if status.exists():
         # not ru_maxrss: on Linux that begins with the peak of the process that started this one
@@ -161,7 +162,7 @@ def _child(
         begin = time.perf_counter()
         total = np.asarray(runner.sum_scan(opened))
         seconds = time.perf_counter() - begin
-        peak = _own_peak()
+        peak = own_peak()
         np.save(result, total)
     finally:
         runner.close()

@@ -1471,8 +1471,9 @@ NOT_FOLLOWED = {
     # of reference files
     "Write a copy for them with rsciio-tem convert.": "is another command",
     "rsciio-tem check says what is lost.": "is another command",
-    "unless it gets mask_and_scale=False; zarr_format=3": "a keyword of xarray; "
-    "tests/test_reference.py passes zarr_format=3",
+    "unless it gets mask_and_scale=False; ": "a keyword of xarray",
+    "zarr_format=3 has no such trap": "tests/test_reference.py passes it",
+    "Let the name of the target end with .parq, or write": "tests/test_reference.py does so",
     "With flip_y=True they are upright": "tests/test_reference.py passes it",
     "is written to a disk, and target= ": "tests/test_reference.py passes it",
     "rsciio_tem.from_array(...) takes arrays": "tests/test_wrong_kinds.py reduces arrays",
