@@ -6,7 +6,8 @@ All times are whole ticks of 25/96 ns, of which there are `TICKS_PER_SECOND`: 6 
 
 Counters of the camera start again, that of hits after 26.8 s, that of triggers after 107.4 s. A
 time is taken to be at most `BACK` before the last one, or as little after it as the counter allows.
-One packet that is far from its neighbours does not move the clock, two that agree do.
+A single packet that is more than a second from the last one does not move the clock, if the next of
+its kind is near the last time again. If that agrees with the first, or is far from both, it does.
 """
 
 from __future__ import annotations
@@ -80,6 +81,11 @@ def _settled(state, t, raw, period, waiting):
             state[_FAR_TRIGGER] = _NONE
             state[JUMPS] += 1
             return other
+    if state[waiting] != _NONE:  # nobody came back to the last time
+        state[_LAST] = state[waiting]
+        state[JUMPS] += 1
+        if period != 0:
+            t = _after(raw, period, state[_LAST] - BACK)
     if -_LATEST < t < _LATEST:
         state[waiting] = t
         return t
@@ -311,8 +317,6 @@ def walk(
 
 def hits_of(
     raw: npt.NDArray[np.uint8],
-    stop: int,
-    final: bool,
     state: npt.NDArray[np.int64],
     window: tuple[int, int],
     layout: npt.NDArray[np.int64],
@@ -321,8 +325,10 @@ def hits_of(
 
     Parameters
     ----------
-    raw, stop, final, state
-        As for `walk`; the first chunk is at the beginning.
+    raw : ndarray of uint8
+        Bytes from the beginning of a chunk to that of another, or to the end of the file.
+    state : ndarray of int64
+        The clock: what earlier bytes left behind, updated.
     window : (int, int)
         The time with which the interval begins, and that before which it ends.
     layout : ndarray of int64, shape (256, 5)
@@ -340,7 +346,8 @@ def hits_of(
     _, _, out = _no_hits(room)
     counted = np.zeros(COUNTS, np.int64), np.zeros(256, np.int64), np.zeros((2, 256), np.int64)
     limits = np.array(window, np.int64)
-    result = _walk(raw, 0, stop, final, state, False, *counted, _no_triggers(), limits, layout, out)
+    kept = limits, layout, out
+    result = _walk(raw, 0, len(raw), True, state, False, *counted, _no_triggers(), *kept)
     count = int(result[1])
     return out[0][:count], out[1][:count], out[2][:count]
 

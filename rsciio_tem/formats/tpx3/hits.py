@@ -104,7 +104,7 @@ class Hits:
             begin, end = int(index.begins[i]), int(index.begins[i + 1])
             raw = backends.read(self.file, begin, end - begin, self.backend)
             state = index.states[i].copy()
-            times, places, tots = hits_of(raw, len(raw), True, state, window, table)
+            times, places, tots = hits_of(raw, state, window, table)
             frames = frame_numbers(times, *cut)
             frames += line * lines.positions - first
             inside = (frames >= 0) & (frames < last - first)

@@ -72,14 +72,13 @@ def damage(index: Index) -> Iterator[Problem]:
     if counts[DAMAGED]:
         yield Problem(
             "warning",
-            f"{counted(counts[DAMAGED], 'chunk')} of packets do not end where another begins: data "
-            "were lost. What is left of them is read.",
+            f"no other chunk begins behind {counted(counts[DAMAGED], 'chunk')} of packets: "
+            "data were lost. What is left is read.",
         )
     if counts[STRAY] or counts[ODD]:
         yield Problem(
             "warning",
-            f"{counted(counts[STRAY] + counts[ODD], 'byte')} are no part of a packet, and are "
-            "left out.",
+            f"bytes that are no part of a packet are left out: {counts[STRAY] + counts[ODD]}.",
         )
     if index.jumps:
         yield Problem(
@@ -91,13 +90,12 @@ def damage(index: Index) -> Iterator[Problem]:
     if (some := int(index.kinds[0xA0:0xB0].sum())) and index.hits.sum():
         yield Problem(
             "warning",
-            f"{counted(some, 'packet')} of the camera's counting mode have no times, and are left "
-            "out.",
+            f"packets of the camera's counting mode, which have no times, are left out: {some}.",
         )
     if counts[NOT_FINE]:
         yield Problem(
             "info",
-            f"{counted(counts[NOT_FINE], 'trigger')} have no fine time, and are known to 3 ns.",
+            f"the times of triggers without a fine time are known to 3 ns: {counts[NOT_FINE]}.",
         )
 
 
@@ -109,6 +107,6 @@ def unknown_packets(index: Index) -> Iterator[Problem]:
         names = ", ".join(f"0x{kind:02x}" for kind in unknown[:20])
         yield Problem(
             "warning",
-            f"{counted(count, 'packet')} are of kinds that are not known, and are left out: {names}"
+            f"packets of kinds that are not known are left out: {count}, of the kinds {names}"
             + (", ..." if len(unknown) > 20 else "."),
         )
