@@ -25,6 +25,7 @@ class Clock:
     def __init__(self) -> None:
         self.last: int | None = None
         self.far: dict[str, int | None] = {"hit": None, "trigger": None}
+        self.fresh = ""  # whose far time was the last packet
         self.shift: int | None = None
         self.behind: int | None = None
         self.low: int | None = None
@@ -49,7 +50,9 @@ class Clock:
                 self.behind = absolute - raw
             return raw
         if self.shift is None:
-            self.shift = raw - self.first_after(raw, writer.HITS, self.last - BACK)
+            last = self.far[self.fresh] if self.fresh else self.last
+            assert last is not None
+            self.shift = raw - self.first_after(raw, writer.HITS, last - BACK)
         raw -= self.shift
         if absolute is not None and self.behind is not None:
             return self.settle("trigger", absolute - self.behind, None)
@@ -61,22 +64,23 @@ class Clock:
     def settle(self, kind: str, t: int, raw: int | None) -> int:
         period = writer.HITS if kind == "hit" else writer.TRIGGERS
         if self.near(t, self.last):
-            self.last, self.far[kind] = t, None
+            self.last, self.far[kind], self.fresh = t, None, ""
             return t
         for far in (self.far[kind], self.far["trigger" if kind == "hit" else "hit"]):
             if far is None:
                 continue
             other = t if raw is None else self.first_after(raw, period, far - period // 2)
             if self.near(other, far):
-                self.last, self.far = other, {"hit": None, "trigger": None}
+                self.last, self.far, self.fresh = other, {"hit": None, "trigger": None}, ""
                 self.jumps += 1
                 return other
-        if (waiting := self.far[kind]) is not None:
-            self.last = waiting
+        if self.fresh:
+            self.last = self.far[self.fresh]
+            assert self.last is not None
             self.jumps += 1
             if raw is not None:
-                t = self.first_after(raw, period, waiting - BACK)
-        self.far[kind] = t
+                t = self.first_after(raw, period, self.last - BACK)
+        self.far[kind], self.fresh = t, kind
         return t
 
 

@@ -6,8 +6,8 @@ All times are whole ticks of 25/96 ns, of which there are `TICKS_PER_SECOND`: 6 
 
 Counters of the camera start again, that of hits after 26.8 s, that of triggers after 107.4 s. A
 time is taken to be at most `BACK` before the last one, or as little after it as the counter allows.
-A single packet that is more than a second from the last one does not move the clock, if the next of
-its kind is near the last time again. If that agrees with the first, or is far from both, it does.
+A single packet that is more than a second from the last one does not move the clock, if the next is
+near the last time again. If that agrees with the first, or is far from both, it does.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ _LATEST = 1 << 60
 _NONE = -(1 << 62)
 
 #: Fields of the state of the clock: the last time; whether there is one; far times that wait for
-#: another that confirms them, of hits and of triggers; whether a trigger has been seen, and the
-#: multiple of `_HITS` by which its counter is ahead of the first hits; whether the global time is
-#: known, and its difference; its lower half, or -1; how often the clock was moved.
-STATE = 10
-_LAST, _STARTED, _FAR_HIT, _FAR_TRIGGER, _SEEN, SHIFT, _GLOBAL, _BEHIND, _LOW, JUMPS = range(STATE)
+#: another that confirms them, of hits and of triggers; which of the two was the last packet, or 0;
+#: whether a trigger has been seen, and the multiple of `_HITS` by which its counter is ahead of the
+#: first hits; whether the global time is known, and its difference; its lower half, or -1; how
+#: often the clock was moved.
+STATE = 11
+_LAST, _STARTED, _FAR_HIT, _FAR_TRIGGER, _FRESH, _SEEN, SHIFT = range(7)
+_GLOBAL, _BEHIND, _LOW, JUMPS = range(7, STATE)
 
 #: Fields of what is counted beside the packets: bytes outside of chunks, chunks whose size is
 #: wrong, bytes at the end of chunks that are not a packet, packets that are cut off with the file,
@@ -79,15 +81,17 @@ def _settled(state, t, raw, period, waiting):
             state[_LAST] = other
             state[_FAR_HIT] = _NONE
             state[_FAR_TRIGGER] = _NONE
+            state[_FRESH] = 0
             state[JUMPS] += 1
             return other
-    if state[waiting] != _NONE:  # nobody came back to the last time
-        state[_LAST] = state[waiting]
+    if state[_FRESH] != 0:  # nothing came back to the last time
+        state[_LAST] = state[state[_FRESH]]
         state[JUMPS] += 1
         if period != 0:
             t = _after(raw, period, state[_LAST] - BACK)
     if -_LATEST < t < _LATEST:
         state[waiting] = t
+        state[_FRESH] = waiting
         return t
     return state[_LAST]
 
@@ -103,6 +107,7 @@ def _hit_time(state, raw):
     if _near(t, state[_LAST]):
         state[_LAST] = t
         state[_FAR_HIT] = _NONE
+        state[_FRESH] = 0
         return t
     return _settled(state, t, raw, _HITS, _FAR_HIT)
 
@@ -120,7 +125,8 @@ def _trigger_time(state, raw, absolute):
         return raw
     if state[_SEEN] == 0:  # hits came first: how often their counter had started again is unknown
         state[_SEEN] = 1
-        state[SHIFT] = raw - _after(raw, _HITS, state[_LAST] - BACK)
+        last = state[state[_FRESH]] if state[_FRESH] != 0 else state[_LAST]
+        state[SHIFT] = raw - _after(raw, _HITS, last - BACK)
     raw -= state[SHIFT]
     period = _TRIGGERS
     if absolute >= 0 and state[_GLOBAL] != 0:
@@ -131,6 +137,7 @@ def _trigger_time(state, raw, absolute):
     if _near(t, state[_LAST]):
         state[_LAST] = t
         state[_FAR_TRIGGER] = _NONE
+        state[_FRESH] = 0
     else:
         t = _settled(state, t, raw, period, _FAR_TRIGGER)
     if absolute >= 0 and state[_GLOBAL] == 0 and state[_LAST] == t:
@@ -201,6 +208,7 @@ def _walk(
                 if -_NEAR <= step <= _NEAR:
                     last = t
                     state[_FAR_HIT] = _NONE
+                    state[_FRESH] = 0
                 else:
                     state[_LAST] = last
                     t = _hit_time(state, ticks)

@@ -201,7 +201,7 @@ def test_any_events(
         if regular:
             lengths = np.where(lengths > 1.5 * usual, usual, lengths)
         check(frames_of(marks, marks + lengths))
-        if usual < 60 * US:
+        if len(intervals) and usual < 60 * US:
             check(frames_of(marks, marks + np.minimum(lengths, 40 * US)), dwell_time=4e-5)
     if len(hits):
         first, last = hits[:, 2].min(), hits[:, 2].max()
