@@ -52,6 +52,7 @@ def recordings(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         rawimage,
         seq,
         ser,
+        tpx3,
         zarr,
     )
 
@@ -104,6 +105,10 @@ def recordings(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         imagefiles.write_list(own["imagefiles"] / "list.yml", "*.tif"),
         {},
     )
+    hits = np.rint(stack * (9 / stack.max())).repeat(2, axis=1).repeat(2, axis=2).astype(int)
+    hits = np.pad(hits, ((0, 0), *((0, 256 - size) for size in hits.shape[1:])))
+    starts, rng = 38400 * np.arange(1, len(hits) + 1), np.random.default_rng(1)
+    made["tpx3"] = (tpx3.write_counts(folder / "a.tpx3", hits, starts, 38400, rng), known)
     made["rawimage"] = (rawimage.write_rawimage(folder / "image.yml", line), {})
     assert set(made) == set(FORMATS), set(made) ^ set(FORMATS)
     return {name: made[name] for name in FORMATS}

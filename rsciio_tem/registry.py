@@ -278,6 +278,15 @@ FORMATS: dict[str, Format] = {
             writes=("toml",),
         ),
         Format(
+            "tpx3",
+            "Events of Timepix3 cameras (Amsterdam Scientific Instruments)",
+            ("tpx3",),
+            files=(
+                "Timepix3 cameras of Amsterdam Scientific Instruments `.tpx3`: events cut into "
+                "frames by triggers or dwell time, one or four chips, dense or as sparse arrays"
+            ),
+        ),
+        Format(
             "zarr",
             "Zarr arrays, versions 2 and 3: folders",
             ("zarr",),

@@ -557,3 +557,11 @@ def test_hints_are_what_to_type(folder: Path, tmp_path: Path) -> None:
     run("convert", folder / "grains.mib", target, "--quiet", flag)
     said = run("check", folder / "grains.mib", "-O", "dpth=12", code=2).stderr
     assert "did you mean 'depth'" in said
+
+
+def test_numbers_with_an_exponent() -> None:
+    from rsciio_tem.cli.options import assignments
+
+    texts = ["a=1e-6", "b=2.5e-3", "c=-3E4", "d=1e", "e=0x1e5", "f=1"]
+    expected = {"a": 1e-6, "b": 2.5e-3, "c": -3e4, "d": "1e", "e": 0x1E5, "f": 1}
+    assert assignments(texts) == expected

@@ -642,6 +642,8 @@ def test_start_of_a_file(file_sample: Sample, tmp_path: Path) -> None:
         one = min(int(part.runs["start"].min()) + part.pixels.nbytes for part in frames.parts)
     elif isinstance(frames, PixelMajor):
         one = frames.start + frames.count * int(np.prod(frames.frame_shape)) * frames.dtype.itemsize
+    elif file_sample.format == "tpx3":  # events have no frames: a chunk with one packet is enough
+        one = 16
     for size in (1, 3, 10, 40, 100, 300, one // 2, one - 1):
         if size < one:
             path.write_bytes(content[:size])
@@ -685,6 +687,8 @@ def test_cut_anywhere(first_sample: Sample, tmp_path: Path) -> None:
     """A shortened file gives its whole frames, in full, or an error; never anything else."""
     if first_sample.format == "fourdcamera":
         pytest.skip("other modules have the rest of the frames: its own tests cut files")
+    if first_sample.format == "tpx3":
+        pytest.skip("hits come a little out of order: its own tests cut files")
     moved = first_sample.moved(tmp_path / "cut")
     assert moved.path is not None
     content = moved.path.read_bytes()

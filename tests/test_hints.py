@@ -39,6 +39,7 @@ from writers import (
     mrc,
     seq,
     stempy,
+    tpx3,
     tvips,
 )
 from writers import hdf5 as hdf5_writer
@@ -315,6 +316,13 @@ def _sizes_differ(folder: Path) -> tuple[Path, Options]:
     frms6.write_recording(folder, STACK[:, :4, :2])
     frms6.write_frms6(folder / "scan_002.frms6", frms6.in_stored_order(STACK[:, :8, :2]))
     return folder / "scan_002.frms6", {}
+
+
+def _one_trigger(folder: Path) -> tuple[Path, Options]:
+    ticks = np.arange(100) * 9600
+    words = [*tpx3.triggers("TDC1 rising", [0]), *tpx3.hits(5, 6, ticks)]
+    (folder / "a.tpx3").write_bytes(tpx3.stream(words))
+    return folder / "a.tpx3", {"navigation_shape": (5, 1)}
 
 
 def _only_dark(folder: Path) -> tuple[Path, Options]:
@@ -667,6 +675,35 @@ CASES = [
         sample("raw_csr", "scan", sparse="scipy", lazy=True),
         ("sparse#1", "lazy"),
         console=False,
+    ),
+    Case(
+        "Pass chips='quad' or chips='row'.",
+        sample("tpx3", "four chips", chips="single"),
+        ("chips", "chips#1"),
+    ),
+    Case(
+        "Pass dwell_time= in seconds to cut them into frames of this length.",
+        sample("tpx3", "no triggers"),
+        ("dwell_time",),
+        {"dwell_time": 2e-6},
+    ),
+    Case(
+        "Pass dwell_time= in seconds; if the ",
+        sample("tpx3", "no triggers", navigation_shape=(2, 2)),
+        ("dwell_time",),
+        {"dwell_time": lambda said, path: float(said.rpartition("it is ")[2].rstrip("."))},
+    ),
+    Case(
+        "If a trigger marks each line, pass navigation_shape= too.",
+        sample("tpx3", "triggers of lines", dwell_time=1e-5),
+        ("navigation_shape",),
+        {"navigation_shape": (4, 3)},
+    ),
+    Case(
+        "Pass dwell_time=, in seconds.",
+        _one_trigger,
+        ("dwell_time",),
+        {"dwell_time": 5e-5},
     ),
     # formats
     Case('or pass format="hdf5".', _hdf5(("a", SCAN), format="dectris"), ("format",)),
@@ -1510,6 +1547,7 @@ NOT_FOLLOWED = {
     "; while it is still being written, without lazy=True": "tests/test_backends.py lets it grow",
     "Without lazy=True it may say more, or work.": "what another package says cannot be known",
     "dataset= reads any one array in it.": "'rsciio_tem.load hands it over. dataset= …'",
+    "Pass dwell_time= to cut it into shorter frames.": "needs 4 billion hits in a pixel",
     "Pass verify=False to complete it, or resume=False": "killed at one moment: as below",
     "Pass resume=False to begin anew.": "killed at one moment: tests/kill_conversions.py",
     # needs other packages or programs

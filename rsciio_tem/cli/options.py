@@ -66,6 +66,8 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
             read = yaml.safe_load(value)
         except yaml.YAMLError:
             read = value
+        if isinstance(read, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", read):
+            read = float(read)  # YAML wants a point in 1e-6
         values[name] = tuple(read) if isinstance(read, list) and "shape" in name else read
     return values
 

@@ -110,6 +110,14 @@ def _arranged(path: str, format: str, left: dict[str, Any]) -> tuple[Recording, 
 
 
 def _taken(options: dict[str, Any], module: Any) -> dict[str, Any]:
-    """Take the keywords of a format's own `parse` out of `options`."""
+    """Take the keywords of a format's own `parse` out of `options`.
+
+    The scan shape stays in there, because frames are arranged by it afterwards.
+    """
     parameters = inspect.signature(module.parse).parameters
-    return {name: options.pop(name) for name in parameters if name in options}
+    shape = ("navigation_shape", "nav_shape")
+    return {
+        name: options[name] if name in shape else options.pop(name)
+        for name in parameters
+        if name in options
+    }

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the time of a recording is cut into frames."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rsciio_tem.errors import FormatError, Problems
+from rsciio_tem.formats.tpx3.index import EDGES, Index, index_of
+from rsciio_tem.scan.times import FrameTimes
+from rsciio_tem.storage.backends import DataFile
+
+__all__ = ["TICKS", "Cut", "Lines", "chosen_edge", "decided", "frame_times", "lines_of"]
+
+#: Ticks in a second; they are 25/96 ns.
+TICKS = 3_840_000_000
+#: Frames at most.
+_MOST = 1 << 40
+#: A frame ends at the latest after so many times the usual interval.
+_PAUSE = 1.5
+#: Reports of a trigger by several chips are at most a microsecond apart.
+_SAME = TICKS // 1_000_000
+
+Ints = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How frames are cut out of time; pickles small.
+
+    Parameters
+    ----------
+    kind : str
+        One frame of everything; equal steps from the first trigger or hit on; a frame for each
+        trigger; a line of frames for each trigger.
+    edge : int
+        Which edge of `EDGES` triggers, -1 for none.
+    chip : int
+        Whose reports of it are used, -1 for those of all.
+    positions : int
+        Frames of a line.
+    step : float
+        Ticks that a frame takes at most; 0 if nothing says it.
+    gated : bool
+        Whether a line ends with the opposite edge.
+    """
+
+    kind: Literal["everything", "steps", "triggers", "lines"]
+    edge: int = -1
+    chip: int = 0
+    positions: int = 1
+    step: float = 0
+    gated: bool = False
+
+
+class Lines(NamedTuple):
+    """Lines of frames in time: when each begins, how long it and a frame of it take."""
+
+    starts: Ints
+    durations: Ints
+    steps: Reals
+    positions: int
+    usual: int  # ticks from one start to the next
+    pauses: int  # starts after which frames end before the next
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.starts) * self.positions
+
+    def edges(self, first: int, last: int) -> tuple[Reals, Reals]:
+        """Return when each of some frames begins and ends."""
+        line, position = np.divmod(np.arange(first, last), self.positions)
+        starts, steps = self.starts[line].astype(np.float64), self.steps[line]
+        ends = starts + np.minimum((position + 1) * steps, self.durations[line])
+        return np.minimum(starts + position * steps, ends), ends
+
+    def window(self, first: int, last: int) -> tuple[int, int]:
+        """Return an interval that all of some frames lie in."""
+        begin, end = self.edges(first, first + 1)[0], self.edges(last - 1, last)[1]
+        return math.floor(begin[0]) - 1, math.ceil(end[0]) + 1
+
+
+@functools.lru_cache(maxsize=8)
+def lines_of(file: DataFile, cut: Cut) -> Lines:
+    """Return where the frames of a recording are in time."""
+    index = index_of(file)
+    if cut.kind in ("everything", "steps"):
+        first, last = index.span
+        if cut.edge >= 0:
+            first = int(index.of_edge(cut.edge, cut.chip)[0])
+        duration = max(1, last - first)
+        step = cut.step if cut.kind == "steps" else float(duration)
+        positions = max(1, math.ceil(duration / step))
+        one = np.array([first]), np.array([duration]), np.array([step])
+        return Lines(*one, positions, duration, 0)
+    starts = index.of_edge(cut.edge, cut.chip)
+    intervals = np.diff(starts)
+    usual = int(np.median(intervals)) if len(intervals) else max(1, index.span[1] - int(starts[0]))
+    durations = np.append(intervals, usual)
+    pauses = 0
+    if cut.gated:
+        durations = np.minimum(durations, _until(starts, index.of_edge(cut.edge ^ 1, cut.chip)))
+    elif _is_regular(intervals, usual):
+        long = durations > _PAUSE * usual
+        durations[long] = usual
+        pauses = int(long.sum())
+    steps = np.maximum(durations, 1) / cut.positions
+    if cut.step:
+        steps = np.full(len(starts), cut.step)
+        durations = np.minimum(durations, math.ceil(cut.positions * cut.step))
+    return Lines(starts, durations, steps, cut.positions, usual, pauses)
+
+
+def _is_regular(intervals: Ints, usual: int) -> bool:
+    """Whether nearly all triggers follow each other at the same pace."""
+    near = np.abs(intervals - usual) <= 0.2 * usual
+    return len(intervals) > 2 and near.mean() >= 0.8
+
+
+def _until(starts: Ints, ends: Ints) -> Ints:
+    """Return how long it takes from each start to the next end."""
+    after = np.searchsorted(ends, starts, "right")
+    return np.append(ends, np.iinfo(np.int64).max)[after] - starts
+
+
+def _is_gate(index: Index, edge: int, chip: int) -> bool:
+    """Whether a signal tells with its opposite edge where a line ends.
+
+    A pulse that only says where it begins is short.
+    """
+    starts, ends = index.of_edge(edge, chip), index.of_edge(edge ^ 1, chip)
+    if len(starts) < 2 or not len(ends):
+        return False
+    intervals, high = np.diff(starts), _until(starts, ends)[:-1]
+    inside = high < intervals
+    return bool(inside.mean() > 0.9 and np.median(high[inside] / intervals[inside]) > 0.6)
+
+
+# ---------------------------------------------------------------- decision
+
+
+def chosen_edge(index: Index, trigger: str, path: str) -> int:
+    """Return the edge that triggers frames, -1 if none does."""
+    names = {name.lower(): edge for edge, name in enumerate(EDGES)}
+    asked = trigger.lower() if isinstance(trigger, str) else ""
+    if asked == "none":
+        return -1
+    if asked == "auto":
+        return next((edge for edge in (0, 2, 1, 3) if index.reported(edge)), -1)
+    if asked not in names:
+        raise ValueError(f"trigger={trigger!r} is none of 'auto', 'none', {str(EDGES)[1:-1]}")
+    edge = names[asked]
+    if not index.reported(edge):
+        others = [name for e, name in enumerate(EDGES) if index.reported(e)]
+        raise FormatError(
+            path,
+            f"has no triggers {EDGES[edge]}"
+            + (f", but {' and '.join(others)}." if others else ", and no others."),
+        )
+    return edge
+
+
+def decided(
+    file: DataFile,
+    edge: int,
+    shape: tuple[int, ...] | None,
+    dwell_time: float | None,
+    problems: Problems,
+) -> Cut:
+    """Decide how to cut, and say what rests on a guess.
+
+    Parameters
+    ----------
+    file : DataFile
+        The recording.
+    edge : int
+        Which edge triggers, -1 for none.
+    shape : tuple of int, optional
+        Scan shape, array order.
+    dwell_time : float, optional
+        Seconds for each frame.
+    problems : Problems
+        What is said.
+    """
+    index, step = index_of(file), _ticks(dwell_time)
+    reported = index.reported(edge) if edge >= 0 else {}
+    if not reported:
+        return _untriggered(file, shape, step, problems)
+    chip = _reporter(index, edge, problems)
+    count = int(index.reports(edge, chip).sum())
+    cut = Cut("triggers", edge, chip, step=step)
+    words = f"{count} triggers ({EDGES[edge]})" if count > 1 else f"1 trigger ({EDGES[edge]})"
+    if shape and len(shape) > 1 and min(shape) > 0:
+        positions, places = shape[-1], math.prod(shape)
+        lines = places // positions
+        if positions > 1 and count != places and _marks_lines(count, lines, positions):
+            gated = _is_gate(index, edge, chip)
+            cut = replace(cut, kind="lines", positions=positions, gated=gated)
+            if count != lines:
+                problems.warn(
+                    f"{words} are neither one for each of {places} positions nor one for each of "
+                    f"{lines} lines; each is taken for the beginning of a line.",
+                    "Check the scan shape.",
+                )
+            if not step and len(index.of_edge(edge, chip)) < 2 and not gated:
+                raise FormatError(
+                    file.path,
+                    f"has one trigger, which does not say how long a line of {positions} "
+                    "positions takes.",
+                    "Pass dwell_time=, in seconds.",
+                )
+            return cut
+    if step and count > 1:
+        usual = float(np.median(np.diff(index.of_edge(edge, chip))))
+        if step < usual / 2 and not (shape and count == math.prod(shape)):
+            problems.warn(
+                f"{words} are {usual / TICKS:.6g} s apart, many times dwell_time; frames are cut "
+                "one after the other from the first trigger on.",
+                "If a trigger marks each line, pass navigation_shape= too.",
+            )
+            return replace(cut, kind="steps")
+    return replace(cut, kind="steps") if step and count == 1 else cut
+
+
+def _reporter(index: Index, edge: int, problems: Problems) -> int:
+    """Return the chip whose reports of an edge are used, -1 for all of them.
+
+    Usually each chip reports every trigger.
+    """
+    counts = index.reported(edge)
+    chip = max(counts, key=lambda c: (counts[c], -c))
+    if len(counts) == 1:
+        return chip
+    text = ", ".join(f"chip {c}: {n}" for c, n in counts.items())
+    times = index.of_edge(edge, chip)
+    others = np.sort(index.times[index.reports(edge, -1) & (index.chips != chip)])
+    after = np.searchsorted(times, others)
+    before, behind = times[np.maximum(after - 1, 0)], times[np.minimum(after, len(times) - 1)]
+    apart = np.minimum(np.abs(others - before), np.abs(others - behind))
+    if (apart <= _SAME).mean() < 0.5:
+        problems.warn(
+            f"the chips report the triggers {EDGES[edge]} at different times ({text}), so that "
+            "all of them are used.",
+            "Either each chip reports some of them, or the clocks of the chips do not agree.",
+        )
+        return -1
+    if len(set(counts.values())) > 1:
+        problems.warn(
+            f"the chips report different numbers of triggers {EDGES[edge]} ({text}); those of "
+            f"chip {chip} are used."
+        )
+    return chip
+
+
+def _marks_lines(count: int, lines: int, positions: int) -> bool:
+    """Whether so many triggers are lines of a scan rather than positions."""
+    if abs(count - lines) <= max(1, lines // 50):
+        return True
+    if count < lines or positions < 16:
+        return False
+    return count % lines == 0 and count < lines * positions  # a scan that was repeated
+
+
+def _untriggered(
+    file: DataFile, shape: tuple[int, ...] | None, step: float, problems: Problems
+) -> Cut:
+    """Decide how to cut what has no triggers."""
+    first, last = index_of(file).span
+    seconds = (last - first) / TICKS
+    places = math.prod(shape) if shape and min(shape) > 0 else 0
+    if step:
+        if (last - first) / step > _MOST:
+            raise FormatError(
+                file.path,
+                f"lasts {seconds:.6g} s, which dwell_time would cut into more than {_MOST} frames.",
+                "It is in seconds.",
+            )
+        return Cut("steps", step=step)
+    if places > 1:
+        raise FormatError(
+            file.path,
+            f"has no triggers that say when each of {places} positions begins.",
+            f"Pass dwell_time= in seconds; if the {seconds:.6g} s from the first to the last hit "
+            f"are the whole scan, it is {seconds / places:.6g}.",
+        )
+    problems.warn(
+        f"all hits, of {seconds:.6g} s, are one frame: there are no triggers to cut them at.",
+        "Pass dwell_time= in seconds to cut them into frames of this length.",
+    )
+    return Cut("everything")
+
+
+def _ticks(dwell_time: float | None) -> float:
+    """Return the ticks that a frame takes, 0 if nobody says it."""
+    if dwell_time is None:
+        return 0
+    if isinstance(dwell_time, bool) or not isinstance(dwell_time, (int, float, np.number)):
+        raise TypeError(f"dwell_time must be a number of seconds, not {dwell_time!r}")
+    step = float(dwell_time) * TICKS
+    if not 1 <= step < 1 << 60:
+        raise ValueError(f"dwell_time={dwell_time!r} is not a time in seconds that frames can take")
+    return step
+
+
+# ---------------------------------------------------------------- times of frames
+
+
+def frame_times(file: DataFile, cut: Cut, first: int, last: int) -> FrameTimes:
+    """Return when frames begin, in nanoseconds after the first one, and how long they take."""
+    lines = lines_of(file, cut)
+    begins, ends = lines.edges(first, last)
+    begins, ends = ((edge - float(lines.starts[0])) * 25 / 96 for edge in (begins, ends))
+    return FrameTimes(np.rint(begins).astype(np.int64), np.rint(ends - begins).astype(np.int64))
