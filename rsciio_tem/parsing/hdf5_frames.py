@@ -25,6 +25,7 @@ from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames
 from rsciio_tem.parsing.hdf5_filters import Filter, plugins
 from rsciio_tem.parsing.hdf5_index import DataSet, userblock
 from rsciio_tem.parsing.hdf5_links import dataset_of, referred, require_sources
+from rsciio_tem.parsing.hdf5_values import creation_of, filename_of
 from rsciio_tem.storage.backends import DataFile
 from rsciio_tem.storage.files import exists
 
@@ -234,7 +235,7 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
     """Describe a data set; one that is put together from others frame by frame, as these."""
     with opened(path) as file:
         ds = dataset_of(file, name)
-        owner = ds.file.filename
+        owner = filename_of(ds)
         shape, stored = _numbers(ds, owner), np.dtype(ds.dtype)
         axes = _positive(frame_axes, len(shape))
         if not axes or len(set(axes)) < len(frame_axes) or max(map(abs, frame_axes)) > len(shape):
@@ -287,7 +288,7 @@ def fill_bytes(ds: Any, stored: np.dtype[Any]) -> bytes:
     import h5py
 
     with contextlib.suppress(RuntimeError, TypeError, ValueError):
-        status = ds.id.get_create_plist().fill_value_defined()
+        status = creation_of(ds).fill_value_defined()
         if status != h5py.h5d.FILL_VALUE_UNDEFINED:
             return np.array(ds.fillvalue, stored).tobytes()
     return bytes(stored.itemsize)
@@ -320,9 +321,10 @@ def _is_usual(ds: Any) -> bool:
 def _layout(ds: Any) -> str:
     import h5py
 
-    if ds.external:
+    created = creation_of(ds)
+    if created.get_external_count():
         return "external"
-    kind = ds.id.get_create_plist().get_layout()
+    kind = created.get_layout()
     names = {
         h5py.h5d.COMPACT: "compact",
         h5py.h5d.CONTIGUOUS: "contiguous",
@@ -333,7 +335,7 @@ def _layout(ds: Any) -> str:
 
 
 def _filters(ds: Any) -> tuple[Filter, ...]:
-    plist = ds.id.get_create_plist()
+    plist = creation_of(ds)
     steps = [plist.get_filter(i) for i in range(plist.get_nfilters())]
     return tuple(
         Filter(code, tuple(data), name.decode("utf-8", "replace")) for code, _, data, name in steps

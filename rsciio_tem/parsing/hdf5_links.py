@@ -19,7 +19,15 @@ from typing import Any
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.parsing.hdf5 import address, is_hdf5, opened
-from rsciio_tem.parsing.hdf5_values import DAMAGE, filename_of, inside, is_hard, names_in
+from rsciio_tem.parsing.hdf5_values import (
+    DAMAGE,
+    creation_of,
+    filename_of,
+    has_link,
+    inside,
+    is_hard,
+    names_in,
+)
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import require_file
 from rsciio_tem.storage.remote.address import is_address
@@ -31,6 +39,7 @@ __all__ = [
     "dataset_of",
     "dectris_links",
     "member",
+    "opened_at",
     "referred",
     "refuse_pipes",
     "require_links",
@@ -155,10 +164,11 @@ def member(group: Any, path: str) -> Any:
     if not hasattr(group, "keys"):
         return None
     try:
-        thing, names = group, path.strip("/").split("/") if path[:1] != "/" else []
-        while names and hasattr(thing, "keys") and is_hard(thing, names[0]):
-            thing = inside(thing, names.pop(0))
-        if names or thing is group:
+        thing, names = _without_links(group, path)
+        relative = path[:1] != "/" or group.name == "/"
+        if names and relative and names[0] != "." and not has_link(thing, names[0]):
+            return None
+        if names:
             require_links(group, path)
             thing = group.get(path)
         if thing is not None:
@@ -166,6 +176,24 @@ def member(group: Any, path: str) -> Any:
     except (FormatError, *DAMAGE):
         return None
     return thing
+
+
+def opened_at(group: Any, path: str) -> Any:
+    """Open what is at a path, as ``group[path]`` does; what was opened before is not again."""
+    thing, names = _without_links(group, path)
+    return group[path] if names else thing
+
+
+def _without_links(group: Any, path: str) -> tuple[Any, list[str]]:
+    """Follow a path as far as it leads through groups alone; return where, and what is left."""
+    if path == "/" and group.name == "/":
+        return group, []
+    names = path.strip("/").split("/")
+    if path[:1] == "/" and group.name != "/":
+        return group, names
+    while names and hasattr(group, "keys") and names[0] and is_hard(group, names[0]):
+        group = inside(group, names.pop(0))
+    return group, names
 
 
 def children(group: Any) -> Iterator[tuple[str, Any]]:
@@ -184,10 +212,10 @@ def dataset_of(file: Any, name: str) -> Any:
     """Return a data set of an open file; a FormatError says what is there instead."""
     import h5py
 
-    path = file.filename
+    path = filename_of(file)
     require_links(file, name)
     try:
-        thing = file[name]
+        thing = opened_at(file, name)
     except DAMAGE as error:
         try:
             link = file.get(name, getlink=True)
@@ -218,7 +246,7 @@ def require_near(thing: Any) -> None:
 
     if not isinstance(thing, h5py.Dataset):
         return
-    layout = thing.id.get_create_plist()
+    layout = creation_of(thing)
     if layout.get_layout() != h5py.h5d.VIRTUAL and not layout.get_external_count():
         return
     if layout.get_layout() == h5py.h5d.VIRTUAL:
@@ -266,7 +294,7 @@ def require_sources(
     import h5py
 
     seen = set() if seen is None else seen
-    layout = dataset.id.get_create_plist()
+    layout = creation_of(dataset)
     if layout.get_layout() != h5py.h5d.VIRTUAL:
         return set()
     here = (os.path.realpath(path), str(dataset.name))
@@ -314,7 +342,9 @@ def behind(file: Any, path: str, dataset: Any) -> set[str]:
     """Return all other files that a data set of an open file is read from."""
     owner = filename_of(dataset)
     others = require_links(file, path) | {owner} | require_sources(dataset, owner)
-    for name, *_ in dataset.external or ():
+    created = creation_of(dataset)
+    for i in range(created.get_external_count()):
+        name = created.get_external(i)[0]
         others.add(referred(owner, os.fsdecode(name), plain=True))
     return others
 

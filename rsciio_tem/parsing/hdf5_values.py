@@ -28,13 +28,16 @@ __all__ = [
     "address",
     "attribute",
     "attributes",
+    "creation_of",
     "damaged_texts",
     "filename_of",
     "has_attribute",
+    "has_link",
     "inside",
     "is_hard",
     "names_in",
     "numbers",
+    "parent_of",
     "part",
     "plain",
     "remembered",
@@ -90,16 +93,16 @@ def remembering() -> Iterator[None]:
         _local.seen = None
 
 
-def remembered(kind: str, thing: Any, name: Any, find: Callable[[], T]) -> T:
-    """Return what was found about an object before, in the block of `remembering`."""
+def remembered(kind: str, thing: Any, name: Any, find: Callable[..., T], *values: Any) -> T:
+    """Return ``find(*values)`` as it was before, in the block of `remembering`."""
     seen = getattr(_local, "seen", None)
     if seen is None:
-        return find()
+        return find(*values)
     key = kind, id(thing), name
     if key in seen:
         result: T = seen[key][1]
         return result
-    result = find()
+    result = find(*values)
     if len(seen) < _REMEMBERED:
         seen[key] = thing, result  # what is kept cannot lend its id to another one
     return result
@@ -107,7 +110,7 @@ def remembered(kind: str, thing: Any, name: Any, find: Callable[[], T]) -> T:
 
 def address(thing: Any) -> tuple[Any, ...]:
     """Return what tells whether two groups or data sets are the same."""
-    return remembered("address", thing, None, lambda: _address(thing))
+    return remembered("address", thing, None, _address, thing)
 
 
 def _address(thing: Any) -> tuple[Any, ...]:
@@ -141,12 +144,24 @@ def _length(content: Any) -> int:
 
 def names_in(group: Any) -> list[Any]:
     """List the names in a group; those that are no text are bytes."""
-    return remembered("names", group, None, lambda: list(group))
+    return remembered("names", group, None, list, group)
+
+
+def has_link(group: Any, name: str) -> bool:
+    """Whether there is a name in a group, of anything or of a link to wherever."""
+    return remembered("link", group, name, _has_link, group, name)
+
+
+def _has_link(group: Any, name: str) -> bool:
+    try:
+        return bool(group.id.links.exists(_encoded(name)))
+    except (*DAMAGE, AttributeError):
+        return True  # whoever opens it says what is wrong
 
 
 def is_hard(group: Any, name: str) -> bool:
     """Whether a name in a group is that of something in the same file, not a link to elsewhere."""
-    return remembered("hard", group, name, lambda: _is_hard(group, name))
+    return remembered("hard", group, name, _is_hard, group, name)
 
 
 def _is_hard(group: Any, name: str) -> bool:
@@ -160,17 +175,28 @@ def _is_hard(group: Any, name: str) -> bool:
 
 def inside(group: Any, name: str) -> Any:
     """Open something that is in a group itself, as ``group[name]`` does."""
-    return remembered("inside", group, name, lambda: _inside(group, name))
+    return remembered("inside", group, name, _inside, group, name)
 
 
 def _inside(group: Any, name: str) -> Any:
     import h5py
 
     thing = h5py.h5o.open(group.id, _encoded(name))
-    kind = h5py.h5i.get_type(thing)
-    if kind == h5py.h5i.GROUP:
+    if isinstance(thing, h5py.h5g.GroupID):
         return h5py.Group(thing)
-    return h5py.Dataset(thing, readonly=True) if kind == h5py.h5i.DATASET else group[name]
+    if isinstance(thing, h5py.h5d.DatasetID):
+        return h5py.Dataset(thing, readonly=True)
+    return group[name]
+
+
+def parent_of(thing: Any) -> Any:
+    """Return the group that a group or data set is in, as its ``parent``."""
+    return remembered("parent", thing, None, getattr, thing, "parent")
+
+
+def creation_of(dataset: Any) -> Any:
+    """Return the list of properties that a data set was created with."""
+    return remembered("creation", dataset, None, dataset.id.get_create_plist)
 
 
 def _encoded(name: str | bytes) -> bytes:
@@ -230,7 +256,18 @@ def _fits(thing: Any, kind: Any, count: int, most: int) -> bool:
         return False
     if not _has_variable_text(kind):
         return True
-    return count <= _TEXTS and damaged_texts(filename_of(thing)) < 0
+    return count <= _TEXTS and _has_whole_texts(thing)
+
+
+def _has_whole_texts(thing: Any) -> bool:
+    """Whether nothing is seen to be damaged where the texts of a file are; looked at once."""
+    seen = getattr(_local, "seen", None)
+    if seen is None:
+        return damaged_texts(filename_of(thing)) < 0
+    key = "texts", address(thing)[0], None
+    if key not in seen:
+        seen[key] = None, damaged_texts(filename_of(thing)) < 0
+    return bool(seen[key][1])
 
 
 # ---------------------------------------------------------------- texts of any length
@@ -319,20 +356,48 @@ def has_attribute(thing: Any, name: str) -> bool:
 
 def attribute(thing: Any, name: str, default: Any = None) -> Any:
     """Return an attribute; the default where there is none, or none of numbers or text."""
+    if thing is None:
+        return default
+    content = remembered("attribute", thing, name, _attribute, thing, name)
+    if content is _MISSING:
+        return default
+    return content.copy() if isinstance(content, np.ndarray) else content
+
+
+_MISSING = object()
+
+
+def _attribute(thing: Any, name: str) -> Any:
     import h5py
 
     try:
         encoded = name.encode("utf-8", "surrogateescape")
         if not h5py.h5a.exists(thing.id, encoded):
-            return default
+            return _MISSING
         described = h5py.h5a.open(thing.id, encoded)
-        shape = described.shape
+        shape, kind = described.shape, described.get_type()
         count = 0 if shape is None else math.prod(shape)
-        if not _fits(thing, described.get_type(), count, _ATTRIBUTE):
-            return default
-        return thing.attrs[name]
+        if not _fits(thing, kind, count, _ATTRIBUTE):
+            return _MISSING
+        if shape is None or kind.get_class() not in _plain_classes():
+            return thing.attrs[name]
+        dtype = kind.dtype
+        content = np.zeros(shape, dtype)
+        described.read(content)
     except (*DAMAGE, AttributeError):  # nothing that has attributes
-        return default
+        return _MISSING
+    if dtype.kind == "O":  # texts of any length
+        texts = [one.decode("utf-8", "surrogateescape") for one in content.flat]
+        content = np.array(texts, dtype).reshape(shape)
+    return content if shape else content[()]
+
+
+@lru_cache(maxsize=1)
+def _plain_classes() -> frozenset[int]:
+    """Return the types whose values are read without a detour: numbers and texts."""
+    from h5py import h5t
+
+    return frozenset((h5t.INTEGER, h5t.FLOAT, h5t.STRING, h5t.ENUM))
 
 
 def attributes(thing: Any) -> dict[str, Any]:
@@ -341,13 +406,17 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
+    import h5py
+
     values: dict[str, Any] = {}
-    missing = object()
+    with contextlib.suppress(*DAMAGE, AttributeError):
+        if not h5py.h5a.get_num_attrs(thing.id):
+            return values
     with contextlib.suppress(*DAMAGE):
         for i, name in enumerate(getattr(thing, "attrs", ())):
             if i >= _MOST_ATTRIBUTES:
                 break
-            if (content := attribute(thing, name, missing)) is not missing:
+            if (content := attribute(thing, name, _MISSING)) is not _MISSING:
                 with contextlib.suppress(*DAMAGE):
                     values[str(name)] = plain(content)
     return values
@@ -373,19 +442,24 @@ def part(dataset: Any, key: Any, most: int = _DATA_SET) -> Any:
     if not isinstance(dataset, h5py.Dataset):
         return None
     try:
-        layout = dataset.id.get_create_plist()
-        if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
+        created = creation_of(dataset)
+        layout = created.get_layout()
+        if layout == h5py.h5d.VIRTUAL or created.get_external_count():
             return None
         shape, kind = dataset.shape, dataset.id.get_type()
         if shape is None:
             return None
         count = _selected(shape, key)
-        chunks = layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else ()
+        chunks = created.get_chunk() if layout == h5py.h5d.CHUNKED else ()
         if not _fits(dataset, kind, count, most) or math.prod(chunks) * kind.get_size() > _CHUNK:
             return None
         if not _has_its_texts(dataset, kind):
             return None
-        return dataset[key]
+        if key != () or kind.get_class() not in _plain_classes():
+            return dataset[key]
+        content = np.zeros(shape, kind.dtype)
+        dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, content)
+        return content if shape else content[()]
     except (*DAMAGE, IndexError):
         return None
 

@@ -26,7 +26,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import Scan
 from rsciio_tem.storage.backends import backend_name
 
-__all__ = ["Arranged", "arrange"]
+__all__ = ["Arranged", "arrange", "arrange_annotated"]
 
 # ---------------------------------------------------------------- read
 
@@ -69,12 +69,22 @@ def arrange(
     """
     options = dict(options or {})
     check_options(options, recording.path)
-    recording = annotated(recording)
     bounds = {
         "navigation_shape": navigation_shape,
         "first_frame": first_frame,
         "last_frame": last_frame,
     }
+    return arrange_annotated(annotated(recording), bounds, options)
+
+
+def arrange_annotated(
+    recording: Recording, bounds: Mapping[str, Any], options: dict[str, Any]
+) -> Arranged:
+    """Put frames into scan order as `arrange` does: what a side file says is part of them.
+
+    The options are known ones; those that a side file gives are added to them.
+    """
+    options = dict(options)
     asked = {n: v for n, v in {**options, **bounds}.items() if v is not None}
     scan = _scan_of(recording, asked)
     if (note := recording.annotation) is not None:

@@ -294,8 +294,10 @@ def places(path: str | os.PathLike[str]) -> Iterator[str]:
         yield name
     else:
         return
+    if name == os.fspath(path):
+        return
     real = os.path.realpath(path)  # a folder above may be a link, too
-    if name != os.fspath(path) and os.path.normcase(real) != os.path.normcase(name):
+    if os.path.normcase(real) != os.path.normcase(name):
         yield real
 
 

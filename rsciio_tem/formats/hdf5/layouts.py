@@ -28,13 +28,15 @@ from rsciio_tem.formats.hdf5.velox import velox
 from rsciio_tem.parsing import nion
 from rsciio_tem.parsing.coordinates import axis_of
 from rsciio_tem.parsing.hdf5 import tree
-from rsciio_tem.parsing.hdf5_links import children, member
+from rsciio_tem.parsing.hdf5_links import children, member, opened_at
 from rsciio_tem.parsing.hdf5_values import (
     DAMAGE,
     attribute,
     attributes,
+    filename_of,
     has_attribute,
     numbers,
+    parent_of,
     plain,
     text,
     value,
@@ -59,7 +61,7 @@ def _dm5(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
         scale = number(cal, "Scale")
         units.append(units_of(cal.get("Units", "")))
         axes.append(Axis("", units[-1], scale, -number(cal, "Origin") * scale))
-    tags = attributes(member(group.parent, "ImageTags/Meta Data"))
+    tags = attributes(member(parent_of(group), "ImageTags/Meta Data"))
     thumbnails = [attributes(t).get("ImageIndex") for _, t in children(member(file, "Thumbnails"))]
     sig_first, problems = False, Problems()
     if ndim == 4 and not tags.get("Data Order Swapped"):
@@ -108,8 +110,7 @@ def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     for part in ("microscope", "sample", "user", "comments"):
         if (described_part := member(file, part)) is not None:
             original[part] = attributes(described_part)
-    root = group.parent
-    bundle = member(root, "metadatabundle/calibration") if first == 0 else None
+    bundle = member(parent_of(group), "metadatabundle/calibration") if first == 0 else None
     if hasattr(bundle, "keys"):
         original["calibration"] = {k: v for k, v in tree(bundle).items() if k != "attributes"}
     return Meaning(
@@ -208,7 +209,7 @@ def _kikuchipy(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None
         return None
     header = {
         name: number({"": np.ravel(stored)[0]}, "")
-        for name, thing in children(member(group.parent, "Header"))
+        for name, thing in children(member(parent_of(group), "Header"))
         if np.size(stored := value(thing, 1 << 10)) == 1
     }
     nav = int(header.get("n_rows", 0)), int(header.get("n_columns", 0))
@@ -233,7 +234,7 @@ def _stem_images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | No
         return None
     scan = attributes(described)
     size = number({k: np.ravel(v)[0] for k, v in scan.items() if np.size(v) == 1}, "Pixel Size")
-    base = os.path.splitext(os.path.basename(file.filename))[0]
+    base = os.path.splitext(os.path.basename(filename_of(file)))[0]
     note = Problem(
         "info", "holds images of a scan.", f"Its patterns are in {base}_master.h5, if there is one."
     )
@@ -266,7 +267,7 @@ LAYOUTS: tuple[Layout, ...] = (
 
 def meaning_of(path: str, dataset: Any, file: Any) -> Meaning:
     """Return what the first layout that fits says about a data set."""
-    group = file[path.rpartition("/")[0] or "/"]
+    group = opened_at(file, path.rpartition("/")[0] or "/")
     for layout in LAYOUTS:
         try:
             meaning = layout(path, dataset, group, file)

@@ -10,7 +10,7 @@ from rsciio_tem import readers
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.formats.hdf5.velox import is_series, is_velox
 from rsciio_tem.parsing.hdf5_links import children, member
-from rsciio_tem.parsing.hdf5_values import attribute, has_attribute, text
+from rsciio_tem.parsing.hdf5_values import attribute, has_attribute, has_link, text
 
 
 def _is_usid(file: Any) -> bool:
@@ -55,7 +55,7 @@ READERS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
         lambda f: is_velox(f) and not is_series(f),
     ),
     ("an EMD file written by HyperSpy", "rsciio.emd", _of_hyperspy),
-    ("a Prismatic simulation", "rsciio.emd", lambda f: "4DSTEM_simulation" in f),
+    ("a Prismatic simulation", "rsciio.emd", lambda f: has_link(f, "4DSTEM_simulation")),
     ("a USID file", "rsciio.usid", _is_usid),
     (
         "an Odemis file of Delmic",
@@ -68,7 +68,7 @@ READERS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (
         "a TofDAQ file of Tofwerk",
         "rsciio.tofwerk",
-        lambda f: "FullSpectra" in f and "TimingData" in f,
+        lambda f: has_link(f, "FullSpectra") and has_link(f, "TimingData"),
     ),
 )
 
