@@ -26,7 +26,9 @@ from rsciio_tem.parsing.hdf5_values import (
     has_link,
     inside,
     is_hard,
+    link_of,
     names_in,
+    remembered,
 )
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import require_file
@@ -34,10 +36,12 @@ from rsciio_tem.storage.remote.address import is_address
 
 __all__ = [
     "Walk",
+    "above",
     "behind",
     "children",
     "dataset_of",
     "dectris_links",
+    "is_at",
     "member",
     "opened_at",
     "referred",
@@ -45,6 +49,7 @@ __all__ = [
     "require_links",
     "require_near",
     "require_sources",
+    "sources_of",
     "walk",
 ]
 
@@ -76,6 +81,10 @@ def referred(path: str, name: str, plain: bool = False) -> str:
     FormatError
         It is not a regular file, or no HDF5; a plain one that is not near.
     """
+    return remembered("referred", None, (path, name, plain), _referred, path, name, plain)
+
+
+def _referred(path: str, name: str, plain: bool) -> str:
     other = files.beside(path, name)
     if is_address(path) and not is_address(other):
         raise FormatError(path, f"refers to {name}, which is not beside it.")
@@ -125,6 +134,9 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
     import h5py
 
     others: set[str] = set()
+    with contextlib.suppress(*DAMAGE, AttributeError):
+        if not _without_links(start, path)[1]:
+            return others
     if depth > _DEEPEST:
         raise FormatError(filename_of(start), f"{path} leads through more than {_DEEPEST} links.")
     node = start.file if path.startswith("/") and start.name != "/" else start
@@ -139,7 +151,7 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
                 return others
             continue
         try:
-            link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
+            link = link_of(node, name) if isinstance(node, h5py.Group) else None
         except DAMAGE:
             return others
         if isinstance(link, h5py.SoftLink):
@@ -161,10 +173,14 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
 
 def member(group: Any, path: str) -> Any:
     """Return a group or data set by its path; None where there is none that can be opened."""
+    import h5py
+
     if not hasattr(group, "keys"):
         return None
     try:
         thing, names = _without_links(group, path)
+        if names and isinstance(thing, h5py.Dataset):
+            return None  # there is nothing in it
         relative = path[:1] != "/" or group.name == "/"
         if names and relative and names[0] != "." and not has_link(thing, names[0]):
             return None
@@ -178,22 +194,44 @@ def member(group: Any, path: str) -> Any:
     return thing
 
 
+def is_at(group: Any, path: str) -> bool:
+    """Whether there is anything at a path that can be opened, as ``path in group``."""
+    try:
+        return not _without_links(group, path)[1] or path in group
+    except DAMAGE:
+        return path in group
+
+
 def opened_at(group: Any, path: str) -> Any:
     """Open what is at a path, as ``group[path]`` does; what was opened before is not again."""
     thing, names = _without_links(group, path)
     return group[path] if names else thing
 
 
+def above(file: Any, path: str, group: Any) -> Any:
+    """Return the ``parent`` of a group, which is at a path in an open file."""
+    node, names = _without_links(file, path.rpartition("/")[0] or "/")
+    if names or _without_links(file, path or "/")[0] is not group:
+        return group.parent
+    return node
+
+
 def _without_links(group: Any, path: str) -> tuple[Any, list[str]]:
     """Follow a path as far as it leads through groups alone; return where, and what is left."""
-    if path == "/" and group.name == "/":
-        return group, []
+    return remembered("without links", group, path, _follow, group, path)
+
+
+def _follow(group: Any, path: str) -> tuple[Any, list[str]]:
     names = path.strip("/").split("/")
     if path[:1] == "/" and group.name != "/":
         return group, names
-    while names and hasattr(group, "keys") and names[0] and is_hard(group, names[0]):
-        group = inside(group, names.pop(0))
-    return group, names
+    if path == "/":
+        return group, []
+    for i, name in enumerate(names):
+        if not (name and hasattr(group, "keys") and is_hard(group, name)):
+            return group, names[i:]
+        group = inside(group, name)
+    return group, []
 
 
 def children(group: Any) -> Iterator[tuple[str, Any]]:
@@ -338,10 +376,20 @@ def require_sources(
     return members
 
 
+def sources_of(dataset: Any, path: str) -> frozenset[str]:
+    """Return the files that a virtual data set is put together from, as `require_sources` does."""
+
+
+    def sources() -> frozenset[str]:
+        return frozenset(require_sources(dataset, path))
+
+    return remembered("sources", dataset, None, sources)
+
+
 def behind(file: Any, path: str, dataset: Any) -> set[str]:
     """Return all other files that a data set of an open file is read from."""
     owner = filename_of(dataset)
-    others = require_links(file, path) | {owner} | require_sources(dataset, owner)
+    others = require_links(file, path) | {owner} | sources_of(dataset, owner)
     created = creation_of(dataset)
     for i in range(created.get_external_count()):
         name = created.get_external(i)[0]

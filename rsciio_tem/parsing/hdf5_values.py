@@ -35,9 +35,9 @@ __all__ = [
     "has_link",
     "inside",
     "is_hard",
+    "link_of",
     "names_in",
     "numbers",
-    "parent_of",
     "part",
     "plain",
     "remembered",
@@ -54,8 +54,8 @@ _local, _REMEMBERED, _SMALL = threading.local(), 10_000, 4096
 #: What h5py raises when a file, or a part of it, is damaged or has a type that numpy lacks.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 
-#: Attributes of an object that are looked at.
-_MOST_ATTRIBUTES = 1000
+#: Attributes of an object that are looked at, and that are opened by their numbers.
+_MOST_ATTRIBUTES, _FEW_ATTRIBUTES = 1000, 16
 #: Bytes of an attribute, of a data set, and of a chunk that is inflated for a part of it, at most.
 _ATTRIBUTE, _DATA_SET, _CHUNK = 1 << 20, 64 << 20, 256 << 20
 #: Texts of any length in one value; fields of a record; types within types.
@@ -173,6 +173,19 @@ def _is_hard(group: Any, name: str) -> bool:
         return False
 
 
+def link_of(group: Any, name: str) -> Any:
+    """Return where a name in a group leads, as ``group.get(name, getlink=True)`` does."""
+    import h5py
+
+    links, encoded = group.id.links, _encoded(name)
+    if not links.exists(encoded):
+        return None
+    if links.get_info(encoded).type != h5py.h5l.TYPE_EXTERNAL:
+        return group.get(name, getlink=True)
+    file, path = links.get_val(encoded)
+    return h5py.ExternalLink(os.fsdecode(file), path.decode("utf-8", "surrogateescape"))
+
+
 def inside(group: Any, name: str) -> Any:
     """Open something that is in a group itself, as ``group[name]`` does."""
     return remembered("inside", group, name, _inside, group, name)
@@ -187,11 +200,6 @@ def _inside(group: Any, name: str) -> Any:
     if isinstance(thing, h5py.h5d.DatasetID):
         return h5py.Dataset(thing, readonly=True)
     return group[name]
-
-
-def parent_of(thing: Any) -> Any:
-    """Return the group that a group or data set is in, as its ``parent``."""
-    return remembered("parent", thing, None, getattr, thing, "parent")
 
 
 def creation_of(dataset: Any) -> Any:
@@ -374,7 +382,14 @@ def _attribute(thing: Any, name: str) -> Any:
         encoded = name.encode("utf-8", "surrogateescape")
         if not h5py.h5a.exists(thing.id, encoded):
             return _MISSING
-        described = h5py.h5a.open(thing.id, encoded)
+        return _content(thing, name, h5py.h5a.open(thing.id, encoded))
+    except (*DAMAGE, AttributeError):  # nothing that has attributes
+        return _MISSING
+
+
+def _content(thing: Any, name: str, described: Any) -> Any:
+    """Return what an open attribute of a group or data set holds."""
+    try:
         shape, kind = described.shape, described.get_type()
         count = 0 if shape is None else math.prod(shape)
         if not _fits(thing, kind, count, _ATTRIBUTE):
@@ -384,7 +399,7 @@ def _attribute(thing: Any, name: str) -> Any:
         dtype = kind.dtype
         content = np.zeros(shape, dtype)
         described.read(content)
-    except (*DAMAGE, AttributeError):  # nothing that has attributes
+    except DAMAGE:
         return _MISSING
     if dtype.kind == "O":  # texts of any length
         texts = [one.decode("utf-8", "surrogateescape") for one in content.flat]
@@ -410,8 +425,11 @@ def _attributes(thing: Any) -> dict[str, Any]:
 
     values: dict[str, Any] = {}
     with contextlib.suppress(*DAMAGE, AttributeError):
-        if not h5py.h5a.get_num_attrs(thing.id):
+        count = h5py.h5a.get_num_attrs(thing.id)
+        if not count:
             return values
+        if count <= _FEW_ATTRIBUTES and not isinstance(thing, h5py.File):
+            return _few_attributes(thing, count)
     with contextlib.suppress(*DAMAGE):
         for i, name in enumerate(getattr(thing, "attrs", ())):
             if i >= _MOST_ATTRIBUTES:
@@ -419,6 +437,23 @@ def _attributes(thing: Any) -> dict[str, Any]:
             if (content := attribute(thing, name, _MISSING)) is not _MISSING:
                 with contextlib.suppress(*DAMAGE):
                     values[str(name)] = plain(content)
+    return values
+
+
+def _few_attributes(thing: Any, count: int) -> dict[str, Any]:
+    """Open each attribute by its number, in the order in which h5py names them."""
+    from h5py import h5, h5a, h5p
+
+    tracked = creation_of(thing).get_attr_creation_order() & h5p.CRT_ORDER_TRACKED
+    order = h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME
+    values: dict[str, Any] = {}
+    for i in range(count):
+        with contextlib.suppress(*DAMAGE):
+            described = h5a.open(thing.id, index=i, index_type=order, order=h5.ITER_INC)
+            name = described.name.decode("utf-8", "surrogateescape")
+            content = remembered("attribute", thing, name, _content, thing, name, described)
+            if content is not _MISSING:
+                values[name] = plain(content)
     return values
 
 

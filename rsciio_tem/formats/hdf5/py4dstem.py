@@ -15,7 +15,7 @@ from rsciio_tem.errors import Problems
 from rsciio_tem.formats.hdf5.meaning import units_of
 from rsciio_tem.parsing.coordinates import axis_of
 from rsciio_tem.parsing.hdf5_links import member
-from rsciio_tem.parsing.hdf5_values import parent_of, value
+from rsciio_tem.parsing.hdf5_values import value
 from rsciio_tem.parsing.text import to_number
 from rsciio_tem.recording.axis import Axis
 
@@ -59,10 +59,11 @@ def _agree(axis: Axis, stored: Axis, size: int) -> bool:
     )
 
 
-def calibration_of(group: Any) -> dict[str, Pixel]:
+def calibration_of(bundle: Any) -> dict[str, Pixel]:
     """Return the calibration beside a cube: for ``Rx``, ``Ry``, ``Qx`` and ``Qy``, if there is."""
-    bundle = member(parent_of(group), "metadatabundle/calibration")
-    pixels = {}
+    pixels: dict[str, Pixel] = {}
+    if bundle is None:
+        return pixels
     for letter in "RQ":
         size = to_number(value(member(bundle, f"{letter}_pixel_size")))
         units = units_of(value(member(bundle, f"{letter}_pixel_units")))
