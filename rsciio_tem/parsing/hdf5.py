@@ -7,6 +7,7 @@ Nothing here reads pixels, and no file stays open. h5py is imported when a file 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import threading
@@ -87,7 +88,15 @@ def is_hdf5(path: str, head: bytes) -> bool:
     if is_address(path):  # what came along when it was described: nobody waits for more
         head = files.read_start(path, HEAD)
         return any(head.startswith(SIGNATURE, 512 << i) for i in range(3, 8))
-    with files.open_binary(path) as file:
+    status = os.stat(path)
+    return _has_signature_behind(path, at, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _has_signature_behind(path: str, at: int, size: int, mtime_ns: int) -> bool:
+    """Look for the signature behind what is at the beginning; each reader of HDF5 asks."""
+    del size, mtime_ns  # another content of the same file
+    with files.open_binary(path, 0) as file:
         while at <= 1 << 20:
             file.seek(at)
             signature = file.read(len(SIGNATURE))
@@ -130,8 +139,8 @@ def opened(path: str, described: DataFile | None = None) -> Iterator[Any]:
 def kept_open(path: str) -> Iterator[None]:
     """Keep what `opened` opens inside of the block, of this thread, open until its end.
 
-    Each opening takes a good part of a millisecond. The file `path` is opened at once, and of others
-    no more than may be open.
+    Each opening takes a good part of a millisecond. The file `path` is opened at once; of others
+    so many stay open as may.
     """
     if getattr(_local, "session", None) is not None:
         yield

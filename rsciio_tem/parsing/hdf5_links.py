@@ -379,7 +379,6 @@ def require_sources(
 def sources_of(dataset: Any, path: str) -> frozenset[str]:
     """Return the files that a virtual data set is put together from, as `require_sources` does."""
 
-
     def sources() -> frozenset[str]:
         return frozenset(require_sources(dataset, path))
 

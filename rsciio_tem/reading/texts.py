@@ -72,13 +72,21 @@ def _tree(tree: Mapping[Any, Any]) -> dict[str, Any]:
     for key, value in tree.items():
         key = str(key)
         name = _usual_name(key) if len(key) <= _LONGEST_NAME else _name(storable(key))
+        kind = type(value)
+        if (kind is str and value.isascii() and "\0" not in value) or kind is float or kind is bool:
+            result[name if name not in result else _other(name, result)] = value
+            continue
         value = storable(value)
         if "/" in name and isinstance(value, (dict, list, tuple, np.ndarray)):
             name = name.replace("/", "-")  # a path in the saved file
-        while name in result:
-            name += "_"
-        result[name] = value
+        result[name if name not in result else _other(name, result)] = value
     return result
+
+
+def _other(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 @functools.lru_cache(maxsize=4096)

@@ -38,7 +38,8 @@ def _digits(text: Bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]
     """Return the value of each digit, and in which rows there are digits and blanks only."""
     digits = text - np.uint8(ord("0"))  # of anything else, more than 9
     digits[text == ord(" ")] = 0
-    return digits.astype(np.float64), (digits <= 9).all(axis=1)
+    good: npt.NDArray[np.bool_] = np.all(digits <= 9, axis=1)
+    return digits.astype(np.float64), good
 
 
 def _long_integers(text: Bytes) -> Ints:

@@ -655,7 +655,7 @@ def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uin
     changed for a while are kept, in case that they are asked for again.
     """
     count, nbytes = out.shape
-    whole = 0 <= start and start + (count - 1) * stride + nbytes <= file.size
+    whole = start >= 0 and start + (count - 1) * stride + nbytes <= file.size
     keeps = file.origin is None and count >= _MANY_PIECES and whole and stride > 0
     if keeps:
         _handle(file)  # checks that the file is still the one that was described

@@ -64,8 +64,7 @@ def frame_times(text: npt.NDArray[np.uint8]) -> FrameTimes:
     result = FrameTimes(*(np.full(n, -1, np.int64) for _ in range(4)))
     if n:
         changing = _changing(text)
-        commas = text[:, changing] == ord(",")
-        if (commas == commas[0]).all():
+        if _alike(text, changing):
             _decode_alike(text, slice(None), np.flatnonzero(text[0] == ord(",")), result, changing)
             return result
     commas = text == ord(",")
@@ -80,6 +79,17 @@ def frame_times(text: npt.NDArray[np.uint8]) -> FrameTimes:
         same, remaining = remaining[alike], remaining[~alike]
         _decode_alike(text, same, np.flatnonzero(commas[example]), result)
     return result
+
+
+def _alike(text: npt.NDArray[np.uint8], changing: npt.NDArray[np.int64]) -> bool:
+    """Whether the commas are at the same places in all headers, looking where these differ."""
+    firsts = np.flatnonzero(np.diff(changing, prepend=-2) > 1)
+    stretches = zip(changing[firsts], changing[[*(firsts[1:] - 1), -1]] + 1, strict=True)
+    for a, b in stretches if len(changing) else ():
+        commas = text[:, a:b] == ord(",")
+        if (commas != commas[0]).any():
+            return False
+    return True
 
 
 def _changing(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
