@@ -172,7 +172,7 @@ def read_headers(frames: FrameTable, first: int, last: int, before: int, size: i
                     strides=(stride, 1),
                 )
         else:
-            backends.read_pieces(file, begin, stride, target)
+            backends.read_pieces(file, begin, stride, target, keep=True)
     return headers
 
 

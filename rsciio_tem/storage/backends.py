@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Truncated, Unsupported
 from rsciio_tem.storage import pages
+from rsciio_tem.storage.recent import RecentPieces
 from rsciio_tem.storage.remote import session as remote
 from rsciio_tem.storage.remote.address import is_address
 from rsciio_tem.storage.remote.transport import Remote
@@ -90,8 +91,8 @@ _FAR = 8 << 10
 _ROWS = 128
 
 
-#: Pieces that are kept if they are so many at least, each a call of the system; bytes of all.
-_MANY_PIECES, _KEPT_BYTES = 64, 16 << 20
+#: Pieces that are kept if they are so many at least: each is a call of the system.
+_MANY_PIECES = 64
 
 
 _PAGE = 4096
@@ -448,7 +449,7 @@ if hasattr(os, "register_at_fork"):
     def _forget_handles() -> None:
         """Start a forked child without its parent's handles, and with a lock nobody holds."""
         global _handles_lock, _pieces
-        _handles_lock, _pieces = threading.Lock(), _Pieces()
+        _handles_lock, _pieces = threading.Lock(), RecentPieces()
         _handles.clear()
 
     os.register_at_fork(after_in_child=_forget_handles)
@@ -648,58 +649,29 @@ def _require_disk(file: DataFile) -> None:
         )
 
 
-def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8]) -> None:
+def read_pieces(
+    file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8], *, keep: bool = False
+) -> None:
     """Fill row i of `out` with the bytes at ``start + i * stride``.
 
-    Rows that lie beyond the end of the file stay as they are. Many pieces of a file that has not
-    changed for a while are kept, in case that they are asked for again.
+    Rows that lie beyond the end of the file stay as they are. With `keep`, pieces of a file that
+    has not changed for a while are kept, in case that they are asked for again.
     """
     count, nbytes = out.shape
-    whole = start >= 0 and start + (count - 1) * stride + nbytes <= file.size
-    keeps = file.origin is None and count >= _MANY_PIECES and whole and stride > 0
-    if keeps:
+    keep = keep and file.origin is None and count >= _MANY_PIECES and 0 <= start < start + stride
+    if keep and start + (count - 1) * stride + nbytes <= file.size:
         _handle(file)  # checks that the file is still the one that was described
         if (kept := _pieces.get(key := (file, start, stride, count, nbytes))) is not None:
             out[...] = kept
             return
+        read_pieces_at(file, [start + i * stride for i in range(count)], out)
+        if time.time() - file.mtime_ns / 1e9 > _FRESH:
+            _pieces.put(key, out)
+        return
     read_pieces_at(file, [start + i * stride for i in range(count)], out)
-    if keeps and time.time() - file.mtime_ns / 1e9 > _FRESH:
-        _pieces.put(key, out)
 
 
-class _Pieces:
-    """Pieces that were read of files, such as the headers of all frames."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Any, ...], npt.NDArray[np.uint8]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[Any, ...]) -> npt.NDArray[np.uint8] | None:
-        """Return pieces that were read before."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def put(self, key: tuple[Any, ...], rows: npt.NDArray[np.uint8]) -> None:
-        """Keep a copy of pieces, instead of those that nobody asked for since long."""
-        with self._lock:
-            if key in self._kept or rows.nbytes > _KEPT_BYTES:
-                return
-            self._kept[key] = rows.copy()
-            self._bytes += rows.nbytes
-            while self._bytes > _KEPT_BYTES:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        with self._lock:
-            self._kept.clear()
-            self._bytes = 0
-
-
-_pieces = _Pieces()
+_pieces = RecentPieces()
 
 
 def read_pieces_at(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8]) -> None:

@@ -83,9 +83,10 @@ def frame_times(text: npt.NDArray[np.uint8]) -> FrameTimes:
 
 def _alike(text: npt.NDArray[np.uint8], changing: npt.NDArray[np.int64]) -> bool:
     """Whether the commas are at the same places in all headers, looking where these differ."""
+    if not len(changing):
+        return True
     firsts = np.flatnonzero(np.diff(changing, prepend=-2) > 1)
-    stretches = zip(changing[firsts], changing[[*(firsts[1:] - 1), -1]] + 1, strict=True)
-    for a, b in stretches if len(changing) else ():
+    for a, b in zip(changing[firsts], changing[[*(firsts[1:] - 1), -1]] + 1, strict=True):
         commas = text[:, a:b] == ord(",")
         if (commas != commas[0]).any():
             return False
