@@ -131,6 +131,10 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
     FormatError
         One of them is not an HDF5 file, or there is no end of links.
     """
+    return set(remembered("links", start, (path, depth), _required, start, path, depth))
+
+
+def _required(start: Any, path: str, depth: int) -> set[str]:
     import h5py
 
     others: set[str] = set()
@@ -186,7 +190,7 @@ def member(group: Any, path: str) -> Any:
             return None
         if names:
             require_links(group, path)
-            thing = group.get(path)
+            thing = opened_at(group, path)
         if thing is not None:
             require_near(thing)
     except (FormatError, *DAMAGE):
@@ -205,7 +209,7 @@ def is_at(group: Any, path: str) -> bool:
 def opened_at(group: Any, path: str) -> Any:
     """Open what is at a path, as ``group[path]`` does; what was opened before is not again."""
     thing, names = _without_links(group, path)
-    return group[path] if names else thing
+    return remembered("opened", group, path, group.__getitem__, path) if names else thing
 
 
 def above(file: Any, path: str, group: Any) -> Any:
@@ -449,7 +453,7 @@ def walk(start: Any) -> Walk:
             path, parent, name = linked.popleft()
             try:
                 require_links(parent, name)
-                meet(path, parent[name])
+                meet(path, opened_at(parent, name))
             except FormatError as error:
                 kind = error.problem.rstrip(".")
                 tour.broken.append((path.lstrip("/"), f"{error.path}, which {kind}"))
