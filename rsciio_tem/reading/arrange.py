@@ -270,6 +270,8 @@ def _fill(stored: np.dtype[Any], recording: Recording, options: Mapping[str, Any
     fill = _fill_value(recording, options)
     cast = cast_to(stored, options.get("dtype"))
     dtype = stored if cast is None else cast
+    if fill == 0:  # fits into every type
+        return fill if cast is None else 0
     if fill != fill and dtype.kind not in "fc":
         raise TypeError(f"fill_value=nan needs a floating dtype=, pixels are {dtype}")
     if dtype.kind in "iub":
