@@ -399,11 +399,11 @@ def _content(thing: Any, name: str, described: Any) -> Any:
         dtype = kind.dtype
         content = np.zeros(shape, dtype)
         described.read(content)
-    except DAMAGE:
+        if dtype.kind == "O":  # texts of any length
+            texts = [one.decode("utf-8", "surrogateescape") for one in content.flat]
+            content = np.array(texts, dtype).reshape(shape)
+    except (*DAMAGE, AttributeError):
         return _MISSING
-    if dtype.kind == "O":  # texts of any length
-        texts = [one.decode("utf-8", "surrogateescape") for one in content.flat]
-        content = np.array(texts, dtype).reshape(shape)
     return content if shape else content[()]
 
 
