@@ -1475,6 +1475,9 @@ NOT_FOLLOWED = {
     "tests/test_reference.py passes zarr_format=3",
     "With flip_y=True they are upright": "tests/test_reference.py passes it",
     "is written to a disk, and target= ": "tests/test_reference.py passes it",
+    # of headers that are looked at with the pixels
+    "to put all records where their numbers say": "tests/formats/test_blo.py passes both",
+    "to put all frames where their headers say": "test_tvips.py and test_fourdcamera.py pass it",
     # other texts that name something
     "would have to be mapped into memory": "tests/test_remote.py loads it without",
     "is no number; pass one that pixels can have": "tests/test_read.py passes one",

@@ -55,7 +55,7 @@ def check(pixels: Pixels, frames: np.ndarray, raw: np.ndarray, region: tuple[sli
     np.testing.assert_array_equal(wide[::-1], wanted)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     data=st.data(),
     dtype=st.sampled_from(["u1", "i1", "<u2", ">u2", ">i4", "<f4", ">f8", ">c8", "?", ">u8"]),
@@ -95,7 +95,7 @@ def test_large_big_endian_frames() -> None:
             check(pixels, frames, raw, (slice(3, 60), slice(1, 250)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     data=st.data(),
     packing=st.sampled_from(["bits-le", "bits-be", "u12-le", "u12-be"]),
@@ -115,7 +115,7 @@ def test_streams(data: Any, packing: str, shape: tuple[int, int], flip_y: bool) 
     check(pixels, frames, raw, data.draw(regions(shape)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     data=st.data(),
     packing=st.sampled_from(sorted(DEPTHS)),
@@ -133,7 +133,7 @@ def test_medipix(data: Any, packing: str, shape: tuple[int, int], flip_y: bool) 
     check(pixels, frames, raw, data.draw(regions(shape)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     data=st.data(),
     packing=st.sampled_from([*sorted(DEPTHS), "plain"]),
@@ -211,7 +211,7 @@ def test_value() -> None:
     assert pixels.with_flip(False) != pixels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     stored=st.sampled_from(["<u2", ">u2", "<u4", ">u4"]),
@@ -226,7 +226,7 @@ def test_unused_low_bits(data: st.DataObject, stored: str, shift: int, flip_y: b
     check(pixels, words >> shift, raw, data.draw(regions((5, 7))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     places=st.sampled_from([(0, 1, 2), (2, 1, 0), (1, 3, 0)]),

@@ -179,17 +179,24 @@ def test_sums_of_what_is_no_number_warn_of_nothing(dtype: str) -> None:
     assert np.isnan(result["sum"][0, 1])
 
 
+def test_a_single_mask() -> None:
+    data = np.random.default_rng(1).integers(0, 9, (4, 8, 8))
+    for mask in (np.eye(8), [np.eye(8)], {"diagonal": np.eye(8)}, lambda shape: np.eye(*shape)):
+        sums = one_pass(frames_of(data), masks=mask)["masks"]
+        np.testing.assert_array_equal(sums.reshape(-1), np.trace(data, axis1=1, axis2=2))
+
+
 def test_what_makes_no_sense() -> None:
     data = np.ones((4, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="median"):
         one_pass(frames_of(data), what=["median"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="masks have shape"):
-        one_pass(frames_of(data), masks=np.ones((8, 8)))
+        one_pass(frames_of(data), masks=np.ones((8, 7)))
     with pytest.raises(ValueError, match="no frames"):
         one_pass(frames_of(data[:0]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     count=st.integers(1, 60),
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
