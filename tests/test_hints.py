@@ -1475,6 +1475,7 @@ NOT_FOLLOWED = {
     "tests/test_reference.py passes zarr_format=3",
     "With flip_y=True they are upright": "tests/test_reference.py passes it",
     "is written to a disk, and target= ": "tests/test_reference.py passes it",
+    "rsciio_tem.from_array(...) takes arrays": "tests/test_wrong_kinds.py reduces arrays",
     # of headers that are looked at with the pixels
     "to put all records where their numbers say": "tests/formats/test_blo.py passes both",
     "to put all frames where their headers say": "test_tvips.py and test_fourdcamera.py pass it",

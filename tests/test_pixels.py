@@ -82,6 +82,24 @@ def test_plain(data: Any, dtype: str, shape: tuple[int, ...], flip_y: bool, nati
     assert viewed.dtype == np.dtype(dtype)
 
 
+@pytest.mark.parametrize("cached", [0, 100, 1 << 20])  # less than a frame, several, all
+@pytest.mark.parametrize("columns", [slice(0, 6), slice(1, 4)])
+def test_swapped_and_turned_over(
+    monkeypatch: pytest.MonkeyPatch, cached: int, columns: slice
+) -> None:
+    monkeypatch.setattr("rsciio_tem.frames.pixels._CACHED", cached)
+    monkeypatch.setattr("rsciio_tem.frames.pixels._compiled", lambda nbytes: False)
+    stored = np.random.default_rng(1).integers(0, 65536, (7, 4, 6)).astype(">u2")
+    pixels = Pixels((4, 6), np.dtype(">u2"), flip_y=True)
+    region = (slice(1, 4), columns)
+    raw = np.zeros((7, 60), np.uint8)
+    begin, nbytes = pixels.byte_range(region)
+    raw[:, :nbytes] = stored.reshape(7, -1).view(np.uint8)[:, begin : begin + nbytes]
+    out = np.zeros((7, 3, columns.stop - columns.start), np.uint16)
+    pixels.decode(raw, out, region)
+    np.testing.assert_array_equal(out, stored[:, ::-1][:, 1:4, columns])
+
+
 def test_large_big_endian_frames() -> None:
     """Large blocks take a compiled way, where numba is at hand."""
     importlib.import_module("rsciio_tem.kernels.sums")

@@ -353,6 +353,18 @@ class FrameTable(OrderedFrames):
         rows = target.reshape(span.count, -1).view(np.uint8)
         return backends.read_rows(file, span.start, span.stride, rows)
 
+    def look(self) -> None:
+        """Look at the labels of all frames, for whoever takes their bytes from elsewhere.
+
+        Raises
+        ------
+        FormatError
+            A frame has another label than expected.
+        """
+        for span in self.spans() if self.labels is not None else ():
+            if span.file >= 0:
+                self._look(span)
+
     def _look(self, span: Span) -> None:
         """Read the labels of a span apart from its pixels."""
         assert self.labels is not None
@@ -395,6 +407,8 @@ class FrameTable(OrderedFrames):
     def mapped(self, mode: str = "r") -> npt.NDArray[Any] | None:
         """View the frames in place, or None where their bytes are not plain evenly spaced pixels.
 
+        Labels are looked at once, now.
+
         Returns
         -------
         ndarray, shape (len(self), *frame_shape), or None
@@ -420,6 +434,7 @@ class FrameTable(OrderedFrames):
         spans = list(self.spans()) if len(self.runs) <= 1 else []
         if len(spans) != 1 or spans[0].file < 0 or not self.pixels.plain:
             return None
+        self.look()
         span = spans[0]
         whole = mapping(self.files[span.file])
         end = span.start + (span.count - 1) * span.stride + self.pixels.nbytes

@@ -23,6 +23,7 @@ from rsciio_tem.reduction.quantities import (
     BitMasks,
     BitSum,
     BitWeights,
+    Detectors,
     Masks,
     Max,
     Moments,
@@ -97,7 +98,8 @@ class _Task:
         if "com" in self.what:
             made["com"] = Moments(count, self.dtype, self.frame_shape)
         for name, weights in self.weights.items():
-            made[name] = Masks(count, self.dtype, weights)
+            kind = Masks if name == "com" else Detectors
+            made[name] = kind(count, self.dtype, weights)
         if self.functions is not None:
             made |= self.functions.quantities(first, count)
         return made

@@ -135,6 +135,7 @@ def _of_table(
     wrappers: tuple[Wrapped, ...],
     fill: Any,
 ) -> ByteRanges:
+    table.look()  # whoever reads the bytes does not look at what is ahead of them
     count, pixels = len(table), table.pixels
     file, start = np.full(count, -1, np.int64), np.zeros(count, np.int64)
     for span in table.spans():

@@ -370,6 +370,9 @@ def test_records_between_those_looked_at(
         "backwards": lambda: frames[np.arange(99, -1, -1)].load(np.empty((100, edge, edge), "u1")),
         "cast": lambda: frames.load(np.empty((100, edge, edge), "f4")),
         "convert": lambda: rsciio_tem.convert(path, tmp_path / "b.npy"),
+        "mapped": lambda: load(path, mmap_mode="r"),
+        "mapped, lazily": lambda: load(path, lazy=True, io_backend="mmap")["data"].compute(),
+        "reference": lambda: rsciio_tem.reference(path, tmp_path / "a.json"),
     }
     for name, ask in asked.items():
         with pytest.raises(FormatError, match=message):
