@@ -118,6 +118,13 @@ class Contestant:
         """Open without reading pixels, and without being told the shape of the scan."""
         raise Unsupported
 
+    def detect(self, file: DataFile) -> str:
+        """Recognise the format of a file."""
+        raise Unsupported
+
+    def forget(self) -> None:
+        """Close files that stay open after they were read, and forget what is in them."""
+
     def shape(self, opened: Any) -> tuple[int, ...]:
         """Shape of what was opened."""
         return tuple(opened.shape)
@@ -246,6 +253,13 @@ class RsciioTem(DaskReader):
     """This package."""
 
     family = package = "rsciio_tem"
+    storage: ClassVar[str] = "storage.backends"  #: the module that keeps files open
+
+    def forget(self) -> None:
+        importlib.import_module(f"{self.package}.{self.storage}").close_all()
+
+    def detect(self, file: DataFile) -> str:
+        return str(self.root.detect(str(file.path))[0].format)
 
     def open(self, file: DataFile) -> Any:
         opened = self.read(file, lazy=True)
@@ -294,6 +308,7 @@ class Earlier(RsciioTem):
     """An earlier build of this package."""
 
     package = earlier.NAME
+    storage = "backends"
 
     def __init__(self) -> None:
         try:

@@ -11,7 +11,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -649,6 +649,19 @@ def _store_arina(path: Path, frames: Array) -> None:
     dectris.write_dectris(path.parent, _flat(frames), 500, base=base, scan=frames.shape[:2])
 
 
+def _store_eiger(path: Path, frames: Array) -> None:
+    from writers import dectris
+
+    base, triggers = path.name.removesuffix("_master.h5"), frames.shape[:2]
+    dectris.write_dectris(path.parent, _flat(frames), 100, base=base, triggers=triggers)
+
+
+def _store_virtual(path: Path, frames: Array) -> None:
+    from writers import hdf5
+
+    hdf5.write_virtual(path, _flat(frames), 5)
+
+
 _HDF5: dict[str, Format] = {
     "hdf5": _hdf5("contiguous", _store_hdf5),
     "hdf5-gzip": _hdf5("gzip, one frame per chunk", partial(_store_hdf5, compression="gzip")),
@@ -684,6 +697,17 @@ _HDF5: dict[str, Format] = {
         },
     ),
 }
+_HDF5["eiger"] = replace(
+    _HDF5["arina"],
+    title="Eiger u32, 192 x 192, bitshuffle-LZ4 in data files of 100 frames",
+    store=_store_eiger,
+)
+_HDF5["hdf5-virtual"] = replace(
+    _HDF5["hdf5"],
+    title="HDF5 u16, 256 x 256, put together from 5 files",
+    store=_store_virtual,
+    readers={"rsciio_tem": ("hdf5", {})},
+)
 _CAMERAS: dict[str, Format] = {
     "k2is": Written(
         title="K2 IS, 12 bit packed, 8 sectors, 1860 x 2048",

@@ -37,8 +37,8 @@ def header(repeats: int, megabytes: float) -> str:
             f"- Python {platform.python_version()}, {', '.join(versions)}",
             f"- files of about {megabytes:g} MB, written just before: warm page cache",
             f"- medians of {repeats} interleaved repeats (opening and single frames: "
-            f"{3 * repeats}, memory: {min(3, repeats)}); times in ms; GB/s are bytes of the "
-            "file, GB = 10^9 bytes, MB = 10^6 bytes",
+            f"{3 * repeats}, memory: {min(3, repeats)}), of opening with the minimum in brackets; "
+            "times in ms; GB/s are bytes of the file, GB = 10^9 bytes, MB = 10^6 bytes",
             "- ratios: their time or memory divided by ours, so above 1 is better for us",
             "- every result was compared with a numpy reference before it was timed",
             "",
@@ -90,6 +90,8 @@ def _cell(work: str, cell: Cell, file: DataFile, notes: list[str]) -> str:
     if isinstance(cell.samples[0], Memory):
         private = float(np.median([sample.private for sample in cell.samples]))
         return f"{value:.0f} MB" + (f" ({private:.0f})" if private == private else "")
+    if WORKS[work].least:
+        return f"{_number(value)} ({_number(min(cell.samples))})"
     speed = f" ({_number(file.size / value / 1e6)} GB/s)" if WORKS[work].throughput else ""
     return _number(value) + speed
 

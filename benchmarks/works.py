@@ -88,6 +88,8 @@ class Work:
         Scan shape of a file with holes to measure on, rather than the generated file.
     value : callable
         How to get the measured number from (seconds, result); by default milliseconds.
+    least : bool
+        The report shows the minimum, too.
     """
 
     title: str
@@ -99,6 +101,7 @@ class Work:
     turns: Callable[[int], int] = int
     holes: tuple[int, int] | None = None
     value: Callable[[float, Any], Any] = lambda seconds, result: seconds * 1e3
+    least: bool = False
 
 
 def same(result: Any, expected: Array) -> bool:
@@ -225,18 +228,36 @@ WORKS: dict[str, Work] = {
         lambda case, turn: case.contestant.open(case.file),
         _check_shape,
         turns=lambda repeats: 3 * repeats,
+        least=True,
     ),
     "open-guess": Work(
         "open, the scan shape not given",
         lambda case, turn: case.contestant.guess(case.file),
         lambda case, opened: opened.size == math.prod(case.file.shape),
         turns=lambda repeats: 3 * repeats,
+        least=True,
+    ),
+    "open-first": Work(
+        "open for the first time",
+        lambda case, turn: case.contestant.open(case.file),
+        _check_shape,
+        turns=lambda repeats: 3 * repeats,
+        before=lambda case: case.contestant.forget(),
+        least=True,
     ),
     "describe": Work(
         "describe: `rsciio_tem.open`",
         lambda case, turn: case.contestant.describe(case.file),
         lambda case, count: count == case.file.frames,
         turns=lambda repeats: 3 * repeats,
+        least=True,
+    ),
+    "detect": Work(
+        "detect",
+        lambda case, turn: case.contestant.detect(case.file),
+        lambda case, named: named == case.contestant.reader(case.file)[0],
+        turns=lambda repeats: 3 * repeats,
+        least=True,
     ),
     "open-1e3": Work(
         "open, 2^10 frames with holes",

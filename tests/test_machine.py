@@ -230,7 +230,7 @@ def test_processors_of_version_2(tree: Tree) -> None:
 
 @pytest.fixture
 def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(machine, "_cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(cgroups, "processors", list)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)

@@ -213,6 +213,8 @@ class FrameTable(OrderedFrames):
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def _cut(self, start: int, stop: int) -> Self:
+        if start == 0 and stop == self.stored_count:
+            return self
         return replace(self, runs=self._runs_of(start, stop))
 
     def _runs_of(self, start: int, stop: int) -> npt.NDArray[np.void]:
@@ -247,10 +249,15 @@ class FrameTable(OrderedFrames):
                     f"frames of {pixels.shape} pixels are stored in tiles, and keep their shape.",
                 )
             pixels = replace(pixels, shape=shape)
-        if how.flip_y is not None:
+        if how.flip_y is not None and how.flip_y != pixels.flip_y:
             pixels = replace(pixels, flip_y=bool(how.flip_y))
         if not how.native:
             pixels = replace(pixels, native=False)
+        if pixels is self.pixels and (how.backend, how.filled(self.fill)) == (
+            self.backend,
+            self.fill,
+        ):
+            return self
         return replace(self, pixels=pixels, backend=how.backend, fill=how.filled(self.fill))
 
     # ------------------------------------------------------------------ reading

@@ -7,6 +7,7 @@ Nothing here reads pixels, and no file stays open. h5py is imported when a file 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import threading
@@ -58,8 +59,11 @@ _MOST_ENTRIES, _DEPTH, _SHORT, _MOST_BYTES = 3000, 16, 64, 64 << 20
 _LONGEST = 1 << 20
 
 
-#: Files that are kept open in a thread, see `kept_open`.
-_local = threading.local()
+#: Files that are kept open in a thread, see `kept_open`; how many at most.
+_local, _MOST_FILES = threading.local(), 33
+
+#: The properties with which h5py opens files.
+_usual: list[Any] = []
 
 
 def is_converted(head: bytes) -> bool:
@@ -84,7 +88,15 @@ def is_hdf5(path: str, head: bytes) -> bool:
     if is_address(path):  # what came along when it was described: nobody waits for more
         head = files.read_start(path, HEAD)
         return any(head.startswith(SIGNATURE, 512 << i) for i in range(3, 8))
-    with files.open_binary(path) as file:
+    status = os.stat(path)
+    return _has_signature_behind(path, at, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _has_signature_behind(path: str, at: int, size: int, mtime_ns: int) -> bool:
+    """Look for the signature behind what is at the beginning; each reader of HDF5 asks."""
+    del size, mtime_ns  # another content of the same file
+    with files.open_binary(path, 0) as file:
         while at <= 1 << 20:
             file.seek(at)
             signature = file.read(len(SIGNATURE))
@@ -114,10 +126,10 @@ def opened(path: str, described: DataFile | None = None) -> Iterator[Any]:
     described : DataFile, optional
         Itself or a file beside it, if it was described before.
     """
-    kept: dict[str, Any] = _local.__dict__.setdefault("kept", {})
-    if path in kept:
+    session: _Session | None = getattr(_local, "session", None)
+    if session is not None and (file := session.file(path)) is not None:
         with _damage_of(path):
-            yield kept[path]
+            yield file
         return
     with remote.again(described), _opened(path) as file, _damage_of(path):
         yield file
@@ -125,17 +137,43 @@ def opened(path: str, described: DataFile | None = None) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def kept_open(path: str) -> Iterator[None]:
-    """Keep a file open in this thread for `opened`, which takes a good part of a millisecond."""
-    kept: dict[str, Any] = _local.__dict__.setdefault("kept", {})
-    if path in kept:
+    """Keep what `opened` opens inside of the block, of this thread, open until its end.
+
+    Each opening takes a good part of a millisecond. The file `path` is opened at once; of others
+    so many stay open as may.
+    """
+    if getattr(_local, "session", None) is not None:
         yield
         return
-    with _opened(path) as file, remembering():
-        kept[path] = file
+    with contextlib.ExitStack() as stack, remembering():
+        session = _Session(stack)
+        session.keep(path)
+        _local.session = session
         try:
             yield
         finally:
-            del kept[path]
+            _local.session = None
+
+
+class _Session:
+    """Files that stay open while a recording is described."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self.stack = stack
+        self.files: dict[str, Any] = {}
+
+    def keep(self, path: str) -> Any:
+        """Open a file for as long as the session is."""
+        file = self.files[path] = self.stack.enter_context(_opened(path))
+        return file
+
+    def file(self, path: str) -> Any:
+        """Return a file that is open; None where it has to be opened for a moment."""
+        if (file := self.files.get(path)) is not None:
+            return file
+        if len(self.files) >= _MOST_FILES or is_address(path):
+            return None
+        return self.keep(path)
 
 
 def _opened(path: str) -> Any:
@@ -184,7 +222,12 @@ def _on_server(h5py: Any, path: str) -> Any:
 
 def _open(h5py: Any, path: str) -> Any:
     try:
-        return h5py.File(path, "r")
+        if not _usual:
+            file = h5py.File(path, "r")
+            _usual.append(file.id.get_access_plist())
+            return file
+        # the properties are those that h5py has just asked for, which takes long
+        return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, fapl=_usual[0]))
     except OSError as error:
         # locks fail on some network drives, and while a camera is still writing
         if "lock" not in str(error):

@@ -24,7 +24,8 @@ from rsciio_tem.parsing.hdf5 import opened
 from rsciio_tem.parsing.hdf5_chunks import ChunkedFrames
 from rsciio_tem.parsing.hdf5_filters import Filter, plugins
 from rsciio_tem.parsing.hdf5_index import DataSet, userblock
-from rsciio_tem.parsing.hdf5_links import dataset_of, referred, require_sources
+from rsciio_tem.parsing.hdf5_links import dataset_of, referred, sources_of
+from rsciio_tem.parsing.hdf5_values import creation_of, filename_of
 from rsciio_tem.storage.backends import DataFile
 from rsciio_tem.storage.files import exists
 
@@ -226,7 +227,9 @@ def _table(parts: list[_Part], frame_shape: tuple[int, ...]) -> FrameTable | Non
             for run in part.plain
         ]
         whole = FrameTable((), runs_of(rows), pixels)
-        tables.append(whole[part.first : part.first + part.frames].runs)
+        part_of_it = (part.first, part.frames) != (0, len(whole))
+        taken = whole[part.first : part.first + part.frames] if part_of_it else whole
+        tables.append(taken.runs)
     return FrameTable(tuple(files), np.concatenate(tables), pixels)
 
 
@@ -234,7 +237,7 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
     """Describe a data set; one that is put together from others frame by frame, as these."""
     with opened(path) as file:
         ds = dataset_of(file, name)
-        owner = ds.file.filename
+        owner = filename_of(ds)
         shape, stored = _numbers(ds, owner), np.dtype(ds.dtype)
         axes = _positive(frame_axes, len(shape))
         if not axes or len(set(axes)) < len(frame_axes) or max(map(abs, frame_axes)) > len(shape):
@@ -245,9 +248,10 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
             )
         nav = math.prod(n for i, n in enumerate(shape) if i not in axes)
         layout, filters, usual = _layout(ds), _filters(ds), _is_usual(ds)
+        described = DataFile.of(owner)
         others: tuple[DataFile, ...] = ()
         if layout == "virtual":
-            others = tuple(map(DataFile.of, sorted(require_sources(ds, owner))))
+            others = tuple(map(DataFile.of, sorted(sources_of(ds, owner))))
             sources = _virtual(ds, owner) if 0 not in axes and usual and depth < 8 else []
             if sources:
                 parts = _assembled(sources, frame_axes, shape, depth)
@@ -262,7 +266,7 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
             offset = ds.id.get_offset()
             if offset is not None:
                 start = int(offset) + userblock(ds, chunked=False)
-                plain = (_Bytes(DataFile.of(owner), start, nbytes),)
+                plain = (_Bytes(described, start, nbytes),)
         direct = (
             layout == "chunked"
             and usual
@@ -274,7 +278,7 @@ def _parts(path: str, name: str, frame_axes: tuple[int, ...], depth: int = 0) ->
             _require(filters, owner, name)
         unset = fill_bytes(ds, stored)
         dataset = DataSet(
-            DataFile.of(owner), path, name, shape, ds.chunks, stored, filters, unset, direct, others
+            described, path, name, shape, ds.chunks, stored, filters, unset, direct, others
         )
     return [_Part(dataset, plain if usual else (), 0, nav)]
 
@@ -287,9 +291,11 @@ def fill_bytes(ds: Any, stored: np.dtype[Any]) -> bytes:
     import h5py
 
     with contextlib.suppress(RuntimeError, TypeError, ValueError):
-        status = ds.id.get_create_plist().fill_value_defined()
+        status = creation_of(ds).fill_value_defined()
         if status != h5py.h5d.FILL_VALUE_UNDEFINED:
-            return np.array(ds.fillvalue, stored).tobytes()
+            content = np.zeros(1, ds.dtype)
+            creation_of(ds).get_fill_value(content)
+            return content.astype(stored, copy=False).tobytes()
     return bytes(stored.itemsize)
 
 
@@ -320,9 +326,10 @@ def _is_usual(ds: Any) -> bool:
 def _layout(ds: Any) -> str:
     import h5py
 
-    if ds.external:
+    created = creation_of(ds)
+    if created.get_external_count():
         return "external"
-    kind = ds.id.get_create_plist().get_layout()
+    kind = created.get_layout()
     names = {
         h5py.h5d.COMPACT: "compact",
         h5py.h5d.CONTIGUOUS: "contiguous",
@@ -333,7 +340,7 @@ def _layout(ds: Any) -> str:
 
 
 def _filters(ds: Any) -> tuple[Filter, ...]:
-    plist = ds.id.get_create_plist()
+    plist = creation_of(ds)
     steps = [plist.get_filter(i) for i in range(plist.get_nfilters())]
     return tuple(
         Filter(code, tuple(data), name.decode("utf-8", "replace")) for code, _, data, name in steps

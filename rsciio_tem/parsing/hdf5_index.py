@@ -96,7 +96,9 @@ class DataSet:
 
 def userblock(ds: Any, *, chunked: bool) -> int:
     """Return what has to be added to the library's offsets if the file begins with other bytes."""
-    size = int(ds.file.userblock_size)
+    import h5py
+
+    size = int(h5py.h5i.get_file_id(ds.id).get_create_plist().get_userblock())
     return size if size and not _counts_userblock(chunked) else 0
 
 

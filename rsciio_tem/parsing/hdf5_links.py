@@ -19,23 +19,37 @@ from typing import Any
 
 from rsciio_tem.errors import FormatError
 from rsciio_tem.parsing.hdf5 import address, is_hdf5, opened
-from rsciio_tem.parsing.hdf5_values import DAMAGE, filename_of, inside, is_hard, names_in
+from rsciio_tem.parsing.hdf5_values import (
+    DAMAGE,
+    creation_of,
+    filename_of,
+    has_link,
+    inside,
+    is_hard,
+    link_of,
+    names_in,
+    remembered,
+)
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import require_file
 from rsciio_tem.storage.remote.address import is_address
 
 __all__ = [
     "Walk",
+    "above",
     "behind",
     "children",
     "dataset_of",
     "dectris_links",
+    "is_at",
     "member",
+    "opened_at",
     "referred",
     "refuse_pipes",
     "require_links",
     "require_near",
     "require_sources",
+    "sources_of",
     "walk",
 ]
 
@@ -67,6 +81,10 @@ def referred(path: str, name: str, plain: bool = False) -> str:
     FormatError
         It is not a regular file, or no HDF5; a plain one that is not near.
     """
+    return remembered("referred", None, (path, name, plain), _referred, path, name, plain)
+
+
+def _referred(path: str, name: str, plain: bool) -> str:
     other = files.beside(path, name)
     if is_address(path) and not is_address(other):
         raise FormatError(path, f"refers to {name}, which is not beside it.")
@@ -113,9 +131,16 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
     FormatError
         One of them is not an HDF5 file, or there is no end of links.
     """
+    return set(remembered("links", start, (path, depth), _required, start, path, depth))
+
+
+def _required(start: Any, path: str, depth: int) -> set[str]:
     import h5py
 
     others: set[str] = set()
+    with contextlib.suppress(*DAMAGE, AttributeError):
+        if not _without_links(start, path)[1]:
+            return others
     if depth > _DEEPEST:
         raise FormatError(filename_of(start), f"{path} leads through more than {_DEEPEST} links.")
     node = start.file if path.startswith("/") and start.name != "/" else start
@@ -130,7 +155,7 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
                 return others
             continue
         try:
-            link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
+            link = link_of(node, name) if isinstance(node, h5py.Group) else None
         except DAMAGE:
             return others
         if isinstance(link, h5py.SoftLink):
@@ -152,20 +177,65 @@ def require_links(start: Any, path: str, depth: int = 0) -> set[str]:
 
 def member(group: Any, path: str) -> Any:
     """Return a group or data set by its path; None where there is none that can be opened."""
+    import h5py
+
     if not hasattr(group, "keys"):
         return None
     try:
-        thing, names = group, path.strip("/").split("/") if path[:1] != "/" else []
-        while names and hasattr(thing, "keys") and is_hard(thing, names[0]):
-            thing = inside(thing, names.pop(0))
-        if names or thing is group:
+        thing, names = _without_links(group, path)
+        if names and isinstance(thing, h5py.Dataset):
+            return None  # there is nothing in it
+        relative = path[:1] != "/" or group.name == "/"
+        if names and relative and names[0] != "." and not has_link(thing, names[0]):
+            return None
+        if names:
             require_links(group, path)
-            thing = group.get(path)
+            thing = opened_at(group, path)
         if thing is not None:
             require_near(thing)
     except (FormatError, *DAMAGE):
         return None
     return thing
+
+
+def is_at(group: Any, path: str) -> bool:
+    """Whether there is anything at a path that can be opened, as ``path in group``."""
+    try:
+        return not _without_links(group, path)[1] or path in group
+    except DAMAGE:
+        return path in group
+
+
+def opened_at(group: Any, path: str) -> Any:
+    """Open what is at a path, as ``group[path]`` does; what was opened before is not again."""
+    thing, names = _without_links(group, path)
+    return remembered("opened", group, path, group.__getitem__, path) if names else thing
+
+
+def above(file: Any, path: str, group: Any) -> Any:
+    """Return the ``parent`` of a group, which is at a path in an open file."""
+    node, names = _without_links(file, path.rpartition("/")[0] or "/")
+    if names or _without_links(file, path or "/")[0] is not group:
+        return group.parent
+    return node
+
+
+def _without_links(group: Any, path: str) -> tuple[Any, list[str]]:
+    """Follow a path as far as it leads through groups alone; return where, and what is left."""
+    return remembered("without links", group, path, _follow, group, path)
+
+
+def _follow(group: Any, path: str) -> tuple[Any, list[str]]:
+    names = path.strip("/").split("/")
+    if path[:1] == "/" and group.name != "/":
+        return group, names
+    if path == "/":
+        return group, []
+    for i, name in enumerate(names):
+        if not (name and hasattr(group, "keys") and is_hard(group, name)):
+            return group, names[i:]
+        group = inside(group, name)
+    return group, []
 
 
 def children(group: Any) -> Iterator[tuple[str, Any]]:
@@ -184,10 +254,10 @@ def dataset_of(file: Any, name: str) -> Any:
     """Return a data set of an open file; a FormatError says what is there instead."""
     import h5py
 
-    path = file.filename
+    path = filename_of(file)
     require_links(file, name)
     try:
-        thing = file[name]
+        thing = opened_at(file, name)
     except DAMAGE as error:
         try:
             link = file.get(name, getlink=True)
@@ -218,7 +288,7 @@ def require_near(thing: Any) -> None:
 
     if not isinstance(thing, h5py.Dataset):
         return
-    layout = thing.id.get_create_plist()
+    layout = creation_of(thing)
     if layout.get_layout() != h5py.h5d.VIRTUAL and not layout.get_external_count():
         return
     if layout.get_layout() == h5py.h5d.VIRTUAL:
@@ -266,7 +336,7 @@ def require_sources(
     import h5py
 
     seen = set() if seen is None else seen
-    layout = dataset.id.get_create_plist()
+    layout = creation_of(dataset)
     if layout.get_layout() != h5py.h5d.VIRTUAL:
         return set()
     here = (os.path.realpath(path), str(dataset.name))
@@ -310,11 +380,22 @@ def require_sources(
     return members
 
 
+def sources_of(dataset: Any, path: str) -> frozenset[str]:
+    """Return the files that a virtual data set is put together from, as `require_sources` does."""
+
+    def sources() -> frozenset[str]:
+        return frozenset(require_sources(dataset, path))
+
+    return remembered("sources", dataset, None, sources)
+
+
 def behind(file: Any, path: str, dataset: Any) -> set[str]:
     """Return all other files that a data set of an open file is read from."""
     owner = filename_of(dataset)
-    others = require_links(file, path) | {owner} | require_sources(dataset, owner)
-    for name, *_ in dataset.external or ():
+    others = require_links(file, path) | {owner} | sources_of(dataset, owner)
+    created = creation_of(dataset)
+    for i in range(created.get_external_count()):
+        name = created.get_external(i)[0]
         others.add(referred(owner, os.fsdecode(name), plain=True))
     return others
 
@@ -372,7 +453,7 @@ def walk(start: Any) -> Walk:
             path, parent, name = linked.popleft()
             try:
                 require_links(parent, name)
-                meet(path, parent[name])
+                meet(path, opened_at(parent, name))
             except FormatError as error:
                 kind = error.problem.rstrip(".")
                 tour.broken.append((path.lstrip("/"), f"{error.path}, which {kind}"))

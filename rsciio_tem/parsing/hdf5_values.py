@@ -28,11 +28,14 @@ __all__ = [
     "address",
     "attribute",
     "attributes",
+    "creation_of",
     "damaged_texts",
     "filename_of",
     "has_attribute",
+    "has_link",
     "inside",
     "is_hard",
+    "link_of",
     "names_in",
     "numbers",
     "part",
@@ -51,8 +54,8 @@ _local, _REMEMBERED, _SMALL = threading.local(), 10_000, 4096
 #: What h5py raises when a file, or a part of it, is damaged or has a type that numpy lacks.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 
-#: Attributes of an object that are looked at.
-_MOST_ATTRIBUTES = 1000
+#: Attributes of an object that are looked at, and that are opened by their numbers.
+_MOST_ATTRIBUTES, _FEW_ATTRIBUTES = 1000, 16
 #: Bytes of an attribute, of a data set, and of a chunk that is inflated for a part of it, at most.
 _ATTRIBUTE, _DATA_SET, _CHUNK = 1 << 20, 64 << 20, 256 << 20
 #: Texts of any length in one value; fields of a record; types within types.
@@ -90,16 +93,16 @@ def remembering() -> Iterator[None]:
         _local.seen = None
 
 
-def remembered(kind: str, thing: Any, name: Any, find: Callable[[], T]) -> T:
-    """Return what was found about an object before, in the block of `remembering`."""
+def remembered(kind: str, thing: Any, name: Any, find: Callable[..., T], *values: Any) -> T:
+    """Return ``find(*values)`` as it was before, in the block of `remembering`."""
     seen = getattr(_local, "seen", None)
     if seen is None:
-        return find()
+        return find(*values)
     key = kind, id(thing), name
     if key in seen:
         result: T = seen[key][1]
         return result
-    result = find()
+    result = find(*values)
     if len(seen) < _REMEMBERED:
         seen[key] = thing, result  # what is kept cannot lend its id to another one
     return result
@@ -107,7 +110,7 @@ def remembered(kind: str, thing: Any, name: Any, find: Callable[[], T]) -> T:
 
 def address(thing: Any) -> tuple[Any, ...]:
     """Return what tells whether two groups or data sets are the same."""
-    return remembered("address", thing, None, lambda: _address(thing))
+    return remembered("address", thing, None, _address, thing)
 
 
 def _address(thing: Any) -> tuple[Any, ...]:
@@ -141,12 +144,24 @@ def _length(content: Any) -> int:
 
 def names_in(group: Any) -> list[Any]:
     """List the names in a group; those that are no text are bytes."""
-    return remembered("names", group, None, lambda: list(group))
+    return remembered("names", group, None, list, group)
+
+
+def has_link(group: Any, name: str) -> bool:
+    """Whether there is a name in a group, of anything or of a link to wherever."""
+    return remembered("link", group, name, _has_link, group, name)
+
+
+def _has_link(group: Any, name: str) -> bool:
+    try:
+        return bool(group.id.links.exists(_encoded(name)))
+    except (*DAMAGE, AttributeError):
+        return True  # whoever opens it says what is wrong
 
 
 def is_hard(group: Any, name: str) -> bool:
     """Whether a name in a group is that of something in the same file, not a link to elsewhere."""
-    return remembered("hard", group, name, lambda: _is_hard(group, name))
+    return remembered("hard", group, name, _is_hard, group, name)
 
 
 def _is_hard(group: Any, name: str) -> bool:
@@ -158,19 +173,38 @@ def _is_hard(group: Any, name: str) -> bool:
         return False
 
 
+def link_of(group: Any, name: str) -> Any:
+    """Return where a name in a group leads, as ``group.get(name, getlink=True)`` does."""
+    import h5py
+
+    links, encoded = group.id.links, _encoded(name)
+    if not links.exists(encoded):
+        return None
+    if links.get_info(encoded).type != h5py.h5l.TYPE_EXTERNAL:
+        return group.get(name, getlink=True)
+    file, path = links.get_val(encoded)
+    return h5py.ExternalLink(os.fsdecode(file), path.decode("utf-8", "surrogateescape"))
+
+
 def inside(group: Any, name: str) -> Any:
     """Open something that is in a group itself, as ``group[name]`` does."""
-    return remembered("inside", group, name, lambda: _inside(group, name))
+    return remembered("inside", group, name, _inside, group, name)
 
 
 def _inside(group: Any, name: str) -> Any:
     import h5py
 
     thing = h5py.h5o.open(group.id, _encoded(name))
-    kind = h5py.h5i.get_type(thing)
-    if kind == h5py.h5i.GROUP:
+    if isinstance(thing, h5py.h5g.GroupID):
         return h5py.Group(thing)
-    return h5py.Dataset(thing, readonly=True) if kind == h5py.h5i.DATASET else group[name]
+    if isinstance(thing, h5py.h5d.DatasetID):
+        return h5py.Dataset(thing, readonly=True)
+    return group[name]
+
+
+def creation_of(dataset: Any) -> Any:
+    """Return the list of properties that a data set was created with."""
+    return remembered("creation", dataset, None, dataset.id.get_create_plist)
 
 
 def _encoded(name: str | bytes) -> bytes:
@@ -230,7 +264,18 @@ def _fits(thing: Any, kind: Any, count: int, most: int) -> bool:
         return False
     if not _has_variable_text(kind):
         return True
-    return count <= _TEXTS and damaged_texts(filename_of(thing)) < 0
+    return count <= _TEXTS and _has_whole_texts(thing)
+
+
+def _has_whole_texts(thing: Any) -> bool:
+    """Whether nothing is seen to be damaged where the texts of a file are; looked at once."""
+    seen = getattr(_local, "seen", None)
+    if seen is None:
+        return damaged_texts(filename_of(thing)) < 0
+    key = "texts", address(thing)[0], None
+    if key not in seen:
+        seen[key] = None, damaged_texts(filename_of(thing)) < 0
+    return bool(seen[key][1])
 
 
 # ---------------------------------------------------------------- texts of any length
@@ -319,20 +364,55 @@ def has_attribute(thing: Any, name: str) -> bool:
 
 def attribute(thing: Any, name: str, default: Any = None) -> Any:
     """Return an attribute; the default where there is none, or none of numbers or text."""
+    if thing is None:
+        return default
+    content = remembered("attribute", thing, name, _attribute, thing, name)
+    if content is _MISSING:
+        return default
+    return content.copy() if isinstance(content, np.ndarray) else content
+
+
+_MISSING = object()
+
+
+def _attribute(thing: Any, name: str) -> Any:
     import h5py
 
     try:
         encoded = name.encode("utf-8", "surrogateescape")
         if not h5py.h5a.exists(thing.id, encoded):
-            return default
-        described = h5py.h5a.open(thing.id, encoded)
-        shape = described.shape
-        count = 0 if shape is None else math.prod(shape)
-        if not _fits(thing, described.get_type(), count, _ATTRIBUTE):
-            return default
-        return thing.attrs[name]
+            return _MISSING
+        return _content(thing, name, h5py.h5a.open(thing.id, encoded))
     except (*DAMAGE, AttributeError):  # nothing that has attributes
-        return default
+        return _MISSING
+
+
+def _content(thing: Any, name: str, described: Any) -> Any:
+    """Return what an open attribute of a group or data set holds."""
+    try:
+        shape, kind = described.shape, described.get_type()
+        count = 0 if shape is None else math.prod(shape)
+        if not _fits(thing, kind, count, _ATTRIBUTE):
+            return _MISSING
+        if shape is None or kind.get_class() not in _plain_classes():
+            return thing.attrs[name]
+        dtype = kind.dtype
+        content = np.zeros(shape, dtype)
+        described.read(content)
+        if dtype.kind == "O":  # texts of any length
+            texts = [one.decode("utf-8", "surrogateescape") for one in content.flat]
+            content = np.array(texts, dtype).reshape(shape)
+    except (*DAMAGE, AttributeError):
+        return _MISSING
+    return content if shape else content[()]
+
+
+@lru_cache(maxsize=1)
+def _plain_classes() -> frozenset[int]:
+    """Return the types whose values are read without a detour: numbers and texts."""
+    from h5py import h5t
+
+    return frozenset((h5t.INTEGER, h5t.FLOAT, h5t.STRING, h5t.ENUM))
 
 
 def attributes(thing: Any) -> dict[str, Any]:
@@ -341,15 +421,39 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
+    import h5py
+
     values: dict[str, Any] = {}
-    missing = object()
+    with contextlib.suppress(*DAMAGE, AttributeError):
+        count = h5py.h5a.get_num_attrs(thing.id)
+        if not count:
+            return values
+        if count <= _FEW_ATTRIBUTES and not isinstance(thing, h5py.File):
+            return _few_attributes(thing, count)
     with contextlib.suppress(*DAMAGE):
         for i, name in enumerate(getattr(thing, "attrs", ())):
             if i >= _MOST_ATTRIBUTES:
                 break
-            if (content := attribute(thing, name, missing)) is not missing:
+            if (content := attribute(thing, name, _MISSING)) is not _MISSING:
                 with contextlib.suppress(*DAMAGE):
                     values[str(name)] = plain(content)
+    return values
+
+
+def _few_attributes(thing: Any, count: int) -> dict[str, Any]:
+    """Open each attribute by its number, in the order in which h5py names them."""
+    from h5py import h5, h5a, h5p
+
+    tracked = creation_of(thing).get_attr_creation_order() & h5p.CRT_ORDER_TRACKED
+    order = h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME
+    values: dict[str, Any] = {}
+    for i in range(count):
+        with contextlib.suppress(*DAMAGE):
+            described = h5a.open(thing.id, index=i, index_type=order, order=h5.ITER_INC)
+            name = described.name.decode("utf-8", "surrogateescape")
+            content = remembered("attribute", thing, name, _content, thing, name, described)
+            if content is not _MISSING:
+                values[name] = plain(content)
     return values
 
 
@@ -373,19 +477,24 @@ def part(dataset: Any, key: Any, most: int = _DATA_SET) -> Any:
     if not isinstance(dataset, h5py.Dataset):
         return None
     try:
-        layout = dataset.id.get_create_plist()
-        if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
+        created = creation_of(dataset)
+        layout = created.get_layout()
+        if layout == h5py.h5d.VIRTUAL or created.get_external_count():
             return None
         shape, kind = dataset.shape, dataset.id.get_type()
         if shape is None:
             return None
         count = _selected(shape, key)
-        chunks = layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else ()
+        chunks = created.get_chunk() if layout == h5py.h5d.CHUNKED else ()
         if not _fits(dataset, kind, count, most) or math.prod(chunks) * kind.get_size() > _CHUNK:
             return None
         if not _has_its_texts(dataset, kind):
             return None
-        return dataset[key]
+        if key != () or kind.get_class() not in _plain_classes():
+            return dataset[key]
+        content = np.zeros(shape, kind.dtype)
+        dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, content)
+        return content if shape else content[()]
     except (*DAMAGE, IndexError):
         return None
 

@@ -26,7 +26,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import Scan
 from rsciio_tem.storage.backends import backend_name
 
-__all__ = ["Arranged", "arrange"]
+__all__ = ["Arranged", "arrange", "arrange_annotated"]
 
 # ---------------------------------------------------------------- read
 
@@ -69,12 +69,22 @@ def arrange(
     """
     options = dict(options or {})
     check_options(options, recording.path)
-    recording = annotated(recording)
     bounds = {
         "navigation_shape": navigation_shape,
         "first_frame": first_frame,
         "last_frame": last_frame,
     }
+    return arrange_annotated(annotated(recording), bounds, options)
+
+
+def arrange_annotated(
+    recording: Recording, bounds: Mapping[str, Any], options: dict[str, Any]
+) -> Arranged:
+    """Put frames into scan order as `arrange` does: what a side file says is part of them.
+
+    The options are known ones; those that a side file gives are added to them.
+    """
+    options = dict(options)
     asked = {n: v for n, v in {**options, **bounds}.items() if v is not None}
     scan = _scan_of(recording, asked)
     if (note := recording.annotation) is not None:
@@ -260,6 +270,8 @@ def _fill(stored: np.dtype[Any], recording: Recording, options: Mapping[str, Any
     fill = _fill_value(recording, options)
     cast = cast_to(stored, options.get("dtype"))
     dtype = stored if cast is None else cast
+    if fill == 0:  # fits into every type
+        return fill if cast is None else 0
     if fill != fill and dtype.kind not in "fc":
         raise TypeError(f"fill_value=nan needs a floating dtype=, pixels are {dtype}")
     if dtype.kind in "iub":

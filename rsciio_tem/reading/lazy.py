@@ -253,9 +253,9 @@ def default_chunks(
     block = (1,) * len(nav_shape) if hint is None else hint.nav_block(nav_shape)
     block = tuple(max(1, min(n, k)) for n, k in zip(nav_shape, block, strict=True))
     frame_bytes = max(1, math.prod(frame_shape) * itemsize)
-    total = frame_bytes * math.prod(nav_shape)
-    target = min(64 * machine.MiB, max(16 * machine.MiB, total // (4 * machine.threads())))
-    several = min(16 * frame_bytes, 128 * machine.MiB, total // (2 * machine.threads()))
+    total, threads = frame_bytes * math.prod(nav_shape), machine.threads()
+    target = min(64 * machine.MiB, max(16 * machine.MiB, total // (4 * threads)))
+    several = min(16 * frame_bytes, 128 * machine.MiB, total // (2 * threads))
     target = max(target, several)
     size = frame_bytes * math.prod(block)
     most = target if block == nav_shape else 256 * machine.MiB

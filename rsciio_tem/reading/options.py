@@ -97,6 +97,10 @@ class ReadOptions(CommonOptions, total=False):
 _EXPLICIT = ("lazy", "chunks", "mmap_mode", "navigation_shape", "first_frame", "last_frame")
 
 
+#: The signature's own keywords come last: they never arrive here, but may be what was meant.
+_KEYWORDS = tuple(dict.fromkeys((*ReadOptions.__annotations__, *_EXPLICIT)))
+
+
 #: Names other packages use for the same things.
 _FOREIGN = {
     "scan_size": "nav_shape (array order: y, x)",
@@ -223,17 +227,15 @@ def pixel_type(value: Any) -> np.dtype[Any]:
 
 
 def check_options(options: Mapping[str, Any], path: str) -> None:
-    # the signature's own keywords come last: they never arrive here, but may be what was meant
-    keywords = list(dict.fromkeys((*ReadOptions.__annotations__, *_EXPLICIT)))
     for name in options:
-        if name in keywords:
+        if name in _KEYWORDS:
             continue
         if name in _FOREIGN:
             hint = f"here it is called {_FOREIGN[name]}"
-        elif close := difflib.get_close_matches(name, keywords, n=1):
+        elif close := difflib.get_close_matches(name, _KEYWORDS, n=1):
             hint = f"did you mean {close[0]!r}?"
         else:
-            hint = f"the keywords are {', '.join(keywords)}"
+            hint = f"the keywords are {', '.join(_KEYWORDS)}"
         raise TypeError(f"unexpected keyword {name!r} for {os.path.basename(path)}: {hint}")
     checked_navigator(options.get("navigator"))
 

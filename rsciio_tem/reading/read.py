@@ -26,7 +26,7 @@ from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.frames.turned import Binned, Cropped, Turned
 from rsciio_tem.reading import lazy_graphs, navigator
 from rsciio_tem.reading.annotated import annotated
-from rsciio_tem.reading.arrange import Arranged, arrange
+from rsciio_tem.reading.arrange import Arranged, arrange_annotated
 from rsciio_tem.reading.calibration import calibrated, energy_and_length, named
 from rsciio_tem.reading.lazy import LazyFrames, cast_values, default_chunks
 from rsciio_tem.reading.options import SparseKind, check_options
@@ -66,7 +66,8 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
             )
     elif isinstance(chunks, tuple) and len(chunks) == len(source.nav_shape) != source.ndim:
         chunks = (*chunks, *source.frames.frame_shape)
-    chunks = normalize_chunks(chunks, shape=source.shape, dtype=source.dtype)
+    if not automatic:  # from_array does the same
+        chunks = normalize_chunks(chunks, shape=source.shape, dtype=source.dtype)
     if sparse:
         from rsciio_tem.reading.sparse import LazyCoo, empty_coo
 
@@ -81,7 +82,7 @@ def _lazy(source: LazyFrames, chunks: Any, sparse: bool = False) -> Any:
             frames = replace(frames, array=cast, fill=source.fill)
         data = frames.lazy().reshape(source.shape)
         return data if automatic else data.rechunk(chunks)
-    split = any(len(c) > 1 for c in chunks[len(source.nav_shape) :])
+    split = not automatic and any(len(c) > 1 for c in chunks[len(source.nav_shape) :])
     if split and frames.chunk_hint is None:
         _logger.info("%s: chunks split the frames; whole frames are read faster", source.path)
     lazy_graphs.install()
@@ -198,13 +199,12 @@ def read(
         else:
             warn(recording.path, str(problem))
 
-    arranged = arrange(
-        recording,
-        navigation_shape=navigation_shape,
-        first_frame=first_frame,
-        last_frame=last_frame,
-        options=options,
-    )
+    bounds = {
+        "navigation_shape": navigation_shape,
+        "first_frame": first_frame,
+        "last_frame": last_frame,
+    }
+    arranged = arrange_annotated(recording, bounds, options)
     source = arranged.source
 
     data: Any = None

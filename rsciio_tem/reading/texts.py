@@ -32,13 +32,17 @@ def storable(value: Any) -> Any:
     UTF-8 have. They become escapes, ``\udcff``.
     """
     kind = type(value)
+    if kind is str and value.isascii() and "\0" not in value:
+        return value
     if kind is float or kind is bool or value is None:
         return value
+    if kind is int:
+        return value if -(1 << 63) <= value < 1 << 64 else str(value)
     if kind is dict:
         return _tree(value)
+    if kind is list:
+        return [storable(one) for one in value]
     if isinstance(value, str):
-        if kind is str and value.isascii() and "\0" not in value:
-            return value
         text = str(value).replace("\0", "\\0") if "\0" in value else str(value)
         return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
@@ -68,13 +72,21 @@ def _tree(tree: Mapping[Any, Any]) -> dict[str, Any]:
     for key, value in tree.items():
         key = str(key)
         name = _usual_name(key) if len(key) <= _LONGEST_NAME else _name(storable(key))
+        kind = type(value)
+        if (kind is str and value.isascii() and "\0" not in value) or kind is float or kind is bool:
+            result[name if name not in result else _other(name, result)] = value
+            continue
         value = storable(value)
-        if isinstance(value, (dict, list, tuple, np.ndarray)):  # a path in the saved file
-            name = name.replace("/", "-")
-        while name in result:
-            name += "_"
-        result[name] = value
+        if "/" in name and isinstance(value, (dict, list, tuple, np.ndarray)):
+            name = name.replace("/", "-")  # a path in the saved file
+        result[name if name not in result else _other(name, result)] = value
     return result
+
+
+def _other(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 @functools.lru_cache(maxsize=4096)

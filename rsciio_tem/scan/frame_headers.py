@@ -23,9 +23,29 @@ def integers(text: Bytes) -> Ints:
 
     Leading blanks count as zeros.
     """
+    if not 0 < text.shape[1] <= _EXACT:
+        return _long_integers(text)
+    digits, good = _digits(text)
+    return np.where(good, (digits @ _POWERS[-text.shape[1] :]).astype(np.int64), -1)
+
+
+#: Digits of which float64 holds all numbers, and what each counts.
+_EXACT = 15
+_POWERS = 10.0 ** np.arange(_EXACT - 1, -1, -1)
+
+
+def _digits(text: Bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return the value of each digit, and in which rows there are digits and blanks only."""
+    digits = text - np.uint8(ord("0"))  # of anything else, more than 9
+    digits[text == ord(" ")] = 0
+    good: npt.NDArray[np.bool_] = np.all(digits <= 9, axis=1)
+    return digits.astype(np.float64), good
+
+
+def _long_integers(text: Bytes) -> Ints:
     value, bad = np.zeros(len(text), np.int64), np.zeros(len(text), np.bool_)
     for column in text.T:
-        digit = column - np.uint8(ord("0"))  # of anything else, more than 9
+        digit = column - np.uint8(ord("0"))
         digit[column == ord(" ")] = 0
         bad |= digit > 9
         value *= 10
@@ -71,17 +91,35 @@ def moments(text: Bytes) -> Ints:
     nothing = np.full(n, -1, np.int64)
     if width < 19 or not n:
         return nothing
-    year, month, day, hour, minute, second = (
-        integers(text[:, a:b]) for a, b in ((0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19))
-    )
     end = 20
     while end < min(width, 29) and ord("0") <= text[0, end] <= ord("9"):
         end += 1
-    fraction = integers(text[:, 20:end]) if end > 20 else np.zeros(n, np.int64)
-    good = (year >= 1970) & (month >= 1) & (month <= 12) & (day >= 1) & (fraction >= 0)
-    good &= (
-        (hour >= 0) & (minute >= 0) & (second >= 0) & (hour < 24) & (minute < 60) & (second < 60)
-    )
+    places = _MOMENT if end == 20 else [*_MOMENT, *range(20, end)]
+    digits, good = _digits(text[:, places])
+    date = digits[:, :8] @ _POWERS[-8:]
+    hour, minute, second = (10 * digits[:, i] + digits[:, i + 1] for i in (8, 10, 12))
+    good &= (hour < 24) & (minute < 60) & (second < 60)
+    if date.max() == date.min():  # most recordings are made within a day
+        day_number, valid = _days(date[:1].astype(np.int64))
+    else:
+        day_number, valid = _days(date.astype(np.int64))
+    good &= valid
+    seconds = day_number * 86400 + ((60 * hour + minute) * 60 + second).astype(np.int64)
+    value = seconds * 1_000_000_000
+    if end > 20:
+        fraction = digits[:, 14:] @ _POWERS[-(end - 20) :]
+        value += fraction.astype(np.int64) * 10 ** (29 - end)
+    return np.where(good, value, nothing)
+
+
+#: Where the digits of ``YYYY-MM-DD?hh:mm:ss`` are.
+_MOMENT = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
+
+
+def _days(date: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """Return days since 1970 of numbers YYYYMMDD, and which of them are dates."""
+    year, month, day = date // 10_000, date // 100 % 100, date % 100
+    good = (year >= 1970) & (month >= 1) & (month <= 12) & (day >= 1)
     month, year = np.clip(month, 1, 12), np.clip(year, 1970, 9999)
     months = (year - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1).astype("m8[M]")
     first_day, next_first = (
@@ -89,10 +127,7 @@ def moments(text: Bytes) -> Ints:
         (months + np.timedelta64(1, "M")).astype("M8[D]"),
     )
     good &= first_day + (day - 1).astype("m8[D]") < next_first
-    days = first_day.astype(np.int64) + day - 1
-    seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
-    value = seconds * 1_000_000_000 + fraction * 10 ** (29 - end if end > 20 else 0)
-    return np.where(good, value, nothing)
+    return first_day.astype(np.int64) + day - 1, good
 
 
 def sampled(count: int, most: int) -> Ints:
@@ -137,7 +172,7 @@ def read_headers(frames: FrameTable, first: int, last: int, before: int, size: i
                     strides=(stride, 1),
                 )
         else:
-            backends.read_pieces(file, begin, stride, target)
+            backends.read_pieces(file, begin, stride, target, keep=True)
     return headers
 
 

@@ -224,11 +224,16 @@ def _standing_out(values: Floats) -> list[tuple[int, float]]:
     most = float(values.max(initial=0.0))
     clear: list[tuple[int, float]] = []
     longest = count // 2
+    if most * math.sqrt(longest) < 3.999 * scale:
+        return clear  # not even if the largest value were that of each line
     for lines in range(2, min(_FEW_LINES, longest) + 1):
-        lengths = np.arange(max(2, count // (lines + 1) + 1), count // lines + 1)
-        if not len(lengths):
+        shortest = max(2, count // (lines + 1) + 1)
+        if shortest > count // lines:
             continue
-        longest = int(lengths[0]) - 1
+        longest = shortest - 1
+        if most <= 3.999 * scale / math.sqrt(lines):
+            continue
+        lengths = np.arange(shortest, count // lines + 1)
         # a sum that stands out has a part that does
         large = np.flatnonzero(values > 3.999 * scale / math.sqrt(lines))
         if len(large) * lines > 2000 + count // 8:

@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Truncated, Unsupported
 from rsciio_tem.storage import pages
+from rsciio_tem.storage.recent import RecentPieces
 from rsciio_tem.storage.remote import session as remote
 from rsciio_tem.storage.remote.address import is_address
 from rsciio_tem.storage.remote.transport import Remote
@@ -88,6 +89,10 @@ _FAR = 8 << 10
 
 #: Rows that one call of the system reads; it takes up to 1024 buffers.
 _ROWS = 128
+
+
+#: Pieces that are kept if they are so many at least: each is a call of the system.
+_MANY_PIECES = 64
 
 
 _PAGE = 4096
@@ -436,14 +441,15 @@ def close_all() -> None:
     """Close every cached handle of this process, for example before deleting files on Windows."""
     with _handles_lock:
         _handles.clear()
+    _pieces.clear()
 
 
 if hasattr(os, "register_at_fork"):
 
     def _forget_handles() -> None:
         """Start a forked child without its parent's handles, and with a lock nobody holds."""
-        global _handles_lock
-        _handles_lock = threading.Lock()
+        global _handles_lock, _pieces
+        _handles_lock, _pieces = threading.Lock(), RecentPieces()
         _handles.clear()
 
     os.register_at_fork(after_in_child=_forget_handles)
@@ -643,12 +649,29 @@ def _require_disk(file: DataFile) -> None:
         )
 
 
-def read_pieces(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8]) -> None:
+def read_pieces(
+    file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8], *, keep: bool = False
+) -> None:
     """Fill row i of `out` with the bytes at ``start + i * stride``.
 
-    Rows that lie beyond the end of the file stay as they are.
+    Rows that lie beyond the end of the file stay as they are. With `keep`, pieces of a file that
+    has not changed for a while are kept, in case that they are asked for again.
     """
-    read_pieces_at(file, [start + i * stride for i in range(len(out))], out)
+    count, nbytes = out.shape
+    keep = keep and file.origin is None and count >= _MANY_PIECES and 0 <= start < start + stride
+    if keep and start + (count - 1) * stride + nbytes <= file.size:
+        _handle(file)  # checks that the file is still the one that was described
+        if (kept := _pieces.get(key := (file, start, stride, count, nbytes))) is not None:
+            out[...] = kept
+            return
+        read_pieces_at(file, [start + i * stride for i in range(count)], out)
+        if time.time() - file.mtime_ns / 1e9 > _FRESH:
+            _pieces.put(key, out)
+        return
+    read_pieces_at(file, [start + i * stride for i in range(count)], out)
+
+
+_pieces = RecentPieces()
 
 
 def read_pieces_at(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8]) -> None:

@@ -298,8 +298,10 @@ def places(path: str | os.PathLike[str]) -> Iterator[str]:
         yield name
     else:
         return
+    if name == os.fspath(path):
+        return
     real = os.path.realpath(path)  # a folder above may be a link, too
-    if name != os.fspath(path) and os.path.normcase(real) != os.path.normcase(name):
+    if os.path.normcase(real) != os.path.normcase(name):
         yield real
 
 
@@ -427,12 +429,18 @@ def _on_server(name: str, prefix: str, members: list[str]) -> list[DataFile]:
     return [DataFile.listed(member) for member in members]
 
 
-def in_folder(folder: str, name: str) -> str | None:
-    """Find a file in a folder: of this name, else of one that differs in its case only."""
+def in_folder(folder: str, name: str, listed: dict[str, list[str]] | None = None) -> str | None:
+    """Find a file in a folder: of this name, else of one that differs in its case only.
+
+    Who looks for several files at once passes the same dict each time, for the names in folders.
+    """
     if is_address(folder) and remote.current().names(folder) is None:
         asked_for = joined(folder, name)
         return asked_for if exists(asked_for) else None
-    entries = listing(folder)
+    listed = {} if listed is None else listed
+    if folder not in listed:
+        listed[folder] = listing(folder)
+    entries = listed[folder]
     alike = [name] if name in entries else [e for e in entries if e.lower() == name.lower()]
     path = joined(folder, alike[0] if alike else "")
     return path if alike and is_file(path) else None
@@ -447,16 +455,17 @@ def side_file(
     ``scan_000001.hdr``, or else ``scan.hdr`` if that may be `shared`, and is not the side file of
     another ``scan.mib``.
     """
+    listed: dict[str, list[str]] = {}
 
     def side_at(place: str) -> str | None:
         folder, base = os.path.split(place)
         stem, suffix_of_path = os.path.splitext(base)
         prefix, _ = split_number(stem)
         for one in dict.fromkeys((stem, prefix, prefix.rstrip("_-. ")) if shared else (stem,)):
-            if not one or (one != stem and in_folder(folder, one + suffix_of_path)):
+            if not one or (one != stem and in_folder(folder, one + suffix_of_path, listed)):
                 continue
             for suffix in suffixes:
-                side = in_folder(folder, one + suffix)
+                side = in_folder(folder, one + suffix, listed)
                 if side is None:
                     continue
                 # a.hdr is not that of A.mib if there is an a.mib

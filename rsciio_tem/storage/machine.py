@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -89,7 +90,7 @@ def threads() -> int:
 
 def _processors() -> Iterator[int]:
     """List every limit of the number of processors."""
-    yield os.cpu_count() or 1
+    yield _cpu_count()
     if hasattr(os, "sched_getaffinity"):
         yield len(os.sched_getaffinity(0))
     elif os.name == "nt":
@@ -100,6 +101,11 @@ def _processors() -> Iterator[int]:
     task = os.environ.get("SLURM_CPUS_PER_TASK", "")  # clusters that do not bind tasks
     if task.isdecimal():
         yield int(task)
+
+
+@functools.lru_cache(maxsize=1)
+def _cpu_count() -> int:
+    return os.cpu_count() or 1
 
 
 def free_memory() -> int | None:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rsciio_tem.errors import OtherFormat
@@ -43,7 +44,7 @@ def open(path: str | os.PathLike[str], format: str = "auto", **format_options: A
 def _opened(path: str, format: str, format_options: dict[str, Any]) -> Recording:
     name, hints = chosen(path, format)
     module = own_module(path, name)
-    keywords = list(inspect.signature(module.parse).parameters)[1:]
+    keywords = _parameters(module.parse)[1:]
     for asked in format_options:
         if asked not in keywords:
             close = difflib.get_close_matches(asked, keywords, n=1)
@@ -60,6 +61,11 @@ def _opened(path: str, format: str, format_options: dict[str, Any]) -> Recording
             raise
         recording = own_module(path, other.format).parse(path, **format_options)
     return annotated(recording)
+
+
+@functools.lru_cache(maxsize=256)
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
 
 
 class Meaningless(TypeError):
@@ -114,10 +120,9 @@ def _taken(options: dict[str, Any], module: Any) -> dict[str, Any]:
 
     The scan shape stays in there, because frames are arranged by it afterwards.
     """
-    parameters = inspect.signature(module.parse).parameters
     shape = ("navigation_shape", "nav_shape")
     return {
         name: options[name] if name in shape else options.pop(name)
-        for name in parameters
+        for name in _parameters(module.parse)
         if name in options
     }

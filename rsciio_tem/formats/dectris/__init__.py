@@ -11,7 +11,6 @@ the frames. ``<base>.h5``, written by the program that scans, knows the scan.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from typing import Any, Literal, Unpack
 
 import numpy.typing as npt
@@ -63,10 +62,8 @@ def parse(
     require_hdf5(path)
     path = master_of(path) or path
     problems = Problems()
-    with ExitStack() as open_files:
-        open_files.enter_context(kept_open(path))
-        file = open_files.enter_context(opened(path))
-        parts = linked_parts(file, path, open_files)
+    with kept_open(path), opened(path) as file:
+        parts = linked_parts(file, path)
         frames = series(parts, path, problems)
         detector, master = tree(member(file, DETECTOR)), tree(file)
         corrections = corrections_of(file, frames.frame_shape, flatfield, detector, path, problems)

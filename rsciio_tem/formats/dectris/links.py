@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +13,15 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.parsing.hdf5 import kept_open, opened
+from rsciio_tem.parsing.hdf5 import opened
 from rsciio_tem.parsing.hdf5_frames import frames_of
-from rsciio_tem.parsing.hdf5_links import dataset_of, dectris_links, member, referred
-from rsciio_tem.parsing.hdf5_values import attributes
+from rsciio_tem.parsing.hdf5_links import dataset_of, dectris_links, is_at, member, referred
+from rsciio_tem.parsing.hdf5_values import attribute, link_of, plain
 from rsciio_tem.storage import files
 
 MASTER = re.compile(r"(.*)_master(\.\w+)", re.IGNORECASE)
 #: Numbers of frames in a series, for each that is stored, at most.
 _SPARSEST = 100
-#: Data files that stay open while a recording is described, at most.
-_KEPT_OPEN = 32
 _DATA = re.compile(r"(.*)_data_\d{6}(\.\w+)", re.IGNORECASE)
 
 
@@ -62,11 +59,8 @@ def master_of(path: str) -> str:
     return files.first_found(path, master_at)
 
 
-def linked_parts(file: Any, path: str, open_files: ExitStack) -> list[Part]:
-    """Return the data sets of an open master, all with frames of the same shape.
-
-    Some of the data files stay open for a while.
-    """
+def linked_parts(file: Any, path: str) -> list[Part]:
+    """Return the data sets of an open master, all with frames of the same shape."""
     group, names = dectris_links(file)
     if not names:
         raise NotThisFormat(
@@ -75,21 +69,18 @@ def linked_parts(file: Any, path: str, open_files: ExitStack) -> list[Part]:
             "data_000001, … to frames.",
             'Open the file that ends with _master.h5, or pass format="hdf5".',
         )
-    parts = [
-        _part(file, group, name, path, open_files if i < _KEPT_OPEN else None)
-        for i, name in enumerate(names)
-    ]
+    parts = [_part(file, group, name, path) for name in names]
     shapes = {part.shape[1:] for part in parts if part.shape}
     if len(shapes) > 1:
         raise FormatError(path, f"its data files hold frames of different shapes {shapes}.")
     return parts
 
 
-def _part(file: Any, group: str, name: str, path: str, open_files: ExitStack | None) -> Part:
+def _part(file: Any, group: str, name: str, path: str) -> Part:
     """Find out where the frames of a link are, and which of the series they are."""
     import h5py
 
-    link, inner = member(file, group).get(name, getlink=True), f"{group}/{name}"
+    link, inner = link_of(member(file, group), name), f"{group}/{name}"
     if not isinstance(link, h5py.ExternalLink):
         return _described(dataset_of(file, inner), inner, path, inner)
     other = referred(path, link.filename)
@@ -99,10 +90,8 @@ def _part(file: Any, group: str, name: str, path: str, open_files: ExitStack | N
         other = next(filter(files.is_file, renamed), other)
     if not files.exists(other):
         return Part(inner, other, link.path)
-    if open_files is not None:
-        open_files.enter_context(kept_open(other))
     with opened(other) as data:
-        if link.path not in data:
+        if not is_at(data, link.path):
             raise FormatError(
                 other, f"has no data set {link.path}, to which {os.path.basename(path)} links."
             )
@@ -113,8 +102,7 @@ def _described(dataset: Any, link: str, file: str, inner: str) -> Part:
     shape = tuple(int(n) for n in getattr(dataset, "shape", None) or ())
     if len(shape) != 3:
         raise FormatError(file, f"{inner} has the shape {shape}, and is not a stack of frames.")
-    tags = attributes(dataset)
-    low, high = tags.get("image_nr_low"), tags.get("image_nr_high")
+    low, high = (plain(attribute(dataset, f"image_nr_{end}")) for end in ("low", "high"))
     first = -1
     if isinstance(low, int) and isinstance(high, int) and 0 < low == high - shape[0] + 1 < 1 << 48:
         first = low - 1

@@ -88,7 +88,7 @@ def parse(
         signal_axes=(Axis("ky", "px"), Axis("kx", "px")),
         scan_axes=(Axis("y"), Axis("x")),
         hints=hints,
-        times=Times(count, located, resolution_ns=1000),
+        times=Times(count, located, resolution_ns=1000, at=located.at),
         corrections=corrections if corrections else None,
         metadata=metadata(members.hdr, path, first),
         original_metadata={

@@ -18,7 +18,7 @@ from rsciio_tem.frames.corrections import MeanImage
 from rsciio_tem.frames.pixels import Pixels, Tile
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.table import FrameTable, runs_of
-from rsciio_tem.scan.frame_headers import read_headers
+from rsciio_tem.scan.frame_headers import read_headers, read_headers_at
 from rsciio_tem.scan.times import FrameTimes, Ints
 
 #: No frame is so many times as high as the sensor.
@@ -71,9 +71,16 @@ class Located:
 
     def __call__(self, first: int, last: int) -> FrameTimes:
         """Read the times of frames."""
-        heads = self.headers(first, last)
-        micro = heads["tv_sec"].astype(np.int64) * 1_000_000 + heads["tv_usec"]
-        return FrameTimes(np.where(micro > 0, micro * 1000, -1), np.full(len(heads), -1))
+        return _times_in(self.headers(first, last))
+
+    def at(self, index: Ints) -> FrameTimes:
+        """Read the times of frames anywhere."""
+        return _times_in(records(read_headers_at(self.heads, index, 0, FRAME.itemsize)))
+
+
+def _times_in(heads: Records) -> FrameTimes:
+    micro = heads["tv_sec"].astype(np.int64) * 1_000_000 + heads["tv_usec"]
+    return FrameTimes(np.where(micro > 0, micro * 1000, -1), np.full(len(heads), -1))
 
 
 def locate(members: Sequence[Member], blanks: Sequence[int], geometry: Geometry) -> Located:

@@ -106,7 +106,7 @@ def describe_member(file: DataFile, samples: int, problems: Problems) -> Member:
 def _read(file: DataFile, start: int, stride: int, count: int) -> Records:
     """Read frame headers; those beyond the end of the file are zero."""
     raw = np.zeros((count, FRAME.itemsize), np.uint8)
-    backends.read_pieces(file, start, stride, raw)
+    backends.read_pieces(file, start, stride, raw, keep=True)
     return records(raw)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -35,12 +36,17 @@ class Candidate(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the data set."""
-        return tuple(int(n) for n in self.dataset.shape)
+        return tuple(map(int, self.dataset.shape))
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.dataset.shape)
 
     def rank(self) -> tuple[int, bool, int]:
         """Return what decides between data sets; the greatest is read."""
-        ndim, meaning = self.dataset.ndim, self.meaning
-        frame = self.shape[:2] if meaning.sig_first else self.shape[-2:]
+        shape, meaning = self.shape, self.meaning
+        ndim, frame = len(shape), shape[:2] if meaning.sig_first else shape[-2:]
         scan = ndim == 4 and min(frame) >= _LEAST_FRAME  # or else it is a table
         is_recording = bool(meaning.layout) and meaning.main
         if ndim < 3:
@@ -53,7 +59,7 @@ class Candidate(NamedTuple):
             tier = 2
         else:
             tier = 5 if scan else 4 if is_recording else 3
-        return tier - 10 * meaning.spectra, scan, self.dataset.size
+        return tier - 10 * meaning.spectra, scan, self.size
 
     def described(self, others: list[Candidate]) -> dict[str, Any]:
         """Return what the original metadata say of it, and of others that are not read."""
@@ -74,7 +80,8 @@ class Candidate(NamedTuple):
 def _is_array(dataset: Any) -> bool:
     """Whether a data set is an array of numbers that can be images."""
     try:
-        return dataset.shape is not None and dataset.ndim > 1 and dataset.dtype.kind in "buifc"
+        shape = dataset.shape
+        return shape is not None and len(shape) > 1 and dataset.dtype.kind in "buifc"
     except DAMAGE:
         return False
 
@@ -84,7 +91,7 @@ def _candidates(file: Any, start: Any) -> tuple[list[Candidate], Walk]:
     tour = walk(start)
     best: dict[Any, Candidate] = {}
     for path, dataset in tour.datasets:
-        if not _is_array(dataset) or not dataset.size or "/rsciio_tem/" in path:
+        if not _is_array(dataset) or 0 in dataset.shape or "/rsciio_tem/" in path:
             continue  # beside what ``convert`` writes it keeps dark images and the like
         candidate = Candidate(path, dataset, meaning_of(path, dataset, file))
         key = address(dataset)

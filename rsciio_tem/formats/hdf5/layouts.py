@@ -28,12 +28,14 @@ from rsciio_tem.formats.hdf5.velox import velox
 from rsciio_tem.parsing import nion
 from rsciio_tem.parsing.coordinates import axis_of
 from rsciio_tem.parsing.hdf5 import tree
-from rsciio_tem.parsing.hdf5_links import children, member
+from rsciio_tem.parsing.hdf5_links import above, children, member, opened_at
 from rsciio_tem.parsing.hdf5_values import (
     DAMAGE,
     attribute,
     attributes,
+    filename_of,
     has_attribute,
+    has_link,
     numbers,
     plain,
     text,
@@ -59,7 +61,7 @@ def _dm5(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
         scale = number(cal, "Scale")
         units.append(units_of(cal.get("Units", "")))
         axes.append(Axis("", units[-1], scale, -number(cal, "Origin") * scale))
-    tags = attributes(member(group.parent, "ImageTags/Meta Data"))
+    tags = attributes(member(_above(path, group, file), "ImageTags/Meta Data"))
     thumbnails = [attributes(t).get("ImageIndex") for _, t in children(member(file, "Thumbnails"))]
     sig_first, problems = False, Problems()
     if ndim == 4 and not tags.get("Data Order Swapped"):
@@ -91,8 +93,11 @@ def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     name = path.rpartition("/")[2]
     if kind is None or not (text(kind) == "array" or kind == 1) or name[:3] == "dim":
         return None
-    first = 0 if "dim0" in group else 1
-    calibration = calibration_of(group) if first == 0 else {}
+    first = 0 if has_link(group, "dim0") else 1
+    bundle = None
+    if first == 0:
+        bundle = member(_above(path, group, file), "metadatabundle/calibration")
+    calibration = calibration_of(bundle)
     axes, problems = [], Problems()
     for i, size in enumerate(dataset.shape):
         vector = member(group, f"dim{i + first}")
@@ -108,8 +113,6 @@ def _emd(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None:
     for part in ("microscope", "sample", "user", "comments"):
         if (described_part := member(file, part)) is not None:
             original[part] = attributes(described_part)
-    root = group.parent
-    bundle = member(root, "metadatabundle/calibration") if first == 0 else None
     if hasattr(bundle, "keys"):
         original["calibration"] = {k: v for k, v in tree(bundle).items() if k != "attributes"}
     return Meaning(
@@ -208,7 +211,7 @@ def _kikuchipy(path: str, dataset: Any, group: Any, file: Any) -> Meaning | None
         return None
     header = {
         name: number({"": np.ravel(stored)[0]}, "")
-        for name, thing in children(member(group.parent, "Header"))
+        for name, thing in children(member(_above(path, group, file), "Header"))
         if np.size(stored := value(thing, 1 << 10)) == 1
     }
     nav = int(header.get("n_rows", 0)), int(header.get("n_columns", 0))
@@ -233,7 +236,7 @@ def _stem_images(path: str, dataset: Any, group: Any, file: Any) -> Meaning | No
         return None
     scan = attributes(described)
     size = number({k: np.ravel(v)[0] for k, v in scan.items() if np.size(v) == 1}, "Pixel Size")
-    base = os.path.splitext(os.path.basename(file.filename))[0]
+    base = os.path.splitext(os.path.basename(filename_of(file)))[0]
     note = Problem(
         "info", "holds images of a scan.", f"Its patterns are in {base}_master.h5, if there is one."
     )
@@ -264,9 +267,14 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
+def _above(path: str, group: Any, file: Any) -> Any:
+    """Return what the group of a data set is in."""
+    return above(file, path.rpartition("/")[0], group)
+
+
 def meaning_of(path: str, dataset: Any, file: Any) -> Meaning:
     """Return what the first layout that fits says about a data set."""
-    group = file[path.rpartition("/")[0] or "/"]
+    group = opened_at(file, path.rpartition("/")[0] or "/")
     for layout in LAYOUTS:
         try:
             meaning = layout(path, dataset, group, file)

@@ -59,10 +59,11 @@ def _agree(axis: Axis, stored: Axis, size: int) -> bool:
     )
 
 
-def calibration_of(group: Any) -> dict[str, Pixel]:
+def calibration_of(bundle: Any) -> dict[str, Pixel]:
     """Return the calibration beside a cube: for ``Rx``, ``Ry``, ``Qx`` and ``Qy``, if there is."""
-    bundle = member(group.parent, "metadatabundle/calibration")
-    pixels = {}
+    pixels: dict[str, Pixel] = {}
+    if bundle is None:
+        return pixels
     for letter in "RQ":
         size = to_number(value(member(bundle, f"{letter}_pixel_size")))
         units = units_of(value(member(bundle, f"{letter}_pixel_units")))

@@ -10,7 +10,7 @@ from rsciio_tem import readers
 from rsciio_tem.errors import FormatError, Unsupported
 from rsciio_tem.formats.hdf5.velox import is_series, is_velox
 from rsciio_tem.parsing.hdf5_links import children, member
-from rsciio_tem.parsing.hdf5_values import attribute, has_attribute, text
+from rsciio_tem.parsing.hdf5_values import attribute, has_attribute, names_in, text
 
 
 def _is_usid(file: Any) -> bool:
@@ -37,29 +37,40 @@ def _of_old_hyperspy(file: Any) -> bool:
     )
 
 
-#: What a file is, the reader of RosettaSciIO for it, and how it is recognised.
-READERS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+#: What a file is, the reader of RosettaSciIO for it, what the name of something in it begins with,
+#: and how it is recognised.
+READERS: tuple[tuple[str, str, str, Callable[[Any], bool]], ...] = (
     (
         "a HyperSpy file",
         "rsciio.hspy",
-        lambda f: text(attribute(f, "file_format")).lower() == "hyperspy" or _of_old_hyperspy(f),
+        "",
+        lambda f: text(attribute(f, "file_format")).lower() == "hyperspy",
     ),
+    ("a HyperSpy file", "rsciio.hspy", "Experiments", _of_old_hyperspy),
     (
         "a NeXus file written by RosettaSciIO",
         "rsciio.nexus",
+        "",
         lambda f: text(attribute(f, "file_writer")).startswith("hyperspy_nexus"),
     ),
     (
         "a Velox file of spectra, single images or several detectors",
         "rsciio.emd",
+        "Version",
         lambda f: is_velox(f) and not is_series(f),
     ),
-    ("an EMD file written by HyperSpy", "rsciio.emd", _of_hyperspy),
-    ("a Prismatic simulation", "rsciio.emd", lambda f: "4DSTEM_simulation" in f),
-    ("a USID file", "rsciio.usid", _is_usid),
+    ("an EMD file written by HyperSpy", "rsciio.emd", "signals", _of_hyperspy),
+    (
+        "a Prismatic simulation",
+        "rsciio.emd",
+        "4DSTEM_simulation",
+        lambda f: "4DSTEM_simulation" in f,
+    ),
+    ("a USID file", "rsciio.usid", "Measurement_", _is_usid),
     (
         "an Odemis file of Delmic",
         "rsciio.delmic",
+        "Acquisition",
         lambda f: any(
             name.startswith("Acquisition") and member(group, "SVIData") is not None
             for name, group in children(f)
@@ -68,6 +79,7 @@ READERS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (
         "a TofDAQ file of Tofwerk",
         "rsciio.tofwerk",
+        "FullSpectra",
         lambda f: "FullSpectra" in f and "TimingData" in f,
     ),
 )
@@ -101,6 +113,9 @@ class HandedOver(Unsupported):
 
 def hand_over(file: Any, path: str) -> None:
     """Raise if a file is not for us."""
-    for what, reader, is_it in READERS:
+    names = [name for name in names_in(file) if isinstance(name, str)]
+    for what, reader, begins, is_it in READERS:
+        if begins and not any(name.startswith(begins) for name in names):
+            continue
         if is_it(file):
             raise HandedOver.of(path, what, reader)

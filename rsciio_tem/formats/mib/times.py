@@ -62,10 +62,12 @@ def frame_times(text: npt.NDArray[np.uint8]) -> FrameTimes:
     """
     n = len(text)
     result = FrameTimes(*(np.full(n, -1, np.int64) for _ in range(4)))
+    if n:
+        changing = _changing(text)
+        if _alike(text, changing):
+            _decode_alike(text, slice(None), np.flatnonzero(text[0] == ord(",")), result, changing)
+            return result
     commas = text == ord(",")
-    if n and (commas == commas[0]).all():
-        _decode_alike(text, slice(None), np.flatnonzero(commas[0]), result)
-        return result
     remaining = np.arange(n)
     # Headers of one recording differ in their digits, hardly ever in where the commas are: all
     # headers laid out like the first remaining one are decoded together.
@@ -79,11 +81,32 @@ def frame_times(text: npt.NDArray[np.uint8]) -> FrameTimes:
     return result
 
 
+def _alike(text: npt.NDArray[np.uint8], changing: npt.NDArray[np.int64]) -> bool:
+    """Whether the commas are at the same places in all headers, looking where these differ."""
+    if not len(changing):
+        return True
+    firsts = np.flatnonzero(np.diff(changing, prepend=-2) > 1)
+    for a, b in zip(changing[firsts], changing[[*(firsts[1:] - 1), -1]] + 1, strict=True):
+        commas = text[:, a:b] == ord(",")
+        if (commas != commas[0]).any():
+            return False
+    return True
+
+
+def _changing(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Return the columns in which, or beside which, not all headers are equal."""
+    if text.shape[1] % 8 or not text.flags.c_contiguous:
+        return np.flatnonzero((text != text[0]).any(axis=0))
+    words = text.view(np.uint64)  # eight bytes at once
+    return np.flatnonzero(np.repeat((words != words[0]).any(axis=0), 8))
+
+
 def _decode_alike(
     text: npt.NDArray[np.uint8],
     rows: npt.NDArray[np.int64] | slice,
     commas: npt.NDArray[np.int64],
     result: FrameTimes,
+    changing: npt.NDArray[np.int64] | None = None,
 ) -> None:
     starts = [0, *(commas + 1).tolist()]
     stops = [*commas.tolist(), text.shape[1]]
@@ -91,7 +114,14 @@ def _decode_alike(
     first = bytes(block[0])
 
     def column(i: int) -> npt.NDArray[np.uint8]:
-        return block[:, starts[i] : stops[i]] if i < len(starts) else block[:, :0]
+        """Return an entry of all headers, or of the first one where it is the same in all."""
+        if i >= len(starts):
+            return block[:, :0]
+        entry = block[:, starts[i] : stops[i]]
+        if changing is None:
+            return entry
+        before, behind = np.searchsorted(changing, (starts[i], stops[i]))
+        return entry if before < behind else entry[:1]
 
     if first[:4] in (b"12B,", b"24B,"):
         result.sequence[rows] = integers(column(1))
@@ -102,7 +132,7 @@ def _decode_alike(
         return
     result.sequence[rows] = integers(column(1))
     result.counter[rows] = integers(column(COUNTER))
-    moment = moments(_iso(column(LOCAL_TIME)))
+    moment = None
     exposure = decimals(column(EXPOSURE), 1_000_000_000)
     for i in range(len(starts) - 2, EXPOSURE, -1):
         if first[starts[i] : stops[i]] == b"MQ1A":
@@ -114,7 +144,7 @@ def _decode_alike(
             exact_ns = integers(exact[:, :digits]) if 0 < digits < 19 else exposure
             exposure = np.where(exact_ns >= 0, exact_ns, exposure)
             break
-    result.time_ns[rows] = moment
+    result.time_ns[rows] = moments(_iso(column(LOCAL_TIME))) if moment is None else moment
     result.exposure_ns[rows] = exposure
 
 

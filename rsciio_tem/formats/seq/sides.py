@@ -19,18 +19,21 @@ from rsciio_tem.storage import backends, files
 from rsciio_tem.storage.backends import DataFile
 
 
-def beside(path: str, base: str, suffix: str) -> str | None:
+def beside(
+    path: str, base: str, suffix: str, listed: dict[str, list[str]] | None = None
+) -> str | None:
     """Find the file beside a sequence that is named ``x.seq`` or ``x`` with a suffix.
 
-    Of a recording in halves, `base` is what both have in common.
+    Of a recording in halves, `base` is what both have in common. `listed` as in `in_folder`.
     """
     basename = os.path.basename(path)
+    listed = {} if listed is None else listed
 
     def side_at(place: str) -> str | None:
         folder, name = os.path.split(place)
         name = name if base == basename else base
         names = (name + suffix, os.path.splitext(name)[0] + suffix)
-        return next((side for n in names if (side := files.in_folder(folder, n))), None)
+        return next((side for n in names if (side := files.in_folder(folder, n, listed))), None)
 
     return files.first_found(path, side_at)
 
@@ -47,7 +50,8 @@ class Sides(NamedTuple):
     def of(cls, path: str, base: str) -> Sides:
         """Find those that begin with `base`."""
         suffixes = (".Config.Metadata.xml", ".dark.mrc", ".gain.mrc", ".Missing_Frame_Info.txt")
-        return cls(*(beside(path, base, suffix) for suffix in suffixes))
+        listed: dict[str, list[str]] = {}
+        return cls(*(beside(path, base, suffix, listed) for suffix in suffixes))
 
     def description(self, problems: Problems) -> dict[str, Any]:
         """Read the XML; what is wrong with it is a problem, not an error."""

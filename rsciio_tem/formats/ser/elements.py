@@ -259,13 +259,24 @@ def times_of(series: Series, offsets: Ints) -> Times | None:
     """Return access to the times in the tags at these bytes."""
     if not len(offsets):
         return None
-    read = functools.partial(_read_times, series.file, offsets, series.header.tag)
-    return Times(len(offsets), read, resolution_ns=10**9)
+    where = series.file, offsets, series.header.tag
+    return Times(
+        len(offsets),
+        functools.partial(_read_times, *where),
+        resolution_ns=10**9,
+        at=functools.partial(_read_times_at, *where),
+    )
 
 
 def _read_times(
     file: DataFile, tags: Ints, dtype: np.dtype[np.void], first: int, last: int
 ) -> FrameTimes:
-    seconds = read_records(file, tags[first:last], dtype)["Time"].astype(np.int64)
+    return _read_times_at(file, tags[first:last], dtype, slice(None))
+
+
+def _read_times_at(
+    file: DataFile, tags: Ints, dtype: np.dtype[np.void], index: slice | Ints
+) -> FrameTimes:
+    seconds = read_records(file, tags[index], dtype)["Time"].astype(np.int64)
     nothing = np.full(len(seconds), -1, np.int64)
     return FrameTimes(np.where(seconds > 0, seconds * 10**9, -1), nothing)

@@ -269,7 +269,7 @@ def _described(
     if not shape or placement not in ("auto", "scan") or _fits(shape, recording):
         return recording
     if placement == "auto":
-        return describe(placement="stored")
+        return describe(placement="stored") if recording.hints else recording
     raise FormatError(
         recording.path,
         "the scan coordinates in the frame headers describe a scan of "

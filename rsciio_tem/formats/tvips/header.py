@@ -155,7 +155,7 @@ def milliseconds(headers: npt.NDArray[np.void]) -> Ints:
 
 def frame_times(frames: FrameTable, before: int, first: int, last: int) -> FrameTimes:
     """Read the times of frames; a blank has none."""
-    headers = frame_headers(read_headers(frames, first, last, before, FRAME_V1.itemsize))
+    headers = read_frame_headers(frames, before, first, last)  # whole: they may have been read
     return _times_in(headers, first == 0)
 
 

@@ -106,7 +106,7 @@ class Session:
         if isinstance(value, str) and is_address(value):
             address, secrets = cleaned(value)
             if not is_address(address):  # file://
-                self._paths.add(os.path.abspath(address))
+                self._paths.add(address)
                 return address
             if secrets != Secrets():
                 self._secrets[address] = secrets
@@ -114,7 +114,7 @@ class Session:
             self._folders.add(folder_of(address))
             return address
         if isinstance(value, (str, os.PathLike)):
-            self._paths.add(os.path.abspath(os.fsdecode(value)))
+            self._paths.add(os.fsdecode(value))
         elif type(value) in (list, tuple) and value and isinstance(value[0], _NAMES):
             return type(value)([self.named(one) for one in value])
         elif type(value) is dict:
@@ -141,7 +141,9 @@ class Session:
 
     def hides(self, path: str) -> bool:
         """Whether nobody may look for a path of this machine: only a remote file can name it."""
-        return self.guarded and bool(self._folders) and os.path.abspath(path) not in self._paths
+        if not self.guarded or not self._folders:
+            return False
+        return os.path.abspath(path) not in map(os.path.abspath, self._paths)
 
     def check_local(self, path: str) -> None:
         """Raise if what a remote file says leads to a file of this machine."""
