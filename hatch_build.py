@@ -25,5 +25,9 @@ class EntryPoints(MetadataHookInterface):
             "rosettasciio.plugins": {row.name: row.module for row in registry["FORMATS"].values()},
             # How zarr 2 and zarr 3 find what decodes the frames of reference files.
             "numcodecs.codecs": {"rsciio_tem.frames": "rsciio_tem.tools.frames_codec:FramesCodec"},
-            "zarr.codecs": {"rsciio_tem.frames": "rsciio_tem.tools.zarr_codec:FramesCodec"},
+            # VirtualiZarr makes the second name of the codec in a store of version 2.
+            "zarr.codecs": {
+                name: "rsciio_tem.tools.zarr_codec:FramesCodec"
+                for name in ("rsciio_tem.frames", "numcodecs.rsciio_tem.frames")
+            },
         }

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [US, *(name for name in CONTESTANTS if name in arguments.peers and name != US)]
     todo = [name for name in works.WORKS if name in arguments.works]
     parts = [report.header(arguments.repeats, arguments.size)]
-    failed = False
+    failed, cold = False, {"cold-sum", "little-memory"}
     with ExitStack() as stack:
         if arguments.data is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -75,12 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(name, file=sys.stderr, flush=True)
             file = files.write(name, folder, arguments.size)
             try:
+                best = limits.measure_cold(file, arguments.repeats) if cold & {*todo} else {}
                 rows = works.measure(todo, contestants, file, folder, arguments.repeats)
-                best = (
-                    limits.measure(file, arguments.repeats) if "limits" in arguments.works else {}
-                )
-                if "cold-sum" in arguments.works:
-                    best |= limits.measure_cold(file, arguments.repeats)
+                if "limits" in arguments.works:
+                    best |= limits.measure(file, arguments.repeats)
                 parts.append(report.section(file, rows, best, names))
             finally:
                 if arguments.data is None:

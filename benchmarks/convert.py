@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import files, report
-from benchmarks.memory import _own_peak, _watch
+from benchmarks.memory import _watch, own_peak
 
 
 def _ours(suffix: str, **options: Any) -> Callable[[files.DataFile, Path], None]:
@@ -91,7 +91,7 @@ def _child(way: str, name: str, path: str, rows: str, columns: str, target: str)
     file = files.DataFile(name, Path(path), (int(rows), int(columns)))
     start = time.perf_counter()
     WAYS[way](file, Path(target))
-    print(time.perf_counter() - start, _own_peak())
+    print(time.perf_counter() - start, own_peak())
 
 
 def _bytes(path: Path) -> int:

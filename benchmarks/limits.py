@@ -6,8 +6,9 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from benchmarks.contestants import Unsupported, cores
 from benchmarks.files import MB, DataFile
+from rsciio_tem.storage import pages
 
 #: One read() asks for this many bytes, into a buffer that stays in the processor's cache.
 READ = 2 << 20
@@ -58,10 +60,59 @@ def forget(file: DataFile) -> None:
     """Drop a file from the page cache, so that it is read from the disk; on Linux only."""
     if not hasattr(os, "posix_fadvise"):
         raise Unsupported("this system cannot be told to forget a file")
-    for path in file.files:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())  # what is not written yet stays
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    for _ in range(20):
+        if not any(_is_kept(path) for path in file.files):
+            return
+        time.sleep(0.1)  # a process that had it mapped may be about to end
+    raise Unsupported("the system keeps the file in memory: somebody has it mapped")
+
+
+def _is_kept(path: Path) -> bool:
+    """Tell the system to forget a file, and return whether it did not."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())  # what is not written yet stays
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        size = os.fstat(stream.fileno()).st_size
+        places = range(0, size - 1, max(1, size // 16))
+        return any(pages.are_in_memory(stream.fileno(), start, 1) for start in places)
+
+
+#: Where groups of processes are, and what limits their memory: versions 1 and 2 of Linux.
+_GROUPS = (
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+    (Path("/sys/fs/cgroup"), "memory.max"),
+)
+#: What Python and the libraries of any contestant take.
+_LEAST = 600 * MB
+
+
+@contextmanager
+def group(nbytes: int) -> Iterator[Path]:
+    """Make a group of processes that may use so much memory, what caches files included.
+
+    Yields the file that processes are written to. Raises `Unsupported` where that cannot be had:
+    it takes Linux, and root.
+    """
+    if nbytes < _LEAST:
+        raise Unsupported(f"the file is too small: its 2/3 are less than {_LEAST / MB:.0f} MB")
+    made = None
+    for root, limit in _GROUPS:
+        folder = root / f"benchmark-{os.getpid()}"
+        try:
+            folder.mkdir()
+            made = folder
+            (folder / limit).write_text(str(nbytes))
+            break
+        except OSError:
+            if made is not None:
+                made.rmdir()
+                made = None
+    if made is None:
+        raise Unsupported("this system gives us no group of processes with limited memory")
+    try:
+        yield made / "cgroup.procs"
+    finally:
+        made.rmdir()
 
 
 def _read_cold(file: DataFile, threads: int, pool: ThreadPoolExecutor) -> float:

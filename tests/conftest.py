@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # `samples` and `writers`, also for subfolders
 
@@ -18,6 +19,10 @@ from kinds import one_of_each_kind
 from samples import MAPPINGS, SPECS, TEN, Mapping, Sample, Spec
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# How long a case takes says more about the machine than about the code.
+settings.register_profile("rsciio_tem", deadline=None)
+settings.load_profile("rsciio_tem")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

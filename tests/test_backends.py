@@ -46,9 +46,7 @@ def file(tmp_path: Path, content: bytes) -> DataFile:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(offset=st.integers(0, SIZE), nbytes=st.integers(0, SIZE))
 def test_read(file: DataFile, content: bytes, backend: Any, offset: int, nbytes: int) -> None:
     if offset + nbytes > SIZE:

@@ -108,7 +108,7 @@ def test_result_type(stored: str, result: str) -> None:
     assert not out.any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(hnp.arrays(bool, st.tuples(st.integers(2, 7), st.integers(2, 7))))
 def test_fill_repairs_any_cluster_with_something_left(mask: np.ndarray[Any, Any]) -> None:
     values = np.arange(mask.size, dtype=np.float64).reshape(1, *mask.shape) + 5

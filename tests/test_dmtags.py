@@ -113,9 +113,7 @@ def test_errors(tmp_path: Path) -> None:
         read_tags(path)
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     version=st.sampled_from([3, 4]),
     changes=st.lists(st.tuples(st.integers(0, 900), st.binary(min_size=1, max_size=8)), max_size=4),

@@ -17,7 +17,7 @@ from rsciio_tem.frames.arrays import ArrayFrames, DaskFrames
 from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.frames.table import FrameTable, Labels, Walk, runs_of
 from rsciio_tem.reading.lazy import LazyFrames
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
@@ -133,9 +133,7 @@ def reference(frames: np.ndarray, blank: np.ndarray, index: Any) -> tuple[np.nda
     return out, np.where(index < 0, True, blank[np.maximum(index, 0)])
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps, rows=st.tuples(st.integers(0, 2), st.integers(1, 3)), data=st.data())
 @pytest.mark.parametrize("kind", ["table", "array", "fortran", "dask", "mosaic"])
 def test_indexing(
@@ -162,9 +160,7 @@ def test_indexing(
     np.testing.assert_array_equal(loaded(frames, region, "f8"), expected[(slice(None), *region)])
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_spans(table: tuple[FrameTable, np.ndarray], steps: list[Any]) -> None:
     """Spans cover every frame once, at the right place, and are as long as they can be."""
@@ -406,3 +402,55 @@ def test_mosaic_upside_down(table: tuple[FrameTable, np.ndarray]) -> None:
     with pytest.raises(Unsupported, match="flip_y"):
         fixed.read_as(flip_y=False)
     assert fixed.read_as().flip_y is None
+
+
+# ---------------------------------------------------------------- labels
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_label_is_looked_at(tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever is asked for, and in whatever way it is read: never a pixel without its label."""
+    shape = data.draw(st.sampled_from([(2, 3), (64, 33), (300, 300)]))
+    before, behind = data.draw(st.sampled_from([(4, 0), (12, 6), (70_000, 0), (4, 70_000)]))
+    count = data.draw(st.integers(1, 12))
+    pixels = np.random.default_rng(3).integers(0, 60_000, (count, *shape)).astype("<u2")
+    record = [("label", "<u4"), ("rest", f"V{before - 4}"), ("pixels", "<u2", shape)]
+    records = np.zeros(count, [*record, ("footer", f"V{behind}")])
+    records["label"], records["pixels"] = np.arange(count) + 1000, pixels
+    path = tmp_path / "labels.bin"
+    path.write_bytes(b"head" + records.tobytes())
+    looked_at: list[int] = []
+
+    def check(file: int, places: np.ndarray, raw: np.ndarray) -> None:
+        assert file == 0
+        numbers = np.ascontiguousarray(raw).view("<u4")[:, 0]
+        np.testing.assert_array_equal(numbers - 1000, (places - 4) // records.itemsize)
+        looked_at.extend((numbers - 1000).tolist())
+
+    backend = data.draw(st.sampled_from(["auto", "mmap", "buffered"]))
+    described, place = Pixels(shape, np.dtype("<u2")), 4 + before
+    table = FrameTable(
+        (DataFile.of(path),),
+        runs_of([(0, place, records.itemsize, count)]),
+        described,
+        labels=Labels(before, 4, check),
+        backend=backend,
+    )
+    index = np.array(data.draw(st.lists(st.integers(-1, count - 1), min_size=1, max_size=9)))
+    wanted = table[index] if data.draw(st.booleans()) else table[int(max(0, index[0])) :]
+    numbers = wanted.order if wanted.order is not None else np.arange(count)[-len(wanted) :]
+    top = data.draw(st.integers(0, shape[0] - 1))
+    region = data.draw(st.sampled_from([None, (slice(top, shape[0]), slice(0, shape[1] - 1))]))
+    expected = np.where((numbers < 0)[:, None, None], 0, pixels[numbers])
+    if region is not None:
+        expected = expected[(slice(None), *region)]
+    if data.draw(st.booleans()):
+        out = np.empty(expected.shape, data.draw(st.sampled_from(["u2", "f4"])))
+        wanted.load(out, region)
+        np.testing.assert_array_equal(out, expected)
+    else:
+        for first, block in Walk(wanted, 3, region):
+            part = expected[first : first + len(block)]
+            np.testing.assert_array_equal(block, part.reshape(len(part), -1))
+    assert sorted(set(looked_at)) == sorted({int(n) for n in numbers if n >= 0})

@@ -150,7 +150,7 @@ def test_every_kind_of_frames(sample: Sample) -> None:
         np.testing.assert_allclose(found["total"], frames.sum(axis=0, dtype=np.float64), 1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_frames_function_and_stripes(data: st.DataObject) -> None:
     draw = data.draw

@@ -188,7 +188,7 @@ def test_shapes(tmp_path: Path, name: str, shapes: tuple[Any, Any]) -> None:
         assert not strided[1::2].any()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_anything(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     draw = data.draw
@@ -719,7 +719,7 @@ def test_hints(tmp_path: Path) -> None:
     assert frames_of(store(tmp_path / "b.h5", data), "data").chunk_hint is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_default_chunks_are_whole_blocks(data: Any) -> None:
     draw = data.draw
@@ -740,7 +740,7 @@ def test_default_chunks_are_whole_blocks(data: Any) -> None:
     assert flat[0] == math.prod(nav) or flat[0] % hint.run == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_pieces_cover_everything_once(data: Any) -> None:
     draw = data.draw
@@ -916,7 +916,7 @@ CODECS = ["gzip", "shuffle, gzip", "bitshuffle-lz4", "bitshuffle", "lz4", "lz4, 
 CODECS += [name for name in ("zstd", "shuffle, zstd", "blosc") if FILTERS[name][1]]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data())
 def test_mutated_chunks(data: Any) -> None:
     """Whatever a chunk holds: pixels or an error, and nothing is written beside its place."""

@@ -1508,10 +1508,15 @@ NOT_FOLLOWED = {
     # of reference files
     "Write a copy for them with rsciio-tem convert.": "is another command",
     "rsciio-tem check says what is lost.": "is another command",
-    "unless it gets mask_and_scale=False; zarr_format=3": "a keyword of xarray; "
-    "tests/test_reference.py passes zarr_format=3",
+    "unless it gets mask_and_scale=False; ": "a keyword of xarray",
+    "zarr_format=3 has no such trap": "tests/test_reference.py passes it",
+    "Let the name of the target end with .parq, or write": "tests/test_reference.py does so",
     "With flip_y=True they are upright": "tests/test_reference.py passes it",
     "is written to a disk, and target= ": "tests/test_reference.py passes it",
+    "rsciio_tem.from_array(...) takes arrays": "tests/test_wrong_kinds.py reduces arrays",
+    # of headers that are looked at with the pixels
+    "to put all records where their numbers say": "tests/formats/test_blo.py passes both",
+    "to put all frames where their headers say": "test_tvips.py and test_fourdcamera.py pass it",
     # other texts that name something
     "would have to be mapped into memory": "tests/test_remote.py loads it without",
     "is no number; pass one that pixels can have": "tests/test_read.py passes one",

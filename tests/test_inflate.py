@@ -79,7 +79,7 @@ def test_checksums() -> None:
 
 
 @needs_libdeflate
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), bare=st.booleans())
 def test_zlib_decides(data: st.DataObject, bare: bool) -> None:
     """Whatever is damaged in whatever way: both say the same."""

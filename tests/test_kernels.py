@@ -87,7 +87,7 @@ def slow_medipix(packing: str, raw: np.ndarray, plane_pixels: int) -> np.ndarray
     return slow_plane(raw, BITS[packing])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), packing=st.sampled_from(sorted(TYPES)))
 def test_unpack_medipix(data: Any, packing: str) -> None:
     per_word = 4 if packing == "medipix24" else 64 // BITS[packing]
@@ -159,7 +159,7 @@ def slow_u12(frame: bytes, big: bool) -> list[int]:
     return pixels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 3), st.integers(0, 40), st.booleans(), st.integers(0, 2**32), st.integers(0, 3)
 )
@@ -170,7 +170,7 @@ def test_unpack_u12(frames: int, pairs: int, big: bool, seed: int, shift: int) -
     assert out.tolist() == [slow_u12(frame.tobytes(), big) for frame in content]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_unpack_u12_tiles(data: Any) -> None:
     draw = data.draw
@@ -200,7 +200,7 @@ def test_unpack_u12_tiles(data: Any) -> None:
     assert (whole[:, :, columns * width :] == 7).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     dtype=st.sampled_from([">u2", ">i2", ">f2", ">u4", ">i4", ">f4"]),
     shape=st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 40)),
@@ -222,7 +222,7 @@ def test_swap_rows(
     assert out.astype(stored).tobytes() == expected.tobytes()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     dtype=st.sampled_from(["u1", "u2", "i4", "f4"]),
     target=st.sampled_from(["f4", "f8"]),
@@ -240,7 +240,7 @@ def test_correct(dtype: str, target: str, frames: int, pixels: int, seed: int) -
     np.testing.assert_allclose(out, expected, rtol=1e-5 if target == "f4" else 1e-12, atol=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(dtype=st.sampled_from(["f4", "f8"]), seed=st.integers(0, 2**32))
 def test_patch(dtype: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -256,7 +256,7 @@ def test_patch(dtype: str, seed: int) -> None:
     np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from(["u1", "u2", "i8", "f2", "f4", "f8"]))
 def test_scatter(data: Any, dtype: str) -> None:
     draw = data.draw
@@ -304,7 +304,7 @@ def filled(bounds: np.ndarray, pixels: np.ndarray, values: np.ndarray, size: int
     return frames
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_ascending(data: Any) -> None:
     size = data.draw(st.integers(1, 12))
@@ -330,7 +330,7 @@ def test_bounds_are_checked(bounds: list[int]) -> None:
         once(np.array([0, 2]), entries[1], np.ones(3), 5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), dtype=st.sampled_from(["?", "u1", "i1", "u2", "u8", "i8", "f2", "f4", "c8"]))
 def test_once(data: Any, dtype: str) -> None:
     size = 6
@@ -386,7 +386,7 @@ def test_sums_of_entries_do_not_go_round(kind: str, values: tuple[int, int]) -> 
     assert scatter(bounds, pixels, pair, np.array([0]), out, (1, 3)) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]))
 def test_entry_sums(data: Any, dtype: str) -> None:
     bounds, pixels, values = some_entries(data, dtype, 12)
@@ -396,7 +396,7 @@ def test_entry_sums(data: Any, dtype: str) -> None:
     np.testing.assert_array_equal(out, filled(bounds, pixels, values, 12).sum(axis=1, dtype=kind))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]))
 def test_add_entries(data: Any, dtype: str) -> None:
     bounds, pixels, values = some_entries(data, dtype, 12)
@@ -406,7 +406,7 @@ def test_add_entries(data: Any, dtype: str) -> None:
     np.testing.assert_array_equal(totals, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from(["?", "u1", "u2"]))
 def test_add_entry_squares(data: Any, dtype: str) -> None:
     bounds, pixels, values = some_entries(data, dtype, 12)
@@ -417,7 +417,7 @@ def test_add_entry_squares(data: Any, dtype: str) -> None:
     np.testing.assert_array_equal(totals, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]), spoil=st.booleans())
 def test_largest_entries(data: Any, dtype: str, spoil: bool) -> None:
     _, pixels, values = some_entries(data, dtype, 12)
@@ -435,7 +435,7 @@ def test_largest_entries(data: Any, dtype: str, spoil: bool) -> None:
     np.testing.assert_array_equal(seen, 5 + np.bincount(pixels.astype(int), minlength=12))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from(REAL))
 def test_entry_deviations(data: Any, dtype: str) -> None:
     _, pixels, values = some_entries(data, dtype, 12)
@@ -453,7 +453,7 @@ def test_entry_deviations(data: Any, dtype: str) -> None:
             )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), dtype=st.sampled_from(REAL), width=st.integers(1, 12))
 def test_entry_moments(data: Any, dtype: str, width: int) -> None:
     bounds, pixels, values = some_entries(data, dtype, 12)
@@ -475,7 +475,7 @@ def test_rows_of_places_are_exact_in_the_largest_frames() -> None:
             np.testing.assert_array_equal(out, np.divmod(p, width))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from([*REAL, "c8"]), masks=st.integers(1, 3))
 def test_masked_entries(data: Any, dtype: str, masks: int) -> None:
     bounds, pixels, values = some_entries(data, dtype, 12)
@@ -487,7 +487,7 @@ def test_masked_entries(data: Any, dtype: str, masks: int) -> None:
     np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     names=st.lists(
         st.tuples(
@@ -518,7 +518,7 @@ def test_zip_members(names: list[tuple[str, str]], spoil: list[tuple[float, int]
     np.testing.assert_array_equal(ours[:, :good], slow[:, :good])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), count=st.integers(1, 5))
 def test_zip_ends(data: Any, count: int) -> None:
     draw = data.draw
@@ -545,7 +545,7 @@ def test_zip_ends(data: Any, count: int) -> None:
     assert not zip_ends(table[:, ::-1].copy(), first, 30 + 0xFFFF, ends) or count == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 5)), max_size=12))
 def test_zip_table(places: list[tuple[int, int]]) -> None:
     expected = np.full((3, 4), -1)
@@ -558,7 +558,7 @@ def test_zip_table(places: list[tuple[int, int]]) -> None:
     np.testing.assert_array_equal(table, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     frames=st.integers(1, 40),
     words=st.integers(1, 9),
@@ -576,7 +576,7 @@ def test_bit_totals(frames: int, words: int, density: float, seed: int) -> None:
     np.testing.assert_array_equal(totals, bits.sum(axis=(0, 1)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     frames=st.integers(1, 4),
     words=st.integers(1, 5),
@@ -611,7 +611,7 @@ BLOCK_HEADER = np.dtype(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), base=st.sampled_from([0, 3, 1000, 2**32 - 5]))
 def test_find_blocks(data: Any, base: int) -> None:
     draw, (height, width), (rows, columns), frame = data.draw, (3, 8), (2, 3), 4
@@ -673,7 +673,7 @@ def heap_of(objects: dict[int, bytes], spare: int = 0) -> bytes:
     st.integers(0, 100),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_gather(heaps: list[dict[int, bytes]], base: int, random: Any) -> None:
     """Lists of any length, in any order of their numbers, some of them cut short."""
     raw, wanted = b"", []
@@ -809,7 +809,7 @@ def chunk_of(blocks: list[bytes], nbytes: int, block: int) -> bytes:
     return nbytes.to_bytes(8, "big") + block.to_bytes(4, "big") + b"".join(lengths)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_unpack_lz4(data: Any) -> None:
     draw = data.draw
@@ -837,7 +837,7 @@ def test_unpack_lz4(data: Any) -> None:
     assert (out[before + size :] == 0xAB).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     itemsize=st.sampled_from([1, 2, 4, 8]),
     count=st.one_of(st.integers(1, 300), st.sampled_from([1024, 4096, 4100, 9000])),
@@ -868,7 +868,7 @@ def test_pack_bitshuffle(
         assert found + chunk[at:] == content.tobytes()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_unpack_bitshuffle(data: Any) -> None:
     draw = data.draw
@@ -921,7 +921,7 @@ def test_chunks_outside_of_arrays() -> None:
             unpack_bitshuffle(*arrays, 2, lz4=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     itemsize=st.integers(1, 9),
     count=st.integers(0, 90),
@@ -937,7 +937,7 @@ def test_unshuffle(itemsize: int, count: int, rest: int, at: int) -> None:
     assert out.tobytes() == b"".join(elements) + content[itemsize * count :].tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_place_tiles(data: Any) -> None:
     draw = data.draw
@@ -1034,7 +1034,7 @@ def slow_sums(values: np.ndarray) -> list[Any]:
     return [sum(row) for row in values.tolist()]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(BLOCKS)
 def test_frame_sums(drawn: Any) -> None:
     block = block_of(drawn)
@@ -1056,7 +1056,7 @@ def test_frame_sums_that_are_infinite(dtype: str, value: float) -> None:
     np.testing.assert_array_equal(out, [value, value, 5000])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BLOCKS)
 def test_add_frames(drawn: Any) -> None:
     block = block_of(drawn)
@@ -1066,7 +1066,7 @@ def test_add_frames(drawn: Any) -> None:
     np.testing.assert_allclose(totals, expected, rtol=1e-12, atol=1e-9)  # sums near 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BLOCKS.filter(lambda drawn: drawn[0] in ("u1", "u2", ">u2", "?")))
 def test_add_squares(drawn: Any) -> None:
     block = block_of(drawn)
@@ -1076,7 +1076,7 @@ def test_add_squares(drawn: Any) -> None:
     np.testing.assert_array_equal(totals, expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BLOCKS)
 def test_profiles(drawn: Any) -> None:
     block = block_of(drawn)
@@ -1089,7 +1089,7 @@ def test_profiles(drawn: Any) -> None:
     np.testing.assert_allclose(columns, frames.sum(axis=1), rtol=1e-9, atol=1e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BLOCKS, st.data())
 def test_region_sums(drawn: Any, data: Any) -> None:
     block = block_of(drawn)
@@ -1107,7 +1107,7 @@ def test_region_sums(drawn: Any, data: Any) -> None:
     np.testing.assert_allclose((out - (part * weights).sum(axis=(1, 2))) / scale, 0, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BLOCKS)
 def test_largest(drawn: Any) -> None:
     block = block_of(drawn)
@@ -1118,7 +1118,7 @@ def test_largest(drawn: Any) -> None:
     np.testing.assert_array_equal(most, block.max(axis=0))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BLOCKS, st.integers(1, 3))
 def test_masked_sums(drawn: Any, masks: int) -> None:
     block = block_of(drawn)

@@ -55,7 +55,7 @@ def check(pixels: Pixels, frames: np.ndarray, raw: np.ndarray, region: tuple[sli
     np.testing.assert_array_equal(wide[::-1], wanted)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     data=st.data(),
     dtype=st.sampled_from(["u1", "i1", "<u2", ">u2", ">i4", "<f4", ">f8", ">c8", "?", ">u8"]),
@@ -82,6 +82,24 @@ def test_plain(data: Any, dtype: str, shape: tuple[int, ...], flip_y: bool, nati
     assert viewed.dtype == np.dtype(dtype)
 
 
+@pytest.mark.parametrize("cached", [0, 100, 1 << 20])  # less than a frame, several, all
+@pytest.mark.parametrize("columns", [slice(0, 6), slice(1, 4)])
+def test_swapped_and_turned_over(
+    monkeypatch: pytest.MonkeyPatch, cached: int, columns: slice
+) -> None:
+    monkeypatch.setattr("rsciio_tem.frames.pixels._CACHED", cached)
+    monkeypatch.setattr("rsciio_tem.frames.pixels._compiled", lambda nbytes: False)
+    stored = np.random.default_rng(1).integers(0, 65536, (7, 4, 6)).astype(">u2")
+    pixels = Pixels((4, 6), np.dtype(">u2"), flip_y=True)
+    region = (slice(1, 4), columns)
+    raw = np.zeros((7, 60), np.uint8)
+    begin, nbytes = pixels.byte_range(region)
+    raw[:, :nbytes] = stored.reshape(7, -1).view(np.uint8)[:, begin : begin + nbytes]
+    out = np.zeros((7, 3, columns.stop - columns.start), np.uint16)
+    pixels.decode(raw, out, region)
+    np.testing.assert_array_equal(out, stored[:, ::-1][:, 1:4, columns])
+
+
 def test_large_big_endian_frames() -> None:
     """Large blocks take a compiled way, where numba is at hand."""
     importlib.import_module("rsciio_tem.kernels.sums")
@@ -95,7 +113,7 @@ def test_large_big_endian_frames() -> None:
             check(pixels, frames, raw, (slice(3, 60), slice(1, 250)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     data=st.data(),
     packing=st.sampled_from(["bits-le", "bits-be", "u12-le", "u12-be"]),
@@ -115,7 +133,7 @@ def test_streams(data: Any, packing: str, shape: tuple[int, int], flip_y: bool) 
     check(pixels, frames, raw, data.draw(regions(shape)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     data=st.data(),
     packing=st.sampled_from(sorted(DEPTHS)),
@@ -133,7 +151,7 @@ def test_medipix(data: Any, packing: str, shape: tuple[int, int], flip_y: bool) 
     check(pixels, frames, raw, data.draw(regions(shape)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     data=st.data(),
     packing=st.sampled_from([*sorted(DEPTHS), "plain"]),
@@ -211,7 +229,7 @@ def test_value() -> None:
     assert pixels.with_flip(False) != pixels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     stored=st.sampled_from(["<u2", ">u2", "<u4", ">u4"]),
@@ -226,7 +244,7 @@ def test_unused_low_bits(data: st.DataObject, stored: str, shift: int, flip_y: b
     check(pixels, words >> shift, raw, data.draw(regions((5, 7))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     places=st.sampled_from([(0, 1, 2), (2, 1, 0), (1, 3, 0)]),

@@ -286,7 +286,7 @@ def test_a_region_is_part_of_the_whole(steps: list[tuple[str, Any]]) -> None:
             np.testing.assert_array_equal(out, whole[:, a:b, c:d])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_list_and_any_region(data: st.DataObject) -> None:
     frames = frames_of("u2", 2)

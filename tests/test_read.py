@@ -57,7 +57,7 @@ def keys(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
     return whole | part | dotted | part.map(lambda key: key[0] if len(key) == 1 else key)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     shape=st.lists(st.integers(1, 5), min_size=2, max_size=5).map(tuple),
     sig_dims=st.integers(1, 3),
@@ -74,7 +74,7 @@ def test_slicing(shape: tuple[int, ...], sig_dims: int, data: Any) -> None:
     np.testing.assert_array_equal(found, array[key])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), axis=st.integers(0, 3))
 def test_one_list_of_indices(data: Any, axis: int) -> None:
     array = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
@@ -119,7 +119,7 @@ def test_only_what_is_asked_for_is_loaded() -> None:
 # -- chunks --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     nav=st.lists(st.integers(1, 600), max_size=3).map(tuple),
     sig=st.lists(st.integers(1, 2048), min_size=1, max_size=2).map(tuple),
@@ -154,7 +154,7 @@ def test_chunks_of_a_usual_scan() -> None:
 INTEGERS = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     source=st.sampled_from([*INTEGERS, "?"]),
     target=st.sampled_from([*INTEGERS, "?", "f4", "f8"]),

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from writers import framecache, raw_csr
@@ -20,7 +21,7 @@ from rsciio_tem import Annulus, Disk
 from rsciio_tem.errors import FormatError
 from rsciio_tem.frames.arrays import ArrayFrames
 from rsciio_tem.frames.protocol import Frames, FramesBase, ReadAs
-from rsciio_tem.frames.sparse import SparseFrames
+from rsciio_tem.frames.sparse import SparseFrames, frames_of_matrix
 from rsciio_tem.reduction import plan
 from rsciio_tem.reduction.quantities import accumulator
 from rsciio_tem.reduction.single_pass import one_pass
@@ -179,17 +180,24 @@ def test_sums_of_what_is_no_number_warn_of_nothing(dtype: str) -> None:
     assert np.isnan(result["sum"][0, 1])
 
 
+def test_a_single_mask() -> None:
+    data = np.random.default_rng(1).integers(0, 9, (4, 8, 8))
+    for mask in (np.eye(8), [np.eye(8)], {"diagonal": np.eye(8)}, lambda shape: np.eye(*shape)):
+        sums = one_pass(frames_of(data), masks=mask)["masks"]
+        np.testing.assert_array_equal(sums.reshape(-1), np.trace(data, axis1=1, axis2=2))
+
+
 def test_what_makes_no_sense() -> None:
     data = np.ones((4, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="median"):
         one_pass(frames_of(data), what=["median"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="masks have shape"):
-        one_pass(frames_of(data), masks=np.ones((8, 8)))
+        one_pass(frames_of(data), masks=np.ones((8, 7)))
     with pytest.raises(ValueError, match="no frames"):
         one_pass(frames_of(data[:0]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     count=st.integers(1, 60),
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
@@ -517,3 +525,28 @@ def test_reduce_a_damaged_sparse_file(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="frame 0 lists a pixel several times"):
         rsciio_tem.reduce(path, ["max"])
     assert rsciio_tem.reduce(path, ["max"], dtype="u2")["max"].max() == 400
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8"])
+@pytest.mark.parametrize("shape", [(5, 7), (64, 80)])  # within a block of weights; over several
+@pytest.mark.parametrize("sparse", [False, True])
+def test_pixels_outside_of_a_detector_do_not_count(
+    dtype: str, shape: tuple[int, int], sparse: bool
+) -> None:
+    """A dead pixel that is NaN, or an infinite one, matters to the detectors that it is in."""
+    if sparse and dtype in ("f2", "c8"):
+        pytest.skip("SciPy has no such matrices, or the same path as f4")
+    data = np.random.default_rng(4).random((6, *shape)).astype(dtype)
+    data[1, 2, 3], data[2, 0, 0], data[3, -1, -1], data[4, 2, 3] = np.nan, np.inf, -np.inf, np.inf
+    detector = np.zeros(shape)
+    detector[1:4, 2:5] = np.random.default_rng(5).random((3, 3)) + 0.5
+    frames: Frames = frames_of(data)
+    if sparse:
+        matrix = scipy.sparse.csr_array(data.reshape(6, -1))
+        frames = frames_of_matrix(matrix, shape)
+    (sums,) = one_pass(frames, masks=[detector])["masks"]
+    with np.errstate(invalid="ignore"):
+        part = data[:, 1:4, 2:5].astype(np.result_type(dtype, "f8"))
+        expected = (part * detector[1:4, 2:5]).sum(axis=(1, 2))
+    np.testing.assert_allclose(sums, expected, rtol=1e-6)
+    assert np.isfinite(sums[[0, 2, 3, 5]]).all()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from writers import mib as mib_writer
 
 import rsciio_tem
 from rsciio_tem import cli
+from rsciio_tem.cli.words import size_in_words
 from rsciio_tem.errors import FormatError, RecordingWarning, Truncated, Unsupported
 
 zarr = pytest.importorskip("zarr")
@@ -325,6 +327,169 @@ def test_recordings_on_servers(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(store["data"][...], FRAMES.reshape(3, 4, 64, 256))
 
 
+# ---------------------------------------------------------------- Parquet
+
+
+@pytest.fixture
+def parquet(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What writes folders of Parquet files, with few rows in each."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("fastparquet")
+    # pandas says that it will give up fastparquet, with which fsspec reads
+    warnings.filterwarnings("ignore", message="The 'fastparquet' engine is deprecated")
+    from rsciio_tem.tools import parquet_references
+
+    monkeypatch.setattr(parquet_references, "RECORD", 5)
+    return parquet_references
+
+
+def references(path: str) -> dict[str, Any]:
+    """Everything that fsspec reads of a reference set, with texts parsed."""
+    entries = fsspec.filesystem("reference", fo=path).references
+    result = {}
+    for key in entries:
+        value = entries[key]
+        if isinstance(value, str) and value.startswith("base64:"):
+            value = base64.b64decode(value[7:])
+        elif ".z" in key and key != ".zmetadata":
+            value = json.loads(value)
+        if key != ".zmetadata":
+            result[key] = list(value) if isinstance(value, (list, tuple)) else value
+    return result
+
+
+ARRANGED = {"nav_shape": (3, 4), "scan_step": "0.5 nm", "detector_step": "2 mrad"}
+
+
+@pytest.mark.parametrize("flip_y", [False, True])
+@pytest.mark.parametrize("suffix", [".parq", ".parquet"])
+def test_parquet(recording: Path, parquet: Any, flip_y: bool, suffix: str) -> None:
+    """fsspec reads the same entries from Parquet files as from JSON."""
+    options = {**ARRANGED, "flip_y": flip_y}
+    path = rsciio_tem.reference(recording, recording.with_suffix(suffix), **options)
+    assert sorted(p.name for p in Path(path, "data").iterdir()) == [
+        f"refs.{i}.parq" for i in range(3)
+    ]
+    expected = references(rsciio_tem.reference(recording, recording.with_suffix(".j"), **options))
+    entries = references(path)
+    assert entries == expected
+    assert len([key for key in entries if key.startswith("data/") and ".z" not in key]) == 12
+    store = opened(path)
+    np.testing.assert_array_equal(
+        store["data"][...], rsciio_tem.load(recording, **options)[0]["data"]
+    )
+    np.testing.assert_allclose(store["x"][...], [0, 0.5, 1, 1.5])
+    assert store["x"].attrs["units"] == "nm"
+
+
+def test_blanks_in_parquet(recording: Path, parquet: Any) -> None:
+    """They are chunks that are not there, also where a whole Parquet file holds nothing else."""
+    options = {"nav_shape": (3, 6), "sync_offset": -6, "flip_y": False, "fill_value": 3}
+    with pytest.warns(RecordingWarning, match=r"of 3 for missing .* ends with \.json"):
+        path = rsciio_tem.reference(recording, recording.with_suffix(".parq"), **options)
+    mapper = fsspec.filesystem("reference", fo=path).get_mapper("")
+    assert "data/0.5.0.0" not in mapper
+    assert "data/1.0.0.0" in mapper
+    store = opened(path)
+    (signal,) = rsciio_tem.load(recording, **options)
+    np.testing.assert_array_equal(store["data"][...], signal["data"])
+    assert (store["data"][0] == 3).all()
+
+
+def test_parquet_of_recordings_on_servers(tmp_path: Path, parquet: Any) -> None:
+    np.save(tmp_path / "a.npy", FRAMES)
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/reference/{a} b/a.npy", (tmp_path / "a.npy").read_bytes())
+    address = "memory://reference/{a} b/a.npy"
+    path = rsciio_tem.reference(address, tmp_path / "a.parq", nav_shape=(3, 4))
+    np.testing.assert_array_equal(opened(path)["data"][...], FRAMES.reshape(3, 4, 64, 256))
+
+
+def test_what_parquet_refuses(
+    recording: Path, parquet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is replaced but a reference set, and if something goes wrong, not even that."""
+    folder, options = recording.with_suffix(".parq"), {**ARRANGED, "flip_y": False}
+    with pytest.raises(ValueError, match="version 2 only"):
+        rsciio_tem.reference(recording, folder, zarr_format=3, **options)
+    with pytest.raises(FormatError, match=r"\.json in its path"):
+        rsciio_tem.reference(recording, recording.with_name("a.json.parq"), **options)
+    rsciio_tem.reference(recording, folder, **options)
+    before = references(str(folder))
+    with pytest.raises(FileExistsError):
+        rsciio_tem.reference(recording, folder, **options)
+    everything = sorted(os.listdir(recording.parent))
+    write = parquet.write
+
+    def fail(*args: Any) -> None:
+        write(*args)
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet, "write", fail)
+        with pytest.raises(OSError, match="the disk is full"):
+            rsciio_tem.reference(recording, folder, overwrite=True, **options)
+    assert sorted(os.listdir(recording.parent)) == everything
+    assert references(str(folder)) == before
+    rsciio_tem.reference(
+        recording, folder, overwrite=True, nav_shape=(2, 6), scan_step="0.5 nm", flip_y=False
+    )
+    assert sorted(os.listdir(recording.parent)) == everything
+    assert opened(str(folder))["data"].shape == (2, 6, 64, 256)
+    (folder / "notes.txt").touch()
+    with pytest.raises(FormatError, match=r"holds 'notes\.txt'"):
+        rsciio_tem.reference(recording, folder, overwrite=True, **options)
+    other = recording.with_name("other.parq")
+    other.mkdir()
+    with pytest.raises(FormatError, match="not of references"):
+        rsciio_tem.reference(recording, other, overwrite=True, **options)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(Unsupported, match=r"pip install pyarrow; or let the name end with \.json"):
+        rsciio_tem.reference(recording, recording.with_name("b.parq"), **options)
+
+
+def test_names_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The earlier folder has its name again if the new one cannot get it."""
+    from rsciio_tem.writing import new_folder
+
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+
+    def fail(source: str, final: str) -> None:
+        raise PermissionError(final)
+
+    monkeypatch.setattr(new_folder, "give_name", fail)
+    with (
+        pytest.raises(PermissionError),
+        new_folder.replacing_folder(str(folder), overwrite=True, obstacle=lambda _: "") as new,
+    ):
+        Path(new, "new").touch()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (folder / "old").read_text() == "old"
+
+
+def test_too_many_chunks_for_json(
+    recording: Path, parquet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rsciio_tem.tools import reference as module
+
+    monkeypatch.setattr(module, "_MOST_CHUNKS", 11)
+    options = {**ARRANGED, "flip_y": False}
+    with pytest.raises(Unsupported, match=r"12 entries, more than 11.*ends? with \.parq"):
+        rsciio_tem.reference(recording, **options)
+    path = rsciio_tem.reference(recording, recording.with_suffix(".parq"), **options)
+    assert opened(path)["data"].shape == (3, 4, 64, 256)
+
+
+def test_command_with_parquet(recording: Path, parquet: Any) -> None:
+    out = str(recording.with_suffix(".parq"))
+    done = CliRunner().invoke(cli.main, ["reference", str(recording), "-o", out, "--no-flip-y"])
+    assert done.exit_code == 0, done.output
+    size = sum(p.stat().st_size for p in Path(out).rglob("*") if p.is_file())
+    assert done.stdout == f"{out}  {size_in_words(size)}\n"
+
+
 # ---------------------------------------------------------------- the codec
 
 
@@ -398,6 +563,17 @@ print("read")
 OTHERS = [sys.executable, *filter(None, os.environ.get("RSCIIO_TEM_OTHERS", "").split(os.pathsep))]
 
 
+def _other(python: str, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in another interpreter."""
+    return subprocess.run(
+        [python, "-W", "ignore", "-c", textwrap.dedent(script), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
 @pytest.mark.parametrize("python", OTHERS)
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_without_us(recording: Path, python: str, zarr_format: int) -> None:
@@ -412,13 +588,7 @@ def test_without_us(recording: Path, python: str, zarr_format: int) -> None:
     options = {"nav_shape": (3, 4), "scan_step": "0.5 nm"}
 
     def read(path: str, kind: str) -> str:
-        done = subprocess.run(
-            [python, "-W", "ignore", "-c", textwrap.dedent(READER), path, str(expected), kind],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        done = _other(python, READER, path, str(expected), kind)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -430,3 +600,92 @@ def test_without_us(recording: Path, python: str, zarr_format: int) -> None:
     path = rsciio_tem.reference(recording, flip_y=True, **version_of, **options)
     # by its name; or, where the package was removed and left its entry points, by that of a module
     assert "rsciio_tem" in read(path, "codec")
+
+
+@pytest.mark.parametrize("python", OTHERS)
+def test_parquet_without_us(recording: Path, parquet: Any, python: str) -> None:
+    expected = recording.with_name("expected.npy")
+    np.save(expected, rsciio_tem.load(recording, flip_y=False, **ARRANGED)[0]["data"])
+    path = rsciio_tem.reference(recording, recording.with_suffix(".parq"), flip_y=False, **ARRANGED)
+    script = "try:\n    import fastparquet\nexcept ImportError:\n    raise SystemExit('no')\n"
+    if _other(python, script).returncode:
+        pytest.skip("fastparquet is not installed there")
+    done = _other(python, READER, path, str(expected), "zarr")
+    assert done.stdout.strip() == "read", done.stderr
+
+
+# ---------------------------------------------------------------- VirtualiZarr and Icechunk
+
+ICECHUNK = """
+import pathlib, sys
+sys.modules["rsciio_tem"] = None  # as if it were not installed
+import icechunk, numpy, virtualizarr, xarray, zarr
+from obspec_utils.registry import ObjectStoreRegistry
+from obstore.store import LocalStore
+from virtualizarr.parsers import KerchunkParquetParser
+
+folder, expected, first_row = sys.argv[1:]
+virtual = virtualizarr.open_virtual_dataset(
+    f"file://{folder}/scan.parq",
+    registry=ObjectStoreRegistry({"file://": LocalStore()}),
+    parser=KerchunkParquetParser(),
+)
+files = icechunk.local_filesystem_store(folder)
+config = icechunk.RepositoryConfig.default()
+config.set_virtual_chunk_container(icechunk.VirtualChunkContainer(f"file://{folder}/", files))
+access = icechunk.containers_credentials(
+    {f"file://{folder}/": icechunk.credentials.LocalFileSystemAccess}
+)
+storage = icechunk.local_filesystem_storage(f"{folder}/scan.icechunk")
+repository = icechunk.Repository.create(storage, config, authorize_virtual_chunk_access=access)
+session = repository.writable_session("main")
+virtual.vz.to_icechunk(session.store)
+session.commit("scan.mib")
+
+repository = icechunk.Repository.open(storage, authorize_virtual_chunk_access=access)
+store = repository.readonly_session("main").store
+data = xarray.open_zarr(store, consolidated=False, chunks={})["data"]
+expected = numpy.load(expected)
+assert data.dims == ("y", "x", "ky", "kx") and data.dtype == expected.dtype
+assert numpy.array_equal(data.values, expected)
+assert numpy.array_equal(zarr.open_group(store, mode="r")["data"][...], expected)
+assert data.x.attrs["units"] == "nm" and data.ky.attrs["units"] == "mrad"
+assert data.x.values[1] == 0.5 and data.attrs["first_row"] == first_row
+size = sum(file.stat().st_size for file in pathlib.Path(folder, "scan.icechunk").rglob("*"))
+assert size < 100_000  # without pixels
+print("read")
+"""
+
+
+@pytest.mark.parametrize("python", OTHERS)
+@pytest.mark.parametrize("offset", [0, -3])
+def test_icechunk(recording: Path, parquet: Any, python: str, offset: int) -> None:
+    """VirtualiZarr makes an Icechunk store of a reference set, with blanks, names and units."""
+    if _other(python, "import icechunk, virtualizarr, xarray, fastparquet").returncode:
+        pytest.skip("VirtualiZarr and Icechunk are not installed there")
+    options = {**ARRANGED, "flip_y": False, "nav_shape": (3, 5), "sync_offset": offset}
+    expected = recording.with_name("expected.npy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        np.save(expected, rsciio_tem.load(recording, missing="fill", **options)[0]["data"])
+        rsciio_tem.reference(recording, recording.with_suffix(".parq"), missing="fill", **options)
+    bottom = "bottom of the image"
+    done = _other(python, ICECHUNK, str(recording.parent), str(expected), bottom)
+    assert done.stdout.strip() == "read", done.stderr
+
+
+@pytest.mark.parametrize("python", OTHERS)
+def test_icechunk_with_our_codec(recording: Path, parquet: Any, python: str) -> None:
+    script = """
+    import icechunk, importlib.metadata, virtualizarr, xarray
+    name = "numcodecs.rsciio_tem.frames"
+    assert importlib.metadata.entry_points(group="zarr.codecs", name=name)
+    """
+    if _other(python, script).returncode:
+        pytest.skip("VirtualiZarr, Icechunk and rsciio-tem are not installed there")
+    expected = recording.with_name("expected.npy")
+    np.save(expected, rsciio_tem.load(recording, **ARRANGED)[0]["data"])
+    rsciio_tem.reference(recording, recording.with_suffix(".parq"), flip_y=True, **ARRANGED)
+    script = ICECHUNK.replace('sys.modules["rsciio_tem"] = None', "")
+    done = _other(python, script, str(recording.parent), str(expected), "top of the image")
+    assert done.stdout.strip() == "read", done.stderr

@@ -9,6 +9,8 @@ import json
 import logging
 import os
 import pickle
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ from samples import SPECS, Sample, Spec
 import rsciio_tem
 from rsciio_tem.cli import main
 from rsciio_tem.errors import FormatError, RecordingWarning
+from rsciio_tem.reading.lazy import lazy_source
 from rsciio_tem.storage.remote import session, transport
 from rsciio_tem.storage.remote.address import Secrets, cleaned, folder_of, is_address
 
@@ -185,6 +188,54 @@ def test_requests_of_a_recording(web: Callable[..., WebServer], scan: Path) -> N
     large = [n for _, n in server.parts("scan.mib") if n > 100_000]
     assert sum(large) == pytest.approx(scan.stat().st_size, rel=0.01)
     assert len(large) <= scan.stat().st_size / (8 << 20) + 4
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_one_connection(
+    scan: Path, memory: Any, monkeypatch: pytest.MonkeyPatch, pieces: bool
+) -> None:
+    """Of servers with one connection, such as SFTP, one thread at a time asks something."""
+    for suffix in (".mib", ".hdr"):
+        memory.put(str(scan.with_suffix(suffix)), f"/one connection/scan{suffix}")
+    monkeypatch.setattr(transport, "_ONE_BY_ONE", {"memory"})
+    busy, asked = threading.Lock(), []
+
+    class Pieces:
+        """A file as paramiko has them, or one that only reads."""
+
+        def __init__(self, content: bytes) -> None:
+            self.content = content
+            if pieces:
+                self.readv = self._readv
+
+        def __enter__(self) -> Pieces:
+            return self
+
+        def __exit__(self, *args: Any) -> None:
+            pass
+
+        def _readv(self, parts: list[tuple[int, int]]) -> Iterator[bytes]:
+            assert busy.acquire(blocking=False), "two threads ask at the same time"
+            time.sleep(0.01)
+            busy.release()
+            asked.extend(parts)
+            yield from (self.content[start : start + count] for start, count in parts)
+
+    def cat_file(path: str, start: int, end: int) -> bytes:
+        return next(Pieces(content)._readv([(start, end - start)]))
+
+    content = scan.read_bytes()
+    address = "memory://one connection/scan.mib"
+    chunks = (1, 24, 256, 256)
+    (signal,) = rsciio_tem.load(address, lazy=True, nav_shape=(12, 24), chunks=chunks)
+    origin = lazy_source(signal["data"]).frames.files[0].origin
+    fs = transport.filesystem(address, origin.options, origin.secrets)
+    monkeypatch.setattr(fs, "open", lambda *args, **options: Pieces(content))
+    monkeypatch.setattr(fs, "cat_file", cat_file)
+    (local,) = rsciio_tem.load(scan)
+    values = signal["data"].compute(num_workers=8)
+    np.testing.assert_array_equal(values, local["data"])
+    assert len(asked) > 4
 
 
 def test_lines_are_the_same_however_few_headers_are_read(tmp_path: Path, memory: Any) -> None:

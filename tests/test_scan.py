@@ -202,7 +202,7 @@ shapes = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     stored=st.integers(1, 40),
     shape=shapes,

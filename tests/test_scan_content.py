@@ -367,7 +367,7 @@ def test_cost() -> None:
     assert answer.length == 250
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     hnp.arrays(
         np.float64,

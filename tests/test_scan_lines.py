@@ -170,7 +170,7 @@ def test_a_loss_is_not_made_up_from_a_late_system() -> None:
     assert (scan.shape, index_of(scan).tolist()) == ((40, 25), list(range(1000)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_losses(data: Any) -> None:
     """Whatever few frames are missing: those that are there stay where they belong."""
@@ -580,7 +580,7 @@ def test_everything_is_read_on_request() -> None:
 # -- whatever is in the headers ------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.integers(-1, 5) | st.integers(-1, 2**62), max_size=60),
     st.lists(st.integers(-1, 5) | st.integers(-1, 2**62), max_size=60),

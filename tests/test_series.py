@@ -59,7 +59,7 @@ def test_whole(frames: Any) -> None:
 
 
 @pytest.mark.parametrize("frames", KINDS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_index(frames: Any, data: st.DataObject) -> None:
     expected = np.arange(11)

@@ -352,7 +352,7 @@ VALUES = (
 TABLES = {"scan": SCAN, "calibration": CALIBRATION, "corrections": CORRECTIONS}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=300, suppress_health_check=[*HealthCheck])
 @given(
     entries=st.dictionaries(
         st.sampled_from([(table, name) for table, names in TABLES.items() for name in names]),

@@ -77,7 +77,7 @@ frames_of = st.lists(
 orders = st.lists(st.integers(-1, 7), max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(frames_of, orders, st.data())
 def test_frames_against_loops(
     stored: list[list[tuple[int, float]]], order: list[int], data: st.DataObject
@@ -136,7 +136,7 @@ def slow_scatter(
     return None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(frames_of, st.data())
 def test_scatter_against_loops(stored: list[list[tuple[int, float]]], data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["u1", "i1", "u2", "i8"]))
@@ -217,7 +217,7 @@ def same_reductions(frames: SparseFrames, what: Any, masks: Any, **options: Any)
             np.testing.assert_allclose(ours, expected, 1e-9, 1e-9 * scale, err_msg=name)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(data=st.data(), kind=st.sampled_from(["?", "u1", "u2", "u8", "i1", "i4", "i8", "f2", "f4",
                                              "f8", "c8"]))  # fmt: skip
 def test_reductions_as_of_dense_frames(data: st.DataObject, kind: str) -> None:
@@ -596,7 +596,7 @@ def test_bad_directories(tmp_path: Path) -> None:
     assert not is_frame_cache(str(path), content[:4])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_damaged_archives(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Both ways of listing agree on every damage, and only FormatError comes out."""

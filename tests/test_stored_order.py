@@ -132,9 +132,7 @@ def test_any_order_and_blanks(kind: str, fill: int, tmp_path: Path) -> None:
     check(frames[order], masks)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), kind=st.sampled_from(sorted(KINDS)))
 def test_masks_of_a_few_pixels(data: Any, kind: str, tmp_path: Path) -> None:
     """Only the part of the frames that any mask needs is read."""

@@ -63,7 +63,7 @@ def test_first_arguments(path: Path, call: str) -> None:
         ([path, path], "one recording, not 2 of them"),
         (None, "the path of a recording, not NoneType"),
         (rsciio_tem.load(path)[0], "is a signal, loaded already"),
-        (np.zeros(3), "the path of a recording, not ndarray"),
+        (np.zeros(3), r"not ndarray; rsciio_tem.from_array\(...\) takes arrays"),
     ):
         with pytest.raises(TypeError, match=message):
             function(wrong)
@@ -75,6 +75,33 @@ def test_first_arguments(path: Path, call: str) -> None:
     ):
         with pytest.raises(FormatError, match=message):
             function(name)
+
+
+def test_arrays_are_reduced(path: Path) -> None:
+    import dask.array as da
+
+    stack = np.asarray(rsciio_tem.load(path)[0]["data"])
+    array = stack.reshape(3, 4, *stack.shape[1:])
+    for source in (array, da.from_array(array)):
+        result = rsciio_tem.reduce(source, masks={"all": np.ones(array.shape[-2:])})
+        np.testing.assert_array_equal(result["sum"], array.sum(axis=(0, 1)))
+        np.testing.assert_array_equal(result["all"], array.sum(axis=(2, 3)))
+    flat = rsciio_tem.reduce(stack, nav_shape=(3, 4))
+    np.testing.assert_array_equal(flat["navigator"], array.sum(axis=(2, 3)))
+
+
+def test_results_show_themselves(path: Path) -> None:
+    result = rsciio_tem.reduce(path, ("sum", "com"), functions={"first": lambda block: block[:, 0]})
+    frame = result["sum"].shape
+    assert repr(result).splitlines() == [
+        "Reduced",
+        f"  sum: uint64 {frame}, axes ky, kx",
+        "  com: float64 (2, 12), axes com, frame",
+        f"  first: {result['first'].dtype} (12, {frame[1]}), axes frame, ?",
+    ]
+    with pytest.raises(KeyError, match="there is no 'navigator', but 'sum', 'com', 'first'"):
+        result["navigator"]
+    assert result.get("navigator") is None
 
 
 def test_signals_are_reduced(path: Path) -> None:

@@ -402,7 +402,10 @@ def convert_command(
 @main.command("reference", short_help="Let other programs read a recording where it is.")
 @click.argument("path")
 @click.option(
-    "-o", "--output", metavar="FILE.json", help="By default NAME.zarr.json beside the recording."
+    "-o",
+    "--output",
+    metavar="FILE.json",
+    help="By default NAME.zarr.json beside the recording; FOLDER.parq for very many frames.",
 )
 @click.option(
     "--zarr-format",

@@ -33,4 +33,12 @@ def reference(
         )
     for said_of, message in warned:
         say("warning", f"{said_of}: {message}", "yellow")
-    click.echo(f"{target}  {size_in_words(os.path.getsize(target))}")
+    click.echo(f"{target}  {size_in_words(_size(target))}")
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path)
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sum(map(os.path.getsize, files))

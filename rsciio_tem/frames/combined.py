@@ -227,7 +227,11 @@ def chained(parts: Sequence[Frames], dtype: np.dtype[Any] | None = None) -> Fram
     if len(parts) == 1 and dtype in (None, parts[0].dtype):
         return parts[0]
     first = parts[0]
-    tables = [part for part in parts if isinstance(part, FrameTable) and part.order is None]
+    tables = [
+        part
+        for part in parts
+        if isinstance(part, FrameTable) and part.order is None and part.labels is None
+    ]
     if len(tables) == len(parts) and all(t.pixels == tables[0].pixels for t in tables):
         numbers: dict[DataFile, int] = {}
         runs = []

@@ -91,6 +91,10 @@ def full_region(shape: tuple[int, ...]) -> Region:
     return tuple(slice(0, n) for n in shape)
 
 
+#: Bytes that stay in the cache of a core between two steps.
+_CACHED = 512 << 10
+
+
 def _compiled(nbytes: int) -> bool:
     """Whether a compiled loop is at hand; plain pixels do not wait for numba to be imported."""
     return "numba" in sys.modules and nbytes > 1 << 16
@@ -365,11 +369,17 @@ class Pixels:
             row = math.prod(self.shape[1:])
             swap_rows(raw[:, : stored.shape[1] * out.itemsize], out, row, self.flip_y)
             return
-        # numpy swaps bytes fast only over long contiguous runs: move first, then swap in place
-        # while the frame is still in cache. Twice as fast as one strided swapping copy.
-        for source, target in zip(frames.view(out.dtype), out, strict=True):
-            np.copyto(target, source)
-            target.byteswap(inplace=True)
+        step = _CACHED // max(1, frames[:1].nbytes)
+        if not self.flip_y or not step:
+            np.copyto(out, frames)
+            return
+        # Rows that are read backwards are not fetched ahead of time: bytes are swapped in the order
+        # of the file, and rows turned over while they are in the cache.
+        swapped = np.empty((min(step, len(out)), *out.shape[1:]), out.dtype)
+        for i in range(0, len(out), step):
+            part = swapped[: len(out[i : i + step])]
+            np.copyto(part, frames[i : i + step, ::-1])
+            np.copyto(out[i : i + step], part[:, ::-1])
 
     def _decode_chips(
         self, raw: npt.NDArray[np.uint8], out: npt.NDArray[Any], region: Region

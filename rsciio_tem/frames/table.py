@@ -24,7 +24,7 @@ from rsciio_tem.frames.protocol import Frames, Order, OrderedFrames, ReadAs, run
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
 
-__all__ = ["RUN", "FrameTable", "Span", "in_place", "runs_of"]
+__all__ = ["RUN", "FrameTable", "Labels", "Span", "Walk", "runs_of"]
 
 #: Frames at evenly spaced places of one file. File header, frame header, frame footer and gaps are
 #: nothing but `start` and `stride`.
@@ -36,6 +36,42 @@ RUN = np.dtype(
         ("count", "<i8"),  # number of frames
     ]
 )
+
+
+#: Bytes from a label to the pixels that are wanted up to which both are read at once.
+_NEAR = 64 << 10
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Numbers or places that are written ahead of frames, and are looked at with their pixels.
+
+    A recording that was opened after a look at some of its headers may be irregular between these.
+    Nothing is more silent than a frame at the wrong place, so whoever reads pixels looks at the
+    others.
+
+    Parameters
+    ----------
+    before : int
+        Bytes from a label to the first pixel of its frame.
+    size : int
+        Bytes of a label.
+    check : callable
+        Called with the index of a file, the bytes where labels begin, ascending, and the labels,
+        shape (frames, size). Raises FormatError if they are not those that were expected there.
+        Pickles small.
+    """
+
+    before: int
+    size: int
+    check: Callable[[int, npt.NDArray[np.int64], npt.NDArray[np.uint8]], None]
+
+    def look(
+        self, file: int, start: int, stride: int, raw: npt.NDArray[np.uint8] | memoryview
+    ) -> None:
+        """Check the labels at ``start + i * stride``, which are the rows of `raw`."""
+        labels = np.asarray(raw)[:, : self.size]
+        self.check(file, start + stride * np.arange(len(labels), dtype=np.int64), labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +92,64 @@ def _target(out: npt.NDArray[Any], span: Span, first: int, count: int) -> npt.ND
     return out[at : at + count] if span.step > 0 else out[at - count + 1 : at + 1][::-1]
 
 
-def in_place(frames: Frames) -> AbstractContextManager[npt.NDArray[Any] | None]:
-    """Give frames where their bytes are in memory, see `FrameTable.in_place`; None for others."""
-    return frames.in_place() if type(frames) is FrameTable else nullcontext()
+@dataclass
+class Walk:
+    """Goes through frames block after block, each valid until the next one.
+
+    A block is where the system keeps the bytes of the file, if it can be; others are loaded into
+    one buffer, which stays in the processor's caches.
+
+    Parameters
+    ----------
+    frames : Frames
+        The frames.
+    step : int
+        Frames of a block.
+    region : Region, optional
+        Part of each frame.
+    pages : bool
+        Whether a block may be pages of a file, which can become shorter after the block was read.
+    native : bool
+        Whether blocks must have the byte order of the frames: pages have that of the file.
+    """
+
+    frames: Frames
+    step: int
+    region: Region | None = None
+    pages: bool = True
+    native: bool = False
+    buffer: npt.NDArray[Any] | None = field(default=None, init=False)
+
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield the number of the first frame of each block, and the block.
+
+        Its shape is (frames, pixels of a frame).
+        """
+        frames, step = self.frames, self.step
+        for first in range(0, len(frames), step):
+            part = frames[first : first + step]
+            with self._pages(part) as block:
+                yield first, self._loaded(part) if block is None else block
+
+    def _pages(self, part: Frames) -> AbstractContextManager[npt.NDArray[Any] | None]:
+        if not self.pages or self.region is not None or type(part) is not FrameTable:
+            return nullcontext()
+        if self.native and not part.pixels.stored.isnative:
+            return nullcontext()
+        return part.in_place()
+
+    def _loaded(self, part: Frames) -> npt.NDArray[Any]:
+        if self.buffer is None:
+            region = self.region or full_region(part.frame_shape)
+            shape = (s.stop - s.start for s in region)
+            self.buffer = np.empty((len(part), *shape), part.dtype)
+        block = self.buffer[: len(part)]
+        part.load(block, self.region)
+        return block.reshape(len(block), -1)
+
+    def forget(self) -> None:
+        """Leave the last block to whoever keeps it: the next one goes to another place."""
+        self.buffer = None
 
 
 def runs_of(rows: Sequence[tuple[int, int, int, int]]) -> npt.NDArray[np.void]:
@@ -84,6 +175,8 @@ class FrameTable(OrderedFrames):
         Value of blanks.
     backend : str
         How bytes are fetched, see `rsciio_tem.storage.backends`.
+    labels : Labels, optional
+        What is ahead of frames and was not looked at yet.
     """
 
     files: tuple[DataFile, ...]
@@ -92,6 +185,7 @@ class FrameTable(OrderedFrames):
     order: Order = None
     fill: float = 0
     backend: Backend = "auto"
+    labels: Labels | None = None
     _ends: npt.NDArray[np.int64] = field(init=False, repr=False)
     _derived = ("_ends",)
 
@@ -133,6 +227,14 @@ class FrameTable(OrderedFrames):
             runs["start"][0] += skip * int(runs["stride"][0])
             runs["count"][0] -= skip
         return runs[runs["count"] > 0]
+
+    def part(self, skip: int, pixels: Pixels) -> Self:
+        """Return a part of each frame, which begins so many bytes further on."""
+        runs, labels = self.runs.copy(), self.labels
+        runs["start"] += skip
+        if labels is not None:
+            labels = replace(labels, before=labels.before + skip)
+        return replace(self, runs=runs, pixels=pixels, labels=labels)
 
     def _read_as(self, how: ReadAs) -> Self:
         pixels = self.pixels
@@ -182,7 +284,7 @@ class FrameTable(OrderedFrames):
         Raises
         ------
         Truncated, FormatError
-            The file ends early, or changed since it was described.
+            The file ends early, changed since it was described, or has other labels than expected.
         """
         pixels = self.pixels
         region = region or full_region(pixels.shape)
@@ -198,45 +300,71 @@ class FrameTable(OrderedFrames):
                 out[span.first : span.first + span.count] = self.fill
                 continue
             file = self.files[span.file]
-            if alike and span.step > 0 and (span.stride == nbytes or span.count == 1):
-                target = out[span.first : span.first + span.count]
-                raw = target.reshape(-1).view(np.uint8)
-                backends.read(file, span.start, len(raw), self.backend, raw)
+            on_disk = file.origin is None
+            # how far ahead of the pixels reading begins
+            ahead = 0 if self.labels is None else self.labels.before + skip
+            if ahead and on_disk and self._reads_rows(span, nbytes, alike, out):
+                self._look(span)
                 continue
-            if (
-                alike
-                and span.step > 0
-                and span.stride > nbytes >= 4096
-                and self.backend in ("auto", "buffered")
-            ):
-                target = out[span.first : span.first + span.count]
-                rows = target.reshape(span.count, -1).view(np.uint8)
-                if backends.read_rows(file, span.start, span.stride, rows):
-                    continue
-            if file.origin is not None:
-                per_read = max(1, backends.REMOTE_BLOCK // max(1, nbytes))
-                for i in range(0, span.count, per_read):
-                    n = min(per_read, span.count - i)
-                    start = span.start + i * span.stride + skip
-                    raw = backends.read_spread(file, start, span.stride, n, nbytes)
-                    pixels.decode(raw, _target(out, span, i, n), region)
+            if ahead == 0 and self._reads_rows(span, nbytes, alike, out):
                 continue
+            if ahead > _NEAR and on_disk:
+                self._look(span)
+                ahead = 0
+            nbytes_read = ahead + nbytes
+            begin, stride = span.start + skip - ahead, span.stride
             # Bytes between two wanted pieces are read along unless they are many.
-            apart = span.stride - nbytes > 64 << 10
-            per_read = 1 if apart else max(1, (backends.BLOCK - nbytes) // max(1, span.stride) + 1)
+            apart = on_disk and stride - nbytes_read > 64 << 10
+            per_read = 1 if apart else max(1, (backends.BLOCK - nbytes_read) // max(1, stride) + 1)
+            if not on_disk:
+                per_read = max(1, backends.REMOTE_BLOCK // max(1, nbytes_read))
             for i in range(0, span.count, per_read):
                 n = min(per_read, span.count - i)
-                length = (n - 1) * span.stride + nbytes
-                block = backends.read(
-                    file, span.start + i * span.stride + skip, length, self.backend
-                )
-                raw = np.ndarray(
-                    (n, nbytes),
-                    np.uint8,
-                    buffer=block,
-                    strides=(span.stride, 1),
-                )
-                pixels.decode(raw, _target(out, span, i, n), region)
+                start = begin + i * stride
+                if on_disk:
+                    length = (n - 1) * stride + nbytes_read
+                    block = backends.read(file, start, length, self.backend)
+                    raw = np.ndarray((n, nbytes_read), np.uint8, block, strides=(stride, 1))
+                else:
+                    raw = backends.read_spread(file, start, stride, n, nbytes_read)
+                if self.labels is not None and ahead:
+                    self.labels.look(span.file, start, stride, raw)
+                pixels.decode(raw[:, ahead:], _target(out, span, i, n), region)
+
+    def _reads_rows(self, span: Span, nbytes: int, alike: bool, out: npt.NDArray[Any]) -> bool:
+        """Read the pixels of a span straight to where they belong, if they are stored so."""
+        if not alike or span.step < 0:
+            return False
+        file = self.files[span.file]
+        target = out[span.first : span.first + span.count]
+        if span.stride == nbytes or span.count == 1:
+            raw = target.reshape(-1).view(np.uint8)
+            backends.read(file, span.start, len(raw), self.backend, raw)
+            return True
+        if not span.stride > nbytes >= 4096 or self.backend not in ("auto", "buffered"):
+            return False
+        rows = target.reshape(span.count, -1).view(np.uint8)
+        return backends.read_rows(file, span.start, span.stride, rows)
+
+    def look(self) -> None:
+        """Look at the labels of all frames, for whoever takes their bytes from elsewhere.
+
+        Raises
+        ------
+        FormatError
+            A frame has another label than expected.
+        """
+        for span in self.spans() if self.labels is not None else ():
+            if span.file >= 0:
+                self._look(span)
+
+    def _look(self, span: Span) -> None:
+        """Read the labels of a span apart from its pixels."""
+        assert self.labels is not None
+        raw = np.zeros((span.count, self.labels.size), np.uint8)
+        start = span.start - self.labels.before
+        backends.read_pieces(self.files[span.file], start, span.stride, raw)
+        self.labels.look(span.file, start, span.stride, raw)
 
     @contextmanager
     def in_place(self) -> Iterator[npt.NDArray[Any] | None]:
@@ -256,16 +384,23 @@ class FrameTable(OrderedFrames):
         if span.start % size or span.stride % size or not count:
             yield None
             return
-        length = (span.count - 1) * span.stride + pixels.nbytes
-        with backends.in_place(self.files[span.file], span.start, length, self.backend) as raw:
+        ahead = 0 if self.labels is None else self.labels.before
+        start, length = span.start - ahead, ahead + (span.count - 1) * span.stride + pixels.nbytes
+        with backends.in_place(self.files[span.file], start, length, self.backend) as raw:
             if raw is None:
                 yield None
                 return
-            values = raw[: pixels.nbytes].view(pixels.stored)
+            if self.labels is not None:
+                shape = (span.count, self.labels.size)
+                labels = np.lib.stride_tricks.as_strided(raw, shape, (span.stride, 1))
+                self.labels.look(span.file, start, span.stride, labels)
+            values = raw[ahead : ahead + pixels.nbytes].view(pixels.stored)
             yield np.lib.stride_tricks.as_strided(values, (span.count, count), (span.stride, size))
 
     def mapped(self, mode: str = "r") -> npt.NDArray[Any] | None:
         """View the frames in place, or None where their bytes are not plain evenly spaced pixels.
+
+        Labels are looked at once, now.
 
         Returns
         -------
@@ -292,6 +427,7 @@ class FrameTable(OrderedFrames):
         spans = list(self.spans()) if len(self.runs) <= 1 else []
         if len(spans) != 1 or spans[0].file < 0 or not self.pixels.plain:
             return None
+        self.look()
         span = spans[0]
         whole = mapping(self.files[span.file])
         end = span.start + (span.count - 1) * span.stride + self.pixels.nbytes

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from rsciio_tem.frames.pixels import Region, full_region
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.frames.table import FrameTable, in_place
+from rsciio_tem.frames.table import FrameTable, Walk
 from rsciio_tem.reading.lazy import LazyFrames
 from rsciio_tem.reading.lazy_joins import JOINS
 from rsciio_tem.reduction.plan import frames_per_block
@@ -226,21 +225,15 @@ class LazyChunk(NDArrayOperatorsMixin):
 
     def _pieces(self, step: int | None = None) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Read, and apply all steps; each piece is valid until the next one."""
-        step = step or frames_per_block(self.frames)
-        frames, count, whole = self.frames, len(self.frames), self._is_whole
-        buffer: npt.NDArray[Any] | None = None
-        for first in range(0, count, step):
-            part = frames[first : first + step]
-            with in_place(part) if whole and part.dtype.isnative else nullcontext() as pixels:
-                if pixels is None or pixels.dtype != frames.dtype:
-                    if buffer is None or len(part) > len(buffer):
-                        buffer = np.empty((len(part), *self.sig_shape), frames.dtype)
-                    pixels = buffer[: len(part)]
-                    part.load(pixels, None if whole else self.region)
-                pixels = self.source.cast(pixels.reshape(len(part), *self.sig_shape), part)
-                for action in self.steps:
-                    pixels = action.apply(pixels, first, first + len(part))
-                yield first, pixels
+        frames, region = self.frames, None if self._is_whole else self.region
+        blocks = Walk(frames, step or frames_per_block(frames), region, native=True)
+        for first, block in blocks:
+            last = first + len(block)
+            pixels = block.reshape(len(block), *self.sig_shape)
+            pixels = self.source.cast(pixels, frames[first:last])
+            for action in self.steps:
+                pixels = action.apply(pixels, first, last)
+            yield first, pixels
 
     def _reduced(
         self,

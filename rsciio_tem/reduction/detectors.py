@@ -72,6 +72,8 @@ def mask_stack(masks: Any, frame_shape: tuple[int, ...]) -> npt.NDArray[Any]:
         if shapes - {frame_shape}:
             raise ValueError(f"masks have shapes {sorted(shapes)}, frames {frame_shape}")
     weights = np.asarray(masks)
+    if weights.shape == frame_shape:
+        weights = weights[np.newaxis]
     if weights.shape[1:] != frame_shape:
         raise ValueError(f"masks have shape {weights.shape}, frames {frame_shape}")
     return weights

@@ -7,7 +7,6 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,12 +17,13 @@ import numpy.typing as npt
 from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.sparse import SparseFrames
-from rsciio_tem.frames.table import FrameTable, in_place
+from rsciio_tem.frames.table import FrameTable, Walk
 from rsciio_tem.reduction.functions import FunctionQuantity, UserFunctions
 from rsciio_tem.reduction.quantities import (
     BitMasks,
     BitSum,
     BitWeights,
+    Detectors,
     Masks,
     Max,
     Moments,
@@ -98,7 +98,8 @@ class _Task:
         if "com" in self.what:
             made["com"] = Moments(count, self.dtype, self.frame_shape)
         for name, weights in self.weights.items():
-            made[name] = Masks(count, self.dtype, weights)
+            kind = Masks if name == "com" else Detectors
+            made[name] = kind(count, self.dtype, weights)
         if self.functions is not None:
             made |= self.functions.quantities(first, count)
         return made
@@ -133,29 +134,20 @@ class _Task:
         kind = self.dtype if self.dtype == ">u2" else kind
         functions = [q for q in takers if isinstance(q, FunctionQuantity)]
         takers = [q for q in takers if not isinstance(q, FunctionQuantity)]
-        buffer: npt.NDArray[Any] | None = None
-        for first in range(0, len(frames), step):
-            part = frames[first : first + step]
-            # what functions keep must not be pages of a file that may become shorter
-            with nullcontext() if functions else in_place(part) as pixels:
-                if pixels is None:
-                    if buffer is None:
-                        shape = (min(step, len(frames)), *self.frame_shape)
-                        buffer = np.empty(shape, self.dtype)
-                    part.load(block := buffer[: len(part)])
-                    pixels = block.reshape(len(block), -1)
-                if functions:
-                    shown = _shown(pixels, self.frame_shape)
-                    references = sys.getrefcount(buffer), sys.getrefcount(shown)
-                    for function in functions:
-                        function.take(first, shown)
-                    if (sys.getrefcount(buffer), sys.getrefcount(shown)) != references:
-                        buffer = None  # somebody keeps what is in it
-                if pixels.dtype != kind:
-                    pixels = pixels.astype(kind)
-                for quantity in takers:
-                    quantity.take(first, pixels)
-            yield len(part)
+        # what functions keep must not be pages of a file that may become shorter
+        blocks = Walk(frames, step, pages=not functions)
+        for first, pixels in blocks:
+            if functions:
+                shown = _shown(pixels, self.frame_shape)
+                references = sys.getrefcount(blocks.buffer), sys.getrefcount(shown)
+                for function in functions:
+                    function.take(first, shown)
+                if (sys.getrefcount(blocks.buffer), sys.getrefcount(shown)) != references:
+                    blocks.forget()
+            block = pixels if pixels.dtype == kind else pixels.astype(kind)
+            for quantity in takers:
+                quantity.take(first, block)
+            yield len(block)
 
     def _take_entries(self, frames: SparseFrames, takers: Collection[Quantity]) -> Iterator[int]:
         for places, entries in frames.once():
@@ -391,7 +383,5 @@ def _cropped(
     first = int(used[0]) * size // 64 * 64 // size if len(used) else 0
     last = int(used[-1]) + 1 if len(used) else 1
     last = min(math.prod(frames.frame_shape), -(-last * size // 64) * 64 // size)
-    runs = frames.runs.copy()
-    runs["start"] += first * size
-    cropped = replace(frames, runs=runs, pixels=replace(pixels, shape=(last - first,)))
+    cropped = frames.part(first * size, replace(pixels, shape=(last - first,)))
     return cropped, {name: w[:, first:last] for name, w in weights.items()}

@@ -20,6 +20,7 @@ __all__ = [
     "BitMasks",
     "BitSum",
     "BitWeights",
+    "Detectors",
     "Masks",
     "Max",
     "Moments",
@@ -156,6 +157,33 @@ class Masks(PerFrame):
 
     def close(self) -> None:
         del self.weights, self.used
+
+
+class Detectors(Masks):
+    """Sums of each frame with weights; pixels of weight 0 do not count, even if they are NaN."""
+
+    def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        super().take(at, block)
+        out = self.values[:, at : at + len(block)]
+        for frame, mask in self._unclear(out):
+            inside = self.weights[mask] != 0
+            values = block[frame][inside].astype(out.dtype)
+            out[mask, frame] = np.dot(values, self.weights[mask][inside])
+
+    def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
+        super().take_entries(frames, entries)
+        sums = self.values[:, frames]
+        for frame, mask in self._unclear(sums):
+            mine = slice(entries.bounds[frame], entries.bounds[frame + 1])
+            weights = self.weights[mask][entries.pixels[mine]]
+            values = entries.values[mine][weights != 0].astype(sums.dtype)
+            sums[mask, frame] = np.dot(values, weights[weights != 0])
+        self.values[:, frames] = sums
+
+    def _unclear(self, sums: npt.NDArray[Any]) -> list[tuple[int, int]]:
+        """Return frames, and detectors, whose sum is no number, perhaps for pixels outside."""
+        masks, frames = np.nonzero(~np.isfinite(sums))
+        return list(zip(frames.tolist(), masks.tolist(), strict=True))
 
 
 class BitMasks(PerFrame):

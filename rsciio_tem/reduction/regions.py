@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rsciio_tem.frames.pixels import Region
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.frames.table import in_place
+from rsciio_tem.frames.table import Walk
 from rsciio_tem.reduction.plan import frames_per_block
 from rsciio_tem.reduction.stored_order import in_stored_order
 
@@ -46,18 +46,11 @@ def weighted_region(
         rows, weights = slice(height - rows.stop, height - rows.start), weights[::-1]
     weights = np.ascontiguousarray(weights, np.float64)
     table = fold.frames
-    runs = table.runs.copy()
-    runs["start"] += rows.start * width * table.dtype.itemsize
     pixels = replace(table.pixels, shape=((rows.stop - rows.start) * width,))
-    strips = replace(table, runs=runs, pixels=pixels)
-    sums, step = np.empty(len(strips)), frames_per_block(strips)
-    for first in range(0, len(strips), step):
-        part = strips[first : first + step]
-        with in_place(part) as block:
-            if block is None:
-                block = np.empty((len(part), *strips.frame_shape), strips.dtype)
-                part.load(block)
-            if block.dtype.char == "e":  # kernels do not know half precision
-                block = block.astype(np.float32)
-            region_sums(block, width, columns.start, weights, sums[first : first + step])
+    strips = table.part(rows.start * width * table.dtype.itemsize, pixels)
+    sums = np.empty(len(strips))
+    for first, block in Walk(strips, frames_per_block(strips)):
+        # kernels do not know half precision
+        values = block.astype(np.float32) if block.dtype.char == "e" else block
+        region_sums(values, width, columns.start, weights, sums[first : first + len(block)])
     return sums

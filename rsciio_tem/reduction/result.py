@@ -15,7 +15,7 @@ __all__ = ["Reduced"]
 # ---------------------------------------------------------------- for users
 
 
-@dataclass
+@dataclass(repr=False)
 class Reduced(Mapping[str, npt.NDArray[Any]]):
     """Results of `reduce` by name: a mapping of arrays that knows their axes.
 
@@ -30,13 +30,24 @@ class Reduced(Mapping[str, npt.NDArray[Any]]):
     signal_dims: dict[str, int] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        return self.values_by_name[name]
+        try:
+            return self.values_by_name[name]
+        except KeyError:
+            raise KeyError(f"there is no {name!r}, but {', '.join(map(repr, self))}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.values_by_name)
 
     def __len__(self) -> int:
         return len(self.values_by_name)
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, values in self.items():
+            axes = ", ".join(str(axis.get("name") or "?") for axis in self.axes.get(name, ()))
+            kind = f"{values.dtype} {values.shape}"
+            lines.append(f"  {name}: {kind}" + (f", axes {axes}" if axes else ""))
+        return "\n".join(["Reduced", *lines])
 
     def signal(self, name: str) -> dict[str, Any]:
         """Return one result as RosettaSciIO's readers return signals."""

@@ -97,6 +97,10 @@ def path_of(value: Any) -> str:
     what = type(value).__name__
     if isinstance(value, Mapping) or hasattr(value, "axes_manager"):
         raise TypeError(f"pass the path of a recording; {what} is a signal, loaded already")
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        raise TypeError(
+            f"pass the path of a recording, not {what}; rsciio_tem.from_array(...) takes arrays"
+        )
     raise TypeError(f"pass the path of a recording, not {what}")
 
 

@@ -29,8 +29,8 @@ __all__ = ["ByteRanges", "byte_ranges", "refuse"]
 #: Frames that follow each other without a gap share a chunk up to so many bytes.
 _SHARED = 1 << 20
 
-#: Chunks at most: each is an entry of the reference file.
-_MOST_CHUNKS = 5_000_000
+#: Chunks at most.
+_MOST_CHUNKS = 50_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +119,12 @@ def byte_ranges(source: LazyFrames) -> ByteRanges:
     return result
 
 
-def refuse(path: str, why: str) -> NoReturn:
+def refuse(path: str, why: str, hint: str = "") -> NoReturn:
     """Raise the error that says why, and what helps."""
     raise Unsupported(
         path,
         f"cannot be described to other programs by reference: {why}.",
-        "Write a copy for them with rsciio-tem convert.",
+        hint or "Write a copy for them with rsciio-tem convert.",
     )
 
 
@@ -135,6 +135,7 @@ def _of_table(
     wrappers: tuple[Wrapped, ...],
     fill: Any,
 ) -> ByteRanges:
+    table.look()  # whoever reads the bytes does not look at what is ahead of them
     count, pixels = len(table), table.pixels
     file, start = np.full(count, -1, np.int64), np.zeros(count, np.int64)
     for span in table.spans():

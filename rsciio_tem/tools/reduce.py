@@ -15,6 +15,7 @@ from rsciio_tem.frames.protocol import Frames
 from rsciio_tem.frames.sparse import frames_of_matrix
 from rsciio_tem.readers import load
 from rsciio_tem.reading import read
+from rsciio_tem.reading.from_array import from_array
 from rsciio_tem.reading.lazy import lazy_source
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.reduction.functions import UserFunctions
@@ -41,9 +42,9 @@ def reduce(
 
     Parameters
     ----------
-    source : path, Recording or signal
-        What to reduce: a file, what `rsciio_tem.open` returns, or a signal from a reader or
-        HyperSpy.
+    source : path, Recording, signal or array
+        What to reduce: a file, what `rsciio_tem.open` returns, what `rsciio_tem.from_array` takes,
+        or a signal from a reader or HyperSpy.
     what : str or iterable of str
         Any of "navigator" (sum of each frame), "sum", "mean", "max", "variance" (over the scan,
         pixel by pixel), and "com" (centre of mass of each frame: row and column, in pixels).
@@ -167,6 +168,8 @@ def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]
         if options:
             raise TypeError(f"{', '.join(options)}: signals are reduced as they are")
         return dict(source)
+    if hasattr(source, "shape") and hasattr(source, "dtype"):
+        return from_array(source, **options)[0]
     return load(source, format, lazy=True, **options)[0]
 
 

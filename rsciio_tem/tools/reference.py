@@ -21,7 +21,9 @@ from rsciio_tem.recording.json_arrays import packed
 from rsciio_tem.storage.files import replacing, same_file
 from rsciio_tem.storage.remote.address import folder_of, is_address
 from rsciio_tem.storage.remote.session import shown
+from rsciio_tem.tools import parquet_references as parquet
 from rsciio_tem.tools.byte_ranges import ByteRanges, byte_ranges, refuse
+from rsciio_tem.writing.new_folder import replacing_folder
 
 __all__ = ["ARRAY", "SUFFIX", "reference", "usual_name"]
 
@@ -30,6 +32,9 @@ ARRAY = "data"
 
 #: What names of reference files end with by default.
 SUFFIX = ".zarr.json"
+
+#: Chunks at most of a JSON file, in which each is an entry.
+_MOST_CHUNKS = 5_000_000
 
 #: The template for the folder of the recording.
 _FOLDER = "folder"
@@ -59,27 +64,30 @@ def reference(
     path : str or path
         One file of the recording.
     target : str or path, optional
-        The new file; by default ``NAME.zarr.json`` beside the recording.
+        The new file; by default ``NAME.zarr.json`` beside the recording. If its name ends with
+        ``.parq`` or ``.parquet``, it is a folder of Parquet files instead, for recordings of very
+        many frames: programs read only the parts that they need.
     format : str
         Name of the format; "auto" goes by the content.
     zarr_format : {2, 3}, optional
         Version of the store. By default 2, which zarr 2 and 3 read; 3, for zarr 3 only, if
         positions of the scan have no frame: of a store of version 2, xarray takes every pixel that
-        is equal to the fill value for a missing one.
+        is equal to the fill value for a missing one. In Parquet there is version 2 only.
     overwrite : bool
-        Replace an earlier file.
+        Replace an earlier file, or folder of references.
     **options
         Keywords of the readers, as for `load`: ``navigation_shape``, ``scan``, ``dark`` and so on.
 
     Returns
     -------
     str
-        Path of the new file.
+        Path of the new file or folder.
 
     Raises
     ------
     FormatError
-        The recording cannot be arranged as asked, or its frames are not ranges of bytes.
+        The recording cannot be arranged as asked, its frames are not ranges of bytes, or the
+        package pyarrow, which writes Parquet files, is not installed.
     FileExistsError
         The file exists, and `overwrite` is False.
     TypeError, ValueError
@@ -109,6 +117,11 @@ def reference(
             "names it"
         )
     out = os.path.abspath(out)
+    in_parquet = out.endswith(parquet.SUFFIXES)
+    if in_parquet:
+        parquet.require_package(out)
+        if zarr_format == 3:
+            raise ValueError(f"{out!r}: fsspec reads Zarr of version 2 only from Parquet files")
     signal, ranges, messages = _described(path, format, options)
     if _flip_y(signal) and "flip_y" not in options and ranges.pixels is not None:
         as_stored, plain, others = _described(path, format, {**options, "flip_y": False})
@@ -125,14 +138,31 @@ def reference(
     for name in (*_ours(signal).get("files", ()), *(file.path for file in ranges.files)):
         if same_file(out, name):
             raise FormatError(out, "is a file of the recording, which is never replaced.")
-    version = zarr_format or (3 if ranges.has_blanks else 2)
+    if len(ranges.file) > _MOST_CHUNKS and not in_parquet:
+        refuse(
+            _path(signal),
+            f"it would take {len(ranges.file)} entries, more than {_MOST_CHUNKS}",
+            "Let the name of the target end with .parq, or write a copy with rsciio-tem convert.",
+        )
+    version = zarr_format or (3 if ranges.has_blanks and not in_parquet else 2)
     if version == 2 and ranges.has_blanks:
+        better = "zarr_format=3 has no such trap."
+        if in_parquet:
+            better = "a target whose name ends with .json has no such trap."
         warn(
             _path(signal),
             f"some positions have no frame. xarray takes every pixel of {ranges.fill} for missing "
-            "unless it gets mask_and_scale=False; zarr_format=3 has no such trap.",
+            f"unless it gets mask_and_scale=False; {better}",
         )
-    content = _content(signal, ranges, version)
+    store = _store(signal, ranges, version)
+    folder, paths = _places([file.path for file in ranges.files])
+    if in_parquet:
+        urls = [f"{folder}/{path}" for path in paths]
+        with replacing_folder(out, overwrite=overwrite, obstacle=parquet.obstacle) as temporary:
+            parquet.write(temporary, store.texts, store.inside, ARRAY, ranges, urls)
+        return out
+    refs = store.finished() | _entries(ranges, paths)
+    content = {"version": 1, "templates": {_FOLDER: folder}, "refs": refs}
     text = json.dumps(content, separators=(",", ":"))
     with replacing(out, overwrite=overwrite) as temporary, open(temporary, "w") as file:
         file.write(text)
@@ -184,8 +214,8 @@ def _rows(signal: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- the store
 
 
-def _content(signal: Mapping[str, Any], ranges: ByteRanges, version: int) -> dict[str, Any]:
-    """Return what is written."""
+def _store(signal: Mapping[str, Any], ranges: ByteRanges, version: int) -> _Store:
+    """Describe the array and its axes."""
     axes, ours = signal["axes"], _ours(signal)
     names = _unique([str(axis["name"] or f"axis_{i}") for i, axis in enumerate(axes)])
     described = [packed({**axis, "dimension": n}, {}) for axis, n in zip(axes, names, strict=True)]
@@ -231,11 +261,8 @@ def _content(signal: Mapping[str, Any], ranges: ByteRanges, version: int) -> dic
                 continue  # nothing but a number of pixels
         extra = {"units": units} if units else {}
         store.array(name, (size,), (size,), values.dtype, [name], attributes=extra)
-        inline = base64.b64encode(values.tobytes()).decode("ascii")
-        store.refs[f"{name}/0"] = f"base64:{inline}"
-    folder, paths = _places([file.path for file in ranges.files])
-    store.refs |= _entries(ranges, paths)
-    return {"version": 1, "templates": {_FOLDER: folder}, "refs": store.finished()}
+        store.inside[name] = values.tobytes()
+    return store
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -250,21 +277,22 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 class _Store:
-    """The descriptions of a store in one of its versions, by their paths."""
+    """A store in one of the versions of Zarr, without the chunks that are elsewhere."""
 
     def __init__(self, version: int, attributes: Mapping[str, Any]) -> None:
-        self.version, self.refs = version, {}
-        self._texts: dict[str, Any] = {}
+        self.version = version
+        #: Descriptions, as JSON, by their keys.
+        self.texts: dict[str, Any] = {}
+        #: Arrays of one chunk.
+        self.inside: dict[str, bytes] = {}
         if version == 2:
-            self._texts |= {".zgroup": {"zarr_format": 2}, ".zattrs": dict(attributes)}
+            self.texts |= {".zgroup": {"zarr_format": 2}, ".zattrs": dict(attributes)}
         else:
-            self._texts["zarr.json"] = {
+            self.texts["zarr.json"] = {
                 "zarr_format": 3,
                 "node_type": "group",
                 "attributes": dict(attributes),
             }
-
-    refs: dict[str, Any]
 
     def array(
         self,
@@ -280,7 +308,7 @@ class _Store:
     ) -> None:
         """Describe an array."""
         if self.version == 2:
-            self._texts[f"{name}/.zarray"] = {
+            self.texts[f"{name}/.zarray"] = {
                 "zarr_format": 2,
                 "shape": list(shape),
                 "chunks": list(chunks),
@@ -291,7 +319,7 @@ class _Store:
                 "filters": list(steps) or None,
                 "dimension_separator": ".",
             }
-            self._texts[f"{name}/.zattrs"] = {"_ARRAY_DIMENSIONS": list(dimensions), **attributes}
+            self.texts[f"{name}/.zattrs"] = {"_ARRAY_DIMENSIONS": list(dimensions), **attributes}
             return
         endian = {"configuration": {"endian": "big" if dtype.str[0] == ">" else "little"}}
         codecs = [{"name": "bytes", **(endian if dtype.itemsize > 1 else {})}]
@@ -301,7 +329,7 @@ class _Store:
             codecs.append({"name": f"{prefix}{step['id']}", "configuration": rest})
         if fill is None:
             fill = dtype.type(0)
-        self._texts[f"{name}/zarr.json"] = {
+        self.texts[f"{name}/zarr.json"] = {
             "zarr_format": 3,
             "node_type": "array",
             "shape": list(shape),
@@ -315,12 +343,13 @@ class _Store:
         }
 
     def finished(self) -> dict[str, Any]:
-        """Return all entries; the descriptions once more in one place, where readers look first."""
-        texts: dict[str, Any] = {key: json.dumps(value) for key, value in self._texts.items()}
+        """Return the entries; the descriptions once more in one place, where readers look first."""
+        texts: dict[str, Any] = {key: json.dumps(value) for key, value in self.texts.items()}
         if self.version == 2:
-            consolidated = {"zarr_consolidated_format": 1, "metadata": self._texts}
+            consolidated = {"zarr_consolidated_format": 1, "metadata": self.texts}
             texts[".zmetadata"] = json.dumps(consolidated)
-        return texts | self.refs
+        inside = {name: base64.b64encode(values) for name, values in self.inside.items()}
+        return texts | {f"{name}/0": f"base64:{text.decode()}" for name, text in inside.items()}
 
 
 def _number(value: Any) -> Any:

@@ -26,7 +26,7 @@ from rsciio_tem.errors import FormatError
 from rsciio_tem.storage.files import when_free
 from rsciio_tem.writing.target import ENTRY, Block, Payloads
 
-__all__ = ["Naming", "Work", "give_name", "sync", "unfinished"]
+__all__ = ["Naming", "Work", "give_name", "sync", "sync_folder", "unfinished"]
 
 _logger = logging.getLogger(__name__)
 
@@ -492,7 +492,7 @@ class Work:
 
     def _finish(self) -> None:
         """Forget the conversion, as its files have their names, and what they have replaced."""
-        _sync_folder(os.path.dirname(self.folder))
+        sync_folder(os.path.dirname(self.folder))
         os.unlink(self.path(self.JOURNAL))
         _remove(self.path(self.REPLACED))
 
@@ -546,7 +546,7 @@ def sync(path: str) -> None:
         os.sync()
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make the names of files safe on disk, where that can be asked for."""
     with contextlib.suppress(OSError):
         number = os.open(folder, os.O_RDONLY)

@@ -8,6 +8,7 @@ import os
 import shutil
 import warnings
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,60 @@ def test_every_number_of_a_usual_scan_is_read(tmp_path: Path, kind: str) -> None
     assert data.tolist() == [ids.index(i) if i in ids else 5000 for i in range(64 * 64)]
     with pytest.warns(RecordingWarning, match="numbers in the 4096 records"):
         load(path, lazy=True)
+
+
+@pytest.mark.parametrize("edge", [2, 66])  # in blocks; straight from the file
+@pytest.mark.parametrize("wrong", ["numbers", "mark"])
+def test_records_between_those_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edge: int, wrong: str
+) -> None:
+    """No pattern goes to another position in silence, whoever asks for it in whatever way."""
+    monkeypatch.setattr("rsciio_tem.formats.blo.records.READ_ALL_BELOW", 50)
+    monkeypatch.setattr("rsciio_tem.formats.blo.records.SAMPLED_RECORDS", 11)
+    ids = list(range(100))
+    ids[33], ids[34] = 34, 33
+    path = write_blo(tmp_path / "a.blo", patterns((10, 10), "u1", edge), ids=ids)
+    if wrong == "mark":
+        content = bytearray(path.read_bytes())
+        stride = edge * edge + 6
+        at = len(content) - 100 * stride
+        content[at + 33 * stride] = 0
+        path.write_bytes(content)
+    frames = blo.parse(path).frames
+    assert frames.order is None  # it looks regular
+    message = "record 33 has the number 34" if wrong == "numbers" else "record 33 has no mark"
+    lazy = load(path, lazy=True)["data"]
+    asked: dict[str, Callable[[], object]] = {
+        "all": lambda: load(path),
+        "one": lambda: quietly(path, first_frame=33, last_frame=34),
+        "lazily": lambda: lazy.compute(),
+        "one, lazily": lambda: lazy[3, 3].compute(),
+        "rows": lambda: lazy[:, :, 1:].compute(),
+        "columns": lambda: lazy[..., 1:].compute(),
+        "sum": lambda: lazy.sum(axis=(0, 1)).compute(),
+        "sums": lambda: lazy.sum(axis=(2, 3)).compute(),
+        "sums of rows": lambda: lazy[:, :, 1:].sum(axis=(2, 3)).compute(),
+        "reduce": lambda: rsciio_tem.reduce(path, "sum"),
+        "detector": lambda: rsciio_tem.reduce(path, masks=np.eye(edge)[::-1]),
+        "backwards": lambda: frames[np.arange(99, -1, -1)].load(np.empty((100, edge, edge), "u1")),
+        "cast": lambda: frames.load(np.empty((100, edge, edge), "f4")),
+        "convert": lambda: rsciio_tem.convert(path, tmp_path / "b.npy"),
+        "mapped": lambda: load(path, mmap_mode="r"),
+        "mapped, lazily": lambda: load(path, lazy=True, io_backend="mmap")["data"].compute(),
+        "reference": lambda: rsciio_tem.reference(path, tmp_path / "a.json"),
+    }
+    for name, ask in asked.items():
+        with pytest.raises(FormatError, match=message):
+            ask()
+        assert name
+    assert np.ravel(numbers(quietly(path, last_frame=30))).tolist() == list(range(30))
+    stored = load(path, placement="stored")
+    assert np.ravel(numbers(stored)).tolist() == list(range(100))
+    with pytest.warns(RecordingWarning, match="numbers in the 100 records|do not begin"):
+        right = load(path, placement="numbers", fill_value=200)
+    expected = list(range(100))
+    expected[33:35] = [34, 33] if wrong == "numbers" else [34, 200]
+    assert np.ravel(numbers(right)).tolist() == expected
 
 
 # ---------------------------------------------------------------- metadata and navigator

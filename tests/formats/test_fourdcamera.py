@@ -236,6 +236,18 @@ def test_the_check_reads_every_header(tmp_path: Path, monkeypatch: pytest.Monkey
     assert recording.count == count
     messages = [problem.message for problem in rsciio_tem.check(path)]
     assert any("contradict each other about the positions of 1 sector" in m for m in messages)
+    lazy = fourdcamera.file_reader(path, lazy=True)[0]["data"]
+    assert not lazy[: hidden // 10].compute().any()
+    for ask in (
+        lazy[divmod(hidden, 10)].compute,
+        lazy.compute,
+        lambda: rsciio_tem.reduce(path, "navigator"),
+    ):
+        with pytest.raises(FormatError, match=f"record {hidden} is of .*, position 0, and"):
+            ask()
+    with pytest.warns(RecordingWarning, match="positions of 1 sector|only 4 of 8 lines"):
+        (signal,) = fourdcamera.file_reader(path, placement="headers", last_frame=40)
+    assert not signal["data"].any()
 
 
 def test_a_regular_recording_opens_without_reading_all_headers(

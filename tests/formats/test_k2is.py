@@ -320,9 +320,7 @@ def test_flyback_columns(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- bringing sectors together
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     starts=st.lists(st.integers(0, 11), min_size=8, max_size=8),
     stops=st.lists(st.integers(0, 11), min_size=8, max_size=8),
@@ -485,9 +483,7 @@ def without(lost: Any, fill: int = 0) -> np.ndarray:
     return expected
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lost=st.sets(st.tuples(st.integers(1, 8), st.integers(1, 38)), max_size=60), data=st.data())
 def test_lost_blocks(tmp_path: Path, lost: set[tuple[int, int]], data: Any) -> None:
     path = writer.write_k2is(tmp_path, FRAMES, lost=lost, **SMALL)
@@ -689,9 +685,7 @@ def test_frame_ids(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(path)["data"][:, :, :64], FRAMES[:, :, :64])
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.lists(
         st.tuples(

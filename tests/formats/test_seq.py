@@ -774,7 +774,7 @@ def test_bands_of_defects_are_filled(plain: Path) -> None:
     assert np.isfinite(data).all()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     at=st.integers(0, 700),
     text=st.sampled_from(
@@ -812,7 +812,7 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     changes=st.lists(
         st.tuples(

@@ -24,6 +24,7 @@ import rsciio_tem
 from rsciio_tem.errors import FormatError, NotThisFormat, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats import tvips
 from rsciio_tem.formats.tvips.header import FRAME
+from rsciio_tem.frames.table import FrameTable
 from rsciio_tem.storage import backends
 from rsciio_tem.writing import stream
 
@@ -320,6 +321,36 @@ def test_frame_lost_soon_behind_one_recorded_twice(tmp_path: Path) -> None:
     with pytest.warns(RecordingWarning, match=r"1 of 4096 scan positions|1 frames were recorded"):
         flat = np.array(numbers(load(path, fill_value=9999))).reshape(-1)
     assert flat.tolist() == [scan.index(p) if p in scan else 9999 for p in every]
+
+
+@pytest.mark.parametrize("edge", [2, 50])  # in blocks; straight from the file
+def test_headers_between_those_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edge: int
+) -> None:
+    """No frame goes to another position in silence, in whichever file of the series it is."""
+    monkeypatch.setattr("rsciio_tem.formats.tvips.placement.READ_ALL_BELOW", 50)
+    monkeypatch.setattr("rsciio_tem.formats.tvips.placement.READ_FIRST", 25)
+    monkeypatch.setattr("rsciio_tem.formats.tvips.placement.SAMPLED_HEADERS", 7)
+    scan = raster(10, 10)
+    scan[77], scan[78] = scan[78], scan[77]
+    frames = stack(100, (edge, edge))
+    path = write_tvips(tmp_path / "s_000.tvips", frames, scan=scan, files=(40, 30, 30))
+    assert isinstance(tvips.parse(path).frames, FrameTable)
+    lazy = load(path, lazy=True)["data"]
+    for ask in (
+        lambda: load(path),
+        lazy.compute,
+        lazy[7, 7].compute,
+        lazy[7, :, 1:].compute,
+        lazy.sum(axis=(0, 1)).compute,
+        lambda: rsciio_tem.reduce(path, "navigator"),
+    ):
+        with pytest.raises(FormatError, match="frame 77 has the scan coordinates x = 8, y = 7"):
+            ask()
+    assert lazy[:7].compute()[..., 0, 0].reshape(-1).tolist() == list(range(70))
+    right = np.array(numbers(load(path, placement="scan"))).reshape(-1)
+    assert right.tolist() == [*range(77), 78, 77, *range(79, 100)]
+    assert np.ravel(numbers(load(path, placement="stored"))).tolist() == list(range(100))
 
 
 @pytest.mark.parametrize("missing", ["auto", "crop", "fill", "raise"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 
@@ -40,6 +40,8 @@ from rsciio_tem.storage.backends import DataFile
 
 __all__ = ["CHECKS", "file_reader", "file_writer", "parse", "sniff", "target"]
 
+Placement = Literal["auto", "numbers", "stored"]
+
 
 def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     """Recognise a blockfile by its first bytes."""
@@ -48,13 +50,20 @@ def sniff(path: str, head: bytes) -> tuple[float, str, dict[str, Any]] | None:
     return None
 
 
-def parse(filename: str | os.PathLike[str], *, endianness: Endianness = "<") -> Recording:
+def parse(
+    filename: str | os.PathLike[str],
+    *,
+    endianness: Endianness = "<",
+    placement: Placement = "auto",
+) -> Recording:
     """Describe a blockfile; parameters as in `file_reader`.
 
     Returns
     -------
     Recording
     """
+    if placement not in get_args(Placement):
+        raise ValueError(f"placement={placement!r} is none of {', '.join(get_args(Placement))}")
     path = files.existing(filename)
     problems = Problems()
     header, endianness, note = read_header(path, endianness, problems)
@@ -83,13 +92,16 @@ def parse(filename: str | os.PathLike[str], *, endianness: Endianness = "<") -> 
             "complete patterns" + (", and a part of one." if rest else ".")
         )
     table = FrameTable((file,), runs_of([(0, start + RECORD.itemsize, stride, count)]), pixels)
+    if placement != "stored":
+        every = placement == "numbers"
+        table = in_scan_order(table, positions, endianness, path, problems, every)
     reason = f"NY = {header['NY']} and NX = {header['NX']} in the header"
     fields: dict[str, Any] = {name: header[name].item() for name in HEADER.names or ()}
     fields["Note"] = note.decode("latin-1").strip("\x00")
     return Recording(
         format="blo",
         path=path,
-        frames=in_scan_order(table, positions, endianness, path, problems),
+        frames=table,
         signal_axes=signal_axes(header),
         scan_axes=scan_axes(header),
         hints=(ScanHint("header", shape, 0.95, reason),) if shape else (),
@@ -114,6 +126,7 @@ def file_reader(
     *,
     endianness: Endianness = "<",
     endianess: Endianness | None = None,
+    placement: Placement = "auto",
     **options: Unpack[ReadOptions],
 ) -> list[dict[str, Any]]:
     """Read a blockfile.
@@ -127,6 +140,10 @@ def file_reader(
         Byte order of the file; if its signature says otherwise, the signature wins.
     endianess : {"<", ">"}
         Old spelling of `endianness`.
+    placement : {"auto", "numbers", "stored"}
+        What decides to which position a pattern belongs. "numbers": the numbers of the records.
+        "stored": nothing; patterns keep their order. "auto" is "numbers" after a look at some of
+        the records of a long recording; the others are looked at together with their pixels.
     **options
         `ReadOptions`.
 
@@ -142,7 +159,7 @@ def file_reader(
     Truncated
         It ends before the end of its first pattern.
     FormatError
-        Its header is damaged.
+        Its header is damaged; later, when pixels are read: a record is not the expected one.
     """
     del distributed  # nothing is left to do for it
     if endianess is not None:
@@ -154,7 +171,7 @@ def file_reader(
             stacklevel=2,
         )
         endianness = endianess
-    recording = parse(filename, endianness=endianness)
+    recording = parse(filename, endianness=endianness, placement=placement)
     return read(
         recording,
         *(lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Problem, Problems
 from rsciio_tem.formats.blo.header import MARK, RECORD, Endianness, Ints, read_header
-from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.frames.table import FrameTable, Labels
 from rsciio_tem.parsing.checks import number_ranges, numbering, trailing_bytes
 from rsciio_tem.recording.recording import Recording, StoredImage
 from rsciio_tem.scan.frame_headers import read_headers, read_headers_at, sampled
@@ -38,9 +39,41 @@ def _ids(
         raw = read_headers(frames, 0, len(frames), size, size)
     else:
         raw = read_headers_at(frames, index, size, size)
-    records = np.ascontiguousarray(raw).view(RECORD.newbyteorder(endianness))[:, 0]
+    records = _records(raw, endianness)
     marked: npt.NDArray[np.bool_] = records["mark"] == MARK
     return marked, records["id"].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What records between the sampled ones must be: marked, and numbered by their places."""
+
+    path: str
+    start: int  # of the first record
+    stride: int
+    endianness: Endianness
+
+    def __call__(self, file: int, places: Ints, raw: npt.NDArray[np.uint8]) -> None:
+        """Raise FormatError if a record has another number, or no mark."""
+        del file
+        records = _records(raw, self.endianness)
+        numbers = (places - self.start) // self.stride
+        wrong = np.flatnonzero((records["mark"] != MARK) | (records["id"] != numbers))
+        if len(wrong):
+            first, number = records[wrong[0]], numbers[wrong[0]]
+            tells = f"has the number {first['id']}" if first["mark"] == MARK else "has no mark"
+            raise FormatError(
+                self.path,
+                f"record {number} {tells}. When it was opened, only some of its records were "
+                "looked at, which simply follow each other.",
+                'Pass placement="numbers" to put all records where their numbers say, or '
+                'placement="stored" to take them as they come.',
+            )
+
+
+def _records(raw: npt.NDArray[np.uint8], endianness: Endianness) -> npt.NDArray[np.void]:
+    """Return marks and numbers from their bytes."""
+    return np.ascontiguousarray(raw).view(RECORD.newbyteorder(endianness))[:, 0]
 
 
 def _all_below(frames: FrameTable) -> int:
@@ -50,20 +83,30 @@ def _all_below(frames: FrameTable) -> int:
 
 
 def in_scan_order(
-    frames: FrameTable, positions: int, endianness: Endianness, path: str, problems: Problems
+    frames: FrameTable,
+    positions: int,
+    endianness: Endianness,
+    path: str,
+    problems: Problems,
+    every: bool,
 ) -> FrameTable:
     """Put frames at the scan positions that their numbers name.
 
-    Records that simply follow each other, as all recorded ones did, are only sampled.
+    Records that simply follow each other, as all recorded ones did, are only sampled, unless
+    `every` one is wanted. The others are looked at together with their pixels.
     """
     count = len(frames)
     index = None
-    if count > _all_below(frames):
+    if count > _all_below(frames) and not every:
         index = sampled(count, SAMPLED_RECORDS)
     marked, ids = _ids(frames, endianness, index)
     expected = np.arange(count) if index is None else index
     if marked.all() and (ids == expected).all():
-        return frames
+        if index is None:
+            return frames
+        start, stride = (int(frames.runs[name][0]) for name in ("start", "stride"))
+        numbers = _Numbers(path, start - RECORD.itemsize, stride, endianness)
+        return replace(frames, labels=Labels(RECORD.itemsize, RECORD.itemsize, numbers))
     if index is not None:
         marked, ids = _ids(frames, endianness, None)
     if not marked.any():

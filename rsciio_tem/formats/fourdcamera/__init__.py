@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -25,11 +26,17 @@ from rsciio_tem.formats.fourdcamera.header import (
     read_headers,
     record_bytes,
 )
-from rsciio_tem.formats.fourdcamera.members import Ints, Member, members_of, module_of
+from rsciio_tem.formats.fourdcamera.members import (
+    Ints,
+    Member,
+    Sequences,
+    members_of,
+    module_of,
+)
 from rsciio_tem.frames.combined import Mosaic
 from rsciio_tem.frames.pixels import Pixels
 from rsciio_tem.frames.protocol import Frames
-from rsciio_tem.frames.table import FrameTable, runs_of
+from rsciio_tem.frames.table import FrameTable, Labels, runs_of
 from rsciio_tem.parsing.checks import counted
 from rsciio_tem.parsing.metadata import general
 from rsciio_tem.reading.documentation import documented
@@ -45,6 +52,8 @@ from rsciio_tem.storage.backends import DataFile
 __all__ = ["CHECKS", "file_reader", "parse", "sniff"]
 
 Version = Literal[3, 4, 5]
+
+Placement = Literal["auto", "headers"]
 
 #: Positions that a scan has at most, beside 64 for each header.
 _MOST_BLANKS = 1 << 24
@@ -72,14 +81,21 @@ def _usual_version(path: str) -> Version:
     return 3 if module_of(path) is None else 5
 
 
-def parse(filename: str | os.PathLike[str], *, version: Version | None = None) -> Recording:
+def parse(
+    filename: str | os.PathLike[str],
+    *,
+    version: Version | None = None,
+    placement: Placement = "auto",
+) -> Recording:
     """Describe a recording of the 4D Camera; parameters as in `file_reader`.
 
     Returns
     -------
     Recording
     """
-    return _described(files.existing(filename), version, exhaustive=False)
+    if placement not in get_args(Placement):
+        raise ValueError(f"placement={placement!r} is none of {', '.join(get_args(Placement))}")
+    return _described(files.existing(filename), version, exhaustive=placement == "headers")
 
 
 def _described(path: str, version: Version | None, exhaustive: bool) -> Recording:
@@ -112,12 +128,12 @@ def _described(path: str, version: Version | None, exhaustive: bool) -> Recordin
             f"has {counted(records, 'header')} for a scan of {scan[1]} x {scan[0]} positions.",
             "It is damaged, or is no recording of the 4D Camera.",
         )
-    tables, positions = _joined(members, version, exhaustive, path, problems)
+    tables, positions, expected = _joined(members, version, exhaustive, path, problems)
     order, layers = _order_of(positions, scan[0] * scan[1], problems)
     line = (scan[0] * scan[1],) if max(scan) > 1 else ()  # unless there are several
     nav_shape = scan if min(scan) > 1 else line
     shape = nav_shape if layers == 1 else (*nav_shape, layers)
-    frames: Frames = _together(members, tables, order, version)
+    frames: Frames = _together(members, tables, order, expected, version)
     reason = "positions in the headers of the frames"
     return Recording(
         format="fourdcamera",
@@ -146,7 +162,7 @@ def _described(path: str, version: Version | None, exhaustive: bool) -> Recordin
 
 def _joined(
     members: list[Member], version: int, exhaustive: bool, path: str, problems: Problems
-) -> tuple[dict[int, Ints], Ints]:
+) -> tuple[dict[int, Ints], Ints, dict[int, Sequences]]:
     """Join sectors of the same frame.
 
     Returns
@@ -155,13 +171,18 @@ def _joined(
         For each sector: which of its records belongs to each frame, -1 for none.
     ndarray
         Position of each frame.
+    dict of Sequences
+        For each sector: what those headers must say that were not looked at.
     """
     numbers: dict[int, Ints] = {}
     places: dict[int, Ints] = {}
+    expected: dict[int, Sequences] = {}
     for sector in sorted({member.sector for member in members}):
         said = [m.frames(version, exhaustive) for m in members if m.sector == sector]
-        numbers[sector] = np.concatenate([one for one, _ in said])
-        places[sector] = np.concatenate([one for _, one in said])
+        numbers[sector] = np.concatenate([one for one, _, _ in said])
+        places[sector] = np.concatenate([one for _, one, _ in said])
+        if any(one is not None for _, _, one in said):
+            expected[sector] = Sequences(tuple(one for _, _, one in said))
     outside = sum(int((one < 0).sum()) for one in places.values())
     if 2 * outside > sum(map(len, places.values())):
         raise FormatError(
@@ -206,7 +227,7 @@ def _joined(
     if lost:
         listed = ", ".join(f"{count} of module {sector}" for sector, count in lost.items())
         problems.warn(f"sectors are missing, which are filled: {listed}.")
-    return tables, positions
+    return tables, positions, expected
 
 
 def _order_of(positions: Ints, count: int, problems: Problems) -> tuple[Ints, int]:
@@ -239,7 +260,11 @@ def _order_of(positions: Ints, count: int, problems: Problems) -> tuple[Ints, in
 
 
 def _together(
-    members: list[Member], tables: dict[int, Ints], order: Ints, version: int
+    members: list[Member],
+    tables: dict[int, Ints],
+    order: Ints,
+    expected: dict[int, Sequences],
+    version: int,
 ) -> FrameTable | Mosaic:
     """Return the frames in the order of their positions."""
     pixels = Pixels(SHAPES[version], np.dtype("<u2"))
@@ -249,6 +274,9 @@ def _together(
         mine = [member for member in members if member.sector == sector]
         runs = [(i, HEADER.itemsize, size, member.count) for i, member in enumerate(mine)]
         stored = FrameTable(tuple(member.file for member in mine), runs_of(runs), pixels)
+        if sector in expected:
+            labels = Labels(HEADER.itemsize, HEADER.itemsize, expected[sector])
+            stored = replace(stored, labels=labels)
         index = np.where(order < 0, -1, table[order])
         straight = (index == np.arange(len(stored))).all() if len(index) == len(stored) else False
         parts.append(stored if straight else stored[index])
@@ -291,6 +319,7 @@ def file_reader(
     distributed: bool = False,
     *,
     version: Version | None = None,
+    placement: Placement = "auto",
     **options: Unpack[ReadOptions],
 ) -> list[dict[str, Any]]:
     """Read a recording of the 4D Camera.
@@ -304,6 +333,9 @@ def file_reader(
         Version of the headers. By default 5 for files of modules, whose sectors are 144 rows, and
         3, whole frames, for others. Sectors of version 4 are 144 columns; nothing in the files
         tells them from those of version 5.
+    placement : {"auto", "headers"}
+        "headers": every header is read for the position of its frame. "auto": of long recordings
+        whose frames simply follow each other, some; the others together with their pixels.
     **options
         `ReadOptions`.
 
@@ -319,6 +351,6 @@ def file_reader(
         It holds no complete frame.
     """
     del distributed  # nothing is left to do for it
-    recording = parse(filename, version=version)
+    recording = parse(filename, version=version, placement=placement)
     common = (lazy, chunks, mmap_mode, navigation_shape, first_frame, last_frame)
     return read(recording, *common, options=options)

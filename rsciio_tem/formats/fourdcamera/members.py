@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsciio_tem.errors import NotThisFormat, Problems, Truncated
+from rsciio_tem.errors import FormatError, NotThisFormat, Problems, Truncated
 from rsciio_tem.formats.fourdcamera.header import (
     HEADER,
     SECTORS,
@@ -40,11 +40,11 @@ class Member:
     count: int
     first: Any  # its first header
 
-    def frames(self, version: int, exhaustive: bool) -> tuple[Ints, Ints]:
+    def frames(self, version: int, exhaustive: bool) -> tuple[Ints, Ints, Sequence | None]:
         """Return number and position of each frame; position -1 is outside of the scan.
 
         Where the first and the last header, and some between them, say that frames simply follow
-        each other, the others are not read.
+        each other, the others are not read; then it is also returned what these must say.
         """
         every = np.arange(self.count)
         if not exhaustive and self.count > _READ_ALL_BELOW:
@@ -54,8 +54,50 @@ class Member:
             ahead = numbers - places
             behind = positions - numbers
             if (ahead == ahead[0]).all() and (behind == behind[0]).all() and positions.min() >= 0:
-                return every + ahead[0], every + ahead[0] + behind[0]
-        return _numbers_and_positions(read_headers(self.file, version, every), self.first)
+                expected = Sequence(self, record_bytes(version), int(ahead[0]), int(behind[0]))
+                return every + ahead[0], every + ahead[0] + behind[0], expected
+        every_header = read_headers(self.file, version, every)
+        return *_numbers_and_positions(every_header, self.first), None
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What the headers of a file say, if frames simply follow each other."""
+
+    member: Member
+    stride: int
+    number: int  # of the first record
+    position: int  # of the frame with number 0
+
+    def check(self, places: Ints, headers: Any) -> None:
+        """Raise FormatError if headers that begin at `places` say something else."""
+        numbers, positions = _numbers_and_positions(headers, self.member.first)
+        index = places // self.stride
+        expected = index + self.number
+        wrong = np.flatnonzero((numbers != expected) | (positions != expected + self.position))
+        if len(wrong):
+            at = wrong[0]
+            raise FormatError(
+                self.member.file.path,
+                f"record {index[at]} is of frame {numbers[at]}, position {positions[at]}, and not "
+                f"of frame {expected[at]}, position {expected[at] + self.position}. When it was "
+                "opened, only some of its headers were looked at, where frames simply follow each "
+                "other.",
+                'Pass placement="headers" to put all frames where their headers say.',
+            )
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What the headers of files say, as far as they were not looked at; see `Labels`."""
+
+    of_files: tuple[Sequence | None, ...]
+
+    def __call__(self, file: int, places: Ints, raw: npt.NDArray[np.uint8]) -> None:
+        """Raise FormatError if a header says something else."""
+        expected = self.of_files[file]
+        if expected is not None:
+            expected.check(places, np.ascontiguousarray(raw).view(HEADER)[:, 0])
 
 
 def _numbers_and_positions(headers: Any, first: Any) -> tuple[Ints, Ints]:

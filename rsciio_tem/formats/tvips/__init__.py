@@ -96,7 +96,7 @@ def parse(
     frames, before = frame_table(members, header, problems)
     first = read_frame_headers(frames, before, 0, min(2, len(frames)))
     scan = _arrangement(frames, before, header, placement, scan_shape, duplicates, gaps)
-    ordered = frames if scan is None else frames[scan.index]
+    ordered = frames if scan is None else scan.of(frames)
     problems.extend(() if scan is None else scan.problems)
 
     scanning = False
@@ -166,7 +166,7 @@ def _arrangement(
         placement = "counters"
     scan: Arrangement | None = None
     if placement in ("auto", "counters", "scan") and version == 2:
-        scan = by_scan(frames, before, duplicates)
+        scan = by_scan(frames, before, duplicates, every=placement == "scan")
     if placement == "scan" and scan is None:
         raise FormatError(path, "has no scan coordinates in its frame headers.")
     if placement == "rotator" or (placement == "counters" and scan is None):
@@ -213,9 +213,10 @@ def file_reader(
         As in `rsciio.tvips`: another name for ``chunks``; False means "auto".
     placement : {"auto", "scan", "rotator", "stored"}
         What decides to which position a frame belongs. "scan": the scan coordinates in the frame
-        headers. "rotator": the rotator index, with a shape that you pass. "stored": nothing;
-        frames keep their order. "auto" uses the scan coordinates if they describe a scan and you
-        ask for no other frames or shape.
+        headers, all of which are read. "rotator": the rotator index, with a shape that you pass.
+        "stored": nothing; frames keep their order. "auto" uses the scan coordinates if they
+        describe a scan and you ask for no other frames or shape; of a long recording whose frames
+        simply follow each other, some headers are read, and the others together with the pixels.
     duplicates : {"first", "last"}
         Which frame counts if several were recorded at one position.
     gaps : {"auto", "blank", "previous"}

@@ -123,7 +123,7 @@ def frame_header_bytes(header: np.void, path: str) -> int:
     return announced
 
 
-def _decoded(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
+def frame_headers(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
     """Return frame headers as records; fields beyond the end of short ones are zero."""
     padded = np.zeros((len(raw), FRAME.itemsize), np.uint8)
     size = min(raw.shape[1], FRAME.itemsize)
@@ -135,12 +135,12 @@ def read_frame_headers(
     frames: FrameTable, before: int, first: int, last: int
 ) -> npt.NDArray[np.void]:
     """Return the headers of a range of frames."""
-    return _decoded(read_headers(frames, first, last, before, min(before, FRAME.itemsize)))
+    return frame_headers(read_headers(frames, first, last, before, min(before, FRAME.itemsize)))
 
 
 def read_frame_headers_at(frames: FrameTable, before: int, index: Ints) -> npt.NDArray[np.void]:
     """Return the headers of some frames."""
-    return _decoded(read_headers_at(frames, index, before, min(before, FRAME.itemsize)))
+    return frame_headers(read_headers_at(frames, index, before, min(before, FRAME.itemsize)))
 
 
 #: Milliseconds of a year: no recording is of the year 1970.
@@ -155,13 +155,13 @@ def milliseconds(headers: npt.NDArray[np.void]) -> Ints:
 
 def frame_times(frames: FrameTable, before: int, first: int, last: int) -> FrameTimes:
     """Read the times of frames; a blank has none."""
-    headers = _decoded(read_headers(frames, first, last, before, FRAME_V1.itemsize))
+    headers = frame_headers(read_headers(frames, first, last, before, FRAME_V1.itemsize))
     return _times_in(headers, first == 0)
 
 
 def frame_times_at(frames: FrameTable, before: int, index: Ints) -> FrameTimes:
     """Read the times of some frames."""
-    headers = _decoded(read_headers_at(frames, index, before, FRAME_V1.itemsize))
+    headers = frame_headers(read_headers_at(frames, index, before, FRAME_V1.itemsize))
     return _times_in(headers, index[:2].tolist() == [0, 1])
 
 

@@ -16,12 +16,14 @@ from rsciio_tem.formats.tvips.header import (
     ROTATOR_END,
     SCAN_END,
     Ints,
+    frame_headers,
     read_frame_headers,
     read_frame_headers_at,
 )
-from rsciio_tem.frames.table import FrameTable
+from rsciio_tem.frames.table import FrameTable, Labels
 from rsciio_tem.scan.frame_headers import sampled
 from rsciio_tem.scan.mapping import frames_at_positions
+from rsciio_tem.storage.backends import DataFile
 
 #: Frames up to which every header is read: on a disk, and on a server, where each is a request.
 READ_ALL_BELOW, READ_ALL_BELOW_REMOTE = 4096, 1024
@@ -39,6 +41,39 @@ class Arrangement:
     reason: str
     counted: dict[str, Any] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    labels: Labels | None = None  # headers that were not looked at
+
+    def of(self, frames: FrameTable) -> FrameTable:
+        """Return the frames in their places."""
+        return replace(frames[self.index], labels=self.labels)
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """What headers between the sampled ones must say: frames follow each other in lines."""
+
+    files: tuple[DataFile, ...]
+    runs: dict[int, tuple[int, int, int]]  # of a file: its first header, stride, number of frame
+    start: int  # frame of the first position
+    width: int
+
+    def __call__(self, file: int, places: Ints, raw: npt.NDArray[np.uint8]) -> None:
+        """Raise FormatError if a frame is of another position."""
+        first, stride, number = self.runs[file]
+        index = (places - first) // stride + number
+        _, y, x = _coordinates(frame_headers(raw))
+        line, column = np.divmod(index - self.start, self.width)
+        wrong = np.flatnonzero((y != line) | (x != column))
+        if len(wrong):
+            at = wrong[0]
+            raise FormatError(
+                self.files[file].path,
+                f"frame {index[at]} has the scan coordinates x = {x[at]}, y = {y[at]}, and not "
+                f"{column[at]}, {line[at]}. When it was opened, only some of its headers were "
+                "looked at, where frames simply follow each other.",
+                'Pass placement="scan" to put all frames where their headers say, or '
+                'placement="stored" to take them as they come.',
+            )
 
 
 def _whole(values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
@@ -207,6 +242,12 @@ def _regular(frames: FrameTable, before: int) -> Arrangement | None:
         if (y != y[0]).any() or (x != x[0]).any():
             return None  # not waiting: something else happens there
     lines = -(-(end - start) // width)
+    begins = np.cumsum([0, *frames.runs["count"]])
+    runs = {
+        file: (first - before, stride, int(number))
+        for (file, first, stride, _), number in zip(frames.runs.tolist(), begins[:-1], strict=True)
+    }
+    labels = Labels(before, SCAN_END, _Coordinates(frames.files, runs, start, width))
     return Arrangement(
         (lines, width),
         slice(start, end),
@@ -220,16 +261,23 @@ def _regular(frames: FrameTable, before: int) -> Arrangement | None:
             "repeated": 0,
             "blank": 0,
         },
+        labels=labels,
     )
 
 
-def by_scan(frames: FrameTable, before: int, keep: Literal["first", "last"]) -> Arrangement | None:
-    """Place frames by their scan coordinates; None if these describe no scan."""
+def by_scan(
+    frames: FrameTable, before: int, keep: Literal["first", "last"], every: bool
+) -> Arrangement | None:
+    """Place frames by their scan coordinates; None if these describe no scan.
+
+    Long recordings whose frames simply follow each other are only sampled, unless `every` header
+    is wanted.
+    """
     if before < SCAN_END:
         return None
     count = len(frames)
     on_server = frames.files[0].origin is not None
-    if count > (READ_ALL_BELOW_REMOTE if on_server else READ_ALL_BELOW):
+    if count > (READ_ALL_BELOW_REMOTE if on_server else READ_ALL_BELOW) and not every:
         if (regular := _regular(frames, before)) is not None:
             return regular
         some = sampled(count, SAMPLED_HEADERS)

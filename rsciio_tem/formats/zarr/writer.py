@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rsciio_tem.formats.zarr import ome
 from rsciio_tem.formats.zarr.store import BESIDE, COMPLETE, newest_format, stored_array
 from rsciio_tem.writing.kept import VERSION, kept_of
 from rsciio_tem.writing.obstacles import TORN, store_obstacle
@@ -29,7 +30,7 @@ _CONFIGURED = threading.Lock()
 
 
 class _Array(Target):
-    """The folder of one array."""
+    """The folder of one array, or of a group with an OME-Zarr image."""
 
     def __init__(self, path: str, frames: SignalFrames, version: int) -> None:
         import zarr
@@ -51,19 +52,31 @@ class _Array(Target):
         self.frames_per_block = lines * per_shard if version == 3 else per_chunk
         self.path, self.frames = path, frames
         self.identity = {"kept": VERSION}
+        self.image = ome.OmeImage(frames, path) if ome.is_ome(path) else None
+
+    def _array(self, folder: str) -> str:
+        """Return the path of the array."""
+        path = os.path.join(folder, self.names[0])
+        return path if self.image is None else os.path.join(path, ome.ARRAY)
 
     def create(self, folder: str) -> None:
         """Make the folder without chunks."""
         import numcodecs
         import zarr
 
-        path = os.path.join(folder, self.names[0])
+        path = self._array(folder)
+        if self.image is not None:
+            group = _new_group(os.path.dirname(path), self.version)
+            group.attrs.update(self.image.attributes(self.version))
         shape: dict[str, Any] = {"shape": self.shape, "dtype": self.dtype, "chunks": self.chunks}
         blosc = numcodecs.Blosc(cname="lz4", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
         if newest_format() < 3:
             array = zarr.open(path, mode="w", compressor=blosc, dimension_separator="/", **shape)
         elif self.version == 2:
-            array = zarr.create_array(path, compressors=blosc, zarr_format=2, **shape)
+            slashes = {"name": "v2", "separator": "/"}
+            array = zarr.create_array(
+                path, compressors=blosc, chunk_key_encoding=slashes, zarr_format=2, **shape
+            )
         else:
             codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
             array = zarr.create_array(
@@ -71,17 +84,14 @@ class _Array(Target):
                 compressors=codec,
                 shards=self.shards,
                 zarr_format=3,
-                dimension_names=_dimension_names(self.frames),
+                dimension_names=self.image.names if self.image else _dimension_names(self.frames),
                 **shape,
             )
         kept = kept_of(self.frames, self.path)
         array.attrs.update({**kept.entries, COMPLETE: True})
         if not kept.arrays:
             return
-        beside, version = os.path.join(path, BESIDE), {}
-        if newest_format() > 2:
-            version = {"zarr_format": self.version}
-        group = zarr.open_group(beside, mode="w", **version)
+        group = _new_group(os.path.join(path, BESIDE), self.version)
         for name, values in kept.arrays.items():
             if newest_format() > 2:
                 group.create_array(name, data=values)
@@ -97,7 +107,7 @@ class _Array(Target):
 
     def put(self, folder: str, first: int, frames: npt.NDArray[Any]) -> None:
         """Write whole chunks."""
-        array = _writable(os.path.join(folder, self.names[0]))
+        array = _writable(self._array(folder))
         done = 0
         for box in boxes(first, first + len(frames), self.nav_shape):
             shape = tuple(len(range(*s.indices(n))) for s, n in zip(box, self.nav_shape))  # noqa: B905
@@ -112,10 +122,18 @@ class _Array(Target):
 
     def read(self, folder: str, first: int, count: int) -> npt.NDArray[Any]:
         """Read frames."""
-        array = stored_array(os.path.join(folder, self.names[0])).open()
+        array = stored_array(self._array(folder)).open()
         covered = boxes(first, first + count, self.nav_shape)
         frames = np.concatenate([array[box].reshape(-1, *self.shape[-2:]) for box in covered])
         return frames.astype(frames.dtype.newbyteorder("="), copy=False)
+
+
+def _new_group(path: str, version: int) -> Any:
+    """Make a group."""
+    import zarr
+
+    format = {"zarr_format": version} if newest_format() > 2 else {}
+    return zarr.open_group(path, mode="w", **format)
 
 
 def _dimension_names(frames: SignalFrames) -> list[str | None]:
@@ -162,7 +180,7 @@ def target(frames: SignalFrames, path: str, *, zarr_format: Literal[2, 3] | None
     frames : SignalFrames
         What is written.
     path : str
-        The new folder.
+        The new folder. If its name ends with ``.ome.zarr``, it becomes an OME-Zarr image.
     zarr_format : {2, 3}
         Version; 3 stores many chunks in a file (a shard). By default 3 if zarr 3 is installed.
     """
@@ -187,7 +205,8 @@ def file_writer(
     Parameters
     ----------
     filename : str or path
-        The new folder; it appears under its name when it is complete.
+        The new folder; it appears under its name when it is complete. If its name ends with
+        ``.ome.zarr``, it is an OME-Zarr image, for images and stacks of images.
     signal : dict
         As RosettaSciIO's writers receive it.
     zarr_format : {2, 3}

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from rsciio_tem.errors import FormatError
@@ -45,7 +45,13 @@ class Answer(NamedTuple):
     content: bytes = b""
 
 
+#: Kinds of servers to which fsspec has one connection, for one question at a time: threads would
+#: get each other's answers.
+_ONE_BY_ONE = {"sftp", "ssh", "ftp"}
+
 _filesystems: dict[tuple[str, str], Any] = {}
+#: For each of those file systems, by its identity; it is kept as long as the process.
+_turns: dict[int, threading.RLock] = {}
 _lock = threading.Lock()
 
 
@@ -54,6 +60,7 @@ def forget_after_fork() -> None:
     global _lock
     _lock = threading.Lock()
     _filesystems.clear()
+    _turns.clear()
 
 
 def filesystem(address: str, options: Mapping[str, Any], secrets: Secrets) -> Any:
@@ -120,6 +127,10 @@ class Remote:
         self.address, self.options, self.secrets = address, options, secrets
         self.fs = filesystem(address, options, secrets)
         self.chained = "::" in address.partition("://")[0]
+        self._turn: AbstractContextManager[Any] = nullcontext()
+        if _ONE_BY_ONE & {*address.partition("://")[0].split("::")}:
+            with _lock:
+                self._turn = _turns.setdefault(id(self.fs), threading.RLock())
         self.request = self._request()
         self.tells_identity = self.request in (self._http, self._s3)
 
@@ -147,7 +158,7 @@ class Remote:
         if self.tells_identity:
             answer: Answer = self._waited_for(lambda: self._patiently(0, None, HEAD))
             return answer
-        with self._in_words():
+        with self._in_words(), self._turn:
             self.fs.invalidate_cache(folder_of(self.path))
             info = dict(self.fs.info(self.path))
             if protocol_of(self.address) == "memory":
@@ -181,7 +192,8 @@ class Remote:
         if self.request == self._http:
             folder += "/"  # of a web server, the page of a folder
         try:
-            entries = self.fs.ls(folder, detail=True)
+            with self._turn:
+                entries = self.fs.ls(folder, detail=True)
         except Exception:  # no page, no permission to list: a question that need not be answered
             return None
         listed: dict[str, Answer | None] = {}
@@ -375,18 +387,28 @@ class Remote:
         with self._in_words():
             for pause in (*PAUSES, None):
                 try:
-                    if self.chained:  # caches of fsspec keep files that are opened
-                        with self.fs.open(self.path, "rb") as file:
-                            file.seek(start)
-                            content = file.read(len(target))
-                    else:
-                        content = self.fs.cat_file(self.path, start=start, end=start + len(target))
+                    with self._turn:
+                        content = self._part(start, len(target))
                     _poured_at_once(content, target)
                     return
                 except Exception as error:
                     if pause is None or not is_passing(error):
                         raise
                 time.sleep(pause)
+
+    def _part(self, start: int, length: int) -> bytes:
+        """Return a part of a file from a file system that waits for its answers."""
+        if not self.chained and not isinstance(self._turn, nullcontext):
+            with self.fs.open(self.path, "rb") as file:
+                if hasattr(
+                    file, "readv"
+                ):  # SFTP answers in small pieces: they are asked for at once
+                    return bytes(next(file.readv([(start, length)])))
+        if not self.chained:
+            return bytes(self.fs.cat_file(self.path, start=start, end=start + length))
+        with self.fs.open(self.path, "rb") as file:  # caches of fsspec keep files that are opened
+            file.seek(start)
+            return bytes(file.read(length))
 
 
 #: When files were last compared with what was described.
