@@ -352,6 +352,16 @@ def test_pieces_of_files_that_change(strided: tuple[Path, Array], preads: list[i
         assert len(preads) >= 200
 
 
+def test_pieces_of_files_whose_time_was_set_back(strided: tuple[Path, Array]) -> None:
+    path, rows = strided
+    aged(path)
+    before = path.stat()
+    pieces_of(path)
+    path.write_bytes((255 - rows).tobytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    np.testing.assert_array_equal(pieces_of(path), 255 - rows[:, 7:27])
+
+
 def test_pieces_beyond_the_end(strided: tuple[Path, Array], preads: list[int]) -> None:
     path, rows = strided
     aged(path)

@@ -67,7 +67,8 @@ class Clock:
             self.last, self.far[kind], self.fresh = t, None, ""
             return t
         for far in (self.far[kind], self.far["trigger" if kind == "hit" else "hit"]):
-            if far is None:
+            assert self.last is not None
+            if far is None or far < self.last - BACK:
                 continue
             other = t if raw is None else self.first_after(raw, period, far - period // 2)
             if self.near(other, far):

@@ -74,7 +74,7 @@ def _settled(state, t, raw, period, waiting):
     """Return the time of a packet whose time is far from the last one."""
     for which in (waiting, _FAR_HIT + _FAR_TRIGGER - waiting):
         far = state[which]
-        if far == _NONE:
+        if far == _NONE or far < state[_LAST] - BACK:  # the time has gone on without it
             continue
         other = t if period == 0 else _after(raw, period, far - period // 2)
         if _near(other, far) and -_LATEST < other < _LATEST:

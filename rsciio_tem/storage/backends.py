@@ -660,8 +660,10 @@ def read_pieces(
     count, nbytes = out.shape
     keep = keep and file.origin is None and count >= _MANY_PIECES and 0 <= start < start + stride
     if keep and start + (count - 1) * stride + nbytes <= file.size:
-        _handle(file)  # checks that the file is still the one that was described
-        if (kept := _pieces.get(key := (file, start, stride, count, nbytes))) is not None:
+        # the handle checks the time, which can be set back after other bytes were written
+        status = os.fstat(_handle(file).fd)
+        key = file, status.st_ino, status.st_ctime_ns, start, stride, count, nbytes
+        if (kept := _pieces.get(key)) is not None:
             out[...] = kept
             return
         read_pieces_at(file, [start + i * stride for i in range(count)], out)

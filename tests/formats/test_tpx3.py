@@ -200,9 +200,11 @@ def test_any_events(
         regular = len(intervals) > 2 and (np.abs(intervals - usual) <= 0.2 * usual).mean() >= 0.8
         if regular:
             lengths = np.where(lengths > 1.5 * usual, usual, lengths)
-        check(frames_of(marks, marks + lengths))
+        whole = (len(marks),)  # not the scan that the times of triggers may look like
+        check(frames_of(marks, marks + lengths), nav_shape=whole)
         if len(intervals) and usual < 60 * US:
-            check(frames_of(marks, marks + np.minimum(lengths, 40 * US)), dwell_time=4e-5)
+            short = np.minimum(lengths, 40 * US)
+            check(frames_of(marks, marks + short), dwell_time=4e-5, nav_shape=whole)
     if len(hits):
         first, last = hits[:, 2].min(), hits[:, 2].max()
         step = max(US, (last - first) // 7 // US * US)
@@ -375,6 +377,15 @@ def test_global_time_bridges_long_gaps(tmp_path: Path) -> None:
     data = quietly(path, dwell_time=1, lazy=True)["data"]
     assert data.shape[0] == 996
     assert data[0].sum().compute() == data[-1, 1, 2].compute() == 3
+
+
+def test_few_hits_between_slow_triggers(tmp_path: Path) -> None:
+    """Triggers tell the time, though each hit has nearly the counter of the one before."""
+    triggers = 3 * SECOND * np.arange(100)
+    hits = [(i, 5, 3 * SECOND // 2 + 27 * SECOND * i) for i in range(11)]
+    data = quietly(events(tmp_path / "a.tpx3", hits, triggers), nav_shape=(100,), sparse="scipy")
+    places = zip(*(index.tolist() for index in data["data"].nonzero()), strict=True)
+    assert list(places) == [(9 * i, 5 * 256 + i) for i in range(11)]
 
 
 # -- damage --------------------------------------------------------------------------------------
