@@ -1164,7 +1164,7 @@ def test_too_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_too_large_sparse_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sparse")
     path, _ = sample("raw_csr", "scan")(tmp_path)
-    monkeypatch.setattr("rsciio_tem.storage.machine.free_memory", lambda: 1000)
+    monkeypatch.setattr("rsciio_tem.storage.machine.free_memory", lambda: 1100)
     said = message(load, path, sparse=True)
     load(path, sparse=True, **passed(said, "lazy", {}))
     load(path, sparse=True, first_frame=0, last_frame=4)

@@ -60,12 +60,15 @@ def sparse_array(source: LazyFrames, kind: SparseKind) -> Any:
     """Load frames in scan order as a sparse array; see `read`."""
     frames = _checked(source)
     free = machine.free_memory()
-    entries = sum(int(frames.source.sizes(a, b).sum()) for a, b in frames.spans())
-    needed = entries * (24 + 2 * frames.dtype.itemsize)  # while duplicates are looked for
+    entries, needed = 0, 16 * len(frames)  # where the entries of each begin, twice
+    if free is None or needed <= 0.95 * free:
+        entries = sum(int(frames.source.sizes(a, b).sum()) for a, b in frames.spans())
+        needed += entries * (24 + 2 * frames.dtype.itemsize)  # while duplicates are looked for
     if free is not None and needed > 0.95 * free:
+        what = f"{entries} entries" if entries else f"the bounds of {len(frames)} frames"
         raise NotEnoughMemory(
             source.path,
-            f"{entries} entries take {needed / 1e9:.1f} GB of memory while they are loaded, "
+            f"{what} take {needed / 1e9:.1f} GB of memory while they are loaded, "
             f"{free / 1e9:.1f} GB are free.",
             "Pass lazy=True, or part of the recording with first_frame= and last_frame=.",
         )

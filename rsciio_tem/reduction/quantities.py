@@ -133,17 +133,22 @@ class Masks(PerFrame):
         self.used: npt.NDArray[np.bool_] | None = None
 
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
+        self._add_up(block, slice(None), self.values[:, at : at + len(block)])
+
+    def _add_up(
+        self, block: npt.NDArray[Any], which: slice | list[int], out: npt.NDArray[Any]
+    ) -> None:
+        """Fill ``out[mask, frame]`` with the sums of some of the masks."""
         from rsciio_tem.kernels.sums import masked_sums
 
-        out = self.values[:, at : at + len(block)]
         if self.used is None:
             edges = np.arange(0, self.weights.shape[1], 2048)
             self.used = np.logical_or.reduceat(self.weights != 0, edges, axis=1)
         if self.values.dtype == np.float64:
-            masked_sums(block, self.weights, out, self.used)
+            masked_sums(block, self.weights[which], out, self.used[which])
         else:  # complex, or longer than 64 bits
             # not a matrix product: its own threads and ours would stand in each other's way
-            out[...] = np.einsum("ij,kj->ki", block.astype(out.dtype), self.weights)
+            out[...] = np.einsum("ij,kj->ki", block.astype(out.dtype), self.weights[which])
 
     def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
         from rsciio_tem.kernels.sparse import masked_entries
@@ -165,10 +170,14 @@ class Detectors(Masks):
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
         super().take(at, block)
         out = self.values[:, at : at + len(block)]
-        for frame, mask in self._unclear(out):
-            inside = self.weights[mask] != 0
-            values = block[frame][inside].astype(out.dtype)
-            out[mask, frame] = np.dot(values, self.weights[mask][inside])
+        unclear = ~np.isfinite(out)
+        for mask in np.flatnonzero(unclear.any(axis=1)).tolist():
+            frames = np.flatnonzero(unclear[mask])
+            inside = block[frames]  # a copy
+            np.copyto(inside, 0, where=self.weights[mask] == 0)
+            sums = np.zeros((1, len(frames)), out.dtype)
+            self._add_up(inside, [mask], sums)
+            out[mask, frames] = sums[0]
 
     def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
         super().take_entries(frames, entries)

@@ -17,7 +17,7 @@ from oracles.tpx3 import Tpx3
 from writers import tpx3 as writer
 
 import rsciio_tem
-from rsciio_tem.errors import FormatError, RecordingWarning, Truncated, Unsupported
+from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats.tpx3 import file_reader, index, parse, sniff
 
 SECOND, US = writer.SECOND, writer.SECOND // 1_000_000
@@ -386,6 +386,13 @@ def test_few_hits_between_slow_triggers(tmp_path: Path) -> None:
     data = quietly(events(tmp_path / "a.tpx3", hits, triggers), nav_shape=(100,), sparse="scipy")
     places = zip(*(index.tolist() for index in data["data"].nonzero()), strict=True)
     assert list(places) == [(9 * i, 5 * 256 + i) for i in range(11)]
+
+
+def test_sparse_frames_too_many_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = events(tmp_path / "a.tpx3", [(1, 2, 0), (1, 2, 10 * SECOND)])
+    monkeypatch.setattr("rsciio_tem.storage.machine.free_memory", lambda: 1 << 30)
+    with pytest.raises(NotEnoughMemory, match="the bounds of 10000000001 frames"):
+        file_reader(path, dwell_time=1e-9, sparse="scipy")
 
 
 # -- damage --------------------------------------------------------------------------------------
