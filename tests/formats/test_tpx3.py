@@ -309,6 +309,16 @@ def test_what_rests_on_a_guess_is_said(tmp_path: Path) -> None:
         file_reader(path, trigger="TDC2 rising")
 
 
+def test_triggers_between_others_are_said(tmp_path: Path) -> None:
+    """With one trigger too many, the numbers do not say that positions are wrong."""
+    starts = 100 * US * np.arange(40)
+    hits = [(5, 5, int(start) + 6) for start in starts]
+    path = events(tmp_path / "a.tpx3", hits, np.sort([*starts, starts[17] + 200]))
+    with pytest.warns(RecordingWarning, match=r"1 come .* the first of them number 18"):
+        file_reader(path, nav_shape=(4, 10))
+    assert not parse(events(path, hits, starts)).problems
+
+
 def test_scans_that_were_repeated(tmp_path: Path) -> None:
     """Three scans of two lines have a trigger for each of six lines."""
     lines = 100 * US * np.arange(1, 7)

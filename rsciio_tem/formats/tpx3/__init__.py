@@ -25,6 +25,7 @@ from rsciio_tem.formats.tpx3.cuts import (
     decided,
     frame_times,
     lines_of,
+    warn_of_doubled,
 )
 from rsciio_tem.formats.tpx3.hits import Hits, Values
 from rsciio_tem.formats.tpx3.index import EDGES, Index, index_of
@@ -84,6 +85,8 @@ def parse(
     shape = _array_order(navigation_shape, nav_shape)
     cut = decided(file, edge, shape, dwell_time, problems)
     lines = lines_of(file, cut)
+    if cut.kind in ("triggers", "lines"):
+        warn_of_doubled(lines, cut.edge, problems)
     if lines.frames > _MOST:
         raise FormatError(path, f"is cut into {lines.frames} frames.", "dwell_time is in seconds.")
     arrangement = arrangement_of(chips, np.flatnonzero(index.chunks_of).tolist(), path)

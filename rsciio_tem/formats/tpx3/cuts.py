@@ -16,7 +16,16 @@ from rsciio_tem.formats.tpx3.index import EDGES, Index, index_of
 from rsciio_tem.scan.times import FrameTimes
 from rsciio_tem.storage.backends import DataFile
 
-__all__ = ["TICKS", "Cut", "Lines", "chosen_edge", "decided", "frame_times", "lines_of"]
+__all__ = [
+    "TICKS",
+    "Cut",
+    "Lines",
+    "chosen_edge",
+    "decided",
+    "frame_times",
+    "lines_of",
+    "warn_of_doubled",
+]
 
 #: Ticks in a second; they are 25/96 ns.
 TICKS = 3_840_000_000
@@ -123,6 +132,19 @@ def _is_regular(intervals: Ints, usual: int) -> bool:
     """Whether nearly all triggers follow each other at the same pace."""
     near = np.abs(intervals - usual) <= 0.2 * usual
     return len(intervals) > 2 and near.mean() >= 0.8
+
+
+def warn_of_doubled(lines: Lines, edge: int, problems: Problems) -> None:
+    """Say if regular triggers have others between them, as from a signal that bounces."""
+    intervals = np.diff(lines.starts)
+    early = np.flatnonzero(intervals < lines.usual / 2)
+    if len(early) and _is_regular(intervals, lines.usual):
+        problems.warn(
+            f"of the triggers {EDGES[edge]}, {lines.usual / TICKS:.6g} s apart, {len(early)} come "
+            f"less than half of this after the one before, the first of them number "
+            f"{early[0] + 1} (from 0). Each is used; all that follows may be at wrong positions.",
+            "Look for noise on the signal.",
+        )
 
 
 def _until(starts: Ints, ends: Ints) -> Ints:
