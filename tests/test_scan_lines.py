@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -556,6 +557,17 @@ def test_a_header_that_is_right_needs_few_headers() -> None:
     scan = source.scan(header(1000, 1000), external=True, announced=10**6)
     assert scan.shape == (1000, 1000)
     assert source.asked < 200
+
+
+def test_on_a_server_few_headers_are_asked_for_in_vain() -> None:
+    """Each is a request; lines of up to 800 frames are found all the same."""
+    even = Counting(np.arange(100_000) * 1_000_000)
+    times = replace(even.times(), remote=True)
+    assert resolve_scan(len(even), ScanRequest(), (), times).shape == (100_000,)
+    assert even.asked < 8000
+    lines = Counting(raster(100, 800, gap=200_000))
+    times = replace(lines.times(), remote=True)
+    assert resolve_scan(len(lines), ScanRequest(), (), times).shape == (100, 800)
 
 
 def test_many_losses_in_a_large_recording() -> None:

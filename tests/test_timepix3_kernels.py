@@ -239,7 +239,7 @@ def words_of(sequence: list[Any]) -> np.ndarray:
     st.lists(st.integers(0, 600), max_size=4),
     st.lists(st.tuples(st.integers(0, 600), st.binary(max_size=9), st.integers(0, 20)), max_size=2),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_walk_and_hits(
     chunks: list[Any], stops: list[int], damage: list[tuple[int, bytes, int]]
 ) -> None:
@@ -268,7 +268,7 @@ def test_times_beyond_all_bounds() -> None:
     st.integers(1, 5),
     st.lists(st.integers(-20, 420), max_size=30),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_frame_numbers(lines: list[tuple[int, int]], positions: int, moments: list[int]) -> None:
     starts = np.cumsum([gap for gap, _ in lines])
     durations = np.array([duration for _, duration in lines])
@@ -287,7 +287,6 @@ def test_frame_numbers(lines: list[tuple[int, int]], positions: int, moments: li
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 99), st.integers(0, 1023)), max_size=40)
 )
-@settings(deadline=None)
 def test_in_groups(rows: list[tuple[int, int, int]]) -> None:
     groups, places, values = np.array(rows, np.int64).reshape(-1, 3).T
     bounds, *columns = in_groups(groups, 7, places.astype("u4"), values.astype("u2"))

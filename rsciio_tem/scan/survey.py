@@ -27,8 +27,9 @@ _WHOLE = 4096
 #: The same of those on a server, and frames that are looked at first; more, if they show no lines.
 _WHOLE_REMOTE = 256
 
-#: Frames looked at first, and at most, of a longer recording to learn its lines.
-_SAMPLE, _SAMPLE_MAX = 2048, 1 << 14
+#: Frames looked at first, and at most, of a longer recording to learn its lines; on a server each
+#: is a request.
+_SAMPLE, _SAMPLE_MAX, _SAMPLE_MAX_REMOTE = 2048, 1 << 14, 4096
 
 #: Lines checked all over a long recording, and headers read at most to locate losses.
 _CHECKED, _BUDGET = 32, 1 << 14
@@ -132,7 +133,8 @@ class _Long:
                     begin, sample, fits = start, part, seen
                     break
             else:
-                sample, fits = self._sample(0, min(_SAMPLE_MAX, self.total))
+                most = _SAMPLE_MAX_REMOTE if self.times.remote else _SAMPLE_MAX
+                sample, fits = self._sample(0, min(most, self.total))
         if not fits or fits[0].score <= 3:
             return Survey(sample, fits, False, self._rigid(fits, sample))
         best = fits[0]

@@ -412,7 +412,7 @@ class _Pixels:
         self.filled = np.zeros(count, np.int64)  # pixels that are not zero
         self.odd = np.zeros(count, np.int64)  # pixels that are NaN or infinite
         self.lost = np.zeros(count, bool)
-        self.reasons: dict[str, int] = {}
+        self.reasons: dict[tuple[str, str], int] = {}  # what is wrong, what to do
         hint = frames.chunk_hint
         run = 1 if hint is None else hint.run
         # frames stored together in large blocks are damaged together
@@ -433,7 +433,9 @@ class _Pixels:
                 self.take(first, middle, region)
                 self.take(middle, last, region)
                 return
-            reason = error.problem if isinstance(error, FormatError) else str(error)
+            reason = str(error), ""
+            if isinstance(error, FormatError):
+                reason = error.problem, error.hint
             with self.lock:
                 self.lost[first:last] = True
                 self.reasons[reason] = self.reasons.get(reason, 0) + last - first
@@ -511,13 +513,13 @@ def _findings(state: _Pixels, count: int, frames: Frames) -> Iterator[Problem]:
     stored = np.ones(count, bool) if blanks is None else ~blanks
     if state.lost.any():
         lost = np.flatnonzero(state.lost)
-        reason = max(state.reasons, key=lambda r: state.reasons[r])
+        reason, hint = max(state.reasons, key=lambda r: state.reasons[r])
         more = len(state.reasons) - 1
         yield Problem(
             "error",
             f"{len(lost)} of {count} frames cannot be read: {number_ranges(lost)}. {reason}"
-            + f" ({more} more reasons)" * bool(more),
-            "Keep the original, and copy the recording again.",
+            + f" ({counted(more, 'more reason')})" * bool(more),
+            hint or "Keep the original, and copy the recording again.",
         )
     if (odd := np.flatnonzero((state.odd > 0) & stored)).size:
         yield Problem(

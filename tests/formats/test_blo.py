@@ -383,6 +383,11 @@ def test_records_between_those_looked_at(
         said = "\n".join(str(problem) for problem in rsciio_tem.check(path))
         assert "2 of 100 records do not have the numbers" in said
         assert ": 33 to 34. Reading their patterns is an error. Pass placement=" in said
+    (problem, *_) = rsciio_tem.check(path, pixels=True)
+    if wrong == "numbers":
+        assert "2 of 100 frames cannot be read: 33 to 34. record 33 has" in problem.message
+        assert "(1 more reason)" in problem.message
+        assert 'placement="numbers"' in problem.hint
     stored = load(path, placement="stored")
     assert np.ravel(numbers(stored)).tolist() == list(range(100))
     with pytest.warns(RecordingWarning, match="numbers in the 100 records|do not begin"):

@@ -145,9 +145,7 @@ gaps = st.one_of(
     st.sampled_from([index.BLOCK, 24, 200]),
     st.randoms(use_true_random=False),
 )
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_events(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -185,7 +183,8 @@ def test_any_events(
         return expected
 
     def check(expected: np.ndarray, **options: Any) -> None:
-        data = quietly(path, lazy=True, **options)["data"]
+        # a stack: some of these triggers look like lines of a scan
+        data = quietly(path, lazy=True, scan="stack", **options)["data"]
         data = data.reshape(-1, *data.shape[-2:])
         assert data.shape == expected.shape
         np.testing.assert_array_equal(data[::-1].compute()[::-1], expected)

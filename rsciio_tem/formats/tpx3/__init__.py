@@ -174,7 +174,9 @@ def _packets(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]
     yield from unknown_packets(index)
     if cut.edge < 0:
         return
-    numbers = index.numbers[index.reports(cut.edge, cut.chip)].astype(np.int64)
+    chosen = index.reports(cut.edge, cut.chip)
+    order = np.argsort(index.times[chosen], kind="stable")
+    numbers = index.numbers[chosen][order].astype(np.int64)
     steps = np.diff(numbers) & 0xFFF  # edges of both directions may be counted together
     if not len(steps):
         return
@@ -183,7 +185,7 @@ def _packets(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]
         yield Problem(
             "warning",
             f"the numbers of triggers ({EDGES[cut.edge]}) have {counted(lost, 'gap')}: triggers "
-            "were lost, or came in another order.",
+            "were lost.",
             "Frames after a gap may be at wrong positions of the scan.",
         )
 
