@@ -189,6 +189,12 @@ def _unknown(path: str, verdicts: list[Candidate]) -> NotThisFormat:
             f"is not in a known format; RosettaSciIO has several readers for its suffix. {seen}",
             "Name one of them: format=" + " or ".join(repr(name) for name in others) + ".",
         )
+    if not head:
+        return NotThisFormat(
+            path,
+            f"is not in a known format. {seen}",
+            "Copy it again; if the original is empty too, nothing was recorded.",
+        )
     return NotThisFormat(
         path,
         f"is not in a known format. {seen}{looked}",

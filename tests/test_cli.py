@@ -337,7 +337,7 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path) -> None:
     assert "--offset: has no meaning for files of the format mib" in error(
         "info", folder / "grains.mib", "--offset", "1"
     )
-    assert "-O dept: has no meaning for files of the format mib" in error(
+    assert "-O dept: has no meaning for files of the format mib; did you mean -O depth?" in error(
         "info", folder / "grains.mib", "-O", "dept=12"
     )
     assert "not a list of sizes" in error("info", folder / "grains.mib", "--nav-shape", "a,b")

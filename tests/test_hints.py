@@ -700,6 +700,17 @@ CASES = [
         {"navigation_shape": (4, 3)},
     ),
     Case(
+        "Check the scan shape. If each marks a position, there are {count}: pass ",
+        sample("tpx3", "scan", navigation_shape=(2, 21)),
+        ("navigation_shape",),
+        {"navigation_shape": (5, 4)},
+    ),
+    Case(
+        "If they mark lines, pass navigation_shape=({lines}, {positions}).",
+        sample("tpx3", "triggers of lines", navigation_shape=(3, 7)),
+        ("navigation_shape",),
+    ),
+    Case(
         "Pass dwell_time=, in seconds.",
         _one_trigger,
         ("dwell_time",),

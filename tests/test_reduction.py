@@ -191,6 +191,9 @@ def test_what_makes_no_sense() -> None:
     data = np.ones((4, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="median"):
         one_pass(frames_of(data), what=["median"])  # type: ignore[list-item]
+    for no_mask in (5, "disk"):
+        with pytest.raises(TypeError, match="is no virtual detector: pass Disk"):
+            one_pass(frames_of(data), masks=no_mask)
     with pytest.raises(ValueError, match="masks have shape"):
         one_pass(frames_of(data), masks=np.ones((8, 7)))
     with pytest.raises(ValueError, match="no frames"):

@@ -126,7 +126,10 @@ def print_checked(result: Mapping[str, Any]) -> None:
         severity, hint = problem["severity"], problem["hint"]
         counts[severity] = counts.get(severity, 0) + 1
         word = click.style(severity + ":", fg=colours.get(severity), bold=severity in colours)
-        click.echo(f"{path}: {word} {problem['message']}" + f" {as_options(hint)}" * bool(hint))
+        click.echo(
+            f"{path}: {word} {problem['message']}"
+            + f" {' '.join(as_options(hint).split())}" * bool(hint)
+        )
     summary = [f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in colours if s in counts]
     colour = "red" if "error" in counts else "yellow" if summary else "green"
     verdict = click.style(", ".join(summary) or "ok", fg=colour, bold=True)

@@ -16,6 +16,7 @@ from rsciio_tem._version import __version__
 from rsciio_tem.cli.annotate import in_words
 from rsciio_tem.cli.words import (
     Table,
+    as_options,
     duration_in_words,
     evidence_in_words,
     factor_pairs,
@@ -350,7 +351,7 @@ def print_info(info: Mapping[str, Any], scan: Scan, whole_path: bool = False) ->
             axes.append(f"{', '.join(bare[navigate])}: not calibrated ({option})")
     table.row("Axes", *axes)
     for i, problem in enumerate(info["problems"]):
-        text = problem["message"] + (f" {problem['hint']}" if problem["hint"] else "")
+        text = problem["message"] + (f" {as_options(problem['hint'])}" if problem["hint"] else "")
         table.row(
             "" if i else "Problems", text, colour={"info": None}.get(problem["severity"], "yellow")
         )

@@ -214,12 +214,16 @@ def opened(path: str, options: Mapping[str, Any]) -> tuple[Recording, Arranged]:
     try:
         return arranged(path, name, set_options)
     except Meaningless as error:
-        flags = ", ".join(
-            "--" + n.replace("_", "-") if n in _READER_NAMES else f"-O {n}" for n in error.names
-        )
+        flags = ", ".join(map(_flag, error.names))
+        close = " or ".join(map(_flag, error.close))
         raise click.UsageError(
             f"{flags}: has no meaning for files of the format {error.format}"
+            + (f"; did you mean {close}?" if close else "")
         ) from error
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-") if name in _READER_NAMES else f"-O {name}"
 
 
 def set_by_user(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -244,7 +244,7 @@ def evidence_in_words(hint: ScanHint, shape: Sequence[int]) -> str:
     if hint.rule == "annotation":
         return f"as {hint.reason}"
     if hint.rule == "stack":
-        return hint.reason if shape else "the file holds nothing else"
+        return hint.reason if shape else "there are no others"
     return f"{_SOURCES.get(hint.rule, hint.rule)} ({hint.confidence:.0%}): {hint.reason}"
 
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from rsciio_tem.reading.options import UnknownKeyword
 from rsciio_tem.storage.user_paths import named_by_user
 
 __all__ = ["COMMON", "documented"]
@@ -60,7 +62,12 @@ def documented(reader: _F) -> _F:
     @functools.wraps(reader)
     def reading(filename: Any, *args: Any, **options: Any) -> Any:
         with named_by_user(filename, options) as (path, keywords):
-            return reader(path, *args, **keywords)
+            try:
+                return reader(path, *args, **keywords)
+            except UnknownKeyword as error:
+                parameters = inspect.signature(reader).parameters.values()
+                names = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+                raise TypeError(str(UnknownKeyword(error.name, error.path, names))) from None
 
     if text is None:  # python -OO
         return reading  # type: ignore[return-value]

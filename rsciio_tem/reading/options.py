@@ -7,7 +7,7 @@ import difflib
 import operator
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -226,17 +226,35 @@ def pixel_type(value: Any) -> np.dtype[Any]:
 # ---------------------------------------------------------------- options
 
 
-def check_options(options: Mapping[str, Any], path: str) -> None:
-    for name in options:
-        if name in _KEYWORDS:
-            continue
+class UnknownKeyword(TypeError):
+    """A keyword that no reader has, or not this one.
+
+    Parameters
+    ----------
+    name : str
+        The keyword.
+    path : str
+        Of the recording.
+    formats_keywords : iterable of str
+        Keywords of the reader besides those of all readers.
+    """
+
+    def __init__(self, name: str, path: str, formats_keywords: Iterable[str] = ()) -> None:
+        keywords = list(dict.fromkeys((*formats_keywords, *_KEYWORDS)))
         if name in _FOREIGN:
             hint = f"here it is called {_FOREIGN[name]}"
-        elif close := difflib.get_close_matches(name, _KEYWORDS, n=1):
+        elif close := difflib.get_close_matches(name, keywords, n=1):
             hint = f"did you mean {close[0]!r}?"
         else:
-            hint = f"the keywords are {', '.join(_KEYWORDS)}"
-        raise TypeError(f"unexpected keyword {name!r} for {os.path.basename(path)}: {hint}")
+            hint = f"the keywords are {', '.join(keywords)}"
+        super().__init__(f"unexpected keyword {name!r} for {os.path.basename(path)}: {hint}")
+        self.name, self.path = name, path
+
+
+def check_options(options: Mapping[str, Any], path: str) -> None:
+    for name in options:
+        if name not in _KEYWORDS:
+            raise UnknownKeyword(name, path)
     checked_navigator(options.get("navigator"))
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,11 @@ def mask_stack(masks: Any, frame_shape: tuple[int, ...]) -> npt.NDArray[Any]:
         masks = list(masks.values())
     if callable(masks):
         masks = [masks]
+    if isinstance(masks, str) or not isinstance(masks, Iterable):
+        raise TypeError(
+            f"masks={masks!r} is no virtual detector: pass Disk(radius), Annulus(inner, outer), an "
+            "array of the shape of a frame, or a list or dict of these"
+        )
     if not isinstance(masks, np.ndarray):
         for mask in masks:
             if isinstance(mask, Annulus) and not mask(frame_shape).any():

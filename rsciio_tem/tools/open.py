@@ -77,11 +77,13 @@ class Meaningless(TypeError):
         The keywords.
     format : str
         Of the file.
+    close : list of str
+        Keywords that may be meant.
     """
 
-    def __init__(self, names: list[str], format: str) -> None:
+    def __init__(self, names: list[str], format: str, close: list[str]) -> None:
         super().__init__(f"{', '.join(names)}: no keyword of the reader of {format} files")
-        self.names, self.format = names, format
+        self.names, self.format, self.close = names, format, close
 
 
 def arranged(
@@ -108,7 +110,9 @@ def _arranged(path: str, format: str, left: dict[str, Any]) -> tuple[Recording, 
     bounds = ("navigation_shape", "first_frame", "last_frame")
     named = {n: left.pop(n) for n in bounds if n in left}
     if left:
-        raise Meaningless(sorted(left), name)
+        keywords = [*_parameters(module.parse)[1:], *bounds, *ReadOptions.__annotations__]
+        close = [one for n in sorted(left) for one in difflib.get_close_matches(n, keywords, n=1)]
+        raise Meaningless(sorted(left), name, close)
     if name != "raw" and shared.get("dtype"):
         shared["dtype"] = pixel_type(shared["dtype"])
     recording = annotated(recording)

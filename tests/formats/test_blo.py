@@ -379,6 +379,10 @@ def test_records_between_those_looked_at(
             ask()
         assert name
     assert np.ravel(numbers(quietly(path, last_frame=30))).tolist() == list(range(30))
+    if wrong == "numbers":
+        said = "\n".join(str(problem) for problem in rsciio_tem.check(path))
+        assert "2 of 100 records do not have the numbers" in said
+        assert ": 33 to 34. Reading their patterns is an error. Pass placement=" in said
     (problem, *_) = rsciio_tem.check(path, pixels=True)
     if wrong == "numbers":
         assert "2 of 100 frames cannot be read: 33 to 34. record 33 has" in problem.message

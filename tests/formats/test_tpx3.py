@@ -306,6 +306,40 @@ def test_what_rests_on_a_guess_is_said(tmp_path: Path) -> None:
         file_reader(path, dwell_time=1e-5)
     with pytest.raises(FormatError, match="no triggers TDC2 rising, but TDC1 rising"):
         file_reader(path, trigger="TDC2 rising")
+    with (
+        pytest.warns(RecordingWarning, match="as many as positions in a line, and not as 9 lines"),
+        pytest.warns(RecordingWarning, match="only 1 of 9 lines"),
+    ):
+        file_reader(path, navigation_shape=(5, 9))
+    with pytest.warns(
+        RecordingWarning, match=r"all hits, of .* are one frame: triggers are ignored"
+    ):
+        file_reader(path, trigger="none")
+
+
+def test_dwell_times_in_another_unit_are_said(tmp_path: Path) -> None:
+    path, _ = scan(tmp_path / "a.tpx3", marks="lines")
+    with pytest.warns(RecordingWarning, match=r"take 80 s by dwell_time: the last ones of each"):
+        file_reader(path, nav_shape=(5, 8), dwell_time=10)
+    for marks in ("one", "none"):
+        path, _ = scan(tmp_path / f"{marks}.tpx3", marks=marks)
+        with pytest.warns(RecordingWarning, match="dwell_time, 10 s, is longer than the recording"):
+            (signal,) = file_reader(path, dwell_time=10)
+        assert signal["data"].shape == (256, 256)
+
+
+def test_what_comes_after_the_only_trigger_is_one_frame(tmp_path: Path) -> None:
+    path, _ = scan(tmp_path / "a.tpx3", marks="one")
+    with pytest.warns(RecordingWarning, match=r"all hits after the only trigger, of .* are one"):
+        file_reader(path)
+
+
+def test_unknown_keywords_are_compared_with_those_of_the_format(tmp_path: Path) -> None:
+    path, _ = scan(tmp_path / "a.tpx3", marks="lines")
+    with pytest.raises(TypeError, match="did you mean 'dwell_time'"):
+        file_reader(path, dwel_time=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"the keywords are trigger, dwell_time, .* nav_shape"):
+        file_reader(path, zzz=1)  # type: ignore[call-arg]
 
 
 def test_triggers_between_others_are_said(tmp_path: Path) -> None:

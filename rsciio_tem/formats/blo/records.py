@@ -29,6 +29,11 @@ READ_ALL_BELOW, READ_ALL_BELOW_REMOTE = 4096, 1024
 #: Records of longer recordings that are looked at first.
 SAMPLED_RECORDS = 500
 
+_PLACEMENT = (
+    'Pass placement="numbers" to put all records where their numbers say, or placement="stored" to '
+    "take them as they come."
+)
+
 
 def _ids(
     frames: FrameTable, endianness: Endianness, index: Ints | None
@@ -66,8 +71,7 @@ class _Numbers:
                 self.path,
                 f"record {number} {tells}. When it was opened, only some of its records were "
                 "looked at, which simply follow each other.",
-                'Pass placement="numbers" to put all records where their numbers say, or '
-                'placement="stored" to take them as they come.',
+                _PLACEMENT,
             )
 
 
@@ -211,6 +215,13 @@ def _every_record(recording: Recording, seen: FrameTimes | None) -> Iterator[Pro
             f"AA 55: {number_ranges(np.flatnonzero(~marked))}. They are damaged, or bytes are "
             "missing before them.",
             "Copy the recording again.",
+        )
+    if len(other := np.flatnonzero(marked & (ids != np.arange(len(frames))))):
+        yield Problem(
+            "warning",
+            f"{len(other)} of {len(frames)} records do not have the numbers that those which are "
+            f"looked at first suggest: {number_ranges(other)}. Reading their patterns is an error.",
+            _PLACEMENT,
         )
     yield from numbering(
         np.where(marked, ids, -1), what="record", counter="numbers of the scan positions"

@@ -230,8 +230,10 @@ def decided(
                 problems.warn(
                     f"{words} are neither one for each of {places} positions nor one for each of "
                     f"{lines} lines; each is taken for the beginning of a line.",
-                    "Check the scan shape.",
+                    f"Check the scan shape. If each marks a position, there are {count}: pass "
+                    "navigation_shape= with as many.",
                 )
+            _compare_lines(index.of_edge(edge, chip), positions * step, problems)
             if not step and len(index.of_edge(edge, chip)) < 2 and not gated:
                 raise FormatError(
                     file.path,
@@ -240,6 +242,12 @@ def decided(
                     "Pass dwell_time=, in seconds.",
                 )
             return cut
+        if len(shape) == 2 and count == positions and count not in (lines, places):
+            problems.warn(
+                f"{words} are as many as positions in a line, and not as {lines} lines or {places} "
+                "positions.",
+                f"If they mark lines, pass navigation_shape=({lines}, {positions}).",
+            )
     if step and count > 1:
         usual = float(np.median(np.diff(index.of_edge(edge, chip))))
         if step < usual / 2 and not (shape and count == math.prod(shape)):
@@ -249,7 +257,39 @@ def decided(
                 "If a trigger marks each line, pass navigation_shape= too.",
             )
             return replace(cut, kind="steps")
+    if count == 1:
+        _compare_duration(index.span[1] - int(index.of_edge(edge, chip)[0]), step, problems)
     return replace(cut, kind="steps") if step and count == 1 else cut
+
+
+def _compare_lines(starts: Ints, line: float, problems: Problems) -> None:
+    """Say that lines last longer, by dwell_time, than from one to the next."""
+    usual = float(np.median(np.diff(starts))) if len(starts) > 1 else math.inf
+    if line > _PAUSE * usual:
+        problems.warn(
+            f"lines of the scan begin every {usual / TICKS:.6g} s, and their positions take "
+            f"{line / TICKS:.6g} s by dwell_time: the last ones of each line are empty.",
+            "dwell_time is in seconds.",
+        )
+
+
+def _compare_duration(duration: int, step: float, problems: Problems) -> None:
+    """Say that all that comes after the only trigger is one frame."""
+    if not step:
+        problems.warn(
+            f"all hits after the only trigger, of {duration / TICKS:.6g} s, are one frame.",
+            "Pass dwell_time= in seconds to cut them into frames of this length.",
+        )
+    elif step > duration:
+        _warn_of_long_frame(duration, step, problems)
+
+
+def _warn_of_long_frame(duration: int, step: float, problems: Problems) -> None:
+    problems.warn(
+        f"dwell_time, {step / TICKS:.6g} s, is longer than the recording, of "
+        f"{duration / TICKS:.6g} s, so that all of it is one frame.",
+        "dwell_time is in seconds.",
+    )
 
 
 def _reporter(index: Index, edge: int, problems: Problems) -> int:
@@ -295,7 +335,8 @@ def _untriggered(
     file: DataFile, shape: tuple[int, ...] | None, step: float, problems: Problems
 ) -> Cut:
     """Decide how to cut what has no triggers."""
-    first, last = index_of(file).span
+    index = index_of(file)
+    first, last = index.span
     seconds = (last - first) / TICKS
     places = math.prod(shape) if shape and min(shape) > 0 else 0
     if step:
@@ -305,6 +346,8 @@ def _untriggered(
                 f"lasts {seconds:.6g} s, which dwell_time would cut into more than {_MOST} frames.",
                 "It is in seconds.",
             )
+        if step > last - first:
+            _warn_of_long_frame(last - first, step, problems)
         return Cut("steps", step=step)
     if places > 1:
         raise FormatError(
@@ -314,7 +357,10 @@ def _untriggered(
             f"are the whole scan, it is {seconds / places:.6g}.",
         )
     problems.warn(
-        f"all hits, of {seconds:.6g} s, are one frame: there are no triggers to cut them at.",
+        f"all hits, of {seconds:.6g} s, are one frame: "
+        + (
+            "triggers are ignored." if len(index.times) else "there are no triggers to cut them at."
+        ),
         "Pass dwell_time= in seconds to cut them into frames of this length.",
     )
     return Cut("everything")
