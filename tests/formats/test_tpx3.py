@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -363,6 +365,25 @@ def test_scans_that_were_repeated(tmp_path: Path) -> None:
     data = quietly(path, nav_shape=(3, 2, 20), dwell_time=2e-6)["data"]
     assert data.shape[:3] == (3, 2, 20)
     assert (data.sum(axis=(-1, -2)) == 2).all()
+
+
+def test_a_scan_that_was_interrupted(tmp_path: Path) -> None:
+    """It has as many triggers as four scans of eight lines."""
+    starts = 100 * US * np.arange(32)
+    hits = [(i, 5, int(start) + 6) for i, start in enumerate(starts)]
+    path = events(tmp_path / "a.tpx3", hits, starts)
+    with pytest.warns(RecordingWarning) as said:
+        (signal,) = file_reader(path, nav_shape=(8, 8))
+    assert "taken for a position of a scan that was interrupted" in str(said[0].message)
+    expected = np.zeros((4, 8, 256, 256), int)
+    expected.reshape(32, 256, 256)[np.arange(32), 5, np.arange(32)] = 1
+    np.testing.assert_array_equal(signal["data"], expected)
+    shape = ast.literal_eval(re.findall(r"navigation_shape=(\(.*?\))", str(said[0].message))[0])
+    lines = quietly(path, navigation_shape=shape)["data"]
+    assert lines.shape == (4, 8, 8, 256, 256)
+    assert lines[..., 0, :, :].sum() == 32
+    timed = quietly(path, nav_shape=(8, 8), dwell_time=1e-4)["data"]
+    np.testing.assert_array_equal(timed, expected)
 
 
 def test_chips_that_report_the_same_triggers(tmp_path: Path) -> None:

@@ -222,8 +222,8 @@ def decided(
     words = f"{count} triggers ({EDGES[edge]})" if count > 1 else f"1 trigger ({EDGES[edge]})"
     if shape and len(shape) > 1 and min(shape) > 0:
         positions, places = shape[-1], math.prod(shape)
-        lines = places // positions
-        if positions > 1 and count != places and _marks_lines(count, lines, positions):
+        lines, starts = places // positions, index.of_edge(edge, chip)
+        if positions > 1 and count != places and _marks_lines(count, shape, starts, step):
             gated = _is_gate(index, edge, chip)
             cut = replace(cut, kind="lines", positions=positions, gated=gated)
             if count != lines:
@@ -233,8 +233,8 @@ def decided(
                     f"Check the scan shape. If each marks a position, there are {count}: pass "
                     "navigation_shape= with as many.",
                 )
-            _compare_lines(index.of_edge(edge, chip), positions * step, problems)
-            if not step and len(index.of_edge(edge, chip)) < 2 and not gated:
+            _compare_lines(starts, positions * step, problems)
+            if not step and len(starts) < 2 and not gated:
                 raise FormatError(
                     file.path,
                     f"has one trigger, which does not say how long a line of {positions} "
@@ -242,6 +242,14 @@ def decided(
                     "Pass dwell_time=, in seconds.",
                 )
             return cut
+        if len(shape) == 2 and lines < count < places and count % lines == 0:
+            scans = count // lines
+            problems.warn(
+                f"{words} are neither one for each of {places} positions nor one for each of "
+                f"{lines} lines; each is taken for a position of a scan that was interrupted.",
+                f"If they mark the lines of {scans} scans one after the other, pass "
+                f"navigation_shape=({positions}, {lines}, {scans}).",
+            )
         if len(shape) == 2 and count == positions and count not in (lines, places):
             problems.warn(
                 f"{words} are as many as positions in a line, and not as {lines} lines or {places} "
@@ -322,13 +330,18 @@ def _reporter(index: Index, edge: int, problems: Problems) -> int:
     return chip
 
 
-def _marks_lines(count: int, lines: int, positions: int) -> bool:
-    """Whether so many triggers are lines of a scan rather than positions."""
+def _marks_lines(count: int, shape: tuple[int, ...], starts: Ints, step: float) -> bool:
+    """Whether so many triggers are lines of a scan rather than positions.
+
+    The lines of scans that were repeated are as many as the positions of one that was interrupted
+    may be; only the time between them, with the dwell time, can tell.
+    """
+    lines, positions = math.prod(shape[:-1]), shape[-1]
     if abs(count - lines) <= max(1, lines // 50):
         return True
-    if count < lines or positions < 16:
+    if not step or len(starts) < 2 or not lines < count < lines * positions or count % lines:
         return False
-    return count % lines == 0 and count < lines * positions  # a scan that was repeated
+    return float(np.median(np.diff(starts))) > 0.9 * positions * step
 
 
 def _untriggered(
