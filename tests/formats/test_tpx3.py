@@ -201,11 +201,9 @@ def test_any_events(
         regular = len(intervals) > 2 and (np.abs(intervals - usual) <= 0.2 * usual).mean() >= 0.8
         if regular:
             lengths = np.where(lengths > 1.5 * usual, usual, lengths)
-        whole = (len(marks),)  # not the scan that the times of triggers may look like
-        check(frames_of(marks, marks + lengths), nav_shape=whole)
+        check(frames_of(marks, marks + lengths))
         if len(intervals) and usual < 60 * US:
-            short = np.minimum(lengths, 40 * US)
-            check(frames_of(marks, marks + short), dwell_time=4e-5, nav_shape=whole)
+            check(frames_of(marks, marks + np.minimum(lengths, 40 * US)), dwell_time=4e-5)
     if len(hits):
         first, last = hits[:, 2].min(), hits[:, 2].max()
         step = max(US, (last - first) // 7 // US * US)
