@@ -706,6 +706,11 @@ CASES = [
         {"navigation_shape": (5, 4)},
     ),
     Case(
+        "If they mark the lines of {scans} scans one after the other, pass ",
+        sample("tpx3", "scan", navigation_shape=(5, 10)),
+        ("navigation_shape",),
+    ),
+    Case(
         "If they mark lines, pass navigation_shape=({lines}, {positions}).",
         sample("tpx3", "triggers of lines", navigation_shape=(3, 7)),
         ("navigation_shape",),

@@ -373,8 +373,8 @@ def test_a_scan_that_was_interrupted(tmp_path: Path) -> None:
     with pytest.warns(RecordingWarning) as said:
         (signal,) = file_reader(path, nav_shape=(8, 8))
     assert "taken for a position of a scan that was interrupted" in str(said[0].message)
-    expected = np.zeros((4, 8, 256, 256), int)
-    expected.reshape(32, 256, 256)[np.arange(32), 5, np.arange(32)] = 1
+    expected = np.zeros((8, 8, 256, 256), int)
+    expected.reshape(64, 256, 256)[np.arange(32), 5, np.arange(32)] = 1
     np.testing.assert_array_equal(signal["data"], expected)
     shape = ast.literal_eval(re.findall(r"navigation_shape=(\(.*?\))", str(said[0].message))[0])
     lines = quietly(path, navigation_shape=shape)["data"]
