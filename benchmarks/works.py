@@ -86,6 +86,8 @@ class Work:
         Number of repeats asked for -> number of repeats for this work.
     holes : tuple of int
         Scan shape of a file with holes to measure on, rather than the generated file.
+    before : callable
+        ``before(case)`` comes before each run, untimed.
     value : callable
         How to get the measured number from (seconds, result); by default milliseconds.
     least : bool
@@ -100,6 +102,7 @@ class Work:
     divide: int = 1
     turns: Callable[[int], int] = int
     holes: tuple[int, int] | None = None
+    before: Callable[[Case], object] = lambda case: None
     value: Callable[[float, Any], Any] = lambda seconds, result: seconds * 1e3
     least: bool = False
 
@@ -421,6 +424,7 @@ def _measure_row(work: Work, cases: Mapping[str, Case], row: Row, repeats: int) 
             cell = row[who]
             if cell.state != "ok":
                 continue
+            work.before(cases[who])
             gc.collect()
             gc.disable()
             try:

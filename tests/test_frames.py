@@ -258,13 +258,18 @@ def test_large_frames_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.Mo
     frames = np.random.default_rng(2).integers(0, 256, (5, 300, 400), np.uint8)
     path.write_bytes(frames.tobytes())
     lengths = []
-    read = backends.read
+    read, read_pieces_at = backends.read, backends.read_pieces_at
 
     def counting(file: Any, offset: int, nbytes: int, backend: Any, *more: Any) -> Any:
         lengths.append(nbytes)
         return read(file, offset, nbytes, backend, *more)
 
+    def pieces(file: Any, offsets: list[int], out: np.ndarray) -> int:
+        lengths.extend(map(len, out))
+        return read_pieces_at(file, offsets, out)
+
     monkeypatch.setattr(backends, "read", counting)
+    monkeypatch.setattr(backends, "read_pieces_at", pieces)
     table = FrameTable(
         (DataFile.of(path),),
         runs_of([(0, 0, 120_000, 5)]),

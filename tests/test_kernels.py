@@ -1045,6 +1045,17 @@ def test_frame_sums(drawn: Any) -> None:
         assert out.tolist() == slow_sums(block)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", "i2", "<u4"])
+def test_frame_sums_of_the_brightest_frames(dtype: str) -> None:
+    """More of the largest pixels than a sum of 32 bits has room for."""
+    most = np.iinfo(dtype).max
+    block = np.full((2, 3 * 2**16 + 5), most, dtype)
+    block[1, 2**16] = 0
+    out = np.empty(2, total_type(block.dtype))
+    frame_sums(block, out)
+    assert out.tolist() == [block.shape[1] * most, (block.shape[1] - 1) * most]
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_frame_sums_that_are_infinite(dtype: str, value: float) -> None:

@@ -92,6 +92,10 @@ def _target(out: npt.NDArray[Any], span: Span, first: int, count: int) -> npt.ND
     return out[at : at + count] if span.step > 0 else out[at - count + 1 : at + 1][::-1]
 
 
+#: So much of a file is asked for at a time where it is in memory: blocks are small, asking is slow.
+_WINDOW = 32 << 20
+
+
 @dataclass
 class Walk:
     """Goes through frames block after block, each valid until the next one.
@@ -125,18 +129,36 @@ class Walk:
 
         Its shape is (frames, pixels of a frame).
         """
-        frames, step = self.frames, self.step
-        for first in range(0, len(frames), step):
-            part = frames[first : first + step]
-            with self._pages(part) as block:
-                yield first, self._loaded(part) if block is None else block
+        frames, window = self.frames, self._window()
+        for first in range(0, len(frames), window):
+            part = frames[first : first + window]
+            with self._pages(part) as rows:
+                if rows is not None:
+                    for at in range(0, len(rows), self.step):
+                        yield first + at, rows[at : at + self.step]
+                    continue
+            for at in range(0, len(part), self.step):
+                block = part[at : at + self.step]
+                with self._pages(block) if len(block) < len(part) else nullcontext() as rows:
+                    yield first + at, self._loaded(block) if rows is None else rows
+
+    def _window(self) -> int:
+        """Return how many frames the system is asked for at a time: those of some blocks."""
+        if not self._takes_pages():
+            return self.step
+        nbytes = max(1, self.step * math.prod(self.frames.frame_shape) * self.frames.dtype.itemsize)
+        return self.step * max(1, _WINDOW // nbytes)
+
+    def _takes_pages(self) -> bool:
+        frames = self.frames
+        if not self.pages or self.region is not None or type(frames) is not FrameTable:
+            return False
+        return frames.pixels.stored.isnative or not self.native
 
     def _pages(self, part: Frames) -> AbstractContextManager[npt.NDArray[Any] | None]:
-        if not self.pages or self.region is not None or type(part) is not FrameTable:
-            return nullcontext()
-        if self.native and not part.pixels.stored.isnative:
-            return nullcontext()
-        return part.in_place()
+        if isinstance(part, FrameTable) and self._takes_pages():
+            return part.in_place()
+        return nullcontext()
 
     def _loaded(self, part: Frames) -> npt.NDArray[Any]:
         if self.buffer is None:
@@ -318,25 +340,35 @@ class FrameTable(OrderedFrames):
             if ahead > _NEAR and on_disk:
                 self._look(span)
                 ahead = 0
-            nbytes_read = ahead + nbytes
-            begin, stride = span.start + skip - ahead, span.stride
-            # Bytes between two wanted pieces are read along unless they are many.
-            apart = on_disk and stride - nbytes_read > 64 << 10
-            per_read = 1 if apart else max(1, (backends.BLOCK - nbytes_read) // max(1, stride) + 1)
-            if not on_disk:
-                per_read = max(1, backends.REMOTE_BLOCK // max(1, nbytes_read))
-            for i in range(0, span.count, per_read):
-                n = min(per_read, span.count - i)
-                start = begin + i * stride
-                if on_disk:
-                    length = (n - 1) * stride + nbytes_read
-                    block = backends.read(file, start, length, self.backend)
-                    raw = np.ndarray((n, nbytes_read), np.uint8, block, strides=(stride, 1))
-                else:
-                    raw = backends.read_spread(file, start, stride, n, nbytes_read)
+            for i, raw in self._read(span, skip - ahead, ahead + nbytes):
                 if self.labels is not None and ahead:
-                    self.labels.look(span.file, start, stride, raw)
-                pixels.decode(raw[:, ahead:], _target(out, span, i, n), region)
+                    start = span.start + skip - ahead + i * span.stride
+                    self.labels.look(span.file, start, span.stride, raw)
+                pixels.decode(raw[:, ahead:], _target(out, span, i, len(raw)), region)
+
+    def _read(
+        self, span: Span, skip: int, nbytes: int
+    ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        """Yield so many bytes of the frames of a span, some frames at a time.
+
+        They are valid until the next ones; with them comes the number of the first frame.
+        """
+        file, begin, stride = self.files[span.file], span.start + skip, span.stride
+        on_disk = file.origin is None
+        # Bytes between two wanted pieces are read along unless they are many.
+        apart = not on_disk or stride - nbytes > 64 << 10
+        each = apart and (not on_disk or self.backend in ("auto", "buffered"))
+        block = backends.BLOCK if on_disk else backends.REMOTE_BLOCK
+        step = max(1, (block - nbytes) // max(1, stride) + 1)
+        if apart:
+            step = max(1, block // max(1, nbytes)) if each else 1
+        for i in range(0, span.count, step):
+            n, start = min(step, span.count - i), begin + i * stride
+            if each:
+                yield i, backends.read_spread(file, start, stride, n, nbytes)
+            else:
+                read = backends.read(file, start, (n - 1) * stride + nbytes, self.backend)
+                yield i, np.ndarray((n, nbytes), np.uint8, read, 0, (stride, 1))
 
     def _reads_rows(self, span: Span, nbytes: int, alike: bool, out: npt.NDArray[Any]) -> bool:
         """Read the pixels of a span straight to where they belong, if they are stored so."""

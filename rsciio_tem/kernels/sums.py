@@ -92,13 +92,32 @@ def _frame_sums(block, pixels, out):
             out[f] += total
 
 
+#: So many pixels of two bytes or one have a sum of 32 bits, which twice as many fit in a register.
+_NARROW = 1 << 16
+
+
+@jit
+def _frame_sums_narrow(block, pixels, out):
+    for f in range(len(block)):
+        out[f] = 0
+        for first in range(0, pixels, _NARROW):
+            piece = block[f, first : min(first + _NARROW, pixels)]
+            total = np.uint32(0)
+            for i in range(len(piece)):
+                total = np.uint32(total + piece[i])
+            out[f] += total
+
+
 @jit
 def _frame_sums_swapped(block, pixels, out):
     for f in range(len(block)):
-        frame, total = block[f], np.uint64(0)
-        for i in range(pixels):
-            total += _swap2(frame[i])
-        out[f] = total
+        out[f] = 0
+        for first in range(0, pixels, _NARROW):
+            piece = block[f, first : min(first + _NARROW, pixels)]
+            total = np.uint32(0)
+            for i in range(len(piece)):
+                total = np.uint32(total + _swap2(piece[i]))
+            out[f] += total
 
 
 def frame_sums(block: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
@@ -109,7 +128,9 @@ def frame_sums(block: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
     """
     if block.dtype.str[1:] in _NUMBERS and out.dtype.itemsize == 8:
         rows, swapped = _rows(block)
-        (_frame_sums_swapped if swapped else _frame_sums)(rows, block.shape[1], out)
+        narrow = rows.dtype.kind == "u" and rows.itemsize <= 2
+        kernel = _frame_sums_narrow if narrow else _frame_sums
+        (_frame_sums_swapped if swapped else kernel)(rows, block.shape[1], out)
     else:
         np.sum(block, axis=1, dtype=out.dtype, out=out)
 

@@ -528,7 +528,7 @@ def _fetch(file: DataFile, parts: list[tuple[int, memoryview]]) -> None:
 def read_spread(
     file: DataFile, start: int, stride: int, count: int, nbytes: int
 ) -> npt.NDArray[np.uint8]:
-    """Return rows of `nbytes` bytes from ``start + i * stride`` of a remote file.
+    """Return rows of `nbytes` bytes from ``start + i * stride``, of a remote file or far apart.
 
     They are valid until this thread reads again. What lies between them is fetched if it is little.
 
@@ -553,27 +553,25 @@ def read_rows(file: DataFile, start: int, stride: int, out: npt.NDArray[np.uint8
     Truncated
         The file ends before.
     """
-    if file.origin is None and not hasattr(os, "preadv"):
-        return False
     count, nbytes = out.shape
+    if file.origin is None and not hasattr(os, "preadv") and stride - nbytes <= _FAR:
+        return False
     if start < 0 or start + (count - 1) * stride + nbytes > file.size:
         raise Truncated(file.path, f"ends at byte {file.size}, before its last frame.")
     if file.origin is not None:
         _fetch(file, [(start + i * stride, row.data) for i, row in enumerate(out)])
         return True
-    handle, gap = _handle(file), stride - nbytes
-    if gap > _FAR:
-        for i, row in enumerate(out):
-            if handle.read_into(start + i * stride, row.data) < nbytes:
-                raise Truncated(file.path, "ended early while it was being read.")
+    if stride - nbytes > _FAR:
+        if read_pieces_at(file, [start + i * stride for i in range(count)], out) < out.size:
+            raise Truncated(file.path, "ended early while it was being read.")
         return True
-    fd, between = handle.fd, _scratch(gap).data
+    handle, between = _handle(file), _scratch(stride - nbytes).data
     for first in range(0, count, _ROWS):
         rows = out[first : first + _ROWS]
         buffers = [part for row in rows for part in (row.data, between)][:-1]
         length = (len(rows) - 1) * stride + nbytes
         offset = start + first * stride
-        if os.preadv(fd, buffers, offset) == length:
+        if os.preadv(handle.fd, buffers, offset) == length:
             continue
         for i, row in enumerate(rows):  # in pieces, as some systems do
             if handle.read_into(offset + i * stride, row.data) < nbytes:
@@ -676,8 +674,8 @@ def read_pieces(
 _pieces = RecentPieces()
 
 
-def read_pieces_at(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8]) -> None:
-    """Fill row i of `out` with the bytes at ``offsets[i]``, as `read_pieces` does."""
+def read_pieces_at(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8]) -> int:
+    """Fill row i of `out` with the bytes at ``offsets[i]``, as `read_pieces`; return how many."""
     if file.origin is not None:
         parts = [
             (offset, memoryview(row)[: file.size - offset])
@@ -685,14 +683,17 @@ def read_pieces_at(file: DataFile, offsets: list[int], out: npt.NDArray[np.uint8
             if 0 <= offset < file.size
         ]
         _fetch(file, parts)
-        return
+        return sum(len(target) for _, target in parts)
     handle, nbytes = _handle(file), out.shape[1]
-    if hasattr(os, "pread") and len(offsets) > 1 and max(offsets) + nbytes <= file.size:
-        fd, pread = handle.fd, os.pread  # hardly more than the calls of the system: there are many
-        pieces = b"".join([pread(fd, nbytes, offset) for offset in offsets])
+    small = len(offsets) > 1 and out.size <= REMOTE_BLOCK
+    if hasattr(os, "pread") and small and max(offsets) + nbytes <= file.size:
+        pread = os.pread  # hardly more than the calls of the system: there are many
+        pieces = b"".join([pread(handle.fd, nbytes, offset) for offset in offsets])
         if len(pieces) == out.size:
             out[...] = np.frombuffer(pieces, np.uint8).reshape(out.shape)
-            return
-    for offset, row in zip(offsets, out, strict=True):
-        if offset < file.size:
-            handle.read_into(offset, row.data)
+            return out.size
+    return sum(
+        handle.read_into(offset, row.data)
+        for offset, row in zip(offsets, out, strict=True)
+        if offset < file.size
+    )

@@ -21,6 +21,9 @@ _LOCAL = frozenset(
     }
 )
 
+#: Of bytes in memory, one in so many is looked at.
+_APART = 1 << 20
+
 
 def is_on_local_disk(path: str, device: int) -> bool:
     """Whether a file, with the number of its device, is on a fixed disk of this machine.
@@ -68,7 +71,7 @@ def are_in_memory(fd: int, start: int, nbytes: int) -> bool:
     try:
         return all(
             os.preadv(fd, [one], at, flag) == 1
-            for at in (start, start + nbytes // 2, start + nbytes - 1)
+            for at in (*range(start, start + nbytes, _APART), start + nbytes - 1)
         )
     except OSError:  # not in memory, or the file system cannot tell
         return False
