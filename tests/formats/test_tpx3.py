@@ -384,6 +384,49 @@ def test_a_scan_that_was_interrupted(tmp_path: Path) -> None:
     np.testing.assert_array_equal(timed, expected)
 
 
+@pytest.mark.parametrize("by", [1, 2])
+def test_triggers_that_were_lost(tmp_path: Path, by: int) -> None:
+    """Their numbers say so: frames are cut where they would have been, with their hits."""
+    dwell, pause = 100 * US, 40 * US
+    numbers = np.arange(40)
+    starts = dwell * numbers + pause * (numbers // 8)
+    there = np.setdiff1d(numbers, [3, 7, 11, 12, 30])  # the last of a line, two in a row
+    marks = writer.triggers("TDC1 rising", starts, by * (numbers + 4080))[there]
+    hits = writer.hits(numbers, 5, starts + 20 * US)
+    when = np.concatenate([starts + 20 * US, starts[there]])
+    words = np.concatenate([hits, marks])[np.argsort(when, kind="stable")]
+    path = tmp_path / "a.tpx3"
+    path.write_bytes(writer.stream(words))
+    with pytest.warns(RecordingWarning) as said:
+        (signal,) = file_reader(path, nav_shape=(5, 8))
+    assert len(said) == 1
+    assert "5 of the triggers (TDC1 rising) were lost" in str(said[0].message)
+    assert "the first of them number 3 (from 0)" in str(said[0].message)
+    expected = np.zeros((40, 256, 256), int)
+    expected[numbers, 5, numbers] = 1
+    np.testing.assert_array_equal(signal["data"].reshape(expected.shape), expected)
+    assert "gap" not in "\n".join(map(str, rsciio_tem.check(path)))
+    # the same for the triggers of lines
+    with pytest.warns(RecordingWarning, match="were lost"):
+        (lines,) = file_reader(path, nav_shape=(40, 4))
+    assert lines["data"].shape == (40, 4, 256, 256)
+    np.testing.assert_array_equal(lines["data"].sum(axis=1), expected)
+
+
+def test_numbers_that_begin_again(tmp_path: Path) -> None:
+    """After a pause they say nothing of triggers that were lost; nor do those of no pause."""
+    starts = 100 * US * np.arange(20)
+    for name, late, again in (("pause", 90 * 100 * US, 500), ("none", 0, 15), ("odd", 100 * US, 9)):
+        at = np.concatenate([starts, starts[-1] + late + 100 * US + starts])
+        marks = writer.triggers("TDC1 rising", at, [*range(20), *range(again, again + 20)])
+        hits = writer.hits(np.arange(40), 5, at + 20 * US)
+        order = np.argsort(np.concatenate([at + 20 * US, at]), kind="stable")
+        path = tmp_path / f"{name}.tpx3"
+        path.write_bytes(writer.stream(np.concatenate([hits, marks])[order]))
+        assert quietly(path)["data"].reshape(-1, 256, 256).shape[0] == 40, name
+        assert "gap" in "\n".join(map(str, rsciio_tem.check(path))), name
+
+
 def test_chips_that_report_the_same_triggers(tmp_path: Path) -> None:
     marks = np.arange(1, 6) * 10 * US
     words = [writer.triggers("TDC1 rising", marks, np.arange(5))[i : i + 1] for i in range(5)]

@@ -54,7 +54,7 @@ def tpx3(
 LINES = {"navigation_shape": (4, 3)}
 SPECS = [
     tpx3("scan", (4, 5), pause=7 * DWELL),
-    tpx3(TEN, (10,), edge="TDC2 falling", most=200),
+    tpx3(TEN, (10,), edge="TDC2 falling", most=200, options={"dwell_time": 1e-5}),
     tpx3("four chips", (3,), size=512, copies=True, disorder=3 * DWELL),
     tpx3("triggers of lines", lines=True, pause=9 * DWELL, options={**LINES, "dwell_time": 1e-5}),
     tpx3("over threshold", (4,), tot=500, value=500, options={"values": "tot"}),

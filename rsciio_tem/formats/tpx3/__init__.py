@@ -184,11 +184,13 @@ def _packets(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]
     if not len(steps):
         return
     usual = int(np.bincount(steps).argmax())
-    if lost := int(np.count_nonzero(steps != usual)):
+    put_in = index.triggers(cut.edge, cut.chip).lost
+    restored = int(np.count_nonzero(np.diff(put_in, prepend=-2) > 1))
+    if (gaps := int(np.count_nonzero(steps != usual)) - restored) > 0:
         yield Problem(
             "warning",
-            f"the numbers of triggers ({EDGES[cut.edge]}) have {counted(lost, 'gap')}: triggers "
-            "were lost.",
+            f"the numbers of triggers ({EDGES[cut.edge]}) have {counted(gaps, 'gap')} that the "
+            "time between them does not explain.",
             "Frames after a gap may be at wrong positions of the scan.",
         )
 

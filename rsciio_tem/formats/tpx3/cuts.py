@@ -110,7 +110,7 @@ def lines_of(file: DataFile, cut: Cut) -> Lines:
         positions = max(1, math.ceil(duration / step))
         one = np.array([first]), np.array([duration]), np.array([step])
         return Lines(*one, positions, duration, 0)
-    starts = index.of_edge(cut.edge, cut.chip)
+    starts = index.triggers(cut.edge, cut.chip).times
     intervals = np.diff(starts)
     usual = int(np.median(intervals)) if len(intervals) else max(1, index.span[1] - int(starts[0]))
     durations = np.append(intervals, usual)
@@ -217,12 +217,19 @@ def decided(
     if not reported:
         return _untriggered(file, shape, step, problems)
     chip = _reporter(index, edge, problems)
-    count = int(index.reports(edge, chip).sum())
+    starts, lost = index.triggers(edge, chip)
+    count = len(starts)
     cut = Cut("triggers", edge, chip, step=step)
+    if len(lost):
+        problems.warn(
+            f"{len(lost)} of the triggers ({EDGES[edge]}) were lost, by the numbers that they "
+            f"have, the first of them number {lost[0]} (from 0). Their frames begin where they "
+            "would have been at the usual interval.",
+        )
     words = f"{count} triggers ({EDGES[edge]})" if count > 1 else f"1 trigger ({EDGES[edge]})"
     if shape and len(shape) > 1 and min(shape) > 0:
         positions, places = shape[-1], math.prod(shape)
-        lines, starts = places // positions, index.of_edge(edge, chip)
+        lines = places // positions
         if positions > 1 and count != places and _marks_lines(count, shape, starts, step):
             gated = _is_gate(index, edge, chip)
             cut = replace(cut, kind="lines", positions=positions, gated=gated)
@@ -242,7 +249,7 @@ def decided(
                     "Pass dwell_time=, in seconds.",
                 )
             return cut
-        if len(shape) == 2 and lines < count < places and count % lines == 0:
+        if not step and len(shape) == 2 and lines < count < places and count % lines == 0:
             scans = count // lines
             problems.warn(
                 f"{words} are neither one for each of {places} positions nor one for each of "
@@ -257,7 +264,7 @@ def decided(
                 f"If they mark lines, pass navigation_shape=({lines}, {positions}).",
             )
     if step and count > 1:
-        usual = float(np.median(np.diff(index.of_edge(edge, chip))))
+        usual = float(np.median(np.diff(starts)))
         if step < usual / 2 and not (shape and count == math.prod(shape)):
             problems.warn(
                 f"{words} are {usual / TICKS:.6g} s apart, many times dwell_time; frames are cut "
@@ -266,7 +273,7 @@ def decided(
             )
             return replace(cut, kind="steps")
     if count == 1:
-        _compare_duration(index.span[1] - int(index.of_edge(edge, chip)[0]), step, problems)
+        _compare_duration(index.span[1] - int(starts[0]), step, problems)
     return replace(cut, kind="steps") if step and count == 1 else cut
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,13 @@ BLOCK = 256 << 10
 _CHUNK = (64 << 10) + 16
 #: Triggers that are kept at most.
 _MOST_TRIGGERS = 1 << 27
+
+
+class Triggers(NamedTuple):
+    """Times of triggers, ascending, and which of them were lost and put in."""
+
+    times: npt.NDArray[np.int64]
+    lost: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +87,34 @@ class Index:
     def of_edge(self, edge: int, chip: int) -> npt.NDArray[np.int64]:
         """Return the times of these triggers, ascending."""
         return np.sort(self.times[self.reports(edge, chip)])
+
+    def triggers(self, edge: int, chip: int) -> Triggers:
+        """Return the times of these triggers, with those that were lost where they must have been.
+
+        Each trigger has a number. Where numbers are left out, and the time to the next trigger is
+        as much longer, triggers are put in at the usual interval: the hits of their frames are
+        there.
+        """
+        chosen = self.reports(edge, chip)
+        order = np.argsort(self.times[chosen], kind="stable")
+        times = self.times[chosen][order]
+        numbers = self.numbers[chosen][order].astype(np.int64)
+        steps = (numbers[1:] - numbers[:-1]) & 0xFFF
+        if chip < 0 or len(steps) < 3:
+            return Triggers(times, times[:0])
+        by = int(np.bincount(steps).argmax())  # 2 if edges of both directions are counted together
+        even, intervals = steps == by, np.diff(times)
+        usual, longest = np.median(intervals[even]), intervals[even].max()
+        ratio = steps / max(1, by)
+        left_out = (ratio > 1) & (ratio == np.rint(ratio))
+        # not if numbers begin again after a pause
+        fits = (intervals > 0.8 * ratio * usual) & (intervals < 1.2 * ratio * usual + longest)
+        lost = np.where(left_out & fits & (even.mean() > 0.8), np.rint(ratio) - 1, 0).astype(int)
+        after = np.repeat(np.arange(len(lost)), lost)
+        place = 1 + np.arange(len(after)) - np.repeat(np.cumsum(lost) - lost, lost)
+        put_in = times[after] + np.rint(place * usual).astype(np.int64)
+        every = np.insert(times, after + 1, put_in)
+        return Triggers(every, after + 1 + np.arange(len(after)))
 
     def reported(self, edge: int) -> dict[int, int]:
         """Return how many triggers of an edge each chip reports."""
