@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     todo = [name for name in works.WORKS if name in arguments.works]
     parts = [report.header(arguments.repeats, arguments.size)]
     failed, cold = False, {"cold-sum", "little-memory"}
+    tables: dict[str, dict[str, works.Row]] = {}
     with ExitStack() as stack:
         if arguments.data is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -80,14 +81,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if "limits" in arguments.works:
                     best |= limits.measure(file, arguments.repeats)
                 parts.append(report.section(file, rows, best, names))
+                tables[name] = rows
             finally:
                 if arguments.data is None:
                     file.delete()
             failed |= any(row[US].state in ("WRONG", "error") for row in rows.values())
             if arguments.output is not None:
                 arguments.output.write_text("\n".join(parts), encoding="utf-8")
+    if len(tables) > 1:
+        parts.insert(1, report.summary(tables, names))
     if arguments.output is None:
         print("\n".join(parts))
+    else:
+        arguments.output.write_text("\n".join(parts), encoding="utf-8")
     return 1 if failed else 0
 
 

@@ -32,7 +32,7 @@ def header(repeats: int, megabytes: float) -> str:
             "# Side by side",
             "",
             f"- {datetime.date.today().isoformat()}, {platform.system()} {platform.machine()}, "
-            f"{_processor()}, {cores()} cores, {memory:.0f} GiB memory, "
+            f"{_processor()}, {cores()} cores, {_caches()}{memory:.0f} GiB memory, "
             f"load average at the start {load}",
             f"- Python {platform.python_version()}, {', '.join(versions)}",
             f"- files of about {megabytes:g} MB, written just before: warm page cache",
@@ -56,10 +56,12 @@ def section(
         for title, who in RIVALS.items()
         if (chosen := [name for name in who if name in names])
     }
+    size = f"{file.nav_shape[0]} x {file.nav_shape[1]} frames, {file.size / MB:.0f} MB"
+    reading = [f"{name}: {speed:.1f} GB/s" for name, speed in limits.items() if "read()" in name]
     lines = [
         f"## {file.format.title} (`{file.name}`)",
         "",
-        f"{file.nav_shape[0]} x {file.nav_shape[1]} frames, {file.size / MB:.0f} MB",
+        "; ".join([size, *reading]),
         "",
         _line(["work", *names, *rivals]),
         _line(["---"] + ["---:"] * (len(names) + len(rivals))),
@@ -75,6 +77,36 @@ def section(
             lines.append(_line([name, f"{speed:.1f}", _number(file.size / speed / 1e6)]))
     if notes:
         lines += ["", *[f"{i}. {note}" for i, note in enumerate(notes, 1)]]
+    return "\n".join([*lines, ""])
+
+
+def summary(tables: Mapping[str, Mapping[str, Row]], names: Sequence[str]) -> str:
+    """Compare all formats: of each work the median ratio, and the least with its format."""
+    rivals = {title: [name for name in who if name in names] for title, who in RIVALS.items()}
+    rivals = {title: who for title, who in rivals.items() if who}
+    lines = [
+        "## All formats",
+        "",
+        "Median of the ratios, and the least one.",
+        "",
+        _line(["work", *rivals]),
+        _line(["---", *["---:"] * len(rivals)]),
+    ]
+    for work in dict.fromkeys(work for rows in tables.values() for work in rows):
+        cells = []
+        for who in rivals.values():
+            found = {
+                format: ratio
+                for format, rows in tables.items()
+                if work in rows and (ratio := _times(rows[work][US], [rows[work][n] for n in who]))
+            }
+            least = min(found, key=found.__getitem__, default="")
+            cells.append(
+                f"{_number(float(np.median([*found.values()])))}x, {least} {_number(found[least])}x"
+                if found
+                else "-"
+            )
+        lines.append(_line([WORKS[work].title, *cells]))
     return "\n".join([*lines, ""])
 
 
@@ -97,10 +129,14 @@ def _cell(work: str, cell: Cell, file: DataFile, notes: list[str]) -> str:
 
 
 def _ratio(us: Cell, them: Sequence[Cell]) -> str:
+    ratio = _times(us, them)
+    return "-" if ratio is None else f"{_number(ratio)}x"
+
+
+def _times(us: Cell, them: Sequence[Cell]) -> float | None:
+    """Return how many times as long as us the best of them takes."""
     times = [_median(cell) for cell in them if cell.state == "ok"]
-    if us.state != "ok" or not times:
-        return "-"
-    return f"{_number(min(times) / _median(us))}x"
+    return min(times) / _median(us) if us.state == "ok" and times else None
 
 
 def _median(cell: Cell) -> float:
@@ -123,6 +159,18 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "-"
+
+
+def _caches() -> str:
+    """Return the sizes of the caches of a core, the last of which is shared."""
+    folder = Path("/sys/devices/system/cpu/cpu0/cache")
+    sizes = {
+        (path / "level").read_text().strip(): (path / "size").read_text().strip()
+        for path in sorted(folder.glob("index*"))
+        if (path / "type").read_text().strip() != "Instruction"
+    }
+    found = [f"L{level} {size}iB" for level, size in sizes.items()]
+    return f"caches {', '.join(found)}, " if found else ""
 
 
 def _processor() -> str:
