@@ -223,10 +223,7 @@ def test_filters_that_are_none(tmp_path: Path, filters: Any) -> None:
         {"shape": [5, 7, 4, 1e300]},
         {"shape": [5, 7, 4, None]},
         {"shape": [5, 7, 4, "6"]},
-        pytest.param(
-            {"shape": [5, 7, 4, True]},
-            marks=pytest.mark.skipif(ZARR_3, reason="zarr 3 makes 1 of it before we see it"),
-        ),
+        {"shape": [5, 7, 4, True]},
         {"shape": [5, 7, 4]},
         {"shape": [2**62, 2**62, 4, 6]},
         {"chunks": [2, 3, 4, 0]},
@@ -245,6 +242,16 @@ def test_impossible_sizes(tmp_path: Path, entries: dict[str, Any], in_group: boo
         load(path)
     (problem,) = rsciio_tem.check(path)
     assert problem.severity == "error"
+
+
+def test_sizes_in_consolidated_descriptions(tmp_path: Path) -> None:
+    path = group(tmp_path / "b.zarr", inside=ARRAY)
+    tree = json.loads((path / "inside" / ".zarray").read_text()) | {"chunks": [2, 3, 4, 0]}
+    described = {".zgroup": {"zarr_format": 2}, "inside/.zarray": tree}
+    text = json.dumps({"zarr_consolidated_format": 1, "metadata": described})
+    (path / ".zmetadata").write_text(text)
+    with pytest.raises(FormatError, match=r"has an array in \. with shape .* \[2, 3, 4, 0\]"):
+        load(path)
 
 
 def test_chunk_of_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

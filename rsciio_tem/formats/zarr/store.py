@@ -114,6 +114,11 @@ def require_codecs(path: str) -> None:
                         f"has an array in {inner} that is encoded by {codec!r}, which is not "
                         "decoded here: it may run code.",
                     )
+            for shape, chunks in _described_sizes(name, tree):
+                if not _possible(shape, chunks):
+                    raise FormatError(
+                        path, f"has an array in {inner} with shape {shape} and chunks {chunks}."
+                    )
             is_group |= name != ".zarray" and tree.get("node_type") != "array"
         if is_group:  # in the folder of an array are its chunks
             with os.scandir(folder) as entries:
@@ -136,6 +141,34 @@ def _codecs(tree: Any) -> Iterator[str]:
                 if isinstance(step, dict):
                     yield str(step.get("id", step.get("name")))
             waiting += node.values()
+
+
+def _described_sizes(name: str, tree: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Give shape and chunks of all arrays in a description, as written; () for unknown chunks.
+
+    Versions of the package zarr make others of what cannot be, or refuse it.
+    """
+    listed: list[Any] = [tree] if name in DESCRIPTIONS else []
+    for place in (tree, tree.get("consolidated_metadata")):
+        inside = place.get("metadata") if isinstance(place, dict) else None
+        if isinstance(inside, dict):
+            listed += [n for key, n in inside.items() if not key.endswith((".zattrs", ".zgroup"))]
+    for node in listed:
+        if isinstance(node, dict) and "shape" in node:
+            grid = node.get("chunk_grid")
+            settings = grid.get("configuration") if isinstance(grid, dict) else None
+            regular = settings.get("chunk_shape", ()) if isinstance(settings, dict) else ()
+            yield node["shape"], node.get("chunks", regular)
+
+
+def _possible(shape: Any, chunks: Any) -> bool:
+    """Tell whether an array can have this shape in these chunks, () if they are not known."""
+    for sizes, least in ((shape, 0), (chunks, 1)):
+        if not isinstance(sizes, (list, tuple)):
+            return False
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in sizes):
+            return False
+    return not chunks or len(shape) == len(chunks)
 
 
 @contextmanager
