@@ -390,6 +390,14 @@ def test_whatever_it_says(timeless: Path, entries: dict[tuple[str, str], Any]) -
     assert all(np.isfinite([axis["scale"], axis["offset"]]).all() for axis in signal["axes"])
 
 
+@pytest.mark.parametrize("offset", [-97, 97, -3744, 10**9])
+def test_an_offset_beyond_all_frames(timeless: Path, offset: int) -> None:
+    """Blank frames in place of those would make a recording of any size."""
+    side_of(timeless).write_text(content(timeless, scan=f"sync_offset = {offset}"))
+    with pytest.warns(RecordingWarning, match=f"is not used: sync_offset={offset} for 96 frames"):
+        assert rsciio_tem.load(timeless, lazy=True)[0]["data"].shape == FRAMES.shape
+
+
 @pytest.mark.parametrize(
     "damaged",
     [b"", b"\xff\xfe\0", b"not toml", b"[a\n", b"#" * (2 << 20), b"a." * 99 + b"b = 1", b"\0" * 99],
