@@ -22,7 +22,7 @@ from rsciio_tem.storage.files import (
 )
 from rsciio_tem.storage.user_paths import named_by_user
 
-__all__ = ["detect", "file_reader", "hand_over", "load", "module_for"]
+__all__ = ["detect", "file_reader", "hand_over", "is_zspy", "load", "module_for"]
 
 
 def detect(
@@ -85,6 +85,8 @@ def chosen(
     """
     if format != "auto":
         return format, {}
+    if is_zspy(path_of(path)):
+        return "rsciio.zspy", {}
     verdicts = detect(path)
     if verdicts and verdicts[0].confidence >= 0.5:
         return verdicts[0].format, dict(verdicts[0].options)
@@ -96,6 +98,12 @@ def chosen(
     if len(others) == 1 or (others and others[0].confidence > others[1].confidence):
         return others[0].format, {}
     raise _unknown(os.fspath(path), verdicts)
+
+
+def is_zspy(path: str) -> bool:
+    """Whether a path is a folder that HyperSpy saves a signal in."""
+    described = (os.path.join(path, name) for name in (".zgroup", "zarr.json"))
+    return os.path.normpath(path).lower().endswith(".zspy") and any(map(os.path.isfile, described))
 
 
 def _alone_with_suffix(path: str) -> str | None:

@@ -218,6 +218,9 @@ def test_hyperspy_s_formats(recording: Path, suffix: str) -> None:
     signal = hs.load(target)
     ours = rsciio_tem.load(recording, nav_shape=(6, 7))[0]
     np.testing.assert_array_equal(signal.data, ours["data"])
+    assert rsciio_tem.compare(recording, target, parts="pixels", nav_shape=(6, 7)) == []
+    result = CliRunner().invoke(main, ["compare", str(target), str(target), "--only", "pixels"])
+    assert result.output.startswith("pixels: the same"), result.output
     assert signal.metadata.General.original_filename == "scan.mib"
     with pytest.raises(FileExistsError):
         rsciio_tem.convert(recording, target)
@@ -566,6 +569,39 @@ def test_unknown_names(recording: Path) -> None:
         rsciio_tem.convert(recording, recording.with_name("a.npy"), thresholds=3)
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
         rsciio_tem.convert(recording, recording.with_name("none") / "a.npy")
+
+
+@pytest.mark.parametrize("done", [0, 10])
+def test_what_a_stop_for_good_leaves(tmp_path: Path, small_blocks: None, done: int) -> None:
+    """The same call would stop there again: no promise, and nothing in the way of another one."""
+    frames = np.zeros((42, 16, 24), "u2")
+    frames[done:] = 300
+    source, target = tmp_path / "source.npy", tmp_path / "a.npy"
+    np.save(source, frames)
+    with pytest.raises(FormatError, match="do not fit into uint8") as caught:
+        rsciio_tem.convert(source, target, dtype="u1")
+    notes = getattr(caught.value, "__notes__", [])
+    if done:
+        assert "the same call stops here again; with other options, pass resume=False" in notes[0]
+    else:
+        assert not notes
+        assert not Path(f"{target}.partial").exists()
+    rsciio_tem.convert(source, target, resume=not done)
+    np.testing.assert_array_equal(np.load(target), frames)
+
+
+@pytest.mark.parametrize("to", ["auto", "h5"])
+def test_a_target_with_a_slash(recording: Path, to: str) -> None:
+    """It is meant for a folder; only stores are ones."""
+    target = f"{recording.with_name('new')}/"
+    with pytest.raises(FormatError, match="is the name of a folder, as it ends with a slash"):
+        rsciio_tem.convert(recording, target, to=to)
+    result = CliRunner().invoke(main, ["convert", str(recording), target, "--to", "h5"])
+    assert result.exit_code == 2
+    assert "or pass --into FOLDER --to FORMAT" in result.stderr
+    pytest.importorskip("zarr")
+    rsciio_tem.convert(recording, target, to="zarr")
+    assert Path(target).is_dir()
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is forbidden to root")

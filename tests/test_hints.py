@@ -716,6 +716,12 @@ CASES = [
         ("navigation_shape",),
     ),
     Case(
+        "If they mark lines, pass navigation_shape= with the positions in a line and these ",
+        sample("tpx3", "triggers of lines"),
+        ("navigation_shape",),
+        {"navigation_shape": (4, 3)},
+    ),
+    Case(
         "Pass dwell_time=, in seconds.",
         _one_trigger,
         ("dwell_time",),
@@ -1565,6 +1571,7 @@ NOT_FOLLOWED = {
     "dataset= reads any one array in it.": "'rsciio_tem.load hands it over. dataset= …'",
     "Pass dwell_time= to cut it into shorter frames.": "needs 4 billion hits in a pixel",
     "Pass verify=False to complete it, or resume=False": "killed at one moment: as below",
+    "with other options, pass resume=False.": "tests/test_export.py passes it",
     "Pass resume=False to begin anew.": "killed at one moment: tests/kill_conversions.py",
     # needs other packages or programs
     "pip install": "packages are not installed by a test",

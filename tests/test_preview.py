@@ -621,6 +621,16 @@ def test_does_not_overwrite(folder: Path, here: Path) -> None:
     assert os.listdir(here) == ["a.png"]  # no temporary file is left
 
 
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_folders_are_not_replaced(folder: Path, here: Path, overwrite: list[str]) -> None:
+    for command, name in (("preview", "a.png"), ("inspect", "a.html"), ("reference", "a.json")):
+        (here / name).mkdir()
+        said = run(command, folder / "grains.mib", "-o", name, *overwrite, code=2).stderr
+        assert f"{name}: is a folder, and is not replaced." in said
+        assert "Name a file in it." in said
+        assert os.listdir(here / name) == []
+
+
 def test_a_name_given_twice(folder: Path, here: Path) -> None:
     run("preview", folder, "-o", "a.png", "-o", "./a.png")
     assert [path.name for path in here.glob("*.png")] == ["a.png"]

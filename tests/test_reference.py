@@ -255,9 +255,19 @@ def test_nothing_is_replaced_unasked(recording: Path) -> None:
     with pytest.raises(FileExistsError):
         rsciio_tem.reference(recording, flip_y=True)
     assert Path(path).read_bytes() == content
-    for name in ("scan.mib", "scan.hdr"):
-        with pytest.raises(FormatError, match="never replaced"):
+    for name in ("scan.mib", "scan.hdr", "scan.zarr", "scan"):
+        with pytest.raises(FormatError, match=r"no name of a reference file.* \.json"):
             rsciio_tem.reference(recording, recording.with_name(name), overwrite=True, flip_y=True)
+    link = recording.with_name("link.json")
+    link.symlink_to(recording)
+    with pytest.raises(FormatError, match="never replaced"):
+        rsciio_tem.reference(recording, link, overwrite=True, flip_y=True)
+    link.unlink()
+    link.mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(FormatError, match="is a folder, and is not replaced"):
+            rsciio_tem.reference(recording, link, overwrite=overwrite, flip_y=True)
+    link.rmdir()
     assert sorted(p.name for p in recording.parent.iterdir()) == [
         "scan.hdr",
         "scan.mib",
@@ -370,7 +380,9 @@ def test_parquet(recording: Path, parquet: Any, flip_y: bool, suffix: str) -> No
     assert sorted(p.name for p in Path(path, "data").iterdir()) == [
         f"refs.{i}.parq" for i in range(3)
     ]
-    expected = references(rsciio_tem.reference(recording, recording.with_suffix(".j"), **options))
+    expected = references(
+        rsciio_tem.reference(recording, recording.with_suffix(".json"), **options)
+    )
     entries = references(path)
     assert entries == expected
     assert len([key for key in entries if key.startswith("data/") and ".z" not in key]) == 12

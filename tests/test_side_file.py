@@ -8,6 +8,7 @@ import json
 import os
 import tomllib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import Sample
+from samples import SPECS, Sample, Spec
 from writers import mib as mib_writer
 
 import rsciio_tem
@@ -389,6 +390,14 @@ def test_whatever_it_says(timeless: Path, entries: dict[tuple[str, str], Any]) -
     assert all(np.isfinite([axis["scale"], axis["offset"]]).all() for axis in signal["axes"])
 
 
+@pytest.mark.parametrize("offset", [-97, 97, -3744, 10**9])
+def test_an_offset_beyond_all_frames(timeless: Path, offset: int) -> None:
+    """Blank frames in place of those would make a recording of any size."""
+    side_of(timeless).write_text(content(timeless, scan=f"sync_offset = {offset}"))
+    with pytest.warns(RecordingWarning, match=f"is not used: sync_offset={offset} for 96 frames"):
+        assert rsciio_tem.load(timeless, lazy=True)[0]["data"].shape == FRAMES.shape
+
+
 @pytest.mark.parametrize(
     "damaged",
     [b"", b"\xff\xfe\0", b"not toml", b"[a\n", b"#" * (2 << 20), b"a." * 99 + b"b = 1", b"\0" * 99],
@@ -506,10 +515,27 @@ def test_raw_pixels(tmp_path: Path) -> None:
     path = tmp_path / "a.raw"
     FRAMES.tofile(path)
     what = {"dtype": "<u2", "sig_shape": (8, 10)}
-    rsciio_tem.annotate(path, navigation_shape=(16, 6), **what)
+    with pytest.warns(RecordingWarning, match=r"pass dtype=, sig_shape= each time"):
+        rsciio_tem.annotate(path, navigation_shape=(16, 6), **what)
     assert rsciio_tem.load(path, **what)[0]["data"].shape == (6, 16, 8, 10)
     run("annotate", path, "-O", "dtype=<u2", "-O", "sig_shape=[8, 10]", "--snake")
     assert "snake" in side_of(path).read_text(encoding="utf-8")
+
+
+def test_lines_of_events(tmp_path: Path, sample_of: Callable[[Spec], Sample]) -> None:
+    """A side file cannot say by which keywords events are cut into frames, and says so."""
+    lines = next(spec for spec in SPECS if str(spec) == "tpx3: triggers of lines")
+    sample = sample_of(lines).moved(tmp_path / "a")
+    keywords = {"navigation_shape": (4, 3), "dwell_time": 1e-5}
+    with pytest.warns(RecordingWarning, match="pass dwell_time=, navigation_shape= each time"):
+        side = rsciio_tem.annotate(sample.path, **keywords, scan_step="2 nm")
+    assert "frames = 12" in Path(side).read_text(encoding="utf-8")
+    axes = rsciio_tem.load(sample.path, **keywords)[0]["axes"]
+    assert [axis["scale"] for axis in axes[:2]] == [2, 2]
+    shape = ["--navigation-shape", "4,3", "-O", "dwell_time=1e-5"]
+    result = run("annotate", sample.path, *shape, "--overwrite")
+    assert "4 × 3 (x, y)" in result.stdout
+    assert "pass -O dwell_time=, --navigation-shape each time" in result.stderr
 
 
 def test_store(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rsciio_tem.cli.words import scan_in_words
+from rsciio_tem.errors import collected
 
 __all__ = ["annotate", "in_words"]
 
@@ -17,6 +18,7 @@ def annotate(
     path: str, options: dict[str, Any], remove: tuple[str, ...], notes: str | None, overwrite: bool
 ) -> None:
     """Write a side file, and say what the recording is with it."""
+    from rsciio_tem.tools.annotate import KEYWORDS
     from rsciio_tem.tools.annotate import annotate as write
     from rsciio_tem.tools.open import arranged
 
@@ -25,8 +27,13 @@ def annotate(
     values |= {name.replace("-", "_"): None for name in remove}
     side = write(path, format, notes=notes, overwrite=overwrite, **values)
     click.echo(side)
-    opening = {n: v for n, v in values.items() if n in ("dtype", "sig_shape") and v is not None}
-    recording, arrangement = arranged(path, format, opening)
+    opening = {n: v for n, v in values.items() if n not in KEYWORDS}
+    with collected():
+        recording, arrangement = arranged(path, format, opening)
+        used = recording.annotation is not None and recording.annotation.values
+        if not used and "navigation_shape" in values:  # frames are cut by it
+            opening["navigation_shape"] = values["navigation_shape"]
+            recording, arrangement = arranged(path, format, opening)
     click.echo(f"  {scan_in_words(arrangement.scan.shape)}")
     if (note := recording.annotation) is not None:
         for line in in_words(note.values, note.written, note.notes):

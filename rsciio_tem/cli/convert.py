@@ -20,6 +20,7 @@ from rsciio_tem.tools.archive import (
     convert_all,
     convert_checked,
 )
+from rsciio_tem.tools.convert import names_folder
 from rsciio_tem.tools.recordings import CHECKSUMS, RECORDS, is_searched
 from rsciio_tem.writing.checksums import add_to_list, check_list
 
@@ -162,6 +163,11 @@ def check_arguments(
         ):
             raise FormatError(
                 paths[1], "is a folder.", "Name a file in it, or pass --into FOLDER --to FORMAT."
+            )
+        if names_folder(paths[1], target_format or "auto"):
+            raise FormatError(
+                *(paths[1], "is the name of a folder, as it ends with a slash."),
+                "Name a file in it, or pass --into FOLDER --to FORMAT.",
             )
     elif target_format is None:
         raise click.UsageError("--into FOLDER needs --to FORMAT, such as --to h5")

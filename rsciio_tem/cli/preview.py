@@ -31,6 +31,7 @@ from rsciio_tem.registry import every_format
 from rsciio_tem.scan.content import content_lines
 from rsciio_tem.scan.scan import Scan
 from rsciio_tem.scan.words import plural
+from rsciio_tem.storage.files import check_name_is_free
 from rsciio_tem.storage.user_paths import named_by_user
 from rsciio_tem.tools.recordings import Item, is_searched
 from rsciio_tem.tools.report import problem_as_json
@@ -47,7 +48,8 @@ SCHEMA = 1
 
 
 def must_be_new(path: str, overwrite: bool) -> None:
-    """Refuse a name that a file has, before anything is read."""
+    """Refuse a name that a file or folder has, before anything is read."""
+    check_name_is_free(path, overwrite=True)  # a folder is never replaced
     if os.path.lexists(path) and not overwrite:
         raise FormatError(path, "exists already.", "Pass --overwrite to replace it.")
 

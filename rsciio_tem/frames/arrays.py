@@ -17,6 +17,7 @@ from rsciio_tem.frames.pixels import Region, full_region
 from rsciio_tem.frames.protocol import ChunkHint, Order, OrderedFrames, ReadAs
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.files import is_array
 
 __all__ = ["ArrayFrames", "DaskFrames", "InMemory", "PixelMajor"]
 
@@ -32,7 +33,8 @@ class InMemory:
     array: Any
 
     def __call__(self) -> Any:
-        """Return it."""
+        """Return it, if it can still be read."""
+        is_array(self.array)
         return self.array
 
 

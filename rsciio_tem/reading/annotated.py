@@ -201,6 +201,8 @@ def _arranged(
     if not keywords:
         return None, ()
     _check_scan(keywords)
+    if abs(offset := keywords.get("sync_offset", 0)) > recording.count:
+        raise ValueError(f"sync_offset={offset} for {recording.count} frames")
     shape, first, last = (
         keywords.pop(n, None) for n in ("navigation_shape", "first_frame", "last_frame")
     )

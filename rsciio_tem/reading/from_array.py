@@ -14,6 +14,7 @@ from rsciio_tem.reading.read import read
 from rsciio_tem.recording.axis import Axis
 from rsciio_tem.recording.recording import Recording
 from rsciio_tem.scan.scan import ScanHint
+from rsciio_tem.storage.files import is_array
 
 __all__ = ["from_array", "recording_of"]
 
@@ -81,7 +82,7 @@ def recording_of(
     title: str = "",
 ) -> Recording:
     """Describe an array as a recording whose scan is the array's own; see `from_array`."""
-    if not hasattr(array, "shape"):
+    if not is_array(array):
         array = np.asarray(array)
     is_dask = hasattr(array, "dask") and hasattr(array, "rechunk")
     # what lies below a mask is no measurement

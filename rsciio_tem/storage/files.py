@@ -33,11 +33,13 @@ __all__ = [
     "absolute",
     "beside",
     "bytes_of",
+    "check_name_is_free",
     "decoded",
     "existing",
     "exists",
     "first_found",
     "in_folder",
+    "is_array",
     "is_file",
     "is_folder",
     "joined",
@@ -97,11 +99,21 @@ def path_of(value: Any) -> str:
     what = type(value).__name__
     if isinstance(value, Mapping) or hasattr(value, "axes_manager"):
         raise TypeError(f"pass the path of a recording; {what} is a signal, loaded already")
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if is_array(value):
         raise TypeError(
             f"pass the path of a recording, not {what}; rsciio_tem.from_array(...) takes arrays"
         )
     raise TypeError(f"pass the path of a recording, not {what}")
+
+
+def is_array(value: Any) -> bool:
+    """Whether something is an array; a ValueError says so if it is one of a closed HDF5 file."""
+    if not getattr(getattr(value, "id", None), "valid", True):
+        raise ValueError(
+            f"the {type(value).__name__} cannot be read, because its file was closed; keep the "
+            "file open, or pass its path"
+        )
+    return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def recording_of(value: Any) -> str:
@@ -511,6 +523,15 @@ def when_free(action: Callable[[], object]) -> None:
         raise
 
 
+def check_name_is_free(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Refuse a name that a folder has, or, unless it is to be overwritten, a file."""
+    name = os.fspath(path)
+    if os.path.isdir(name) and not os.path.islink(name.rstrip(os.sep)):
+        raise FormatError(name, "is a folder, and is not replaced.", "Name a file in it.")
+    if not overwrite and os.path.lexists(name):
+        raise FileExistsError(errno.EEXIST, "exists already, and is not overwritten", name)
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[str]:
     """Give a temporary name beside `path`; what was written there becomes `path` at the end.
@@ -521,14 +542,11 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
     ------
     FileExistsError
         There is such a file and `overwrite` is False.
+    FormatError
+        There is a folder of this name.
     """
     name = os.fspath(path)
-
-    def check() -> None:
-        if not overwrite and os.path.lexists(name):
-            raise FileExistsError(errno.EEXIST, "exists already, and is not overwritten", name)
-
-    check()
+    check_name_is_free(name, overwrite)
     folder, base = os.path.split(name)
     if folder and not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
@@ -538,7 +556,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        check()
+        check_name_is_free(name, overwrite)
         when_free(lambda: os.replace(temporary, name))
     except BaseException as error:
         if isinstance(error, OSError) and error.filename == temporary:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rsciio_tem._version import __version__
-from rsciio_tem.errors import FormatError
+from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.readers import chosen, own_module
 from rsciio_tem.reading.annotated import (
     SCHEMA,
@@ -30,9 +30,10 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.storage.files import plain_file, recording_of, replacing, same_file
 from rsciio_tem.tools.open import open as open_recording
 
-__all__ = ["annotate", "annotation_as_toml", "write_annotation"]
+__all__ = ["KEYWORDS", "annotate", "annotation_as_toml", "write_annotation"]
 
-_KEYWORDS = (*SCAN, *CALIBRATION, *CORRECTIONS)
+#: What a side file says.
+KEYWORDS = (*SCAN, *CALIBRATION, *CORRECTIONS)
 _FILES = ("dark", "gain", "excluded_pixels")
 
 
@@ -66,7 +67,8 @@ def annotate(
         ``winding_scan_axis``, ``hysteresis``; ``scan_step``, ``detector_step``,
         ``camera_length``, ``pixel_size``, ``beam_energy``, ``centre``; ``corrections``,
         ``repair``, and ``dark``, ``gain`` and ``excluded_pixels``, which are files in the same
-        folder. None removes an entry. Others are the format's own, for opening the recording.
+        folder. None removes an entry. Others are the format's own, for opening the recording; they
+        are not in the side file, as a warning says.
 
     Returns
     -------
@@ -86,22 +88,37 @@ def annotate(
     raw = values.get("dtype") is not None and values.get("sig_shape") is not None
     name = chosen(path, format, raw=raw)[0]
     module = own_module(path, name)
-    parameters = {*list(inspect.signature(module.parse).parameters)[1:]} - {*_KEYWORDS}
+    parsed = {*list(inspect.signature(module.parse).parameters)[1:]}
+    parameters = parsed - {*KEYWORDS}
     if "nav_shape" in values:
         if "navigation_shape" in values:
             raise TypeError("pass either navigation_shape (x, y) or nav_shape (y, x)")
         shape = values.pop("nav_shape")
         values["navigation_shape"] = shape if shape is None else np.atleast_1d(shape)[::-1]
-    for other in {*values} - parameters - {*_KEYWORDS}:
-        close = difflib.get_close_matches(other, _KEYWORDS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(_KEYWORDS)}"
+    for other in {*values} - parameters - {*KEYWORDS}:
+        close = difflib.get_close_matches(other, KEYWORDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(KEYWORDS)}"
         raise TypeError(f"{other!r} is nothing that a side file says: {hint}")
     opening = {name: values.pop(name) for name in parameters & {*values}}
+    format = "raw" if name == "raw" else format
     with unannotated():
-        recording = open_recording(path, "raw" if name == "raw" else format, **opening)
-    return write_annotation(
+        recording = open_recording(path, format, **opening)
+        shape = values.get("navigation_shape")
+        if "navigation_shape" in parsed and shape is not None:  # frames may be cut by it
+            cut = open_recording(path, format, **opening, navigation_shape=shape)
+            if cut.count != recording.count:
+                recording, opening = cut, {**opening, "navigation_shape": shape}
+    side = write_annotation(
         recording, values, notes=notes, overwrite=overwrite, by="rsciio_tem.annotate"
     )
+    if opening:
+        passed = ", ".join(f"{name}=" for name in sorted(opening))
+        warn(
+            side,
+            f"pass {passed} each time you open the recording, too: a side file does not say what "
+            "its frames are.",
+        )
+    return side
 
 
 def write_annotation(

@@ -16,7 +16,7 @@ from typing import Any
 
 from rsciio_tem import registry
 from rsciio_tem._hyperspy.signal_types import make_known
-from rsciio_tem.errors import warn
+from rsciio_tem.errors import FormatError, warn
 from rsciio_tem.readers import load, module_for
 from rsciio_tem.storage.files import absolute, exists, recording_of
 from rsciio_tem.storage.machine import Progress, is_shown
@@ -96,6 +96,12 @@ def convert(
         There is not enough disk space, or the folder cannot be written to.
     """
     path = _on_disk(target)
+    if names_folder(os.fspath(target), to):
+        raise FormatError(
+            os.fspath(target),
+            "is the name of a folder, as it ends with a slash.",
+            "Name a file in it.",
+        )
     if isinstance(source, (str, os.PathLike)):
         with named_by_user(source, options, guarded=False) as (named, keywords):
             return _converted(
@@ -105,6 +111,14 @@ def convert(
     return _converted(
         source, path, format, to, overwrite, progress, resume, verify, checksums, options
     )
+
+
+def names_folder(target: str, to: str) -> bool:
+    """Whether a target is spelled as a folder, and is to be a file."""
+    if not target.endswith(("/", os.sep)):
+        return False
+    suffix = os.path.splitext(os.path.normpath(target))[1].lower()
+    return (suffix if to == "auto" else f".{to.lower().lstrip('.')}") not in (".zarr", ".zspy")
 
 
 def _on_disk(target: str | os.PathLike[str]) -> str:

@@ -29,7 +29,7 @@ from rsciio_tem.registry import every_format
 from rsciio_tem.scan.content import content_lines
 from rsciio_tem.scan.decision import decimated
 from rsciio_tem.scan.scan import Scan, ScanHint
-from rsciio_tem.storage.files import plain_file, recording_of, replacing
+from rsciio_tem.storage.files import check_name_is_free, plain_file, recording_of, replacing
 from rsciio_tem.storage.machine import Progress, progress_bar
 from rsciio_tem.tools.annotate import annotation_as_toml
 from rsciio_tem.tools.open import arranged
@@ -172,8 +172,8 @@ def inspect(
         There is such a page, and `overwrite` is False.
     """
     path = plain_file(recording_of(path), "rsciio_tem.inspect")
-    if output is not None and not overwrite and os.path.lexists(output):
-        raise FileExistsError(17, "exists already, and is not overwritten", os.fspath(output))
+    if output is not None:
+        check_name_is_free(output, overwrite)
     options.pop("inav", None)  # the page is about all of the scan
     others = {n: v for n, v in options.items() if n not in _ARRANGING}
     arranging = {n: v for n, v in options.items() if n in _ARRANGING}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Problem, Unsupported, collected
-from rsciio_tem.readers import detect
+from rsciio_tem.readers import detect, is_zspy
 from rsciio_tem.recording.annotation import SUFFIX
 from rsciio_tem.registry import candidates, every_format
 from rsciio_tem.storage.files import read_start
@@ -209,7 +209,7 @@ def pairs(
 
 def is_searched(path: str) -> bool:
     """Say whether a path is a folder that is not itself a recording, as a Zarr store is."""
-    return os.path.isdir(path) and not candidates(path, b"")
+    return os.path.isdir(path) and not candidates(path, b"") and not is_zspy(path)
 
 
 def _is_apple_double(path: str) -> bool:
@@ -221,6 +221,8 @@ def _is_apple_double(path: str) -> bool:
 
 def item_of(path: str, raw: bool = False) -> Item | None:
     """Say what a file is, and which files belong to it; None if it is not one of ours."""
+    if is_zspy(path):
+        return Item(path, Problem("warning", _OF_HYPERSPY))
     suffix = os.path.splitext(path)[1].lower().lstrip(".")
     ours = any(suffix in row.suffixes for row in every_format().values())
     headless = raw and suffix in ("raw", "bin")

@@ -21,7 +21,7 @@ from rsciio_tem.recording.recording import Recording
 from rsciio_tem.reduction.functions import UserFunctions
 from rsciio_tem.reduction.result import Reduced
 from rsciio_tem.reduction.single_pass import What, one_pass
-from rsciio_tem.storage.files import absolute
+from rsciio_tem.storage.files import absolute, is_array
 
 __all__ = ["reduce"]
 
@@ -168,7 +168,7 @@ def _signal(source: Any, format: str, options: dict[str, Any]) -> dict[str, Any]
         if options:
             raise TypeError(f"{', '.join(options)}: signals are reduced as they are")
         return dict(source)
-    if hasattr(source, "shape") and hasattr(source, "dtype"):
+    if is_array(source):
         return from_array(source, **options)[0]
     return load(source, format, lazy=True, **options)[0]
 

@@ -18,7 +18,7 @@ from rsciio_tem.parsing.hdf5_filters import BLOSC, FLETCHER32, GZIP, SHUFFLE, ZS
 from rsciio_tem.readers import load
 from rsciio_tem.reading.lazy import lazy_source
 from rsciio_tem.recording.json_arrays import packed
-from rsciio_tem.storage.files import replacing, same_file
+from rsciio_tem.storage.files import check_name_is_free, replacing, same_file
 from rsciio_tem.storage.remote.address import folder_of, is_address
 from rsciio_tem.storage.remote.session import shown
 from rsciio_tem.tools import parquet_references as parquet
@@ -64,9 +64,9 @@ def reference(
     path : str or path
         One file of the recording.
     target : str or path, optional
-        The new file; by default ``NAME.zarr.json`` beside the recording. If its name ends with
-        ``.parq`` or ``.parquet``, it is a folder of Parquet files instead, for recordings of very
-        many frames: programs read only the parts that they need.
+        The new file, whose name ends with ``.json``; by default ``NAME.zarr.json`` beside the
+        recording. If it ends with ``.parq`` or ``.parquet``, it is a folder of Parquet files
+        instead, for recordings of very many frames: programs read only the parts that they need.
     format : str
         Name of the format; "auto" goes by the content.
     zarr_format : {2, 3}, optional
@@ -86,8 +86,8 @@ def reference(
     Raises
     ------
     FormatError
-        The recording cannot be arranged as asked, its frames are not ranges of bytes, or the
-        package pyarrow, which writes Parquet files, is not installed.
+        The recording cannot be arranged as asked, its frames are not ranges of bytes, the target
+        has another name, or the package pyarrow, which writes Parquet files, is not installed.
     FileExistsError
         The file exists, and `overwrite` is False.
     TypeError, ValueError
@@ -118,7 +118,15 @@ def reference(
         )
     out = os.path.abspath(out)
     in_parquet = out.endswith(parquet.SUFFIXES)
-    if in_parquet:
+    if not in_parquet and not out.lower().endswith(".json"):
+        raise FormatError(
+            out,
+            "is no name of a reference file.",
+            "Let it end with .json, or with .parq for a folder of Parquet files.",
+        )
+    if not in_parquet:
+        check_name_is_free(out, overwrite=True)  # a folder is never replaced
+    else:
         parquet.require_package(out)
         if zarr_format == 3:
             raise ValueError(f"{out!r}: fsspec reads Zarr of version 2 only from Parquet files")

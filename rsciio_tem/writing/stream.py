@@ -229,10 +229,19 @@ def write_signal(
 
 def _tell(error: BaseException, work: Work, total: int) -> None:
     """Add to an error what is left, and how to go on."""
-    if not work.resumable:
+    done = sum(block.count for block in work.done.values())
+    # what the recording holds does not fit, or cannot be read: the same call would meet it again
+    lasting = isinstance(error, (ValueError, TypeError)) and done < total
+    if not work.resumable or (lasting and not done):
         work.discard()
         return
-    done = sum(block.count for block in work.done.values())
+    if lasting:
+        error.add_note(
+            f"{done} of {total} frames are written, and kept in {work.folder}. As long as the "
+            "recording is what it is, the same call stops here again; with other options, pass "
+            "resume=False."
+        )
+        return
     error.add_note(
         f"{done} of {total} frames are written. The same call goes on from there; "
         f"what is done is in {work.folder}, which can be deleted."

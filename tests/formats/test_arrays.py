@@ -90,6 +90,16 @@ def test_hdf5(tmp_path: Path, array: np.ndarray, chunks: Any) -> None:
             arrange(data, sig_shape=(60,))
 
 
+def test_closed_hdf5(tmp_path: Path, array: np.ndarray) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("data", data=array)
+        lazy = arrange(data, lazy=True)["data"]
+    for read in (arrange, rsciio_tem.reduce, rsciio_tem.load, lambda _: lazy.compute()):
+        with pytest.raises(ValueError, match="Dataset cannot be read, because its file was closed"):
+            read(data)
+
+
 def test_zarr(array: np.ndarray) -> None:
     zarr = pytest.importorskip("zarr")
     data = zarr.array(array, chunks=(1, 2, 6, 10))

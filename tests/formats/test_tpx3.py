@@ -349,7 +349,11 @@ def test_triggers_between_others_are_said(tmp_path: Path) -> None:
     path = events(tmp_path / "a.tpx3", hits, np.sort([*starts, starts[17] + 200]))
     with pytest.warns(RecordingWarning, match=r"1 come .* the first of them number 18"):
         file_reader(path, nav_shape=(4, 10))
-    assert not parse(events(path, hits, starts)).problems
+    (said,) = parse(events(path, hits, starts)).problems
+    assert said.severity == "info"
+    assert "40 triggers" in said.message
+    assert "these 40 lines" in said.hint
+    assert not parse(path, nav_shape=(4, 10)).problems
 
 
 def test_scans_that_were_repeated(tmp_path: Path) -> None:
@@ -434,7 +438,8 @@ def test_chips_that_report_the_same_triggers(tmp_path: Path) -> None:
     path = tmp_path / "a.tpx3"
     path.write_bytes(content)
     recording = parse(path)
-    assert (len(recording.frames), recording.problems) == (5, ())
+    assert (len(recording.frames), len(recording.problems)) == (5, 1)
+    assert "is taken for a position" in recording.problems[0].message
     path.write_bytes(content[:-16])  # the last report of the last trigger
     recording = parse(path)
     assert len(recording.frames) == 5

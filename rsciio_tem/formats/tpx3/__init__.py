@@ -87,6 +87,12 @@ def parse(
     lines = lines_of(file, cut)
     if cut.kind in ("triggers", "lines"):
         warn_of_doubled(lines, cut.edge, problems)
+    if cut.kind == "triggers" and lines.frames > 1 and not lines.pauses and shape is None:
+        problems.info(
+            f"each of {lines.frames} triggers ({EDGES[edge]}) is taken for a position of the scan.",
+            "If they mark lines, pass navigation_shape= with the positions in a line and these "
+            f"{lines.frames} lines.",
+        )
     if lines.frames > _MOST:
         raise FormatError(path, f"is cut into {lines.frames} frames.", "dwell_time is in seconds.")
     arrangement = arrangement_of(chips, np.flatnonzero(index.chunks_of).tolist(), path)
