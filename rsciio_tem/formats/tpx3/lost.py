@@ -80,13 +80,13 @@ def restored(times: Ints, steps: Ints, whole: npt.NDArray[np.bool_]) -> Triggers
         return nothing
     after = np.repeat(np.arange(len(lost)), lost)
     place = 1 + np.arange(len(after)) - np.repeat(np.cumsum(lost) - lost, lost)
-    placed = ~unsure[after]
+    sure = ~unsure[after]
     # the pauses before each of them; what is left of the time is spread evenly
-    begun = np.where(placed, _pauses(place, pauses[after], pace.width), 0)
+    begun = np.where(sure, _pauses(place, pauses[after], pace.width), 0)
     count = lost + 1
     every = _pauses(count, pauses, pace.width)
     left = (intervals - count * pace.usual - every * pace.pause) / count
-    put_in = place * (pace.usual + np.where(placed, left[after], 0)) + begun * pace.pause
+    put_in = place * (pace.usual + np.where(sure, left[after], 0)) + begun * pace.pause
     filled = np.insert(times, after + 1, times[after] + np.rint(put_in).astype(np.int64))
     gaps -= int(np.count_nonzero(lost))
     return Triggers(filled, after + 1 + np.arange(len(after)), int(lost[unsure].sum()), gaps)
