@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
 import warnings
 from pathlib import Path
@@ -21,6 +22,7 @@ from writers import tpx3 as writer
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats.tpx3 import file_reader, index, parse, sniff
+from rsciio_tem.formats.tpx3.lost import restored
 
 SECOND, US = writer.SECOND, writer.SECOND // 1_000_000
 RNG = np.random.default_rng(5)
@@ -472,6 +474,41 @@ def test_numbers_that_begin_again_after_as_long_as_they_say(tmp_path: Path) -> N
     starts = 100 * US * numbers + numbers // 100 * 3996 * 100 * US
     path = put(tmp_path / "a.tpx3", starts + 50 * US, ("TDC1 rising", starts, numbers % 100))
     assert each_once(path, nav_shape=(2, 10, 10))
+
+
+def test_a_recording_that_took_the_place_of_another(tmp_path: Path) -> None:
+    """Of the same size, and with the same time: triggers and hits are those of the new one."""
+    numbers = np.arange(64)
+    for dwell in (100 * US, 130 * US, 70 * US):
+        marks = "TDC1 rising", dwell * numbers, numbers
+        path = put(tmp_path / "a.tpx3", dwell * numbers + dwell // 2, marks)
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+        assert each_once(path, nav_shape=(8, 8))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 0, 1, 5, 7, 10**15]), st.integers(0, 4095)), max_size=30)
+)
+@settings(deadline=None)
+def test_any_numbers_of_triggers(entries: list[tuple[int, int]]) -> None:
+    """Those that are there stay, in order, and at most as many are put in."""
+    times = np.cumsum([entry[0] for entry in entries], dtype=np.int64)
+    steps = np.array([min(entry[1], 2 + entry[1] % 3) for entry in entries[1:]], np.int64)
+    with np.errstate(all="raise"):
+        every, lost, unsure, gaps = restored(times, steps, np.zeros(len(steps), np.bool_))
+    np.testing.assert_array_equal(np.delete(every, lost), times)
+    assert (np.diff(every) >= 0).all()
+    assert 0 <= unsure <= len(lost) <= len(times)
+    assert gaps >= 0
+
+
+def test_triggers_at_the_same_times() -> None:
+    """Half of them have no interval: nothing is put in, and nothing is divided by it."""
+    times = np.repeat(np.arange(8) * US, 2)
+    steps = np.array([1] * 14 + [3])
+    with np.errstate(all="raise"):
+        every = restored(times, steps, np.zeros(15, np.bool_))
+    assert (len(every.lost), every.gaps) == (0, 1)
 
 
 def test_two_inputs_with_one_counter(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -15,6 +14,7 @@ from rsciio_tem.errors import FormatError, Problems
 from rsciio_tem.formats.tpx3.index import EDGES, Index, index_of
 from rsciio_tem.scan.times import FrameTimes
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.identities import cached
 
 __all__ = [
     "TICKS",
@@ -98,7 +98,7 @@ class Lines(NamedTuple):
         return math.floor(begin[0]) - 1, math.ceil(end[0]) + 1
 
 
-@functools.lru_cache(maxsize=8)
+@cached(8)
 def lines_of(file: DataFile, cut: Cut) -> Lines:
     """Return where the frames of a recording are in time."""
     index = index_of(file)

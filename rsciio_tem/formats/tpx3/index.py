@@ -15,6 +15,7 @@ from rsciio_tem.errors import Unsupported
 from rsciio_tem.formats.tpx3.lost import Triggers, gaps_in, restored, steps_of
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.identities import cached
 
 __all__ = ["BLOCK", "EDGES", "Index", "index_of"]
 
@@ -138,7 +139,7 @@ def index_of(file: DataFile) -> Index:
         return _index_of(file)
 
 
-@functools.lru_cache(maxsize=4)
+@cached(4)
 def _index_of(file: DataFile) -> Index:
     from rsciio_tem.kernels import timepix3 as kernel
 

@@ -104,6 +104,8 @@ def _pace(steps: Ints, intervals: npt.NDArray[np.float64]) -> _Pace | None:
     long = even & (intervals > _LONG * median)
     at = np.flatnonzero(long)
     usual = float(intervals[even & ~long].mean())
+    if usual <= 0:  # half of them were stored at the same time as others
+        return None
     pauses = intervals[at] - usual
     width, pause = 0, 0.0
     if len(at):
