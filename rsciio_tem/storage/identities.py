@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["cached", "replaced"]
 
@@ -22,7 +23,8 @@ T = TypeVar("T")
 _MOST = 4096
 
 _identities: OrderedDict[Hashable, tuple[int, int, int]] = OrderedDict()
-_clear: list[Callable[[], None]] = []
+# modules own the caches, so that they end with them
+_caches: weakref.WeakSet[functools._lru_cache_wrapper[Any]] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
@@ -39,8 +41,8 @@ def replaced(file: Hashable, status: os.stat_result) -> bool:
             _identities.popitem(last=False)
     if before == identity:
         return False
-    for clear in _clear:
-        clear()
+    for cache in [*_caches]:
+        cache.cache_clear()
     return True
 
 
@@ -49,7 +51,7 @@ def cached(maxsize: int) -> Callable[[Callable[..., T]], functools._lru_cache_wr
 
     def wrap(function: Callable[..., T]) -> functools._lru_cache_wrapper[T]:
         wrapped = functools.lru_cache(maxsize)(function)
-        _clear.append(wrapped.cache_clear)
+        _caches.add(wrapped)
         return wrapped
 
     return wrap
