@@ -19,6 +19,7 @@ from writers import blo, dectris, hdf5, mib
 
 import rsciio_tem
 from rsciio_tem.errors import FormatError
+from rsciio_tem.formats import raw
 from rsciio_tem.formats.mib import times as mib_times
 from rsciio_tem.parsing import hdf5 as opening
 from rsciio_tem.parsing import hdf5_links, hdf5_values
@@ -26,7 +27,8 @@ from rsciio_tem.parsing.hdf5_links import above, is_at, member, opened_at
 from rsciio_tem.parsing.hdf5_values import attribute, attributes, link_of, value
 from rsciio_tem.scan import hypotheses
 from rsciio_tem.storage import recent
-from rsciio_tem.storage.backends import DataFile, close_all, read_pieces
+from rsciio_tem.storage.backends import Backend, DataFile, close_all, read_pieces
+from rsciio_tem.storage.identities import cached
 
 Array = np.ndarray[Any, Any]
 
@@ -360,6 +362,39 @@ def test_pieces_of_files_whose_time_was_set_back(strided: tuple[Path, Array]) ->
     path.write_bytes((255 - rows).tobytes())
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     np.testing.assert_array_equal(pieces_of(path), 255 - rows[:, 7:27])
+
+
+@pytest.mark.parametrize("how", ["in place", "another file"])
+@pytest.mark.parametrize("backend", ["auto", "mmap", "direct"])
+def test_files_that_took_the_place_of_others(tmp_path: Path, how: str, backend: Backend) -> None:
+    """They have the same size and time, as files that are unpacked one after the other do."""
+    path, rng = tmp_path / "a.raw", np.random.default_rng(0)
+    for _ in range(3):
+        frames = rng.integers(0, 255, (4, 8, 64), np.uint8)
+        place = path if how == "in place" else tmp_path / "new"
+        place.write_bytes(frames.tobytes())
+        os.utime(place, (1_600_000_000, 1_600_000_000))
+        place.replace(path)
+        options: dict[str, Any] = {"dtype": "uint8", "sig_shape": (8, 64), "nav_shape": (2, 2)}
+        (signal,) = raw.file_reader(path, lazy=True, io_backend=backend, **options)
+        np.testing.assert_array_equal(signal["data"].compute(), frames.reshape(2, 2, 8, 64))
+
+
+def test_what_is_kept_of_files_that_were_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    calls: list[DataFile] = []
+
+    @cached(4)
+    def first(file: DataFile) -> int:
+        calls.append(file)
+        return Path(file.path).read_bytes()[0]
+
+    for number in (1, 1, 2, 3):
+        if not path.exists() or path.read_bytes()[0] != number:
+            path.write_bytes(bytes([number] * 10))
+            os.utime(path, (1_600_000_000, 1_600_000_000))
+        assert first(DataFile.of(path)) == number
+    assert len(calls) == 3
 
 
 def test_pieces_beyond_the_end(strided: tuple[Path, Array], preads: list[int]) -> None:

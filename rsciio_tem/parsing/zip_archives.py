@@ -24,6 +24,7 @@ from rsciio_tem.errors import FormatError, NotThisFormat, Truncated, Unsupported
 from rsciio_tem.parsing.text import number_type
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.identities import cached
 from rsciio_tem.storage.inflate import Content, crc32, inflate
 from rsciio_tem.storage.npy_header import LONGEST, npy_header
 
@@ -295,7 +296,7 @@ def _flat(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool] | None:
     return (dtype, (int(match[2]),), False) if match and dtype is not None else None
 
 
-@lru_cache(maxsize=4)
+@cached(4)
 def directory(file: DataFile) -> Directory:
     """List the members of an archive.
 

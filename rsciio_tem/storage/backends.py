@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import FormatError, Truncated, Unsupported
-from rsciio_tem.storage import pages
+from rsciio_tem.storage import identities, pages
 from rsciio_tem.storage.recent import RecentPieces
 from rsciio_tem.storage.remote import session as remote
 from rsciio_tem.storage.remote.address import is_address
@@ -135,7 +135,10 @@ class DataFile(NamedTuple):
         except OSError as error:
             raise FormatError(path, f"cannot be opened: {error.strerror}.") from error
         require_file(path, status)
-        return cls(os.fspath(path), status.st_size, status.st_mtime_ns)
+        file = cls(os.fspath(path), status.st_size, status.st_mtime_ns)
+        if identities.replaced(file, status):
+            close_all()
+        return file
 
 
 #: What else than a file a path may lead to.
@@ -393,11 +396,7 @@ class _Handle:
 
 
 _handles: OrderedDict[tuple[DataFile, bool], _Handle] = OrderedDict()
-
-
 _handles_lock = threading.Lock()
-
-
 _local = threading.local()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
 import warnings
 from pathlib import Path
@@ -21,6 +22,7 @@ from writers import tpx3 as writer
 import rsciio_tem
 from rsciio_tem.errors import FormatError, NotEnoughMemory, RecordingWarning, Truncated, Unsupported
 from rsciio_tem.formats.tpx3 import file_reader, index, parse, sniff
+from rsciio_tem.formats.tpx3.lost import restored
 
 SECOND, US = writer.SECOND, writer.SECOND // 1_000_000
 RNG = np.random.default_rng(5)
@@ -415,6 +417,147 @@ def test_triggers_that_were_lost(tmp_path: Path, by: int) -> None:
         (lines,) = file_reader(path, nav_shape=(40, 4))
     assert lines["data"].shape == (40, 4, 256, 256)
     np.testing.assert_array_equal(lines["data"].sum(axis=1), expected)
+
+
+def put(path: Path, hits: Any, *marks: tuple[str, Any, Any]) -> Path:
+    """Write hits at these ticks, number i at column i, and triggers in the order of time."""
+    columns = np.arange(len(hits))
+    words = [writer.hits(columns % 256, columns // 256, hits)]
+    words += [writer.triggers(edge, when, number) for edge, when, number in marks]
+    when = np.concatenate([hits, *(mark[1] for mark in marks)])
+    order = np.argsort(when, kind="stable")
+    path.write_bytes(writer.stream(np.concatenate(words)[order]))
+    return path
+
+
+def each_once(path: Path, said: str = "", **options: Any) -> bool:
+    """Whether hit i is in frame i, and alone there; what is said has to be as given."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (signal,) = file_reader(path, sparse="scipy", **options)
+    text = "\n".join(str(warning.message) for warning in caught)
+    assert said in text if said else not text, text
+    entries = signal["data"].tocoo()
+    return list(entries.row) == list(entries.col) == list(range(signal["data"].shape[0]))
+
+
+@pytest.mark.parametrize("pause", [0, 40, 70, 300, 3000])
+@pytest.mark.parametrize("lost", [[8], [7], [7, 8], [6, 7, 8, 9, 10], [23, 40], [*range(20, 38)]])
+def test_lost_triggers_at_either_side_of_a_pause(
+    tmp_path: Path, pause: int, lost: list[int]
+) -> None:
+    """The first of a line begins after the flyback, as other lines say."""
+    numbers = np.arange(120)
+    starts = 100 * US * numbers + pause * US * (numbers // 8)
+    there = np.setdiff1d(numbers, lost)
+    path = put(tmp_path / "a.tpx3", starts + 50 * US, ("TDC1 rising", starts[there], there))
+    assert each_once(path, f"{len(lost)} of the triggers", nav_shape=(15, 8))
+
+
+def test_a_pause_of_which_nothing_is_known(tmp_path: Path) -> None:
+    """The frame of the first trigger behind the only pause may hold what is before it."""
+    numbers = np.arange(40)
+    starts = 100 * US * numbers + 500 * US * (numbers // 10 + numbers // 33)
+    there = np.setdiff1d(numbers, [10, 20, 30])
+    path = put(tmp_path / "a.tpx3", starts + 50 * US, ("TDC1 rising", starts[there], there))
+    assert not each_once(path, "Of 3, nothing says whether they come before", nav_shape=(4, 10))
+
+
+@pytest.mark.parametrize("lost", [4095, 4097, 5000])
+def test_more_triggers_were_lost_than_there_are_numbers(tmp_path: Path, lost: int) -> None:
+    numbers = np.arange(12_000)
+    starts = 10 * US * numbers
+    there = np.setdiff1d(numbers, np.arange(3000, 3000 + lost))
+    path = put(tmp_path / "a.tpx3", starts + 5 * US, ("TDC1 rising", starts[there], there))
+    assert each_once(path, f"{lost} of the triggers", nav_shape=(100, 120))
+
+
+def test_numbers_that_begin_again_after_as_long_as_they_say(tmp_path: Path) -> None:
+    """More triggers were not lost than there are."""
+    numbers = np.arange(200)
+    starts = 100 * US * numbers + numbers // 100 * 3996 * 100 * US
+    path = put(tmp_path / "a.tpx3", starts + 50 * US, ("TDC1 rising", starts, numbers % 100))
+    assert each_once(path, nav_shape=(2, 10, 10))
+
+
+def test_a_recording_that_took_the_place_of_another(tmp_path: Path) -> None:
+    """Of the same size, and with the same time: triggers and hits are those of the new one."""
+    numbers = np.arange(64)
+    for dwell in (100 * US, 130 * US, 70 * US):
+        marks = "TDC1 rising", dwell * numbers, numbers
+        path = put(tmp_path / "a.tpx3", dwell * numbers + dwell // 2, marks)
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+        assert each_once(path, nav_shape=(8, 8))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 0, 1, 5, 7, 10**15]), st.integers(0, 4095)), max_size=30)
+)
+@settings(deadline=None)
+def test_any_numbers_of_triggers(entries: list[tuple[int, int]]) -> None:
+    """Those that are there stay, in order, and at most as many are put in."""
+    times = np.cumsum([entry[0] for entry in entries], dtype=np.int64)
+    steps = np.array([min(entry[1], 2 + entry[1] % 3) for entry in entries[1:]], np.int64)
+    with np.errstate(all="raise"):
+        every, lost, unsure, gaps = restored(times, steps, np.zeros(len(steps), np.bool_))
+    np.testing.assert_array_equal(np.delete(every, lost), times)
+    assert (np.diff(every) >= 0).all()
+    assert 0 <= unsure <= len(lost) <= len(times)
+    assert gaps >= 0
+
+
+def test_triggers_at_the_same_times() -> None:
+    """Half of them have no interval: nothing is put in, and nothing is divided by it."""
+    times = np.repeat(np.arange(8) * US, 2)
+    steps = np.array([1] * 14 + [3])
+    with np.errstate(all="raise"):
+        every = restored(times, steps, np.zeros(15, np.bool_))
+    assert (len(every.lost), every.gaps) == (0, 1)
+
+
+def test_two_inputs_with_one_counter(tmp_path: Path) -> None:
+    """A number that the other input has was not lost."""
+    numbers = np.arange(64)
+    starts = 100 * US * (numbers + numbers // 8)
+    pixels = "TDC1 rising", starts, numbers + numbers // 8 + 1
+    lines = "TDC2 rising", starts[::8] - 10 * US, 9 * np.arange(8)
+    path = put(tmp_path / "a.tpx3", starts + 50 * US, pixels, lines)
+    assert each_once(path, nav_shape=(8, 8))
+    assert "gap" not in "\n".join(map(str, rsciio_tem.check(path)))
+
+
+def test_packets_that_were_stored_twice(tmp_path: Path) -> None:
+    numbers = np.sort([*range(64), 5, 40])
+    starts = 100 * US * np.arange(64)
+    path = put(tmp_path / "a.tpx3", starts + 50 * US, ("TDC1 rising", starts[numbers], numbers))
+    assert each_once(path, nav_shape=(8, 8))
+    assert "gap" not in "\n".join(map(str, rsciio_tem.check(path)))
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("lost", [[0], [3], [2, 15]])
+def test_lines_whose_end_was_lost(tmp_path: Path, lost: list[int], both: bool) -> None:
+    """They last as long as the others, rather than until the next begins."""
+    lines, there = np.arange(16), np.setdiff1d(np.arange(16), lost)
+    starts = lines * 1100 * US
+    hits = (starts[:, None] + 100 * US * np.arange(8) + 50 * US).ravel()
+    begun = there if both and lost == [3] else lines
+    rising = "TDC1 rising", starts[begun], 2 * begun
+    falling = "TDC1 falling", starts[there] + 800 * US, 2 * there + 1
+    path = put(tmp_path / "a.tpx3", hits, rising, falling)
+    assert each_once(path, f"{len(lost)} of the lines do not end with", nav_shape=(16, 8))
+
+
+def test_chips_that_report_other_triggers(tmp_path: Path) -> None:
+    """Each has lost one: they are as many."""
+    starts = 100 * US * np.arange(10)
+    words = writer.triggers("TDC1 rising", np.repeat(starts, 2), np.repeat(np.arange(10), 2))
+    words = np.delete(words, [0, 19])
+    chips = np.delete(np.tile([0, 1], 10), [0, 19])
+    path = tmp_path / "a.tpx3"
+    path.write_bytes(writer.stream(words, chips))
+    with pytest.warns(RecordingWarning, match="different triggers TDC1 rising; those of chip 0"):
+        file_reader(path, lazy=True)
 
 
 def test_numbers_that_begin_again(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,10 @@ from rsciio_tem.frames.sparse import SparseFrames, Triplets, most_entries
 from rsciio_tem.parsing.zip_archives import HEADER, Directory, directory
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.identities import cached
 
 
-@lru_cache(maxsize=4)
+@cached(4)
 def _table(file: DataFile, count: int) -> npt.NDArray[np.int64]:
     """Return which members hold rows, columns and values of each frame; -1 if one is missing."""
     table = directory(file).table(count)

@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -30,6 +29,7 @@ from rsciio_tem.formats.npy.header import LARGEST_HEADER, Header, parse_header
 from rsciio_tem.parsing.zip_archives import is_frame_cache
 from rsciio_tem.storage import backends, files, inflate, machine
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.identities import cached
 
 #: Bytes of a description at most.
 _LONGEST_JSON = 1 << 22
@@ -284,7 +284,7 @@ class Packed:
         return load_member(self.file, self.name, self.header)
 
 
-@lru_cache(maxsize=4)
+@cached(4)
 def _inflated(file: DataFile, name: str, header: Header) -> Inflated:
     """Keep the streams of an array, so that one piece after the other is inflated once."""
     return Inflated(file, name, header)

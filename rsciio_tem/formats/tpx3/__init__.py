@@ -26,6 +26,7 @@ from rsciio_tem.formats.tpx3.cuts import (
     frame_times,
     lines_of,
     warn_of_doubled,
+    warn_of_unended,
 )
 from rsciio_tem.formats.tpx3.hits import Hits, Values
 from rsciio_tem.formats.tpx3.index import EDGES, Index, index_of
@@ -93,6 +94,8 @@ def parse(
             "If they mark lines, pass navigation_shape= with the positions in a line and these "
             f"{lines.frames} lines.",
         )
+    if cut.gated:
+        warn_of_unended(file, lines, cut, problems)
     if lines.frames > _MOST:
         raise FormatError(path, f"is cut into {lines.frames} frames.", "dwell_time is in seconds.")
     arrangement = arrangement_of(chips, np.flatnonzero(index.chunks_of).tolist(), path)
@@ -183,16 +186,7 @@ def _packets(recording: Recording, seen: FrameTimes | None) -> Iterator[Problem]
     yield from unknown_packets(index)
     if cut.edge < 0:
         return
-    chosen = index.reports(cut.edge, cut.chip)
-    order = np.argsort(index.times[chosen], kind="stable")
-    numbers = index.numbers[chosen][order].astype(np.int64)
-    steps = np.diff(numbers) & 0xFFF  # edges of both directions may be counted together
-    if not len(steps):
-        return
-    usual = int(np.bincount(steps).argmax())
-    put_in = index.triggers(cut.edge, cut.chip).lost
-    restored = int(np.count_nonzero(np.diff(put_in, prepend=-2) > 1))
-    if (gaps := int(np.count_nonzero(steps != usual)) - restored) > 0:
+    if gaps := index.triggers(cut.edge, cut.chip).gaps:
         yield Problem(
             "warning",
             f"the numbers of triggers ({EDGES[cut.edge]}) have {counted(gaps, 'gap')} that the "

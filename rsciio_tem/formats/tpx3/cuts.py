@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -15,6 +14,7 @@ from rsciio_tem.errors import FormatError, Problems
 from rsciio_tem.formats.tpx3.index import EDGES, Index, index_of
 from rsciio_tem.scan.times import FrameTimes
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.identities import cached
 
 __all__ = [
     "TICKS",
@@ -25,6 +25,7 @@ __all__ = [
     "frame_times",
     "lines_of",
     "warn_of_doubled",
+    "warn_of_unended",
 ]
 
 #: Ticks in a second; they are 25/96 ns.
@@ -97,7 +98,7 @@ class Lines(NamedTuple):
         return math.floor(begin[0]) - 1, math.ceil(end[0]) + 1
 
 
-@functools.lru_cache(maxsize=8)
+@cached(8)
 def lines_of(file: DataFile, cut: Cut) -> Lines:
     """Return where the frames of a recording are in time."""
     index = index_of(file)
@@ -116,7 +117,9 @@ def lines_of(file: DataFile, cut: Cut) -> Lines:
     durations = np.append(intervals, usual)
     pauses = 0
     if cut.gated:
-        durations = np.minimum(durations, _until(starts, index.of_edge(cut.edge ^ 1, cut.chip)))
+        high = _until(starts, index.of_edge(cut.edge ^ 1, cut.chip))
+        ended = high <= durations
+        durations = np.minimum(durations, np.where(ended, high, int(np.median(high[ended]))))
     elif _is_regular(intervals, usual):
         long = durations > _PAUSE * usual
         durations[long] = usual
@@ -147,6 +150,17 @@ def warn_of_doubled(lines: Lines, edge: int, problems: Problems) -> None:
         )
 
 
+def warn_of_unended(file: DataFile, lines: Lines, cut: Cut, problems: Problems) -> None:
+    """Say if it was not recorded where some lines end."""
+    high = _until(lines.starts, index_of(file).of_edge(cut.edge ^ 1, cut.chip))
+    lost = np.flatnonzero(high > np.append(np.diff(lines.starts), lines.usual))
+    if len(lost):
+        problems.warn(
+            f"{len(lost)} of the lines do not end with a trigger {EDGES[cut.edge ^ 1]}, the first "
+            f"of them number {lost[0]} (from 0); they are taken to last as long as the others.",
+        )
+
+
 def _until(starts: Ints, ends: Ints) -> Ints:
     """Return how long it takes from each start to the next end."""
     after = np.searchsorted(ends, starts, "right")
@@ -163,7 +177,7 @@ def _is_gate(index: Index, edge: int, chip: int) -> bool:
         return False
     intervals, high = np.diff(starts), _until(starts, ends)[:-1]
     inside = high < intervals
-    return bool(inside.mean() > 0.9 and np.median(high[inside] / intervals[inside]) > 0.6)
+    return bool(inside.mean() > 0.8 and np.median(high[inside] / intervals[inside]) > 0.6)
 
 
 # ---------------------------------------------------------------- decision
@@ -217,14 +231,20 @@ def decided(
     if not reported:
         return _untriggered(file, shape, step, problems)
     chip = _reporter(index, edge, problems)
-    starts, lost = index.triggers(edge, chip)
+    starts, lost, unsure, _ = index.triggers(edge, chip)
     count = len(starts)
     cut = Cut("triggers", edge, chip, step=step)
     if len(lost):
         problems.warn(
             f"{len(lost)} of the triggers ({EDGES[edge]}) were lost, by the numbers that they "
             f"have, the first of them number {lost[0]} (from 0). Their frames begin where they "
-            "would have been at the usual interval.",
+            "would have been at the usual interval."
+            + (
+                f" Of {unsure}, nothing says whether they come before or after a pause: their "
+                "frames may hold what was recorded in it."
+                if unsure
+                else ""
+            ),
         )
     words = f"{count} triggers ({EDGES[edge]})" if count > 1 else f"1 trigger ({EDGES[edge]})"
     if shape and len(shape) > 1 and min(shape) > 0:
@@ -333,6 +353,11 @@ def _reporter(index: Index, edge: int, problems: Problems) -> int:
         problems.warn(
             f"the chips report different numbers of triggers {EDGES[edge]} ({text}); those of "
             f"chip {chip} are used."
+        )
+    elif missed := int(np.count_nonzero(apart > _SAME)):
+        problems.warn(
+            f"the chips report different triggers {EDGES[edge]}; those of chip {chip} are used, "
+            f"which does not report {missed} of others."
         )
     return chip
 

@@ -6,14 +6,16 @@ from __future__ import annotations
 import functools
 import threading
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rsciio_tem.errors import Unsupported
+from rsciio_tem.formats.tpx3.lost import Triggers, gaps_in, restored, steps_of
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.identities import cached
 
 __all__ = ["BLOCK", "EDGES", "Index", "index_of"]
 
@@ -26,13 +28,6 @@ BLOCK = 256 << 10
 _CHUNK = (64 << 10) + 16
 #: Triggers that are kept at most.
 _MOST_TRIGGERS = 1 << 27
-
-
-class Triggers(NamedTuple):
-    """Times of triggers, ascending, and which of them were lost and put in."""
-
-    times: npt.NDArray[np.int64]
-    lost: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,32 +84,22 @@ class Index:
         return np.sort(self.times[self.reports(edge, chip)])
 
     def triggers(self, edge: int, chip: int) -> Triggers:
-        """Return the times of these triggers, with those that were lost where they must have been.
-
-        Each trigger has a number. Where numbers are left out, and the time to the next trigger is
-        as much longer, triggers are put in at the usual interval: the hits of their frames are
-        there.
-        """
-        chosen = self.reports(edge, chip)
-        order = np.argsort(self.times[chosen], kind="stable")
-        times = self.times[chosen][order]
-        numbers = self.numbers[chosen][order].astype(np.int64)
-        steps = (numbers[1:] - numbers[:-1]) & 0xFFF
-        if chip < 0 or len(steps) < 3:
-            return Triggers(times, times[:0])
-        by = int(np.bincount(steps).argmax())  # 2 if edges of both directions are counted together
-        even, intervals = steps == by, np.diff(times)
-        usual, longest = np.median(intervals[even]), intervals[even].max()
-        ratio = steps / max(1, by)
-        left_out = (ratio > 1) & (ratio == np.rint(ratio))
-        # not if numbers begin again after a pause
-        fits = (intervals > 0.8 * ratio * usual) & (intervals < 1.2 * ratio * usual + longest)
-        lost = np.where(left_out & fits & (even.mean() > 0.8), np.rint(ratio) - 1, 0).astype(int)
-        after = np.repeat(np.arange(len(lost)), lost)
-        place = 1 + np.arange(len(after)) - np.repeat(np.cumsum(lost) - lost, lost)
-        put_in = times[after] + np.rint(place * usual).astype(np.int64)
-        every = np.insert(times, after + 1, put_in)
-        return Triggers(every, after + 1 + np.arange(len(after)))
+        """Return the times of these triggers, with those that were lost, see `restored`."""
+        of_chip = self.chips == chip if chip >= 0 else np.ones(len(self.chips), np.bool_)
+        order = np.flatnonzero(of_chip)
+        order = order[np.argsort(self.times[order], kind="stable")]
+        every, numbers = self.times[order], self.numbers[order].astype(np.int64)
+        chosen = np.flatnonzero(self.edges[order] == edge)
+        # packets that were stored twice
+        twice = (np.diff(every[chosen]) == 0) & (np.diff(numbers[chosen]) == 0)
+        chosen = chosen[np.append(True, ~twice)] if chip >= 0 else chosen
+        times, steps = every[chosen], steps_of(numbers[chosen])
+        if chip < 0:  # each has numbers of its own
+            return Triggers(times, times[:0], 0, gaps_in(steps))
+        all_steps, whole = steps_of(numbers), np.zeros(len(steps), np.bool_)
+        if len(all_steps) and (all_steps == 1).mean() > 0.8:  # all edges are counted together
+            whole = steps == np.diff(chosen)
+        return restored(times, steps, whole)
 
     def reported(self, edge: int) -> dict[int, int]:
         """Return how many triggers of an edge each chip reports."""
@@ -154,7 +139,7 @@ def index_of(file: DataFile) -> Index:
         return _index_of(file)
 
 
-@functools.lru_cache(maxsize=4)
+@cached(4)
 def _index_of(file: DataFile) -> Index:
     from rsciio_tem.kernels import timepix3 as kernel
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from rsciio_tem.parsing.kept import Kept
 from rsciio_tem.parsing.trees import json_value, side_content
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.identities import cached
 
 #: Files that describe an array, or a group; the last one is that of version 3.
 DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
@@ -300,7 +300,7 @@ class Values:
             yield prefix + separator.join(map(str, index))
 
 
-@lru_cache(maxsize=64)
+@cached(64)
 def _opened(path: str, description: DataFile) -> Values:
     """Open an array once in each process."""
     del description  # other arrays of the same name are described by other files

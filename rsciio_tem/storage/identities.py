@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which files were described: another with the same size and time may take the place of one.
+
+Archives are unpacked with times of whole seconds, and copies have the time of their originals. What
+is kept of a file in this process is forgotten when another is found in its place.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+__all__ = ["cached", "replaced"]
+
+T = TypeVar("T")
+
+#: Files that are remembered.
+_MOST = 4096
+
+_identities: OrderedDict[Hashable, tuple[int, int, int]] = OrderedDict()
+# modules own the caches, so that they end with them
+_caches: weakref.WeakSet[functools._lru_cache_wrapper[Any]] = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+def replaced(file: Hashable, status: os.stat_result) -> bool:
+    """Whether a file is another one than when it was described last, with the same size and time.
+
+    Functions that are `cached` forget their results then.
+    """
+    identity = status.st_dev, status.st_ino, status.st_ctime_ns
+    with _lock:
+        before = _identities.pop(file, identity)
+        _identities[file] = identity
+        while len(_identities) > _MOST:
+            _identities.popitem(last=False)
+    if before == identity:
+        return False
+    for cache in [*_caches]:
+        cache.cache_clear()
+    return True
+
+
+def cached(maxsize: int) -> Callable[[Callable[..., T]], functools._lru_cache_wrapper[T]]:
+    """Keep results of a function of a `DataFile`, until another file takes its place."""
+
+    def wrap(function: Callable[..., T]) -> functools._lru_cache_wrapper[T]:
+        wrapped = functools.lru_cache(maxsize)(function)
+        _caches.add(wrapped)
+        return wrapped
+
+    return wrap
+
+
+def _start_child() -> None:
+    """Give a forked child a lock that nobody holds."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_child)
