@@ -572,6 +572,7 @@ def test_odd_name(first_sample: Sample, tmp_path: Path) -> None:
         np.testing.assert_array_equal(moved.read()["data"], first_sample.expected)
 
 
+@pytest.mark.per_kind
 def test_upper_case_suffix(file_sample: Sample, tmp_path: Path) -> None:
     assert file_sample.path is not None
     only = file_sample.path.name if names_others(file_sample) else ""
@@ -923,6 +924,7 @@ def test_bad_side_file(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+@pytest.mark.per_kind
 def test_through_a_link(file_sample: Sample, tmp_path: Path) -> None:
     """What lies beside the target belongs to the recording, whatever name the link has."""
     path = file_sample.path
@@ -1061,6 +1063,7 @@ def path_pattern(sample: Sample) -> str:
 
 
 @on_linux
+@pytest.mark.per_kind
 def test_parse_reads_little(file_sample: Sample) -> None:
     file_sample.parse()  # imports
     before = read_bytes()

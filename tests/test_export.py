@@ -820,6 +820,8 @@ def test_torn_journal(
         patch.setattr(Faulty, "fails_at", 35)
         with pytest.raises(OSError, match="the disk is full"):
             rsciio_tem.convert(recording, target, nav_shape=(6, 7))
+    with pytest.raises(FormatError, match="A conversion to it was stopped; the same call"):
+        rsciio_tem.load(target)
     journal = Path(f"{target}.partial", "journal")
     content = journal.read_bytes()
     journal.write_bytes(content[:-cut])
@@ -1090,7 +1092,7 @@ def test_killed_again_and_again(tmp_path: Path, name: str) -> None:
     outcome = torture(name, 8, 3, tmp_path)
     assert not outcome.problems
     assert outcome.kills == 8
-    assert outcome.naming
+    assert outcome.working  # whether any hits the moment of naming is up to the machine
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")

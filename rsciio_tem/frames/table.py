@@ -93,7 +93,7 @@ def _target(out: npt.NDArray[Any], span: Span, first: int, count: int) -> npt.ND
 
 
 #: So much of a file is asked for at a time where it is in memory: blocks are small, asking is slow.
-_WINDOW = 32 << 20
+_WINDOW = 16 << 20
 
 
 @dataclass

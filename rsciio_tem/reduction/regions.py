@@ -49,9 +49,7 @@ def weighted_region(
     pixels = replace(table.pixels, shape=((rows.stop - rows.start) * width,))
     strips = table.part(rows.start * width * table.dtype.itemsize, pixels)
     sums = np.empty(len(strips))
-    # where less than half is wanted, the system takes longer to show its memory than to copy that
-    pages = 2 * (rows.stop - rows.start) >= height
-    for first, block in Walk(strips, frames_per_block(strips), pages=pages):
+    for first, block in Walk(strips, frames_per_block(strips)):
         # kernels do not know half precision
         values = block.astype(np.float32) if block.dtype.char == "e" else block
         region_sums(values, width, columns.start, weights, sums[first : first + len(block)])

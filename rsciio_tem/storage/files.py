@@ -248,6 +248,8 @@ def existing(path: str | os.PathLike[str]) -> str:
     lower = os.path.basename(name).lower()
     close = [entry for entry in os.listdir(folder) if entry.lower() == lower]
     hint = f"Did you mean {close[0]}?" if close else ""
+    if os.path.isfile(os.path.join(f"{name}.partial", "journal")):
+        hint = "A conversion to it was stopped; the same call or command finishes it."
     raise FormatError(name, "does not exist.", hint)
 
 
