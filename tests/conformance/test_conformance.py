@@ -203,9 +203,13 @@ def test_known_differences_with_our_defaults(name: str, results: Results) -> Non
 
 
 @pytest.mark.parametrize("name", ["test_nexus.py", "test_emd_ncem.py", "test_emd_prismatic.py"])
-def test_what_stays_with_rosettasciio(name: str, realdata: Path, tmp_path: Path) -> None:
+def test_what_stays_with_rosettasciio(
+    name: str, realdata: Path, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     """``hs.load`` opens NeXus and EMD files, with all options, as if we were not there."""
     pytest.importorskip("hyperspy")
+    if name != "test_emd_ncem.py" and not pytestconfig.getoption("--every-sample"):
+        pytest.skip("takes long: pass --every-sample")
     data = "nexus" if "nexus" in name else "emd"
     source = realdata / "rosettasciio" / data
     if not (TESTS / name).is_file() or not source.is_dir():
