@@ -182,17 +182,12 @@ class Detectors(Masks):
     def take_entries(self, frames: npt.NDArray[np.int64], entries: Triplets) -> None:
         super().take_entries(frames, entries)
         sums = self.values[:, frames]
-        for frame, mask in self._unclear(sums):
+        for mask, frame in np.argwhere(~np.isfinite(sums)).tolist():
             mine = slice(entries.bounds[frame], entries.bounds[frame + 1])
             weights = self.weights[mask][entries.pixels[mine]]
             values = entries.values[mine][weights != 0].astype(sums.dtype)
             sums[mask, frame] = np.dot(values, weights[weights != 0])
         self.values[:, frames] = sums
-
-    def _unclear(self, sums: npt.NDArray[Any]) -> list[tuple[int, int]]:
-        """Return frames, and detectors, whose sum is no number, perhaps for pixels outside."""
-        masks, frames = np.nonzero(~np.isfinite(sums))
-        return list(zip(frames.tolist(), masks.tolist(), strict=True))
 
 
 class BitMasks(PerFrame):

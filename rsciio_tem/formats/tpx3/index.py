@@ -85,6 +85,15 @@ class Index:
 
     def triggers(self, edge: int, chip: int) -> Triggers:
         """Return the times of these triggers, with those that were lost, see `restored`."""
+        if (edge, chip) not in self._triggers:  # of many, all is sorted for it
+            self._triggers[edge, chip] = self._restored(edge, chip)
+        return self._triggers[edge, chip]
+
+    @functools.cached_property
+    def _triggers(self) -> dict[tuple[int, int], Triggers]:
+        return {}
+
+    def _restored(self, edge: int, chip: int) -> Triggers:
         of_chip = self.chips == chip if chip >= 0 else np.ones(len(self.chips), np.bool_)
         order = np.flatnonzero(of_chip)
         order = order[np.argsort(self.times[order], kind="stable")]
