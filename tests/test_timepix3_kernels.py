@@ -164,7 +164,7 @@ def walked(content: bytes, stops: list[int]) -> dict[str, Any]:
     for stop in [*sorted(stops), len(raw)]:
         if at >= stop:
             continue
-        before = state.copy()
+        before, damaged = state.copy(), counts[timepix3.DAMAGED]
         end, count, n_hits, least, most = walk(
             raw, at, stop, True, state, counts, kinds, chips, some
         )
@@ -175,12 +175,14 @@ def walked(content: bytes, stops: list[int]) -> dict[str, Any]:
             for t, tag, number in zip(times, tags, numbers, strict=True)
         ]
         window = (least, most + 1) if n_hits else (0, 0)
-        times, places, tots = hits_of(raw[at:end], before, window, layout)
+        reach = end if counts[timepix3.DAMAGED] == damaged else min(end + (64 << 10) + 16, len(raw))
+        piece, final = (raw[at:reach], end - at), reach in (end, len(raw))
+        times, places, tots = hits_of(*piece, final, before, window, layout)
         assert len(times) == n_hits
         assert (before == state).all()
         if n_hits:
             assert (times.min(), times.max()) == (least, most)
-            half = hits_of(raw[at:end], timepix3.new_state(), (0, 0), layout)
+            half = hits_of(*piece, final, timepix3.new_state(), (0, 0), layout)
             assert len(half[0]) == 0
         rows, columns = np.divmod(places.astype(int), 256)
         columns_of = (times, rows // 256, columns, rows % 256, tots)
@@ -310,4 +312,4 @@ def test_what_kernels_refuse() -> None:
     with pytest.raises(ValueError, match="positive"):
         frame_numbers(one, one, one, np.zeros(1), 1)
     with pytest.raises(ValueError, match="shape"):
-        hits_of(np.zeros(8, "u1"), one, (0, 1), np.zeros((256, 5), np.int64))
+        hits_of(np.zeros(8, "u1"), 8, True, one, (0, 1), np.zeros((256, 5), np.int64))

@@ -325,6 +325,8 @@ def walk(
 
 def hits_of(
     raw: npt.NDArray[np.uint8],
+    stop: int,
+    final: bool,
     state: npt.NDArray[np.int64],
     window: tuple[int, int],
     layout: npt.NDArray[np.int64],
@@ -334,7 +336,12 @@ def hits_of(
     Parameters
     ----------
     raw : ndarray of uint8
-        Bytes from the beginning of a chunk to that of another, or to the end of the file.
+        Bytes from the beginning of a chunk on.
+    stop : int
+        Where `walk` said that the next chunk begins.
+    final : bool
+        Whether the file ends with these bytes; or, where no chunk is damaged, a chunk. What is
+        behind a damaged chunk says where it ends: then `raw` has 64 KiB and some behind `stop`.
     state : ndarray of int64
         The clock: what earlier bytes left behind, updated.
     window : (int, int)
@@ -348,14 +355,14 @@ def hits_of(
     (ndarray of int64, ndarray of uint32, ndarray of uint16)
         Time, place in the flat frame and time over threshold in 25 ns.
     """
-    if layout.shape != (256, 5) or len(state) != STATE:
-        raise ValueError("layout or state have another shape")
+    if layout.shape != (256, 5) or len(state) != STATE or not 0 <= stop <= len(raw):
+        raise ValueError("layout, state or bytes have another shape")
     room = len(raw) // 8 + 1
     _, _, out = _no_hits(room)
     counted = np.zeros(COUNTS, np.int64), np.zeros(256, np.int64), np.zeros((2, 256), np.int64)
     limits = np.array(window, np.int64)
     kept = limits, layout, out
-    result = _walk(raw, 0, len(raw), True, state, False, *counted, _no_triggers(), *kept)
+    result = _walk(raw, 0, stop, final, state, False, *counted, _no_triggers(), *kept)
     count = int(result[1])
     return out[0][:count], out[1][:count], out[2][:count]
 

@@ -706,6 +706,47 @@ def test_checks(tmp_path: Path) -> None:
     assert packets == {"unknown": 1, "heartbeats": 1, "triggers": 6, "control": 1, "hits": 1}
 
 
+def cut_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: list[tuple[int, int, int]], block: int
+) -> tuple[np.ndarray, list[int]]:
+    """Read chunks of so many hits and so many lost ones; return the frame, and hits of chips."""
+    content, tick, kept_of = b"", 6 * US, [0] * 4
+    for kept, lost, chip in [(1, 0, 3), *chunks, (1, 0, 3)]:
+        hits = writer.hits(5, 9, tick + 6 * np.arange(kept + lost))
+        content += writer.chunk(hits, chip)[: 8 + 8 * kept]
+        tick += 6 * (kept + lost)
+        kept_of[chip] += kept
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.tpx3"
+    path.write_bytes(content)
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "BLOCK", block)
+        data = quietly(path, trigger="none", dwell_time=1.0, chips="quad")["data"]
+    return data.reshape(512, 512), kept_of
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 12)] * 2, st.integers(0, 3)), min_size=1, max_size=12),
+    st.sampled_from([8, 24, 100, 300]),
+)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_chunks_and_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: list[tuple[int, int, int]], block: int
+) -> None:
+    """Where a damaged chunk ends does not depend on where the blocks end that are read."""
+    frames = [cut_chunks(tmp_path, monkeypatch, chunks, n)[0] for n in (index.BLOCK, block)]
+    np.testing.assert_array_equal(*frames)
+
+
+@pytest.mark.parametrize("block", [8, 24, 40, 100, index.BLOCK])
+def test_hits_of_chips_behind_lost_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    """A chunk that was cut short does not take the hits of those behind it, of other chips."""
+    chunks = [(2, 20, 0), (3, 0, 1), (4, 0, 2), (5, 1, 3), (6, 0, 0)]
+    frame, kept = cut_chunks(tmp_path, monkeypatch, chunks, block)
+    assert [frame[9, 261], frame[502, 506], frame[502, 250], frame[9, 5]] == kept
+
+
 def test_integrating_mode_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tpx3"
     words = writer.hits([1, 2], 3, [100, 200])

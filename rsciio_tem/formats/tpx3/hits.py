@@ -102,9 +102,10 @@ class Hits:
         cut = lines.starts[some], lines.durations[some], lines.steps[some], lines.positions
         for i in index.overlapping(window).tolist():
             begin, end = int(index.begins[i]), int(index.begins[i + 1])
-            raw = backends.read(self.file, begin, end - begin, self.backend)
-            state = index.states[i].copy()
-            times, places, tots = hits_of(raw, state, window, table)
+            reach = int(index.reaches[i])
+            raw = backends.read(self.file, begin, reach - begin, self.backend)
+            final, state = reach in (end, self.file.size), index.states[i].copy()
+            times, places, tots = hits_of(raw, end - begin, final, state, window, table)
             frames = frame_numbers(times, *cut)
             frames += line * lines.positions - first
             inside = (frames >= 0) & (frames < last - first)

@@ -38,6 +38,9 @@ class Index:
     ----------
     begins : ndarray of int64, shape (blocks + 1,)
         Byte at which each block begins, the last one ends.
+    reaches : ndarray of int64, shape (blocks,)
+        Byte at which those end that say which chunks a block has: behind damaged ones they are
+        some of the next block.
     states : ndarray of int64, shape (blocks, STATE)
         The clock at the beginning of each block.
     hits, least, most : ndarray of int64, shape (blocks,)
@@ -51,6 +54,7 @@ class Index:
     """
 
     begins: npt.NDArray[np.int64]
+    reaches: npt.NDArray[np.int64]
     states: npt.NDArray[np.int64]
     hits: npt.NDArray[np.int64]
     least: npt.NDArray[np.int64]
@@ -157,7 +161,7 @@ def _index_of(file: DataFile) -> Index:
     kinds, chips = np.zeros(256, np.int64), np.zeros((2, 256), np.int64)
     room = (BLOCK + _CHUNK) // 8
     some = np.empty(room, np.int64), np.empty(room, np.uint16), np.empty(room, np.uint16)
-    rows: list[tuple[int, int, int, int]] = []
+    rows: list[tuple[int, int, int, int, int]] = []
     states: list[npt.NDArray[np.int64]] = []
     parts: list[tuple[npt.NDArray[Any], ...]] = []
     piece = (backends.BLOCK if file.origin is None else backends.REMOTE_BLOCK) + BLOCK + _CHUNK
@@ -171,11 +175,12 @@ def _index_of(file: DataFile) -> Index:
             states.append(state.copy())
             view = raw[place : place + BLOCK + _CHUNK]
             final = last and place + len(view) == nbytes
-            stop = min(BLOCK, len(view))
+            stop, damaged = min(BLOCK, len(view)), counts[kernel.DAMAGED]
             end, count, hits, least, most = kernel.walk(
                 view, 0, stop, final, state, counts, kinds, chips, some
             )
-            rows.append((at + place, hits, least, most))
+            reach = end if counts[kernel.DAMAGED] == damaged else min(end + _CHUNK, len(view))
+            rows.append((at + place, at + place + reach, hits, least, most))
             if count:
                 parts.append(tuple(array[:count].copy() for array in some))
                 triggers += count
@@ -183,15 +188,16 @@ def _index_of(file: DataFile) -> Index:
                 raise Unsupported(file.path, f"has more than {_MOST_TRIGGERS} triggers.")
             place += end
         at += place
-    table = np.array(rows, np.int64).reshape(-1, 4)
+    table = np.array(rows, np.int64).reshape(-1, 5)
     parts.append(tuple(array[:0] for array in some))
     times, tags, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Index(
         np.append(table[:, 0], file.size),
+        table[:, 1],
         np.array(states).reshape(-1, kernel.STATE),
-        hits=table[:, 1],
-        least=table[:, 2],
-        most=table[:, 3],
+        hits=table[:, 2],
+        least=table[:, 3],
+        most=table[:, 4],
         times=times,
         edges=(tags & 3).astype(np.uint8),
         chips=(tags >> 2).astype(np.uint8),
