@@ -24,8 +24,8 @@ from rsciio_tem.errors import FormatError
 REPOSITORY = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 
-#: Cases of each format, all formats together in about 30 s; other seeds are for longer runs.
-CASES = 60
+#: Cases of each format, all formats together in about 20 s; other seeds are for longer runs.
+CASES = 30
 
 
 def test_damaged_recordings() -> None:

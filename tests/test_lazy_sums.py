@@ -220,17 +220,16 @@ def test_every_kind_of_frames(sample: Sample) -> None:
     sig = tuple(range(len(nav), data.ndim))
     mask = np.random.default_rng(4).random(sample.frame_shape) > 0.5
     crop = tuple(slice(n // 4, max(n // 4 + 1, n // 2)) for n in sample.frame_shape)
-    for before, (name, axes) in itertools.product(
-        (
-            lambda x, xp: x,
-            lambda x, xp: x * mask,
-            lambda x, xp: x[(..., *crop)],
-            lambda x, xp: xp.where(mask, x, 0),
-        ),
-        itertools.product(("sum", "max", "mean", "std"), (nav, sig)),
-    ):
-        if axes or name == "sum":
-            compare(before, name, axes or None, lazy, data)
+    befores: list[tuple[Any, tuple[str, ...]]] = [
+        (lambda x, xp: x, ("sum", "max", "mean", "std")),
+        (lambda x, xp: x * mask, ("sum", "std")),
+        (lambda x, xp: x[(..., *crop)], ("sum", "max")),
+        (lambda x, xp: xp.where(mask, x, 0), ("sum",)),
+    ]
+    for before, names in befores:
+        for name, axes in itertools.product(names, (nav, sig)):
+            if axes or name == "sum":
+                compare(before, name, axes or None, lazy, data)
 
 
 def test_chunks_are_streamed(folder: Path, streamed: list[Any]) -> None:

@@ -11,6 +11,7 @@ with our defaults. What became of each is written to the file that ``RSCIIO_TEM_
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
 import json
 import os
@@ -143,6 +144,12 @@ def conventions(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # so that the conventions come first in the names of tests
+def pytest_collection_finish() -> None:
+    """Spare the many collections of garbage that RosettaSciIO's tests make what was imported."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("conventions", CONVENTIONS, indirect=True, scope="session")
 
