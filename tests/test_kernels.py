@@ -986,7 +986,7 @@ def test_place_tiles(data: Any) -> None:
 
 BLOCKS = st.tuples(
     st.sampled_from(["u1", "u2", ">u2", "u4", "i1", "i2", "i4", "i8", "u8", "f4", "f8", "?"]),
-    st.integers(1, 6),
+    st.integers(1, 11),
     st.sampled_from([1, 3, 8, 64, 1000, 1024, 2056, 70_000]),
     st.integers(0, 2**32),
     st.booleans(),
@@ -1098,6 +1098,33 @@ def test_profiles(drawn: Any) -> None:
     frames = block.reshape(len(block), -1, width).astype(rows.dtype)
     np.testing.assert_allclose(rows, frames.sum(axis=2), rtol=1e-9, atol=1e-3)
     np.testing.assert_allclose(columns, frames.sum(axis=1), rtol=1e-9, atol=1e-3)
+
+
+@settings(max_examples=40)
+@given(BLOCKS, st.integers(1, 10))
+def test_nothing_depends_on_where_blocks_end(drawn: Any, cut: int) -> None:
+    """To the last bit: which frames come together is up to caches, and to what is in memory."""
+    block = block_of(drawn)
+    count, pixels = block.shape
+    width = next(n for n in (8, 4, 3, 1) if pixels % n == 0)
+    kind, weights = total_type(block.dtype), np.random.default_rng(drawn[3]).normal(size=pixels)
+    found = []
+    for parts in ([block], [block[:cut], block[cut:]], list(block[:, np.newaxis])):
+        sums, totals = np.zeros(count, kind), np.zeros(pixels, kind)
+        rows, columns = np.zeros((count, pixels // width), kind), np.zeros((count, width), kind)
+        masked, region, at = np.zeros((1, count)), np.zeros(count), 0
+        for part in (part for part in parts if len(part)):
+            mine = slice(at, at + len(part))
+            frame_sums(part, sums[mine])
+            add_frames(part, totals)
+            profiles(part, rows[mine], columns[mine])
+            masked_sums(part, weights[np.newaxis], masked[:, mine])
+            region_sums(part, width, 0, weights.reshape(-1, width), region[mine])
+            at += len(part)
+        found.append([sums, totals, rows, columns, masked, region])
+    for other in found[1:]:
+        for ours, theirs in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @settings(max_examples=40)

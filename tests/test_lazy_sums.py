@@ -232,6 +232,36 @@ def test_every_kind_of_frames(sample: Sample) -> None:
                 compare(before, name, axes or None, lazy, data)
 
 
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow)")
+@pytest.mark.parametrize("spoiled", [None, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("factor", [1, -0.25, 3e30])
+def test_floats_times_a_mask(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, spoiled: float | None, factor: float
+) -> None:
+    """What is no number stays none, wherever it is, if it is multiplied with zero."""
+    array = np.random.default_rng(1).normal(0, 1e9, (3, 4, 70, 90)).astype("f4")
+    if spoiled is not None:
+        array[1, 2, 60, 80] = spoiled  # far from the mask
+    mask = np.zeros((70, 90), "f4")
+    mask[3:9, 5:30] = factor
+    np.save(folder / "large.npy", array)
+    lazy = rsciio_tem.load(folder / "large.npy", lazy=True, chunks=(2, 4, 70, 90))[0]["data"]
+    asked, reduce = [], lazy_chunks.in_this_thread
+
+    def count(*args: Any) -> Any:
+        asked.append(args)
+        return reduce(*args)
+
+    monkeypatch.setattr(lazy_chunks, "in_this_thread", count)
+    result = (lazy * mask).sum(axis=(2, 3)).compute(scheduler="sync")
+    assert bool(asked) is (factor <= 1)  # products might overflow
+    with np.errstate(all="ignore"):
+        expected = (array * mask).sum(axis=(2, 3))
+    assert result.dtype == expected.dtype
+    scale = 1e9 * abs(factor)
+    np.testing.assert_allclose(result / scale, expected / scale, rtol=1e-4, atol=1e-4)
+
+
 def test_chunks_are_streamed(folder: Path, streamed: list[Any]) -> None:
     lazy = lazy_of(folder, values_of("u2"))
     for operation in (

@@ -115,6 +115,8 @@ class Walk:
         Whether a block may be pages of a file, which can become shorter after the block was read.
     native : bool
         Whether blocks must have the byte order of the frames: pages have that of the file.
+    once : bool
+        Whether pixels are looked at once: pages then come in blocks as large as they are asked for.
     """
 
     frames: Frames
@@ -122,6 +124,7 @@ class Walk:
     region: Region | None = None
     pages: bool = True
     native: bool = False
+    once: bool = False
     buffer: npt.NDArray[Any] | None = field(default=None, init=False)
 
     def __iter__(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
@@ -134,8 +137,9 @@ class Walk:
             part = frames[first : first + window]
             with self._pages(part) as rows:
                 if rows is not None:
-                    for at in range(0, len(rows), self.step):
-                        yield first + at, rows[at : at + self.step]
+                    step = len(rows) if self.once else self.step
+                    for at in range(0, len(rows), step):
+                        yield first + at, rows[at : at + step]
                     continue
             for at in range(0, len(part), self.step):
                 block = part[at : at + self.step]

@@ -45,51 +45,76 @@ def as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
-def _stored(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bool]:
-    """Return pixels as something numba knows, and whether their bytes have to be swapped."""
+#: How pixels lie in memory: in the order of this machine, or with their two bytes swapped. These
+#: are of two types, so that a kernel is compiled for each.
+_NATIVE, _SWAPPED = (), (1,)
+
+
+def _stored(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[int, ...]]:
+    """Return pixels as something numba knows, and the order of their bytes."""
     if block.dtype == bool or block.dtype == np.float16:
-        return as_numbers(block), False
+        return as_numbers(block), _NATIVE
     if block.dtype.isnative:
-        return block, False
+        return block, _NATIVE
     if block.dtype.kind != "u" or block.dtype.itemsize != 2:
         raise ValueError(f"pixels of {block.dtype} are not added up as they are stored")
-    return block.view(np.uint16), True
+    return block.view(np.uint16), _SWAPPED
 
 
-def _rows(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bool]:
-    """Return (frames, pixels) as rows that follow each other, and whether to swap bytes.
+def _rows(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[int, ...]]:
+    """Return (frames, pixels) as rows that follow each other, and the order of their bytes.
 
     Where frames lie apart in a file, rows also have what is between them, which nobody touches:
     of the last one, it may be behind the end. Compiled loops are fast only over rows without gaps.
     """
-    pixels, swapped = _stored(block)
+    pixels, order = _stored(block)
     size = pixels.itemsize
     if pixels.flags.c_contiguous:
-        return pixels, swapped
+        return pixels, order
     if pixels.strides[1] != size or pixels.strides[0] % size or pixels.strides[0] < 0:
-        return np.ascontiguousarray(pixels), swapped
+        return np.ascontiguousarray(pixels), order
     width = max(pixels.shape[1], pixels.strides[0] // size)
     shape = (len(pixels), width)
-    return np.lib.stride_tricks.as_strided(pixels, shape, (width * size, size)), swapped
+    return np.lib.stride_tricks.as_strided(pixels, shape, (width * size, size)), order
 
 
-@jit
-def _swap2(x):
-    return np.uint16((x << np.uint16(8)) | (x >> np.uint16(8)))
+@intrinsic
+def _value(typing, pixel, order):
+    """Return a pixel as a number, see `_NATIVE`; it is swapped on its way into a sum."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bswap(arguments[0]) if len(order) else arguments[0]
+
+    return pixel(pixel, order), generate
+
+
+# Processors fetch ahead along a few streams, each of which ends with a page of 4 KiB. So kernels go
+# along several frames, or several parts of a frame, at a time: 1.6 times as fast where pixels are
+# not in a cache. Nothing depends on which frames are taken together: a block may end anywhere.
 
 
 @jit_sums
 def _frame_sums(block, pixels, out):
     # in pieces, so that rounding errors do not grow with the size of a frame
+    part = pixels // 4
     for f in range(len(block)):
+        frame = block[f]
         out[f] = 0
         zero = out[f]  # of the type of the sums
-        for first in range(0, pixels, 2048):
-            piece = block[f, first : min(first + 2048, pixels)]
-            total = zero
-            for i in range(len(piece)):
-                total += piece[i]
-            out[f] += total
+        for first in range(0, part, 2048):
+            last = min(first + 2048, part)
+            a, b = frame[first:last], frame[part + first : part + last]
+            c = frame[2 * part + first : 2 * part + last]
+            d = frame[3 * part + first : 3 * part + last]
+            w, x, y, z = zero, zero, zero, zero
+            for i in range(len(a)):
+                w += a[i]
+                x += b[i]
+                y += c[i]
+                z += d[i]
+            out[f] += (w + x) + (y + z)
+        for i in range(4 * part, pixels):
+            out[f] += frame[i]
 
 
 #: So many pixels of two bytes or one have a sum of 32 bits, which twice as many fit in a register.
@@ -97,27 +122,25 @@ _NARROW = 1 << 16
 
 
 @jit
-def _frame_sums_narrow(block, pixels, out):
+def _frame_sums_narrow(block, pixels, order, out):
+    part = pixels // 4
     for f in range(len(block)):
+        frame = block[f]
         out[f] = 0
-        for first in range(0, pixels, _NARROW):
-            piece = block[f, first : min(first + _NARROW, pixels)]
-            total = np.uint32(0)
-            for i in range(len(piece)):
-                total = np.uint32(total + piece[i])
-            out[f] += total
-
-
-@jit
-def _frame_sums_swapped(block, pixels, out):
-    for f in range(len(block)):
-        out[f] = 0
-        for first in range(0, pixels, _NARROW):
-            piece = block[f, first : min(first + _NARROW, pixels)]
-            total = np.uint32(0)
-            for i in range(len(piece)):
-                total = np.uint32(total + _swap2(piece[i]))
-            out[f] += total
+        for first in range(0, part, _NARROW):
+            last = min(first + _NARROW, part)
+            a, b = frame[first:last], frame[part + first : part + last]
+            c = frame[2 * part + first : 2 * part + last]
+            d = frame[3 * part + first : 3 * part + last]
+            w, x, y, z = np.uint32(0), np.uint32(0), np.uint32(0), np.uint32(0)
+            for i in range(len(a)):
+                w = np.uint32(w + _value(a[i], order))
+                x = np.uint32(x + _value(b[i], order))
+                y = np.uint32(y + _value(c[i], order))
+                z = np.uint32(z + _value(d[i], order))
+            out[f] += np.uint64(w) + np.uint64(x) + np.uint64(y) + np.uint64(z)
+        for i in range(4 * part, pixels):
+            out[f] += _value(frame[i], order)
 
 
 def frame_sums(block: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
@@ -127,67 +150,32 @@ def frame_sums(block: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
     unsigned ones of the other byte order.
     """
     if block.dtype.str[1:] in _NUMBERS and out.dtype.itemsize == 8:
-        rows, swapped = _rows(block)
-        narrow = rows.dtype.kind == "u" and rows.itemsize <= 2
-        kernel = _frame_sums_narrow if narrow else _frame_sums
-        (_frame_sums_swapped if swapped else kernel)(rows, block.shape[1], out)
+        rows, order = _rows(block)
+        if rows.dtype.kind == "u" and rows.itemsize <= 2:
+            _frame_sums_narrow(rows, block.shape[1], order, out)
+        else:
+            _frame_sums(rows, block.shape[1], out)
     else:
         np.sum(block, axis=1, dtype=out.dtype, out=out)
 
 
 @jit
-def _add_frames(block, totals):
-    # several frames at a time: the totals are fetched and stored less often
+def _add_frames(block, order, totals):
+    # the totals are fetched and stored less often, too
     whole = len(block) // 4 * 4
     for f in range(0, whole, 4):
         a, b, c, d = block[f], block[f + 1], block[f + 2], block[f + 3]
         for i in range(len(totals)):
             total = totals[i]
-            total += a[i]
-            total += b[i]
-            total += c[i]
-            total += d[i]
+            total += _value(a[i], order)
+            total += _value(b[i], order)
+            total += _value(c[i], order)
+            total += _value(d[i], order)
             totals[i] = total
     for f in range(whole, len(block)):
         frame = block[f]
         for i in range(len(totals)):
-            totals[i] += frame[i]
-
-
-@jit
-def _add_frames_swapped(block, totals):
-    whole = len(block) // 4 * 4
-    for f in range(0, whole, 4):
-        a, b, c, d = block[f], block[f + 1], block[f + 2], block[f + 3]
-        for i in range(len(totals)):
-            total = totals[i]
-            total += _swap2(a[i])
-            total += _swap2(b[i])
-            total += _swap2(c[i])
-            total += _swap2(d[i])
-            totals[i] = total
-    for f in range(whole, len(block)):
-        frame = block[f]
-        for i in range(len(totals)):
-            totals[i] += _swap2(frame[i])
-
-
-@jit
-def _add_squares(block, totals):
-    for f in range(len(block)):
-        frame = block[f]
-        for i in range(len(totals)):
-            x = np.uint64(frame[i])
-            totals[i] += x * x
-
-
-@jit
-def _add_squares_swapped(block, totals):
-    for f in range(len(block)):
-        frame = block[f]
-        for i in range(len(totals)):
-            x = np.uint64(_swap2(frame[i]))
-            totals[i] += x * x
+            totals[i] += _value(frame[i], order)
 
 
 def add_frames(block: npt.NDArray[Any], totals: npt.NDArray[Any]) -> None:
@@ -195,46 +183,68 @@ def add_frames(block: npt.NDArray[Any], totals: npt.NDArray[Any]) -> None:
 
     `totals` must have room for the sum. Pixels as for `frame_sums`, or complex.
     """
-    rows, swapped = _rows(block)
-    (_add_frames_swapped if swapped else _add_frames)(rows, totals)
+    _add_frames(*_rows(block), totals)
+
+
+@jit
+def _square(pixel):
+    return np.uint64(pixel) * np.uint64(pixel)
+
+
+@jit
+def _add_squares(block, order, totals):
+    whole = len(block) // 4 * 4
+    for f in range(0, whole, 4):
+        a, b, c, d = block[f], block[f + 1], block[f + 2], block[f + 3]
+        for i in range(len(totals)):
+            first = _square(_value(a[i], order)) + _square(_value(b[i], order))
+            totals[i] += first + _square(_value(c[i], order)) + _square(_value(d[i], order))
+    for f in range(whole, len(block)):
+        frame = block[f]
+        for i in range(len(totals)):
+            totals[i] += _square(_value(frame[i], order))
 
 
 def add_squares(block: npt.NDArray[Any], totals: npt.NDArray[np.uint64]) -> None:
     """Add the squares of unsigned pixels of up to 2 bytes, in either order, to `totals`."""
-    rows, swapped = _rows(block)
-    (_add_squares_swapped if swapped else _add_squares)(rows, totals)
+    _add_squares(*_rows(block), totals)
 
 
 @jit_sums
-def _profiles(block, rows, columns):
+def _profiles(block, order, rows, columns):
     height, width = rows.shape[1], columns.shape[1]
+    part = height // 4
     for f in range(len(block)):
-        frame, totals = block[f], columns[f]
-        for r in range(height):
+        frame, sums, totals = block[f], rows[f], columns[f]
+        for r in range(part):
+            i, j, k = r + part, r + 2 * part, r + 3 * part
+            a, b = frame[r * width : (r + 1) * width], frame[i * width : (i + 1) * width]
+            c, d = frame[j * width : (j + 1) * width], frame[k * width : (k + 1) * width]
+            sums[r] = 0
+            w = sums[r]  # of the type of the sums
+            x, y, z = w, w, w
+            for p in range(width):
+                w += _value(a[p], order)
+                x += _value(b[p], order)
+                y += _value(c[p], order)
+                z += _value(d[p], order)
+            for p in range(width):
+                total = totals[p]
+                total += _value(a[p], order)
+                total += _value(b[p], order)
+                total += _value(c[p], order)
+                total += _value(d[p], order)
+                totals[p] = total
+            sums[r], sums[i], sums[j], sums[k] = w, x, y, z
+        for r in range(4 * part, height):
             row = frame[r * width : (r + 1) * width]
-            rows[f, r] = 0
-            total = rows[f, r]
-            for i in range(width):
-                total += row[i]
-            for i in range(width):
-                totals[i] += row[i]
-            rows[f, r] = total
-
-
-@jit_sums
-def _profiles_swapped(block, rows, columns):
-    height, width = rows.shape[1], columns.shape[1]
-    for f in range(len(block)):
-        frame, totals = block[f], columns[f]
-        for r in range(height):
-            row = frame[r * width : (r + 1) * width]
-            rows[f, r] = 0
-            total = rows[f, r]
-            for i in range(width):
-                total += _swap2(row[i])
-            for i in range(width):
-                totals[i] += _swap2(row[i])
-            rows[f, r] = total
+            sums[r] = 0
+            w = sums[r]
+            for p in range(width):
+                w += _value(row[p], order)
+            for p in range(width):
+                totals[p] += _value(row[p], order)
+            sums[r] = w
 
 
 def profiles(block: npt.NDArray[Any], rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> None:
@@ -247,67 +257,60 @@ def profiles(block: npt.NDArray[Any], rows: npt.NDArray[Any], columns: npt.NDArr
     columns : ndarray of zeros, shape (frames, width)
         Takes the sums of columns; both must have room for them. Pixels as for `frame_sums`.
     """
-    pixels, swapped = _rows(block)
-    (_profiles_swapped if swapped else _profiles)(pixels, rows, columns)
+    _profiles(*_rows(block), rows, columns)
 
 
 @jit
-def _largest(block, most):
-    for f in range(len(block)):
+def _largest(block, order, most):
+    whole = len(block) // 4 * 4
+    for f in range(0, whole, 4):
+        a, b, c, d = block[f], block[f + 1], block[f + 2], block[f + 3]
+        for i in range(len(most)):
+            first = max(_value(a[i], order), _value(b[i], order))
+            second = max(_value(c[i], order), _value(d[i], order))
+            most[i] = max(most[i], max(first, second))
+    for f in range(whole, len(block)):
         frame = block[f]
         for i in range(len(most)):
-            most[i] = max(most[i], frame[i])
-
-
-@jit
-def _largest_swapped(block, most):
-    for f in range(len(block)):
-        frame = block[f]
-        for i in range(len(most)):
-            most[i] = max(most[i], _swap2(frame[i]))
+            most[i] = max(most[i], _value(frame[i], order))
 
 
 def largest(block: npt.NDArray[Any], most: npt.NDArray[Any]) -> None:
     """Raise `most`, in the machine's byte order, to the largest pixel of frames; NaN wins."""
     if block.dtype.kind in "ui":
-        rows, swapped = _rows(block)
-        (_largest_swapped if swapped else _largest)(rows, most)
+        _largest(*_rows(block), most)
     else:
         np.maximum(most, block.max(axis=0), out=most)
 
 
 @jit_sums
-def _masked_sums(block, weights, used, out):
-    # A piece of the masks stays in the nearest cache while all frames of the block pass by.
-    pixels = weights.shape[1]
+def _masked_sums(block, order, weights, used, out):
+    # A piece of the masks stays in the nearest cache while all frames of the block pass by. Behind
+    # the last frame it is taken again, so that what is found for a frame is always found alike.
+    count, pixels = len(block), weights.shape[1]
     for first in range(0, pixels, 2048):
         last = min(first + 2048, pixels)
         for k in range(len(weights)):
             if not used[k, first // 2048]:
                 continue
-            weight = weights[k, first:last]
-            for f in range(len(block)):
-                piece, total = block[f, first:last], 0.0
-                for i in range(len(piece)):
-                    total += piece[i] * weight[i]
-                out[k, f] += total
-
-
-@jit_sums
-def _masked_sums_swapped(block, weights, used, out):
-    # A piece of the masks stays in the nearest cache while all frames of the block pass by.
-    pixels = weights.shape[1]
-    for first in range(0, pixels, 2048):
-        last = min(first + 2048, pixels)
-        for k in range(len(weights)):
-            if not used[k, first // 2048]:
-                continue
-            weight = weights[k, first:last]
-            for f in range(len(block)):
-                piece, total = block[f, first:last], 0.0
-                for i in range(len(piece)):
-                    total += _swap2(piece[i]) * weight[i]
-                out[k, f] += total
+            weight, sums = weights[k, first:last], out[k]
+            for f in range(0, count, 4):
+                g, h, j = min(f + 1, count - 1), min(f + 2, count - 1), min(f + 3, count - 1)
+                a, b = block[f, first:last], block[g, first:last]
+                c, d = block[h, first:last], block[j, first:last]
+                w, x, y, z = 0.0, 0.0, 0.0, 0.0
+                for i in range(len(weight)):
+                    w += _value(a[i], order) * weight[i]
+                    x += _value(b[i], order) * weight[i]
+                    y += _value(c[i], order) * weight[i]
+                    z += _value(d[i], order) * weight[i]
+                sums[f] += w
+                if f + 1 < count:
+                    sums[f + 1] += x
+                if f + 2 < count:
+                    sums[f + 2] += y
+                if f + 3 < count:
+                    sums[f + 3] += z
 
 
 def masked_sums(
@@ -327,32 +330,18 @@ def masked_sums(
     """
     if used is None:
         used = np.ones((len(weights), -(-weights.shape[1] // 2048)), np.bool_)
-    rows, swapped = _rows(block)
-    (_masked_sums_swapped if swapped else _masked_sums)(rows, weights, used, out)
+    _masked_sums(*_rows(block), weights, used, out)
 
 
 @jit_sums
-def _region_sums(block, width, column, weights, out):
+def _region_sums(block, order, width, column, weights, out):
     for f in range(len(block)):
         frame, total = block[f], 0.0
         for r in range(len(weights)):
             weight, begin = weights[r], r * width + column
             row, part = frame[begin : begin + len(weight)], 0.0
             for i in range(len(weight)):
-                part += row[i] * weight[i]
-            total += part
-        out[f] = total
-
-
-@jit_sums
-def _region_sums_swapped(block, width, column, weights, out):
-    for f in range(len(block)):
-        frame, total = block[f], 0.0
-        for r in range(len(weights)):
-            weight, begin = weights[r], r * width + column
-            row, part = frame[begin : begin + len(weight)], 0.0
-            for i in range(len(weight)):
-                part += _swap2(row[i]) * weight[i]
+                part += _value(row[i], order) * weight[i]
             total += part
         out[f] = total
 
@@ -378,8 +367,7 @@ def region_sums(
     out : ndarray of float64, shape (frames,)
         Takes the sums.
     """
-    rows, swapped = _rows(block)
-    (_region_sums_swapped if swapped else _region_sums)(rows, width, column, weights, out)
+    _region_sums(*_rows(block), width, column, weights, out)
 
 
 # ---------------------------------------------------------------- sums of bits

@@ -361,7 +361,7 @@ class LazyChunk(NDArrayOperatorsMixin):
         if not (self._has_kernels and self._is_whole) or self.dtype.kind == "c":
             return None
         exact = self.frames.dtype.kind != "f"
-        if not self.steps and func is np.max and not sig_axes and exact:
+        if not self.steps and func is np.max and not sig_axes:
             return in_this_thread(self.frames, {"max"})["max"][np.newaxis]
         if func not in (np.sum, np.nansum) or (func is np.nansum and not exact):
             return None
@@ -402,8 +402,9 @@ class LazyChunk(NDArrayOperatorsMixin):
             return None
         if kind.kind in "ui" and (weights != np.rint(weights)).any():
             return None
-        if not exact and self.steps and self.steps[0].function is not np.where:
-            return None  # a pixel that is no number stays none if it is multiplied with zero
+        if not exact and self.steps and self.steps[0].function is np.multiply:
+            products = self._multiplied(weights)
+            return None if products is None else products.astype(kind).reshape(-1, 1, 1)
         if exact:
             most = max(abs(int(end)) for end in _limits(frames.dtype))
             if np.abs(weights).max(initial=0) * most * weights.size >= _EXACT:
@@ -412,6 +413,17 @@ class LazyChunk(NDArrayOperatorsMixin):
         if not exact and not np.isfinite(values).all():
             return None  # what is no number, here or where nobody looks
         return values.astype(kind).reshape(-1, *(1,) * len(self.region))
+
+    def _multiplied(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[Any] | None:
+        """Return the weighted sum of each frame of floats; None if a pixel is no finite number.
+
+        It stays none if it is multiplied with zero.
+        """
+        if not self._is_whole or np.abs(weights).max(initial=0) > 1:  # products may overflow
+            return None
+        masks = {"masks": weights.reshape(1, *self.sig_shape)}
+        found = in_this_thread(self.frames, {"navigator"}, masks)
+        return found["masks"][0] if np.isfinite(found["navigator"]).all() else None
 
     def _weighted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """Return the weighted sum of each frame, of which no more than the region is read."""

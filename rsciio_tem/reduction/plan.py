@@ -134,8 +134,10 @@ class _Task:
         kind = self.dtype if self.dtype == ">u2" else kind
         functions = [q for q in takers if isinstance(q, FunctionQuantity)]
         takers = [q for q in takers if not isinstance(q, FunctionQuantity)]
+        stored = frames.pixels.stored if isinstance(frames, FrameTable) else self.dtype
+        once = len(takers) == 1 and takers[0].once and stored == kind
         # what functions keep must not be pages of a file that may become shorter
-        blocks = Walk(frames, step, pages=not functions)
+        blocks = Walk(frames, step, pages=not functions, once=once)
         for first, pixels in blocks:
             if functions:
                 shown = _shown(pixels, self.frame_shape)

@@ -8,7 +8,7 @@ frames, and is merged with those of the stripes that follow.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,15 @@ class Quantity(ABC):
     """Something that is found out about frames, block by block.
 
     An instance is the share of one stripe.
+
+    Attributes
+    ----------
+    once : bool
+        It looks at each pixel once, makes no copies, and what it finds does not depend on how
+        frames are divided into blocks.
     """
+
+    once: ClassVar[bool] = False
 
     @abstractmethod
     def take(self, at: int, block: npt.NDArray[Any]) -> None:
@@ -96,6 +104,8 @@ class PerFrame(Quantity):
 
 class Navigator(PerFrame):
     """Sum of each frame."""
+
+    once = True
 
     def __init__(self, count: int, dtype: np.dtype[Any]) -> None:
         super().__init__()
@@ -240,6 +250,8 @@ class BitWeights(NamedTuple):
 class Moments(PerFrame):
     """Sum of each frame, and its sums weighted with rows and with columns."""
 
+    once = True
+
     def __init__(self, count: int, dtype: np.dtype[Any], frame_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape, self.total = frame_shape, accumulator(dtype)
@@ -274,6 +286,8 @@ class Moments(PerFrame):
 
 class Sum(Quantity):
     """Sum over frames; small pixels are added in 32 bits for as long as that is exact."""
+
+    once = True
 
     def __init__(self, pixels: int, dtype: np.dtype[Any]) -> None:
         self.kind = accumulator(dtype)
@@ -350,6 +364,8 @@ class BitSum(Quantity):
 
 class Max(Quantity):
     """Largest value of each pixel."""
+
+    once = True
 
     def __init__(self, pixels: int, dtype: np.dtype[Any]) -> None:
         self.pixels, self.dtype = pixels, dtype
