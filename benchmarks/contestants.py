@@ -262,8 +262,10 @@ class RsciioTem(DaskReader):
         return str(self.root.detect(str(file.path))[0].format)
 
     def open(self, file: DataFile) -> Any:
-        opened = self.read(file, lazy=True)
-        opened.file = file  # for `reduce`, which needs no dask
+        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
+        signal = self.module(name).file_reader(str(file.path), lazy=True, **options)[0]
+        opened = signal["data"]
+        opened.signal = signal  # for `reduce`
         return opened
 
     def describe(self, file: DataFile) -> int:
@@ -278,29 +280,17 @@ class RsciioTem(DaskReader):
         return opened[0]["data"]
 
     def reduce(self, opened: Any, what: Sequence[str], mask: Array) -> list[Array]:
-        file = opened.file
-        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
         found = self.root.reduce(
-            str(file.path),
+            opened.signal,
             [name for name in what if name != "mask"],
             masks={"mask": mask} if "mask" in what else None,
-            format=name,
             progress=False,
-            **options,
         )
         return [np.moveaxis(found[w], 0, -1) if w == "com" else found[w] for w in what]
 
     def function(self, opened: Any, mask: Array) -> Array:
-        file = opened.file
-        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
-        found = self.root.reduce(
-            str(file.path),
-            (),
-            functions={"disk": partial(disk_sums, mask=mask)},
-            format=name,
-            progress=False,
-            **options,
-        )
+        functions = {"disk": partial(disk_sums, mask=mask)}
+        found = self.root.reduce(opened.signal, (), functions=functions, progress=False)
         return found["disk"]
 
 

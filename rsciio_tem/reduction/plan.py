@@ -40,7 +40,8 @@ from rsciio_tem.storage.backends import REMOTE_BLOCK
 _PATTERNS = frozenset({"sum", "mean", "max", "variance"})
 
 
-#: Bytes of pixels loaded at a time.
+#: Bytes of pixels loaded at a time; functions of users get twice as many, for what calling them
+#: takes.
 _BLOCK = 2 << 20
 
 
@@ -166,14 +167,18 @@ def _shown(pixels: npt.NDArray[Any], frame_shape: tuple[int, ...]) -> npt.NDArra
     return shown
 
 
-def frames_per_block(frames: Frames) -> int:
-    """Choose how many frames to load at a time: of those stored together, all."""
+def frames_per_block(frames: Frames, times: int = 1) -> int:
+    """Choose how many frames to load at a time: of those stored together, all.
+
+    `times` as many bytes as otherwise.
+    """
     nbytes = max(1, math.prod(frames.frame_shape) * frames.dtype.itemsize)
     hint = frames.chunk_hint
     run = 1 if hint is None else min(hint.run, len(frames))
     if run * nbytes > _BLOCK_GATHERED:
         return max(1, _BLOCK_GATHERED // nbytes)
-    block = _BLOCK if nbytes * run < _BLOCK // 4 else 2 * _BLOCK  # some at a time, if possible
+    block = times * _BLOCK
+    block = block if nbytes * run < block // 4 else 2 * block  # some at a time, if possible
     if isinstance(frames, FrameTable) and any(f.origin is not None for f in frames.files[:1]):
         block = REMOTE_BLOCK
     return max(1, block // (nbytes * run)) * run
@@ -218,7 +223,8 @@ class Job:
     @cached_property
     def step(self) -> int:
         """Number of frames that are loaded at a time."""
-        return max(frames_per_block(self.frames), self.frames.graph_chunk)
+        times = 1 if self.task.functions is None else 2
+        return max(frames_per_block(self.frames, times), self.frames.graph_chunk)
 
     @cached_property
     def stripes(self) -> list[tuple[int, int]]:
