@@ -386,7 +386,7 @@ def test_numpy_warns_as_it_does_outside() -> None:
 
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     peaks = []
-    for count in (300, 3000):
+    for count in (2000, 6000):
         path = raw_writer.write_raw(tmp_path / f"{count}.raw", np.ones((count, 64, 64), "u2"))
         tracemalloc.start()
         options = {"dtype": "<u2", "sig_shape": (64, 64), "format": "raw"}
@@ -394,7 +394,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert found["t"].sum() == count * 4096
-    assert peaks[1] - peaks[0] < 10 << 20  # the file is 22 MB larger
+    assert peaks[1] - peaks[0] < 10 << 20  # the file is 33 MB larger
 
 
 def test_blocks_fit_into_a_cache(scan: tuple[Path, Array]) -> None:
