@@ -380,6 +380,23 @@ def test_files_that_took_the_place_of_others(tmp_path: Path, how: str, backend: 
         np.testing.assert_array_equal(signal["data"].compute(), frames.reshape(2, 2, 8, 64))
 
 
+def test_chunks_of_files_that_were_replaced(tmp_path: Path) -> None:
+    """The same chunks, stored in another order: where they are is found out again."""
+    path, frames = tmp_path / "a.h5", np.arange(4 * 8 * 64, dtype="u2").reshape(4, 8, 64)
+    sizes = []
+    for order in ((0, 1, 2, 3), (3, 1, 2, 0)):
+        path.unlink(missing_ok=True)
+        with h5py.File(path, "w") as file:
+            data = file.create_dataset("a", frames.shape, "u2", chunks=(1, 8, 64), shuffle=True)
+            for i in order:
+                data[i] = frames[i]
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+        sizes.append(path.stat().st_size)
+        (signal,) = rsciio_tem.load(path)
+        np.testing.assert_array_equal(signal["data"], frames)
+    assert sizes[0] == sizes[1]
+
+
 def test_what_is_kept_of_files_that_were_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.raw"
     calls: list[DataFile] = []

@@ -242,6 +242,37 @@ def test_centre_of_mass_mean_and_variance(dtype: str, shape: tuple[int, ...]) ->
     np.testing.assert_allclose(found["variance"], data.astype("f8").var(axis=0), rtol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", "<i4", "<f4", ">f4", "<f8"])
+@pytest.mark.parametrize("backend", ["mmap", "buffered"])
+def test_pixels_that_begin_at_any_byte(tmp_path: Path, dtype: str, backend: str) -> None:
+    """As in DM files: numbers do not begin at multiples of their size."""
+    data = np.random.default_rng(3).integers(0, 200, (5, 4, 9, 8)).astype(dtype)
+    mask = np.zeros((9, 8))
+    mask[2:5, 3:6] = 1
+    for offset in (1, 2, 3, 5):
+        path = tmp_path / f"{offset}.raw"
+        path.write_bytes(bytes(offset) + data.tobytes())
+        shapes: dict[str, Any] = {"sig_shape": (9, 8), "nav_shape": (5, 4)}
+        options = {"dtype": dtype, "offset": offset, "io_backend": backend, **shapes}
+        found = rsciio_tem.reduce(
+            path, ("navigator", "sum", "max", "variance", "com"), masks=[mask], **options
+        )
+        values = data.astype("f8")
+        np.testing.assert_array_equal(found["navigator"], values.sum(axis=(2, 3)))
+        np.testing.assert_array_equal(found["sum"], values.sum(axis=(0, 1)))
+        np.testing.assert_array_equal(found["max"], values.max(axis=(0, 1)))
+        np.testing.assert_allclose(found["variance"], values.var(axis=(0, 1)))
+        np.testing.assert_allclose(found["masks"][0], (values * mask).sum(axis=(2, 3)))
+        rows = (values.sum(axis=3) @ np.arange(9)) / values.sum(axis=(2, 3))
+        np.testing.assert_allclose(found["com"][0], rows)
+        lazy = rsciio_tem.load(path, lazy=True, **options)[0]["data"]
+        for name in ("min", "std"):
+            expected = getattr(data.astype(data.dtype.newbyteorder("=")), name)(axis=(0, 1))
+            result = getattr(lazy, name)(axis=(0, 1)).compute()
+            assert result.dtype == expected.dtype
+            np.testing.assert_allclose(result, expected, rtol=1e-4)
+
+
 def test_variance_of_little_noise_on_a_large_offset() -> None:
     """A difference of two large numbers would leave nothing of it."""
     noise = np.random.default_rng(1).integers(0, 3, (4000, 4, 6))

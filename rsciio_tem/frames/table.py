@@ -114,7 +114,8 @@ class Walk:
     pages : bool
         Whether a block may be pages of a file, which can become shorter after the block was read.
     native : bool
-        Whether blocks must have the byte order of the frames: pages have that of the file.
+        Whether blocks must be numbers of this machine: pages have the byte order of the file, and
+        begin at any byte.
     once : bool
         Whether pixels are looked at once: pages then come in blocks as large as they are asked for.
     """
@@ -161,7 +162,7 @@ class Walk:
 
     def _pages(self, part: Frames) -> AbstractContextManager[npt.NDArray[Any] | None]:
         if isinstance(part, FrameTable) and self._takes_pages():
-            return part.in_place()
+            return part.in_place(aligned=self.native)
         return nullcontext()
 
     def _loaded(self, part: Frames) -> npt.NDArray[Any]:
@@ -410,8 +411,14 @@ class FrameTable(OrderedFrames):
         self.labels.look(span.file, start, span.stride, raw)
 
     @contextmanager
-    def in_place(self) -> Iterator[npt.NDArray[Any] | None]:
+    def in_place(self, aligned: bool = True) -> Iterator[npt.NDArray[Any] | None]:
         """Give the frames where their bytes are in memory, see `backends.in_place`; or None.
+
+        Parameters
+        ----------
+        aligned : bool
+            Only if numbers begin at multiples of their size: for numpy others are slow. Compiled
+            loops fetch many at once, which begin anywhere.
 
         Returns
         -------
@@ -424,7 +431,7 @@ class FrameTable(OrderedFrames):
             yield None
             return
         span, count = spans[0], math.prod(pixels.shape)
-        if span.start % size or span.stride % size or not count:
+        if span.stride % size or not count or (aligned and span.start % size):
             yield None
             return
         ahead = 0 if self.labels is None else self.labels.before

@@ -7,7 +7,6 @@ import math
 import os
 import threading
 from array import array
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from rsciio_tem.parsing.hdf5 import opened
 from rsciio_tem.parsing.hdf5_filters import SHUFFLE, Filter, Ints, announced, plugins
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.identities import cached
 
 __all__ = ["DataSet", "userblock"]
 
@@ -144,9 +144,6 @@ class _Index:
         return np.where(stored, self.starts[at], -1), self.lengths[at], self.masks[at]
 
 
-_indexes: OrderedDict[DataSet, _Index] = OrderedDict()
-
-
 _index_lock = threading.Lock()
 
 
@@ -167,13 +164,7 @@ if hasattr(os, "register_at_fork"):
 def chunk_index(dataset: DataSet) -> _Index:
     """Return where the chunks are; found out once in each process."""
     with _index_lock:
-        index = _indexes.get(dataset)
-        if index is None:
-            index = _indexes[dataset] = _read_index(dataset)
-        _indexes.move_to_end(dataset)
-        while len(_indexes) > _MAX_INDEXES:
-            _indexes.popitem(last=False)
-    return index
+        return _kept_index(dataset)
 
 
 def _check_unchanged(dataset: DataSet) -> None:
@@ -181,7 +172,8 @@ def _check_unchanged(dataset: DataSet) -> None:
         backends.check_unchanged(file)
 
 
-def _read_index(dataset: DataSet) -> _Index:
+@cached(_MAX_INDEXES)
+def _kept_index(dataset: DataSet) -> _Index:
     """Ask the library for the places of all chunks."""
     _check_unchanged(dataset)
     rows = array("Q")
