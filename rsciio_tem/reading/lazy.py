@@ -244,7 +244,7 @@ def default_chunks(
     """Choose chunks of whole frames that are one contiguous byte range each.
 
     Whole fast-scan rows, as many of them as make about 64 MiB; less where that would leave fewer
-    than four chunks per processor, but not below 16 MiB. Of frames above 4 MiB there are up to
+    than two chunks per processor, but not below 16 MiB: dask takes 1 to 3 ms for each. Of frames above 4 MiB there are up to
     sixteen in a chunk, up to 128 MiB: a sum over the scan makes a frame of each chunk, with more
     bytes per pixel, and dask adds these up. Where frames are stored in blocks (see
     `ChunkHint`), chunks are multiples of them; and where blocks with whole frames would be too
@@ -254,7 +254,7 @@ def default_chunks(
     block = tuple(max(1, min(n, k)) for n, k in zip(nav_shape, block, strict=True))
     frame_bytes = max(1, math.prod(frame_shape) * itemsize)
     total, threads = frame_bytes * math.prod(nav_shape), machine.threads()
-    target = min(64 * machine.MiB, max(16 * machine.MiB, total // (4 * threads)))
+    target = min(64 * machine.MiB, max(16 * machine.MiB, total // (2 * threads)))
     several = min(16 * frame_bytes, 128 * machine.MiB, total // (2 * threads))
     target = max(target, several)
     size = frame_bytes * math.prod(block)
@@ -283,8 +283,11 @@ def _grouped(counts: list[int], size: int, target: int) -> list[int]:
         if size * n <= limit:
             k = n
         else:
-            k = max(1, target // size)
-            k = -(-n // -(-n // k))  # equal pieces
+            pieces = -(-n // max(1, target // size))
+            even = pieces - pieces % machine.threads()  # as many for each processor, if that fits
+            if even and -(-n // even) * size <= target + target // 8:
+                pieces = even
+            k = -(-n // pieces)  # equal pieces
             full = False
         result.append(k)
         size *= k
