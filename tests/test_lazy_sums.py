@@ -220,13 +220,13 @@ def test_every_kind_of_frames(sample: Sample) -> None:
     sig = tuple(range(len(nav), data.ndim))
     mask = np.random.default_rng(4).random(sample.frame_shape) > 0.5
     crop = tuple(slice(n // 4, max(n // 4 + 1, n // 2)) for n in sample.frame_shape)
-    befores: list[tuple[Any, tuple[str, ...]]] = [
+    variants: list[tuple[Any, tuple[str, ...]]] = [
         (lambda x, xp: x, ("sum", "max", "mean", "std")),
         (lambda x, xp: x * mask, ("sum", "std")),
         (lambda x, xp: x[(..., *crop)], ("sum", "max")),
         (lambda x, xp: xp.where(mask, x, 0), ("sum",)),
     ]
-    for before, names in befores:
+    for before, names in variants:
         for name, axes in itertools.product(names, (nav, sig)):
             if axes or name == "sum":
                 compare(before, name, axes or None, lazy, data)
