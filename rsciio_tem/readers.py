@@ -261,7 +261,10 @@ def hand_over(
         if isinstance(failure, OSError) and failure.filename:
             raise  # the disk
         if isinstance(failure, TypeError) and "keyword" in str(failure) and options:
-            raise
+            raise TypeError(
+                f"{path} is {what}, and {theirs} does not take all of these keywords: "
+                f"{', '.join(options)} ({failure})"
+            ) from failure
         eager = "Without lazy=True it may say more, or work." if lazy else ""
         hint = f"{eager} {hint}".strip()
         if isinstance(failure, NotImplementedError):

@@ -1035,3 +1035,16 @@ def test_command_goes_on_behind_a_folder_without_recordings(tmp_path: Path) -> N
     assert "3 recordings: 2 ok, 1 with errors" in result.output
     listed = json.loads(CliRunner().invoke(cli.main, [*arguments, "--json"]).output)
     assert [entry["verdict"] for entry in listed] == ["with errors", "ok", "ok"]
+
+
+def test_files_of_hyperspy_are_not_checked(tmp_path: Path) -> None:
+    """Nothing is known to be wrong with them; and keywords that their reader lacks are named."""
+    hs = pytest.importorskip("hyperspy.api")
+    path = tmp_path / "a.hspy"
+    hs.signals.Signal2D(np.ones((6, 8, 8), "u2")).save(path)
+    (problem,) = rsciio_tem.check(path)
+    assert problem.severity == "warning"
+    assert "rsciio.hspy is for. It is not checked." in str(problem)
+    assert not rsciio_tem.check(path, dataset="Experiments/__unnamed__/data")
+    with pytest.raises(TypeError, match=r"a\.hspy is .*'hspy' does not take .*: nav_shape \("):
+        rsciio_tem.load(path, nav_shape=(2, 3))

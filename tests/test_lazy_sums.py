@@ -203,6 +203,18 @@ def test_other_types_of_sums(folder: Path, kind: str) -> None:
         np.testing.assert_allclose(result.astype("f8"), expected.astype("f8"), rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["f2", "f8", "g"])
+def test_types_of_floats(folder: Path, kind: str) -> None:
+    """Kernels calculate in single or double precision."""
+    array = values_of(kind)
+    path = folder / f"floats-{kind}"
+    path.mkdir()
+    lazy = lazy_of(path, array)
+    names = ("max", "min") if kind == "f2" else ("max", "min", "sum", "mean", "std")
+    for name, axis in itertools.product(names, (None, (0, 1), (2, 3), 0)):
+        compare(BEFORE["all"], name, axis, lazy, array)
+
+
 def test_what_is_used_twice_is_read_once(folder: Path, streamed: list[Any]) -> None:
     lazy = lazy_of(folder, values_of("u2"))
     operation = da.where(lazy > 5, lazy, 0).sum(axis=(2, 3))

@@ -273,6 +273,30 @@ def test_pixels_that_begin_at_any_byte(tmp_path: Path, dtype: str, backend: str)
             np.testing.assert_allclose(result, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f8", "g", "G"])
+def test_unusual_floats(dtype: str) -> None:
+    """Half precision, and more than double where the machine has it, are added up in double."""
+    data = np.random.default_rng(2).normal(size=(7, 6, 5)).astype(dtype)
+    what = ("navigator", "sum") if dtype == "G" else ("navigator", "sum", "max", "variance", "com")
+    found = one_pass(frames_of(data), what=what)
+    wide = data.astype("c16" if dtype == "G" else "f8")
+    np.testing.assert_allclose(found["navigator"], wide.sum(axis=(1, 2)), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found["sum"], wide.sum(axis=0), rtol=1e-12, atol=1e-12)
+    if dtype != "G":
+        np.testing.assert_array_equal(found["max"], data.max(axis=0))
+        np.testing.assert_allclose(found["variance"], wide.var(axis=0), rtol=1e-6)
+        assert found["com"].shape == (2, 7)
+
+
+def test_variance_of_huge_values() -> None:
+    """The square of their mean is infinite, their differences are not."""
+    data = np.full((4, 3, 3), 2e154)
+    data[:2] *= 1 + 1e-10
+    np.testing.assert_allclose(
+        one_pass(frames_of(data), what=("variance",))["variance"], (1e144) ** 2, rtol=1e-4
+    )
+
+
 def test_variance_of_little_noise_on_a_large_offset() -> None:
     """A difference of two large numbers would leave nothing of it."""
     noise = np.random.default_rng(1).integers(0, 3, (4000, 4, 6))

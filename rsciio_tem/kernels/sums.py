@@ -42,6 +42,8 @@ def as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return values as something numba can calculate with."""
     if values.dtype == bool:
         return values.view(np.uint8)
+    if values.dtype.char in "gG":  # sums have 64 bits
+        return values.astype(np.float64 if values.dtype.kind == "f" else np.complex128)
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
@@ -52,7 +54,7 @@ _NATIVE, _SWAPPED = (), (1,)
 
 def _stored(block: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[int, ...]]:
     """Return pixels as something numba knows, and the order of their bytes."""
-    if block.dtype == bool or block.dtype == np.float16:
+    if block.dtype.char in "?egG":
         return as_numbers(block), _NATIVE
     if block.dtype.isnative:
         return block, _NATIVE

@@ -244,11 +244,12 @@ def default_chunks(
     """Choose chunks of whole frames that are one contiguous byte range each.
 
     Whole fast-scan rows, as many of them as make about 64 MiB; less where that would leave fewer
-    than two chunks per processor, but not below 16 MiB: dask takes 1 to 3 ms for each. Of frames
-    above 4 MiB there are up to sixteen in a chunk, up to 128 MiB: a sum over the scan makes a frame
-    of each chunk, with more bytes per pixel, and dask adds these up. Where frames are stored in
-    blocks (see `ChunkHint`), chunks are multiples of them; and where blocks with whole frames would
-    be too large, such as when frames are stored pixel by pixel, chunks are parts of the frames.
+    than about two chunks per processor, but not below 16 MiB: dask takes 1 to 3 ms for each. Of
+    frames above 4 MiB there are up to sixteen in a chunk, up to 128 MiB: a sum over the scan makes
+    a frame of each chunk, with more bytes per pixel, and dask adds these up. Where frames are
+    stored in blocks (see `ChunkHint`), chunks are multiples of them; and where blocks with whole
+    frames would be too large, such as when frames are stored pixel by pixel, chunks are parts of
+    the frames.
     """
     block = (1,) * len(nav_shape) if hint is None else hint.nav_block(nav_shape)
     block = tuple(max(1, min(n, k)) for n, k in zip(nav_shape, block, strict=True))

@@ -339,7 +339,7 @@ class LazyChunk(NDArrayOperatorsMixin):
     def _has_kernels(self) -> bool:
         """Whether kernels know the pixels, and these keep the type that they have in frames."""
         dtype = self.frames.dtype
-        summable = dtype.kind == "f" or (dtype.kind in "bui" and dtype.itemsize <= 4)
+        summable = dtype.kind in "buif" and dtype.itemsize <= (8 if dtype.kind == "f" else 4)
         kept = dtype.newbyteorder("=") == self.source.dtype and self.frames.lost_value is None
         return summable and kept and len(self.frames.frame_shape) == 2
 
@@ -362,7 +362,8 @@ class LazyChunk(NDArrayOperatorsMixin):
             return None
         exact = self.frames.dtype.kind != "f"
         if not self.steps and func is np.max and not sig_axes:
-            return in_this_thread(self.frames, {"max"})["max"][np.newaxis]
+            most = in_this_thread(self.frames, {"max"})["max"]  # of half precision in single one
+            return most[np.newaxis].astype(self.dtype, copy=False)
         if func not in (np.sum, np.nansum) or (func is np.nansum and not exact):
             return None
         kind = self._sum_type(func, extra)

@@ -463,7 +463,9 @@ class Variance(Quantity):
     def _join(self, count: int, mean: Any, deviations: Any) -> None:
         total = self.count + count
         step = mean - self.mean
-        self.deviations += deviations + step**2 * (self.count * count / total)
+        if self.count:  # the square of the first mean may be infinite, which times zero is none
+            deviations = deviations + step**2 * (self.count * count / total)
+        self.deviations += deviations
         self.mean += step * (count / total)
         self.count = total
 

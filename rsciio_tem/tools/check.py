@@ -116,6 +116,10 @@ def _problems(
             )
         except FormatError as error:
             where = "" if error.path == os.fspath(source) else f"{error.path}: "  # type: ignore[arg-type]
+            if getattr(error, "reader", ""):  # nothing is wrong with it, as far as we know
+                return [
+                    Problem("warning", f"{where}{error.problem} It is not checked.", error.hint)
+                ]
             return [Problem("error", where + error.problem, error.hint)]
         sizes = _sizes(recording.files) | _described_sizes(recording) | sizes
         problems += recording.problems
