@@ -307,6 +307,9 @@ class Earlier(RsciioTem):
             raise Unsupported(f"no earlier build: {error}") from error
         super().__init__()
 
+    def function(self, opened: Any, mask: Array) -> Array:
+        raise Unsupported("this build calls no functions")
+
 
 class RosettaSciIO(DaskReader):
     """The readers that HyperSpy comes with."""

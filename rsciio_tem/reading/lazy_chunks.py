@@ -423,8 +423,8 @@ class LazyChunk(NDArrayOperatorsMixin):
         if not self._is_whole or np.abs(weights).max(initial=0) > 1:  # products may overflow
             return None
         masks = {"masks": weights.reshape(1, *self.sig_shape)}
-        found = in_this_thread(self.frames, {"navigator"}, masks)
-        return found["masks"][0] if np.isfinite(found["navigator"]).all() else None
+        sums = in_this_thread(self.frames, {"navigator"}, masks)
+        return sums["masks"][0] if np.isfinite(sums["navigator"]).all() else None
 
     def _weighted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """Return the weighted sum of each frame, of which no more than the region is read."""
