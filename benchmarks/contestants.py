@@ -183,10 +183,14 @@ class DaskReader(Contestant):
         except (AttributeError, ImportError):
             return required(f"{self.package}.{name}")
 
+    def first(self, file: DataFile, lazy: bool) -> Any:
+        """Return the first of what the reader returns."""
+        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
+        return self.module(name).file_reader(str(file.path), lazy=lazy, **options)[0]
+
     def read(self, file: DataFile, lazy: bool) -> Any:
         """Return the data alone."""
-        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
-        return self.module(name).file_reader(str(file.path), lazy=lazy, **options)[0]["data"]
+        return self.first(file, lazy)["data"]
 
     def open(self, file: DataFile) -> Any:
         try:
@@ -262,8 +266,7 @@ class RsciioTem(DaskReader):
         return str(self.root.detect(str(file.path))[0].format)
 
     def open(self, file: DataFile) -> Any:
-        name, options = self.reader(file, navigation_shape=file.nav_shape[::-1])
-        signal = self.module(name).file_reader(str(file.path), lazy=True, **options)[0]
+        signal = self.first(file, lazy=True)
         opened = signal["data"]
         opened.signal = signal  # for `reduce`
         return opened

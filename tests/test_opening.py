@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from samples import SPECS, Spec
-from writers import blo, dectris, hdf5, mib
+from writers import blo, dectris, framecache, hdf5, mib, stempy
 
 import rsciio_tem
 from rsciio_tem.errors import FormatError
@@ -395,6 +395,45 @@ def test_chunks_of_files_that_were_replaced(tmp_path: Path) -> None:
         (signal,) = rsciio_tem.load(path)
         np.testing.assert_array_equal(signal["data"], frames)
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("write", [framecache.write_npz, framecache.write_fch5])
+def test_frame_caches_that_were_replaced(tmp_path: Path, write: Callable[..., Path]) -> None:
+    """Of equal lengths and headers: entries that were decompressed before are not given again."""
+    frames, sizes = np.zeros((5, 16, 16), "u2"), set()
+    frames[:, 3:6, 2:9] = 7
+    for factor in (1, 2, 3):
+        path = write(tmp_path / f"a.{write.__name__[6:]}", frames * factor)
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+        sizes.add(path.stat().st_size)
+        (signal,) = rsciio_tem.load(path)
+        np.testing.assert_array_equal(signal["data"], frames * factor)
+    assert len(sizes) == 1
+
+
+def test_counted_events_that_were_replaced(tmp_path: Path) -> None:
+    """The same lists of electrons, at other positions of the scan."""
+    path, lists = tmp_path / "a.h5", [np.array([i], "u4") for i in range(6)]
+    for positions in (np.arange(6), np.arange(6)[::-1]):
+        path.unlink(missing_ok=True)
+        both = np.concatenate([positions, positions]).astype("u4")
+        stempy.write_lists(path, lists + lists, both, scan=(2, 3), shape=(4, 5), version=2)
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+        data = np.asarray(rsciio_tem.load(path)[0]["data"]).reshape(6, 20)
+        np.testing.assert_array_equal(data.argmax(axis=1)[positions], range(6))
+
+
+def test_beginnings_of_hdf5_files_that_were_replaced(tmp_path: Path) -> None:
+    """A file with a long block for the user takes the place of one that is no HDF5 file."""
+    path, plain = tmp_path / "a.h5", tmp_path / "b.h5"
+    with h5py.File(plain, "w", userblock_size=8192) as file:
+        file["a"] = FRAMES
+    path.write_bytes(bytes(plain.stat().st_size))
+    for place in (path, plain):
+        os.utime(place, (1_600_000_000, 1_600_000_000))
+    assert not opening.is_hdf5(str(path), bytes(4096))
+    plain.replace(path)
+    assert opening.is_hdf5(str(path), bytes(4096))
 
 
 def test_what_is_kept_of_files_that_were_replaced(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 from rsciio_tem.errors import FormatError, NotThisFormat, Truncated
@@ -30,6 +30,7 @@ from rsciio_tem.parsing.hdf5_values import (
 )
 from rsciio_tem.storage import files
 from rsciio_tem.storage.backends import DataFile, giving_way, require_file
+from rsciio_tem.storage.identities import content_of
 from rsciio_tem.storage.remote import session as remote
 from rsciio_tem.storage.remote.address import is_address
 from rsciio_tem.storage.remote.stream import Stream
@@ -89,13 +90,13 @@ def is_hdf5(path: str, head: bytes) -> bool:
         head = files.read_start(path, HEAD)
         return any(head.startswith(SIGNATURE, 512 << i) for i in range(3, 8))
     status = os.stat(path)
-    return _has_signature_behind(path, at, status.st_size, status.st_mtime_ns)
+    return _has_signature_behind(path, at, content_of(status))
 
 
 @functools.lru_cache(maxsize=64)
-def _has_signature_behind(path: str, at: int, size: int, mtime_ns: int) -> bool:
+def _has_signature_behind(path: str, at: int, content: Hashable) -> bool:
     """Look for the signature behind what is at the beginning; each reader of HDF5 asks."""
-    del size, mtime_ns  # another content of the same file
+    del content
     with files.open_binary(path, 0) as file:
         while at <= 1 << 20:
             file.seek(at)

@@ -12,7 +12,7 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ import numpy as np
 from rsciio_tem.errors import FormatError
 from rsciio_tem.parsing.text import legible
 from rsciio_tem.storage.files import bytes_of, open_binary, read_start
+from rsciio_tem.storage.identities import content_of
 from rsciio_tem.storage.remote.address import is_address
 
 __all__ = [
@@ -294,12 +295,12 @@ def damaged_texts(path: str) -> int:
         status = os.stat(path)
     except OSError:
         return -1
-    return _damaged_heap(path, status.st_size, status.st_mtime_ns)
+    return _damaged_heap(path, status.st_size, content_of(status))
 
 
 @lru_cache(maxsize=256)
-def _damaged_heap(path: str, size: int, mtime_ns: int) -> int:
-    del mtime_ns  # another content of the same file
+def _damaged_heap(path: str, size: int, content: Hashable) -> int:
+    del content
     try:
         head = read_start(path, _LOOKED_AT)
     except FormatError:

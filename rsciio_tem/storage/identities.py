@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-__all__ = ["cached", "replaced"]
+__all__ = ["cached", "content_of", "forgetting", "replaced"]
 
 T = TypeVar("T")
 
@@ -25,15 +25,26 @@ _MOST = 4096
 _identities: OrderedDict[Hashable, tuple[int, int, int]] = OrderedDict()
 # modules own the caches, so that they end with them
 _caches: weakref.WeakSet[functools._lru_cache_wrapper[Any]] = weakref.WeakSet()
+_forgetting: list[Callable[[], object]] = []
 _lock = threading.Lock()
+
+
+def content_of(status: os.stat_result) -> tuple[int, ...]:
+    """Return what is another if the content of a file is."""
+    return (status.st_size, status.st_mtime_ns, *_identity(status))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def replaced(file: Hashable, status: os.stat_result) -> bool:
     """Whether a file is another one than when it was described last, with the same size and time.
 
-    Functions that are `cached` forget their results then.
+    Functions that are `cached` forget their results then, and those that are `forgetting` are
+    called.
     """
-    identity = status.st_dev, status.st_ino, status.st_ctime_ns
+    identity = _identity(status)
     with _lock:
         before = _identities.pop(file, identity)
         _identities[file] = identity
@@ -43,7 +54,15 @@ def replaced(file: Hashable, status: os.stat_result) -> bool:
         return False
     for cache in [*_caches]:
         cache.cache_clear()
+    for forget in _forgetting:
+        forget()
     return True
+
+
+def forgetting(function: Callable[[], None]) -> Callable[[], None]:
+    """Call a function of a module, which forgets what that keeps of files, for replaced ones."""
+    _forgetting.append(function)
+    return function
 
 
 def cached(maxsize: int) -> Callable[[Callable[..., T]], functools._lru_cache_wrapper[T]]:

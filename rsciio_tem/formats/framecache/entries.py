@@ -16,6 +16,7 @@ from rsciio_tem.errors import FormatError
 from rsciio_tem.formats.framecache.header import Header
 from rsciio_tem.frames.sparse import most_entries
 from rsciio_tem.storage.backends import DataFile
+from rsciio_tem.storage.identities import forgetting
 
 #: Bytes of decompressed entries that a process keeps.
 RECENT_BYTES = 64 << 20
@@ -51,8 +52,9 @@ class Recent:
 recent = Recent(RECENT_BYTES)
 
 
+@forgetting
 def forget() -> None:
-    """Start a forked child with a lock that nobody holds."""
+    """Keep nothing; a forked child starts so, with a lock that nobody holds."""
     global recent
     recent = Recent(RECENT_BYTES)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +19,7 @@ from rsciio_tem.parsing.hdf5_links import member
 from rsciio_tem.parsing.hdf5_values import part
 from rsciio_tem.storage import backends
 from rsciio_tem.storage.backends import Backend, DataFile
+from rsciio_tem.storage.identities import cached
 
 GROUP = "electron_events"
 FRAMES, POSITIONS = f"{GROUP}/frames", f"{GROUP}/scan_positions"
@@ -230,7 +230,7 @@ class Events:
         )
 
 
-@lru_cache(maxsize=16)
+@cached(16)
 def _order(
     file: DataFile, lists: int, count: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
